@@ -1,0 +1,66 @@
+"""Everything that can go wrong, in one tree.
+
+    NPDError
+    ├── UserError                  the person at the keyboard can mend it (also a ValueError)
+    │   ├── ConfigError            a configuration file: key, line, nearest valid key
+    │   ├── PromptFileError        a prompt file: file, line
+    │   ├── ModelError             a model folder that is missing, damaged or unsupported
+    │   └── PlanConflictError      the output already holds another plan
+    ├── BuildError                 a unit failed too often; what is committed stays committed
+    ├── VerificationError          what is stored is not what was promised
+    └── StoreError
+        ├── ObjectNotFoundError
+        ├── RetryableStoreError    a time-out, a 503, a reset: the same call may succeed later
+        └── PermanentStoreError    no bucket, no permission, no put-if-absent: it will not
+
+Retryable and permanent are two types because the driver treats them differently; nothing
+parses messages. A message says what is wrong, where, and what to do about it.
+"""
+
+
+class NPDError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class UserError(NPDError, ValueError):
+    """Input that a person gave and can mend."""
+
+
+class ConfigError(UserError):
+    """A configuration file cannot be used."""
+
+
+class PromptFileError(UserError):
+    """A prompt file cannot be used."""
+
+
+class ModelError(UserError):
+    """A model folder is missing, damaged or of an unsupported class."""
+
+
+class PlanConflictError(UserError):
+    """The output already holds a plan that is not this one."""
+
+
+class BuildError(NPDError):
+    """A build stopped before it was whole; running the same command again resumes it."""
+
+
+class VerificationError(NPDError):
+    """Stored bytes are not what their receipt or manifest promises."""
+
+
+class StoreError(NPDError):
+    """An object store refused or failed a call."""
+
+
+class ObjectNotFoundError(StoreError):
+    """The key does not exist."""
+
+
+class RetryableStoreError(StoreError):
+    """The call may succeed when it is repeated."""
+
+
+class PermanentStoreError(StoreError):
+    """The call will fail however often it is repeated."""

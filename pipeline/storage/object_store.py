@@ -1,0 +1,72 @@
+"""The few calls that the commit protocol makes on a store, local or S3-compatible.
+
+Keys are relative, use ``/`` and never end in it. Nothing is published by copy or rename on S3;
+put-if-absent is what makes a commit atomic.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectInfo:
+    """What a listing says of one object."""
+
+    key: str
+    num_bytes: int
+    modified: datetime
+    """Time of the last write, with its time zone."""
+
+
+class ObjectStore(Protocol):
+    """A flat map from keys to immutable bytes.
+
+    Every call raises ``RetryableStoreError`` when its own retries are used up and
+    ``PermanentStoreError`` when repeating is useless.
+    """
+
+    url: str
+    """Where this store is, fit for logs: without credentials or query."""
+
+    def get(self, key: str) -> bytes:
+        """The whole object. Raises ``ObjectNotFoundError``."""
+        ...
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start`` (fewer at the end). Raises ``ObjectNotFoundError``."""
+        ...
+
+    def get_versioned(self, key: str) -> tuple[bytes, str]:
+        """The object and an opaque version for ``put_if_version``."""
+        ...
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Size and time of an object, or None where there is none."""
+        ...
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write durably and atomically; replaces what is there."""
+        ...
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write only where nothing is: True if the store now holds ``data`` under ``key``.
+
+        False: something else was there first and is left untouched. A lost reply followed by a
+        retry makes a store refuse its own write, so a refusal is settled by reading: identical
+        bytes count as written.
+        """
+        ...
+
+    def put_if_version(self, key: str, data: bytes, version: str) -> bool:
+        """Replace the object only while it is still at ``version`` (compare and swap)."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose key starts with ``prefix``, sorted by key (code points)."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; absent is fine."""
+        ...
