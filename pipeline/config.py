@@ -1,0 +1,272 @@
+"""The configuration of a build: one TOML file, typed and frozen.
+
+Every field says what it means and in which unit. A relative path is relative to the file that
+names it. ``[cluster]`` says how a build runs and never what comes out of it; all other sections
+are part of the plan's identity.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.records import Split
+from pipeline.toml_file import TomlFile, read_toml
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+GuidanceScale = Annotated[float, Field(ge=0, le=100)]
+
+BUNDLED = Path(__file__).parent / "demo"
+"""Where the configurations live that ship with the package and go by their bare names."""
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, typed, no unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+class PromptsConfig(Section):
+    """Which prompts, and how many candidates each."""
+
+    path: str
+    """File with the prompts, UTF-8."""
+    format: Literal["text", "jsonl", "csv"] | None = None
+    """One prompt a line, a JSON object a line, or CSV with a header; by default from the suffix."""
+    column: str = "prompt"
+    """Field that holds the prompt (JSONL, CSV)."""
+    seeds_per_prompt: PositiveInt = 1
+    """Candidates for each prompt."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Root from which every candidate's seed is derived."""
+
+
+class SplitsConfig(Section):
+    """Fractions of the *prompts* in each split; together 1."""
+
+    train: Fraction = 1.0
+    """Fraction of the prompts to train on."""
+    validation: Fraction = 0.0
+    """Fraction of the prompts to tune on."""
+    test: Fraction = 0.0
+    """Fraction of the prompts to report on."""
+
+    @model_validator(mode="after")
+    def _sum(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the three fractions add up to {total:g}; they must add up to 1")
+        return self
+
+    def fractions(self) -> dict[Split, float]:
+        """The fractions by split."""
+        return {split: float(getattr(self, split.value)) for split in Split}
+
+
+class ModelConfig(Section):
+    """The diffusion model."""
+
+    path: str
+    """Folder in diffusers' format."""
+    name: str
+    """How the data set calls the model; for people."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of weights and activations; latents stay float32 between steps."""
+    height: PositiveInt | None = None
+    """Image height in pixels; by default the model's own."""
+    width: PositiveInt | None = None
+    """Image width in pixels; by default the model's own."""
+
+
+class SamplingConfig(Section):
+    """How both images of a pair are sampled (DDIM, eta 0)."""
+
+    num_inference_steps: Annotated[int, Field(ge=1, le=1000)]
+    """N, steps from noise to image."""
+    guidance_scale: GuidanceScale
+    """Classifier-free guidance; 1 skips the unconditional pass."""
+
+
+class RedenoiseConfig(Section):
+    """How golden noise is proposed: k steps down at one scale, k steps back at another."""
+
+    num_inference_steps: Annotated[int, Field(ge=1, le=1000)]
+    """N of the schedule whose steps are taken; decides the size of the perturbation."""
+    num_steps: PositiveInt = 1
+    """k, steps down and back; at most N."""
+    guidance_scale: GuidanceScale
+    """ω_l, guidance on the way down."""
+    inversion_guidance_scale: GuidanceScale = 1.0
+    """ω_w, guidance on the way back."""
+    inversion: Literal["first_order", "exact"] = "first_order"
+    """One evaluation a step (as published), or fixed-point iterations to a tolerance."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """Exact inversion: relative change at which a step has converged."""
+    max_iterations: PositiveInt = 50
+    """Exact inversion: evaluations after which a step counts as not converged."""
+
+    @model_validator(mode="after")
+    def _steps(self) -> Self:
+        if self.num_steps > self.num_inference_steps:
+            raise ValueError(
+                f"num_steps is {self.num_steps}, more than num_inference_steps "
+                f"({self.num_inference_steps})"
+            )
+        return self
+
+
+class RewardConfig(Section):
+    """A model that scores images against prompts."""
+
+    name: Name
+    """Name of the score in shards and ledger."""
+    kind: Literal["scene", "scene_oracle"]
+    """``scene``: the demo's preference model; ``scene_oracle``: its measuring instrument."""
+    path: str | None = None
+    """Folder of the weights, for kinds that have any."""
+    select: bool = True
+    """Whether a pair must win under it; otherwise it is recorded only."""
+    margin: float = 0.0
+    """Keep if golden > source + margin, in the reward's own unit."""
+
+    @model_validator(mode="after")
+    def _roles(self) -> Self:
+        if self.kind == "scene_oracle" and self.select:
+            raise ValueError(
+                "scene_oracle measures alignment independently and must not choose pairs; "
+                "set select = false"
+            )
+        if self.kind == "scene" and self.path is None:
+            raise ValueError("kind 'scene' needs path, the folder of its weights")
+        return self
+
+
+class GateConfig(Section):
+    """Bounds within which a golden noise must look Gaussian.
+
+    In standard errors of a Gaussian with as many values, so that one bound fits every resolution.
+    """
+
+    max_norm_deviation: Annotated[float, Field(gt=0)] = 6.0
+    """Largest |‖x‖/√D − 1| in units of 1/√(2D)."""
+    max_kurtosis_deviation: Annotated[float, Field(gt=0)] = 6.0
+    """Largest |excess kurtosis| in units of √(24/D)."""
+
+
+class UnitsConfig(Section):
+    """How candidates are grouped; part of the result, because kernels differ with the batch."""
+
+    size: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """Candidates in a unit, the piece of work that is committed at once."""
+    batch_size: PositiveInt = 32
+    """Candidates that go through the model together."""
+
+
+class OutputConfig(Section):
+    """What the shards hold."""
+
+    formats: Annotated[
+        tuple[Literal["arrow", "webdataset"], ...], Field(strict=False, min_length=1)
+    ] = ("arrow",)
+    """Shard formats to write; each holds everything."""
+    shard_bytes: Annotated[int, Field(ge=1024)] = 128_000_000
+    """Payload of a shard in bytes, to the nearest pair below."""
+    rows_per_batch: PositiveInt = 64
+    """Rows in a record batch of an Arrow shard."""
+    source_noise: bool = True
+    """Store the source noise; it can be rebuilt from the seed."""
+    images: Literal["none", "png", "webp"] = "none"
+    """Store both images of a pair, lossless."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.formats)) != len(self.formats):
+            raise ValueError("a format is named twice")
+        return self
+
+
+class ClusterConfig(Section):
+    """How a build runs. None of it changes a byte of the result."""
+
+    workers: PositiveInt = 1
+    """Actors that compute units."""
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs that Ray reserves for a worker; 0 computes on the CPU."""
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs that Ray reserves for a worker."""
+    max_attempts: PositiveInt = 3
+    """Failures of one unit after which the build stops."""
+
+
+class Config(Section):
+    """A whole build."""
+
+    prompts: PromptsConfig
+    splits: SplitsConfig = SplitsConfig()
+    model: ModelConfig
+    sampling: SamplingConfig
+    redenoise: RedenoiseConfig
+    rewards: Annotated[tuple[RewardConfig, ...], Field(strict=False, min_length=1)]
+    gate: GateConfig = GateConfig()
+    units: UnitsConfig = UnitsConfig()
+    output: OutputConfig = OutputConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="after")
+    def _rewards(self) -> Self:
+        names = [reward.name for reward in self.rewards]
+        if len(set(names)) != len(names):
+            raise ValueError("rewards: two rewards have one name")
+        if not any(reward.select for reward in self.rewards):
+            raise ValueError("rewards: none has select = true, so nothing could be kept")
+        return self
+
+
+def load_config(name: str | Path) -> Config:
+    """Read a configuration file, or one that ships with the package by its bare name.
+
+    Raises ``ConfigError``, which names the file, the line, the key and the nearest valid key.
+    """
+    file = read_toml(_locate(Path(name)))
+    try:
+        config = Config.model_validate(file.values)
+    except ValidationError as error:
+        raise file.error(error, Config) from None
+    return _with_absolute_paths(config, file)
+
+
+def bundled_configs() -> list[str]:
+    """Bare names of the configurations that ship with the package."""
+    return sorted(path.stem for path in BUNDLED.glob("*.toml"))
+
+
+def _locate(path: Path) -> Path:
+    bundled = BUNDLED / f"{path}.toml"
+    return bundled if str(path) in bundled_configs() and not path.exists() else path
+
+
+def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
+    def absolute(path: str) -> str:
+        return str((file.path.parent / Path(path).expanduser()).resolve())
+
+    def rewards() -> Iterator[RewardConfig]:
+        for reward in config.rewards:
+            path = None if reward.path is None else absolute(reward.path)
+            yield reward.model_copy(update={"path": path})
+
+    return config.model_copy(
+        update={
+            "prompts": config.prompts.model_copy(update={"path": absolute(config.prompts.path)}),
+            "model": config.model.model_copy(update={"path": absolute(config.model.path)}),
+            "rewards": tuple(rewards()),
+        }
+    )

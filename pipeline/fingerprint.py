@@ -1,0 +1,57 @@
+"""The software and device on which bytes are promised to be reproducible.
+
+Kernels differ between library versions, processor types and thread counts, so two builds are
+compared only where their fingerprints are equal.
+"""
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from pipeline.records import Record
+
+ALGORITHM_VERSION = 1
+"""Raised whenever this package changes what it computes from the same plan."""
+
+_PACKAGES = ("diffusers", "numpy", "pillow", "pyarrow", "torch", "transformers")
+
+
+class Fingerprint(Record):
+    """What computed a unit."""
+
+    algorithm_version: int
+    python: str
+    """Major and minor version."""
+    packages: dict[str, str]
+    """Versions of the libraries whose code decides bytes."""
+    device: str
+    """Model name of the GPU or processor."""
+    kernels: str
+    """CUDA version, or the instruction set that torch's CPU kernels use."""
+    threads: int
+    """CPU threads in a kernel; sums are split among them. 0 on a GPU."""
+
+
+def fingerprint(device: torch.device) -> Fingerprint:
+    """The fingerprint of this process, computing on ``device``."""
+    on_gpu = device.type == "cuda"
+    return Fingerprint(
+        algorithm_version=ALGORITHM_VERSION,
+        python=".".join(platform.python_version_tuple()[:2]),
+        packages={name: version(name) for name in _PACKAGES},
+        device=torch.cuda.get_device_name(device) if on_gpu else _processor(),
+        kernels=f"cuda {torch.version.cuda}" if on_gpu else torch.backends.cpu.get_cpu_capability(),
+        threads=0 if on_gpu else torch.get_num_threads(),
+    )
+
+
+def _processor() -> str:
+    """Model name of the CPU; ``platform.processor()`` is empty on Linux."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

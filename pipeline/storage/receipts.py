@@ -1,0 +1,95 @@
+"""Receipts: a unit is done when, and only when, its receipt is in the store.
+
+The order is data, then receipt. The receipt is put only where none is, so the first one wins; a
+worker that comes second finds out by reading, and its data object is an orphan, which is harmless.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+from pipeline.errors import ObjectNotFoundError
+from pipeline.fingerprint import Fingerprint
+from pipeline.records import Outcome, Record, Status
+from pipeline.storage import layout
+from pipeline.storage.object_store import ObjectStore
+
+
+class Receipt(Record):
+    """What became of every candidate of one unit, and where the kept pairs are."""
+
+    schema_version: int
+    plan_id: str
+    unit: int
+    data_key: str
+    data_sha256: str
+    data_bytes: int
+    """Size of the data object."""
+    outcomes: tuple[Outcome, ...]
+    """One for each candidate, in the plan's order."""
+    forward_evaluations: int
+    """Network evaluations of one latent, summed over the unit's candidates."""
+    fingerprint: Fingerprint
+    attempt_id: str
+    """Tells one attempt at this unit from another."""
+    host: str
+    started: str
+    """UTC, ISO 8601."""
+    compute_seconds: float
+    """From the first prompt encoded to the last score."""
+
+    def count(self, status: Status) -> int:
+        """Candidates with this status."""
+        return sum(outcome.status is status for outcome in self.outcomes)
+
+    def kept(self) -> Iterator[Outcome]:
+        """Outcomes of the stored pairs, in the order of the data object's rows."""
+        return (outcome for outcome in self.outcomes if outcome.status is Status.KEPT)
+
+
+class Commit(StrEnum):
+    """How an attempt to commit a unit ended. The unit is done in every case."""
+
+    MINE = "mine"
+    """This attempt's receipt is the one that counts."""
+    SAME = "same"
+    """Another attempt was first, with the same data."""
+    DIFFERENT = "different"
+    """Another attempt was first, with other data: the computation is not deterministic."""
+
+
+def commit_unit(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
+    """Store a unit's data, then its receipt."""
+    store.put_if_absent(receipt.data_key, data)
+    key = layout.receipt_key(receipt.plan_id, receipt.unit)
+    if store.put_if_absent(key, receipt.model_dump_json().encode()):
+        return Commit.MINE
+    first = read_receipt(store, receipt.plan_id, receipt.unit)
+    if first.attempt_id == receipt.attempt_id:
+        return Commit.MINE
+    return Commit.SAME if first.data_sha256 == receipt.data_sha256 else Commit.DIFFERENT
+
+
+def read_receipt(store: ObjectStore, plan_id: str, unit: int) -> Receipt:
+    """One unit's receipt. Raises ``ObjectNotFoundError`` if the unit is not done."""
+    return Receipt.model_validate_json(store.get(layout.receipt_key(plan_id, unit)))
+
+
+def read_receipts(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[Receipt]:
+    """All receipts of a plan in the order of the units.
+
+    Raises ``ObjectNotFoundError`` at the first unit that is not done.
+    """
+    for unit in range(num_units):
+        try:
+            yield read_receipt(store, plan_id, unit)
+        except ObjectNotFoundError:
+            raise ObjectNotFoundError(
+                f"{store.url}: unit {unit} of plan {plan_id} has no receipt; "
+                "run the build again to finish it"
+            ) from None
+
+
+def done_units(store: ObjectStore, plan_id: str) -> Iterator[int]:
+    """Numbers of the units that have a receipt, ascending."""
+    prefix = layout.receipts_prefix(plan_id)
+    return (layout.unit_of_receipt(info.key) for info in store.list(prefix))

@@ -1,0 +1,110 @@
+"""A TOML file that knows on which line each key stands, so that errors can say it."""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from pipeline.errors import ConfigError
+
+Key = tuple[str | int, ...]
+
+_TABLE = re.compile(r"^\s*\[(?P<array>\[)?\s*(?P<name>[\w.\-\"' ]+?)\s*\]")
+_ASSIGNMENT = re.compile(r"^\s*(?P<name>[\w.\-\"']+)\s*=")
+
+
+@dataclass(frozen=True)
+class TomlFile:
+    """A parsed file and the line of each key."""
+
+    path: Path
+    values: dict[str, object]
+    lines: dict[Key, int]
+
+    def line(self, key: Key) -> int:
+        """The line of a key, or of the nearest table around it that is written down; else 1."""
+        while key and key not in self.lines:
+            key = key[:-1]
+        return self.lines.get(key, 1)
+
+    def error(self, error: ValidationError, model: type[BaseModel]) -> ConfigError:
+        """What pydantic found, as one error with a line for each finding."""
+        return ConfigError("\n".join(self._describe(found, model) for found in error.errors()))
+
+    def _describe(self, found: ErrorDetails, model: type[BaseModel]) -> str:
+        key = found["loc"]
+        dotted = ".".join(str(part) for part in key)
+        place = f"{self.path}:{self.line(key)}"
+        match found["type"]:
+            case "extra_forbidden":
+                return f"{place}: {dotted}: unknown key{_suggestion(key, model)}"
+            case "missing":
+                return f"{place}: {dotted}: required, and not set"
+            case "value_error":
+                detail = found["msg"].removeprefix("Value error, ")
+                return f"{place}: {dotted}: {detail}" if dotted else f"{place}: {detail}"
+            case _:
+                return f"{place}: {dotted}: {found['msg']}; got {found['input']!r}"
+
+
+def read_toml(path: Path) -> TomlFile:
+    """Parse a TOML file. Raises ``ConfigError`` if it cannot be read or is not TOML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    return TomlFile(path, values, _key_lines(text))
+
+
+def _key_lines(text: str) -> dict[Key, int]:
+    """Where each table and key begins. ``tomllib`` does not tell."""
+    lines: dict[Key, int] = {}
+    table: Key = ()
+    tables_in_array: dict[Key, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if found := _TABLE.match(line):
+            table = _parts(found["name"])
+            if found["array"]:
+                position = tables_in_array.get(table, -1) + 1
+                tables_in_array[table] = position
+                lines.setdefault(table, number)
+                table = (*table, position)
+            lines[table] = number
+        elif found := _ASSIGNMENT.match(line):
+            lines.setdefault((*table, *_parts(found["name"])), number)
+    return lines
+
+
+def _parts(dotted: str) -> Key:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def _suggestion(key: Key, model: type[BaseModel]) -> str:
+    valid = _valid_keys(key[:-1], model)
+    near = get_close_matches(str(key[-1]), valid, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; valid here: {', '.join(valid)}"
+
+
+def _valid_keys(table: Key, model: type[BaseModel]) -> list[str]:
+    for part in table:
+        if isinstance(part, str):
+            model = _model_of(model.model_fields[part].annotation)
+    return list(model.model_fields)
+
+
+def _model_of(annotation: object) -> type[BaseModel]:
+    """The section inside a field's type: itself, or what a tuple of sections holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(_model_of(inner) for inner in get_args(annotation))
