@@ -54,15 +54,30 @@ class EncodedPrompts:
 class Denoiser(Protocol):
     """A diffusion model behind the few calls that the pipeline makes."""
 
-    latent_shape: tuple[int, ...]
-    """Shape of one latent, without the batch dimension."""
-    prediction: Prediction
-    """What the network predicts."""
-    alphas_cumprod: Tensor
-    """ᾱ_t of the training schedule, float64 (T,), on the CPU."""
-    final_alpha_cumprod: float
-    """ᾱ of the cleanest level, reached by the last step."""
-    device: torch.device
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one latent, without the batch dimension."""
+        ...
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the network predicts."""
+        ...
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """ᾱ_t of the training schedule, float64 (T,), on the CPU."""
+        ...
+
+    @property
+    def final_alpha_cumprod(self) -> float:
+        """ᾱ of the cleanest level, reached by the last step."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        ...
 
     def timesteps(self, num_inference_steps: int) -> list[int]:
         """The descending timesteps of an N-step schedule, in the model's own spacing."""

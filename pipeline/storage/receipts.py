@@ -24,6 +24,8 @@ class Receipt(Record):
     data_sha256: str
     data_bytes: int
     """Size of the data object."""
+    latent_shape: tuple[int, ...]
+    """Of one noise, without the batch dimension."""
     outcomes: tuple[Outcome, ...]
     """One for each candidate, in the plan's order."""
     forward_evaluations: int

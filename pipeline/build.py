@@ -1,0 +1,91 @@
+"""A whole build, in the order of its steps: plan, compute, seal.
+
+Running it again resumes: units with a receipt are not computed again, and a sealed plan is done.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from pipeline.cluster.driver import Driver
+from pipeline.cluster.ray_session import spawn_worker
+from pipeline.cluster.tasks import map_tasks
+from pipeline.cluster.worker import UnitSummary
+from pipeline.config import Config
+from pipeline.errors import PlanConflictError
+from pipeline.plan import Plan, PromptTable
+from pipeline.publish.compact import CompactedShard, ShardTask, compact
+from pipeline.publish.seal import seal
+from pipeline.stages.planning import make_plan
+from pipeline.storage.manifest import Manifest, read_manifest, read_success
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.plans import stored_plans, write_plan
+from pipeline.storage.probe import probe
+from pipeline.storage.receipts import done_units
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A plan and the store that it is built into."""
+
+    store: ObjectStore
+    config: Config
+    plan: Plan
+    prompts: PromptTable
+
+
+def open_build(store: ObjectStore, config: Config, *, add: bool = False) -> Opened:
+    """Fix the plan and put it into the store, or find it there.
+
+    Raises ``UserError`` for what the configuration names and is not there, ``StoreError`` for a
+    store that cannot be built into, and ``PlanConflictError`` if the store holds another plan and
+    ``add`` is not asked for.
+    """
+    plan, prompts = make_plan(config)
+    probe(store)
+    others = [other for other in stored_plans(store) if other != plan.plan_id]
+    if others and not add:
+        raise PlanConflictError(
+            f"{store.url} already holds plan {', '.join(others)}, and this configuration is plan "
+            f"{plan.plan_id}. Choose another output, or add this plan beside it with --add"
+        )
+    return Opened(
+        store=store, config=config, plan=write_plan(store, plan, prompts), prompts=prompts
+    )
+
+
+def sealed(opened: Opened) -> Manifest | None:
+    """The manifest, if the plan is already sealed."""
+    success = read_success(opened.store)
+    found = success.of(opened.plan.plan_id) if success else None
+    return read_manifest(opened.store, found) if found else None
+
+
+def compute(
+    opened: Opened, *, on_resume: Callable[[int], None] = lambda done: None
+) -> Iterator[UnitSummary]:
+    """Have every unit without a receipt computed, on the Ray that is connected.
+
+    Yields a summary a unit, in any order; ``on_resume`` is told first how many were done before.
+    Raises ``BuildError`` for a unit that fails too often, ``UserError`` for what a person mends.
+    """
+    # One byte a unit, so that the driver's memory does not grow while it runs.
+    done = bytearray(opened.plan.num_units)
+    for unit in done_units(opened.store, opened.plan.plan_id):
+        done[unit] = True
+    on_resume(sum(done))
+    driver = Driver(
+        lambda: spawn_worker(opened.store.url, opened.plan.plan_id, opened.config),
+        num_workers=opened.config.cluster.workers,
+        max_attempts=opened.config.cluster.max_attempts,
+    )
+    yield from driver.run(unit for unit, is_done in enumerate(done) if not is_done)
+
+
+def publish(opened: Opened) -> Manifest:
+    """Compact and seal, on the Ray that is connected. Raises as ``seal`` does."""
+    in_flight = 2 * opened.config.cluster.workers
+
+    def on_cluster(tasks: Iterable[ShardTask]) -> Iterator[CompactedShard]:
+        return map_tasks(compact, tasks, in_flight=in_flight)
+
+    return seal(opened.store, opened.plan, opened.prompts, on_cluster)

@@ -1,0 +1,71 @@
+"""Connecting to a Ray cluster, or starting one on this machine for as long as it is needed."""
+
+import logging
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from pipeline.cluster.driver import ActorHandle
+from pipeline.cluster.worker import UNITS_IN_FLIGHT, UnitWorker
+from pipeline.config import ClusterConfig, Config
+
+_OBJECT_STORE_BYTES = 100_000_000
+"""Only unit numbers and summaries pass through it; 75 MB is Ray's minimum."""
+
+_WORKER_ENVIRONMENT = {
+    # Without it cuBLAS is not deterministic; it must be set before the process touches the GPU.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    # The driver loads no hub model, and neither may a worker: a plan names local files.
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+@contextmanager
+def ray_session(config: ClusterConfig, address: str | None = None) -> Iterator[None]:
+    """A connection to Ray: to ``address``, to ``RAY_ADDRESS``, or to a Ray of our own.
+
+    A session that exists is used and left as it is. The Ray of our own has as many CPUs as the
+    configured workers need, even where the machine has fewer: they then share them.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    else:
+        needed = math.ceil(config.workers * config.cpus_per_worker)
+        ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, needed),
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def spawn_worker(url: str, plan_id: str, config: Config) -> ActorHandle:
+    """Start a ``UnitWorker`` as an actor on its own GPU (or CPUs).
+
+    It is never restarted and no call is repeated by Ray: the driver decides.
+    """
+    return (
+        ray.remote(UnitWorker)
+        .options(
+            num_gpus=config.cluster.gpus_per_worker,
+            num_cpus=config.cluster.cpus_per_worker,
+            max_concurrency=UNITS_IN_FLIGHT,
+            max_restarts=0,
+            max_task_retries=0,
+            runtime_env={"env_vars": _WORKER_ENVIRONMENT},
+        )
+        .remote(url, plan_id, config)
+    )

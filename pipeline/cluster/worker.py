@@ -1,0 +1,163 @@
+"""The worker: owns one device and turns unit numbers into committed units.
+
+It does not know Ray; the driver makes an actor of it. Two units are in flight at a time: while one
+is uploaded, the next computes. All computing happens on one thread of its own, because torch's
+thread count is a property of the thread that computes.
+"""
+
+import socket
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from pipeline.config import Config
+from pipeline.errors import ModelError
+from pipeline.fingerprint import Fingerprint, fingerprint
+from pipeline.identity import folder_digest, sha256
+from pipeline.models.denoiser import Denoiser
+from pipeline.models.load import default_device, load_denoiser, load_rewards
+from pipeline.models.reward import Reward
+from pipeline.plan import Plan
+from pipeline.records import SCHEMA_VERSION, Status
+from pipeline.stages.unit import ProducedUnit, Recipe, produce_unit
+from pipeline.storage import layout
+from pipeline.storage.open import open_store
+from pipeline.storage.plans import read_plan, read_prompt_table
+from pipeline.storage.receipts import Commit, Receipt, commit_unit
+
+UNITS_IN_FLIGHT = 2
+"""One computes while the other is packed and uploaded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitSummary:
+    """The few numbers that travel back to the driver; latents never do."""
+
+    unit: int
+    candidates: int
+    kept: int
+    rejected: int
+    failed: int
+    compute_seconds: float
+    commit: Commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Models:
+    denoiser: Denoiser
+    rewards: Mapping[str, Reward]
+    fingerprint: Fingerprint
+
+
+class UnitWorker:
+    """Computes and commits units of one plan."""
+
+    def __init__(self, url: str, plan_id: str, config: Config) -> None:
+        self._config = config
+        self._store = open_store(url)
+        self._plan = read_plan(self._store, plan_id)
+        self._prompts = read_prompt_table(self._store, plan_id)
+        self._recipe = Recipe.of(self._plan)
+        self._compute = ThreadPoolExecutor(max_workers=1, initializer=be_deterministic)
+        self._models: _Models | None = None
+
+    def set_up(self) -> Fingerprint:
+        """Load the models. Raises ``ModelError`` if they are not those of the plan."""
+        self._models = self._compute.submit(self._load).result()
+        return self._models.fingerprint
+
+    def run(self, unit: int) -> UnitSummary:
+        """Compute a unit and commit it."""
+        assert self._models is not None, "set_up comes first"
+        models = self._models
+        started = datetime.now(UTC)
+        produced, seconds = self._compute.submit(self._produce, unit, models).result()
+        receipt = self._receipt(unit, produced, models, started, seconds)
+        commit = commit_unit(self._store, receipt, produced.data)
+        return UnitSummary(
+            unit=unit,
+            candidates=len(receipt.outcomes),
+            kept=receipt.count(Status.KEPT),
+            rejected=receipt.count(Status.REJECTED),
+            failed=receipt.count(Status.FAILED),
+            compute_seconds=seconds,
+            commit=commit,
+        )
+
+    def _load(self) -> _Models:
+        check_models(self._config, self._plan)
+        device = default_device()
+        return _Models(
+            denoiser=load_denoiser(self._config.model, device),
+            rewards=load_rewards(self._config.rewards, device),
+            fingerprint=fingerprint(device),
+        )
+
+    def _produce(self, unit: int, models: _Models) -> tuple[ProducedUnit, float]:
+        begin = perf_counter()
+        candidates = list(self._prompts.candidates(self._plan, self._plan.unit_range(unit)))
+        produced = produce_unit(candidates, models.denoiser, models.rewards, self._recipe)
+        return produced, perf_counter() - begin
+
+    def _receipt(
+        self,
+        unit: int,
+        produced: ProducedUnit,
+        models: _Models,
+        started: datetime,
+        seconds: float,
+    ) -> Receipt:
+        digest = sha256(produced.data)
+        return Receipt(
+            schema_version=SCHEMA_VERSION,
+            plan_id=self._plan.plan_id,
+            unit=unit,
+            data_key=layout.unit_key(self._plan.plan_id, unit, digest),
+            data_sha256=digest,
+            data_bytes=len(produced.data),
+            latent_shape=models.denoiser.latent_shape,
+            outcomes=produced.outcomes,
+            forward_evaluations=produced.forward_evaluations,
+            fingerprint=models.fingerprint,
+            attempt_id=uuid.uuid4().hex,
+            host=socket.gethostname(),
+            started=started.isoformat(timespec="seconds"),
+            compute_seconds=round(seconds, 3),
+        )
+
+
+def be_deterministic() -> None:
+    """Make one thread's computations repeat bit for bit.
+
+    One CPU thread, however many are reserved: kernels split their sums by threads, and the
+    reservation must not change a byte. ``warn_only``, because an operation without a deterministic
+    form shows up as attempts that disagree, which are counted.
+    """
+    torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def check_models(config: Config, plan: Plan) -> None:
+    """Refuse model folders that are not, byte for byte, those that the plan was made with.
+
+    The plan is made on one machine and computed on others. Raises ``ModelError``.
+    """
+    rewards = zip(config.rewards, plan.settings["rewards"], strict=True)
+    expected = {config.model.path: plan.settings["model"]["digest"]} | {
+        reward.path: settings["digest"] for reward, settings in rewards if reward.path is not None
+    }
+    for path, digest in expected.items():
+        if not Path(path).is_dir():
+            raise ModelError(f"{path}: no such model folder on {socket.gethostname()}")
+        if folder_digest(Path(path)) != digest:
+            raise ModelError(
+                f"{path}: its files on {socket.gethostname()} are not those of the plan; "
+                "put the same model on every machine"
+            )

@@ -1,0 +1,55 @@
+"""From a configuration's names to models in memory; happens on the worker, never at import."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from pipeline.config import ModelConfig, RewardConfig
+from pipeline.demo.oracle import SceneOracle
+from pipeline.demo.scene_reward import SceneReward
+from pipeline.models.denoiser import Denoiser
+from pipeline.models.reward import Reward
+from pipeline.models.stable_diffusion import StableDiffusionDenoiser
+
+_DTYPES: Mapping[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def load_denoiser(config: ModelConfig, device: torch.device) -> Denoiser:
+    """The diffusion model of a configuration. Raises ``ModelError``."""
+    return StableDiffusionDenoiser.load(
+        Path(config.path),
+        device=device,
+        dtype=_DTYPES[config.dtype],
+        height=config.height,
+        width=config.width,
+    )
+
+
+def load_rewards(configs: tuple[RewardConfig, ...], device: torch.device) -> dict[str, Reward]:
+    """All rewards of a configuration by name, in its order. Raises ``ModelError``."""
+    return {config.name: _LOADERS[config.kind](config, device) for config in configs}
+
+
+def _scene(config: RewardConfig, device: torch.device) -> Reward:
+    assert config.path is not None, "checked by the configuration"
+    return SceneReward.load(Path(config.path), device)
+
+
+def _scene_oracle(config: RewardConfig, device: torch.device) -> Reward:
+    return SceneOracle()
+
+
+_LOADERS: Mapping[str, Callable[[RewardConfig, torch.device], Reward]] = {
+    "scene": _scene,
+    "scene_oracle": _scene_oracle,
+}
+
+
+def default_device() -> torch.device:
+    """The GPU that this process was given, or the CPU when there is none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,72 @@
+"""The ledger: a Parquet file of all candidates, kept or not, with all their scores."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.records import Outcome
+from pipeline.storage.schema import NOISE_STATS
+
+_ROWS_PER_GROUP = 65_536
+
+
+def ledger_schema(reward_names: Sequence[str]) -> pa.Schema:
+    """The columns of a ledger."""
+    rewards = pa.struct([(name, pa.float32()) for name in reward_names])
+    return pa.schema(
+        [
+            ("candidate", pa.int64()),
+            ("sample_id", pa.string()),
+            ("prompt_id", pa.string()),
+            ("prompt", pa.string()),
+            ("split", pa.string()),
+            ("seed", pa.int64()),
+            ("status", pa.string()),
+            ("reason", pa.string()),
+            ("truncated", pa.bool_()),
+            ("source_rewards", rewards),
+            ("golden_rewards", rewards),
+            ("noise_stats", pa.struct([(name, pa.float64()) for name in NOISE_STATS])),
+        ]
+    )
+
+
+class LedgerWriter:
+    """Writes outcomes in the order in which they come, holding one row group in memory."""
+
+    def __init__(self, path: Path, reward_names: Sequence[str]) -> None:
+        self._schema = ledger_schema(reward_names)
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._rows: list[dict[str, Any]] = []
+        self.num_rows = 0
+
+    def add(self, outcomes: Iterable[Outcome], prompts: Iterable[str]) -> None:
+        """Append some outcomes, each with its prompt."""
+        for outcome, prompt in zip(outcomes, prompts, strict=True):
+            row = outcome.model_dump(mode="json") | {"prompt": prompt}
+            self._rows.append({name: row[name] for name in self._schema.names})
+            self.num_rows += 1
+        if len(self._rows) >= _ROWS_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._flush()
+        self._writer.close()

@@ -1,0 +1,108 @@
+"""From receipts to a sealed data set: shards, ledger, manifest, ``_SUCCESS``.
+
+The receipts are read once, in order, and everything follows from them, so sealing twice writes the
+same bytes under the same names.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from pipeline.fingerprint import Fingerprint
+from pipeline.identity import canonical_json, file_sha256
+from pipeline.plan import Plan, PromptTable
+from pipeline.publish.compact import CompactedShard, ShardTask
+from pipeline.publish.ledger import LedgerWriter
+from pipeline.publish.shard_plan import ShardPlan, plan_shards
+from pipeline.records import SCHEMA_VERSION, Split
+from pipeline.storage import layout
+from pipeline.storage.funnel import FunnelCount
+from pipeline.storage.layout import ShardFormat
+from pipeline.storage.manifest import LedgerInfo, Manifest, ShardInfo, seal_manifest
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.receipts import Receipt, read_receipts
+
+Compactor = Callable[[Iterable[ShardTask]], Iterator[CompactedShard]]
+"""Runs ``compact`` over tasks, in order: a bare ``map``, or many machines."""
+
+
+def seal(
+    store: ObjectStore, plan: Plan, prompts: PromptTable, run_compaction: Compactor
+) -> Manifest:
+    """Publish a plan whose units are all done.
+
+    Raises ``ObjectNotFoundError`` naming the first unit that is not, and ``VerificationError`` for
+    a unit object that is not what its receipt promises.
+    """
+    formats: list[ShardFormat] = list(plan.settings["output"]["formats"])
+    shards: dict[Split, dict[ShardFormat, list[ShardInfo]]] = {
+        split: {shard_format: [] for shard_format in formats} for split in Split
+    }
+    with tempfile.TemporaryDirectory(prefix="npd-ledger-") as folder:
+        path = Path(folder) / "ledger.parquet"
+        with LedgerWriter(path, plan.reward_names) as ledger:
+            summary = _Summary(plan, prompts, ledger)
+            receipts = summary.of(read_receipts(store, plan.plan_id, plan.num_units))
+            shard_plans = plan_shards(receipts, plan.settings["output"]["shard_bytes"])
+            for shard in run_compaction(_tasks(store.url, plan, shard_plans, formats)):
+                shards[shard.split][shard.format].append(shard.info)
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            plan_id=plan.plan_id,
+            plan=plan,
+            fingerprints=summary.fingerprints(),
+            latent_shape=list(summary.latent_shape),
+            shards=shards,
+            funnel=summary.funnel.total(),
+            ledger=_store_ledger(store, plan.plan_id, path, ledger.num_rows),
+        )
+    seal_manifest(store, manifest)
+    return manifest
+
+
+def _tasks(
+    url: str, plan: Plan, shard_plans: Iterable[ShardPlan], formats: Iterable[ShardFormat]
+) -> Iterator[ShardTask]:
+    for shard in shard_plans:
+        for shard_format in formats:
+            yield ShardTask(
+                url=url,
+                plan_id=plan.plan_id,
+                shard=shard,
+                format=shard_format,
+                rows_per_batch=plan.settings["output"]["rows_per_batch"],
+            )
+
+
+class _Summary:
+    """Gathers what the manifest says while the receipts stream past on their way to the shards."""
+
+    def __init__(self, plan: Plan, prompts: PromptTable, ledger: LedgerWriter) -> None:
+        self._plan = plan
+        self._prompts = prompts
+        self._ledger = ledger
+        self._fingerprints: dict[bytes, Fingerprint] = {}
+        self.funnel = FunnelCount()
+        self.latent_shape: tuple[int, ...] = ()
+
+    def of(self, receipts: Iterable[Receipt]) -> Iterator[Receipt]:
+        for receipt in receipts:
+            positions = self._plan.unit_range(receipt.unit)
+            candidates = self._prompts.candidates(self._plan, positions)
+            self._ledger.add(receipt.outcomes, (candidate.prompt for candidate in candidates))
+            self.funnel.add(receipt.outcomes)
+            self.latent_shape = receipt.latent_shape
+            name = canonical_json(receipt.fingerprint.model_dump(mode="json"))
+            self._fingerprints[name] = receipt.fingerprint
+            yield receipt
+
+    def fingerprints(self) -> list[Fingerprint]:
+        """All that were seen, in an order that does not depend on which came first."""
+        return [self._fingerprints[name] for name in sorted(self._fingerprints)]
+
+
+def _store_ledger(store: ObjectStore, plan_id: str, path: Path, num_rows: int) -> LedgerInfo:
+    digest = file_sha256(path)
+    key = layout.ledger_key(plan_id, digest)
+    store.put_file_if_absent(key, path)
+    return LedgerInfo(key=key, sha256=digest, num_rows=num_rows, num_bytes=path.stat().st_size)

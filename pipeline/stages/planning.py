@@ -1,0 +1,66 @@
+"""From a configuration to a plan."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.config import Config
+from pipeline.errors import ModelError
+from pipeline.fingerprint import ALGORITHM_VERSION
+from pipeline.identity import folder_digest, prompt_id, split_for
+from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
+from pipeline.records import SCHEMA_VERSION
+from pipeline.stages.prompts import read_prompts
+
+
+def make_plan(config: Config) -> tuple[Plan, PromptTable]:
+    """Read prompts and model files and fix what will be computed.
+
+    Raises ``PromptFileError`` and ``ModelError``.
+    """
+    prompts = read_prompts(Path(config.prompts.path), config.prompts.format, config.prompts.column)
+    fractions = config.splits.fractions()
+    names = [prompt_id(prompt) for prompt in prompts.prompts]
+    table = PromptTable(
+        pa.table(
+            {
+                "prompt_id": names,
+                "prompt": list(prompts.prompts),
+                "split": [split_for(name, fractions).value for name in names],
+            },
+            schema=PROMPT_COLUMNS,
+        )
+    )
+    num_candidates = len(names) * config.prompts.seeds_per_prompt
+    plan = Plan(
+        schema_version=SCHEMA_VERSION,
+        algorithm_version=ALGORITHM_VERSION,
+        plan_id="",
+        settings=_settings(config),
+        prompts_sha256=table.sha256(),
+        num_prompts=len(names),
+        num_duplicates=prompts.num_duplicates,
+        num_candidates=num_candidates,
+        num_units=-(-num_candidates // config.units.size),
+    )
+    return plan.model_copy(update={"plan_id": plan.identity()}), table
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    settings = config.model_dump(mode="json", exclude={"cluster"})
+    for name in ("path", "format", "column"):
+        # The prompts' own digest stands for where they came from.
+        del settings["prompts"][name]
+    settings["model"]["digest"] = _model_digest(settings["model"].pop("path"))
+    for reward in settings["rewards"]:
+        path = reward.pop("path")
+        reward["digest"] = None if path is None else _model_digest(path)
+    return settings
+
+
+def _model_digest(path: str) -> str:
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such model folder; put the model's files there")
+    return folder_digest(folder)

@@ -1,0 +1,62 @@
+"""Images from stored noise. B batch, H W image height and width."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline.config import SamplingConfig
+from pipeline.diffusion.noise import as_model_input
+from pipeline.diffusion.sample import sample_latents
+from pipeline.models.denoiser import Denoiser, EncodedPrompts
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledImages:
+    """A batch of images."""
+
+    pixels: Tensor
+    """uint8 (B, H, W, 3) on the CPU; zero where an image is not finite."""
+    finite: tuple[bool, ...]
+    """For each image, whether every value that the decoder gave was finite."""
+
+
+def sample_images(
+    denoiser: Denoiser, prompts: EncodedPrompts, noise: Tensor, config: SamplingConfig
+) -> SampledImages:
+    """Sample and decode images from stored noise, float16 (B, ...)."""
+    latents = sample_latents(
+        denoiser,
+        prompts,
+        as_model_input(noise).to(denoiser.device),
+        config.num_inference_steps,
+        config.guidance_scale,
+    )
+    images = denoiser.decode(latents).cpu()
+    # The decoder may clamp an infinity away; the latents still show it.
+    finite = _all_finite(latents.cpu()) & _all_finite(images)
+    shown = torch.where(finite.view(-1, 1, 1, 1), images, torch.zeros(()))
+    pixels = (shown * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return SampledImages(pixels=pixels, finite=tuple(finite.tolist()))
+
+
+def _all_finite(batch: Tensor) -> Tensor:
+    return batch.flatten(1).isfinite().all(dim=1)
+
+
+def encode_images(
+    pixels: Tensor, rows: Sequence[int], image_format: Literal["png", "webp"]
+) -> list[bytes]:
+    """Some images of a batch, uint8 (B, H, W, 3), as lossless files."""
+    return [_encode(pixels[row].numpy(), image_format) for row in rows]
+
+
+def _encode(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], image_format: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format=image_format, lossless=True)
+    return buffer.getvalue()

@@ -1,0 +1,225 @@
+"""One unit, from candidates to packed pairs: every stage in the order of the data.
+
+It knows nothing of Ray and of storage; a bare loop over it gives the same bytes as a cluster.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+
+from pipeline.config import GateConfig, OutputConfig, RedenoiseConfig, SamplingConfig
+from pipeline.diffusion.noise import noise_stats
+from pipeline.diffusion.redenoise import redenoise_evaluations
+from pipeline.diffusion.sample import sample_evaluations
+from pipeline.models.denoiser import Denoiser, EncodedPrompts
+from pipeline.models.reward import Reward
+from pipeline.plan import Plan
+from pipeline.records import Candidate, NoiseStats, Outcome, Status
+from pipeline.stages.judge import Scores, judge
+from pipeline.stages.pack import pack_pairs
+from pipeline.stages.propose import Proposal, propose, redenoise_settings
+from pipeline.stages.sample import SampledImages, encode_images, sample_images
+from pipeline.stages.select import Judged, Selection
+from pipeline.storage.schema import NoisePair, PairSchema
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A plan's settings as the stages take them."""
+
+    sampling: SamplingConfig
+    redenoise: RedenoiseConfig
+    gate: GateConfig
+    output: OutputConfig
+    batch_size: int
+    margins: Mapping[str, float]
+
+    @classmethod
+    def of(cls, plan: Plan) -> "Recipe":
+        """The recipe of a plan."""
+        settings = plan.settings
+        return cls(
+            sampling=SamplingConfig(**settings["sampling"]),
+            redenoise=RedenoiseConfig(**settings["redenoise"]),
+            gate=GateConfig(**settings["gate"]),
+            output=OutputConfig(**settings["output"]),
+            batch_size=settings["units"]["batch_size"],
+            margins={r["name"]: r["margin"] for r in settings["rewards"] if r["select"]},
+        )
+
+    def image_evaluations(self) -> int:
+        """Forward evaluations for one image."""
+        return sample_evaluations(self.sampling.num_inference_steps, self.sampling.guidance_scale)
+
+    def evaluations(self) -> int:
+        """Forward evaluations for one candidate, at most: two images and the proposal."""
+        return 2 * self.image_evaluations() + redenoise_evaluations(
+            redenoise_settings(self.redenoise)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProducedUnit:
+    """What a unit came to."""
+
+    outcomes: tuple[Outcome, ...]
+    data: bytes
+    """Arrow IPC file of the kept pairs, in the order of the outcomes."""
+    forward_evaluations: int
+    """Of one latent each, summed over the candidates."""
+
+
+def produce_unit(
+    candidates: Sequence[Candidate],
+    denoiser: Denoiser,
+    rewards: Mapping[str, Reward],
+    recipe: Recipe,
+) -> ProducedUnit:
+    """Compute one unit, always in the same batches."""
+    outcomes: list[Outcome] = []
+    pairs: list[NoisePair] = []
+    evaluations = 0
+    with torch.inference_mode():
+        encoded = _encode_once(denoiser, [candidate.prompt for candidate in candidates])
+        for rows in _batches(len(candidates), recipe.batch_size):
+            batch = _produce_batch(
+                [candidates[row] for row in rows], encoded.take(rows), denoiser, rewards, recipe
+            )
+            outcomes.extend(batch.outcomes)
+            pairs.extend(batch.pairs)
+            evaluations += batch.forward_evaluations
+    schema = PairSchema(latent_shape=denoiser.latent_shape, reward_names=tuple(rewards))
+    return ProducedUnit(
+        outcomes=tuple(outcomes),
+        data=pack_pairs(pairs, schema, recipe.output.rows_per_batch),
+        forward_evaluations=evaluations,
+    )
+
+
+def _encode_once(denoiser: Denoiser, prompts: Sequence[str]) -> EncodedPrompts:
+    """Encode each distinct prompt once and lay the results out by candidate."""
+    distinct = list(dict.fromkeys(prompts))
+    row = {prompt: index for index, prompt in enumerate(distinct)}
+    return denoiser.encode_prompts(distinct).take([row[prompt] for prompt in prompts])
+
+
+def _batches(total: int, size: int) -> Iterator[range]:
+    return (range(start, min(start + size, total)) for start in range(0, total, size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    outcomes: list[Outcome]
+    pairs: list[NoisePair]
+    forward_evaluations: int
+
+
+def _produce_batch(
+    candidates: Sequence[Candidate],
+    encoded: EncodedPrompts,
+    denoiser: Denoiser,
+    rewards: Mapping[str, Reward],
+    recipe: Recipe,
+) -> _Batch:
+    prompts = [candidate.prompt for candidate in candidates]
+    proposal = propose(denoiser, encoded, candidates, redenoise_settings(recipe.redenoise))
+    source = sample_images(denoiser, encoded, proposal.source_noise, recipe.sampling)
+    golden = sample_images(denoiser, encoded, proposal.golden_noise, recipe.sampling)
+    source_scores = judge(rewards, prompts, source)
+    golden_scores = judge(rewards, prompts, golden)
+
+    selection = Selection(
+        margins=recipe.margins, gate=recipe.gate, num_values=prod(denoiser.latent_shape)
+    )
+    judged = [
+        Judged(
+            noise_stats=_stats(proposal, row),
+            converged=proposal.converged[row],
+            images_finite=source.finite[row] and golden.finite[row],
+            source_rewards=_row(source_scores, row),
+            golden_rewards=_row(golden_scores, row),
+        )
+        for row in range(len(candidates))
+    ]
+    decisions = [selection.decide(one) for one in judged]
+    kept = [row for row, (status, _) in enumerate(decisions) if status is Status.KEPT]
+    pairs = _pairs(candidates, proposal, judged, source, golden, kept, recipe.output)
+    sizes = {row: pair.num_bytes for row, pair in zip(kept, pairs, strict=True)}
+    outcomes = [
+        Outcome(
+            candidate=candidate.index,
+            sample_id=candidate.sample_id,
+            prompt_id=candidate.prompt_id,
+            split=candidate.split,
+            seed=candidate.seed,
+            status=status,
+            reason=reason,
+            truncated=encoded.truncated[row],
+            source_rewards=dict(judged[row].source_rewards),
+            golden_rewards=dict(judged[row].golden_rewards),
+            noise_stats=judged[row].noise_stats,
+            num_bytes=sizes.get(row, 0),
+        )
+        for row, (candidate, (status, reason)) in enumerate(zip(candidates, decisions, strict=True))
+    ]
+    return _Batch(
+        outcomes=outcomes,
+        pairs=pairs,
+        forward_evaluations=proposal.forward_evaluations
+        + 2 * len(candidates) * recipe.image_evaluations(),
+    )
+
+
+def _stats(proposal: Proposal, row: int) -> NoiseStats | None:
+    golden = proposal.golden_noise[row]
+    if not golden.isfinite().all():
+        return None
+    return noise_stats(proposal.source_noise[row], golden)
+
+
+def _row(scores: Scores, row: int) -> dict[str, float | None]:
+    return {name: column[row] for name, column in scores.items()}
+
+
+def _pairs(
+    candidates: Sequence[Candidate],
+    proposal: Proposal,
+    judged: Sequence[Judged],
+    source: SampledImages,
+    golden: SampledImages,
+    kept: Sequence[int],
+    output: OutputConfig,
+) -> list[NoisePair]:
+    """The kept rows of a batch as they are stored."""
+    source_images = _images(source, kept, output)
+    golden_images = _images(golden, kept, output)
+    pairs = []
+    for position, row in enumerate(kept):
+        stats = judged[row].noise_stats
+        assert stats is not None, "a candidate without statistics has failed"
+        pairs.append(
+            NoisePair(
+                sample_id=candidates[row].sample_id,
+                prompt=candidates[row].prompt,
+                prompt_id=candidates[row].prompt_id,
+                seed=candidates[row].seed,
+                source_noise=proposal.source_noise[row].numpy() if output.source_noise else None,
+                golden_noise=proposal.golden_noise[row].numpy(),
+                source_rewards=dict(judged[row].source_rewards),
+                golden_rewards=dict(judged[row].golden_rewards),
+                noise_stats=stats,
+                source_image=source_images[position],
+                golden_image=golden_images[position],
+            )
+        )
+    return pairs
+
+
+def _images(
+    images: SampledImages, kept: Sequence[int], output: OutputConfig
+) -> Sequence[bytes | None]:
+    if output.images == "none":
+        return [None] * len(kept)
+    return encode_images(images.pixels, kept, output.images)

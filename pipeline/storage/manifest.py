@@ -1,0 +1,155 @@
+"""What a data set consists of: the only thing that readers look at.
+
+``_SUCCESS`` names the sealed manifests, one for each plan in the data set; a manifest names shards
+and ledger. Both are a function of what was computed: no times, hosts or attempts.
+"""
+
+import json
+
+from pydantic import ValidationError
+
+from pipeline.errors import ObjectNotFoundError, RetryableStoreError, VerificationError
+from pipeline.fingerprint import Fingerprint
+from pipeline.identity import readable_json, sha256
+from pipeline.plan import Plan
+from pipeline.records import SCHEMA_VERSION, Record, Split
+from pipeline.storage import layout
+from pipeline.storage.funnel import Funnel
+from pipeline.storage.layout import ShardFormat
+from pipeline.storage.object_store import ObjectStore
+
+_SWAPS = 20
+"""How often sealing tries again when other plans are sealed at the same moment."""
+
+
+class ShardInfo(Record):
+    """One shard."""
+
+    key: str
+    sha256: str
+    num_samples: int
+    num_bytes: int
+    """Size of the file."""
+
+
+class LedgerInfo(Record):
+    """The Parquet file of all candidates."""
+
+    key: str
+    sha256: str
+    num_rows: int
+    num_bytes: int
+    """Size of the file."""
+
+
+class Manifest(Record):
+    """One plan's part of a data set."""
+
+    schema_version: int
+    plan_id: str
+    plan: Plan
+    """The full configuration, with digests in place of paths."""
+    fingerprints: list[Fingerprint]
+    """Of all workers that computed a unit; more than one on a mixed cluster."""
+    latent_shape: list[int]
+    """Of one noise, without the batch dimension."""
+    shards: dict[Split, dict[ShardFormat, list[ShardInfo]]]
+    """In order. Shard i of every format of a split holds the same samples."""
+    funnel: Funnel
+    ledger: LedgerInfo
+
+    def num_samples(self, split: Split) -> int:
+        """Pairs in a split."""
+        formats = self.shards[split].values()
+        return sum(shard.num_samples for shard in next(iter(formats)))
+
+
+class SealedManifest(Record):
+    """A line of ``_SUCCESS``."""
+
+    plan_id: str
+    key: str
+    sha256: str
+
+
+class Success(Record):
+    """The content of ``_SUCCESS``."""
+
+    schema_version: int
+    manifests: list[SealedManifest]
+    """Sorted by plan id."""
+
+    def of(self, plan_id: str) -> SealedManifest | None:
+        """The sealed manifest of a plan, if there is one."""
+        return next((sealed for sealed in self.manifests if sealed.plan_id == plan_id), None)
+
+
+def read_success(store: ObjectStore) -> Success | None:
+    """What is sealed in a store, or None before the first seal. Raises ``VerificationError``."""
+    try:
+        data = store.get(layout.SUCCESS_KEY)
+    except ObjectNotFoundError:
+        return None
+    try:
+        return Success.model_validate_json(data)
+    except ValidationError as error:
+        raise VerificationError(f"{store.url}/{layout.SUCCESS_KEY}: {error}") from None
+
+
+def read_manifest(store: ObjectStore, sealed: SealedManifest) -> Manifest:
+    """A sealed manifest, checked against its digest. Raises ``VerificationError``."""
+    where = f"{store.url}/{sealed.key}"
+    try:
+        data = store.get(sealed.key)
+    except ObjectNotFoundError:
+        raise VerificationError(
+            f"{where}: {layout.SUCCESS_KEY} names it, and it is not there"
+        ) from None
+    if sha256(data) != sealed.sha256:
+        raise VerificationError(f"{where}: not the bytes that {layout.SUCCESS_KEY} promises")
+    version = json.loads(data).get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise VerificationError(
+            f"{where}: written with schema_version {version}, this reads {SCHEMA_VERSION}"
+        )
+    return Manifest.model_validate_json(data)
+
+
+def seal_manifest(store: ObjectStore, manifest: Manifest) -> SealedManifest:
+    """Store a plan's manifest and add it to ``_SUCCESS``: from then on readers see it.
+
+    Raises ``VerificationError`` if another manifest of the same plan is sealed already, which
+    means that two builds of one plan computed different things.
+    """
+    data = readable_json(manifest.model_dump(mode="json"))
+    key = layout.manifest_key(manifest.plan_id, 1)
+    sealed = SealedManifest(plan_id=manifest.plan_id, key=key, sha256=sha256(data))
+    if not store.put_if_absent(key, data):
+        raise VerificationError(
+            f"{store.url}/{key}: another manifest of this plan is there. Was the software changed "
+            "between two builds into one output?"
+        )
+    for _ in range(_SWAPS):
+        if _add_to_success(store, sealed):
+            return sealed
+    raise RetryableStoreError(f"{store.url}/{layout.SUCCESS_KEY} changes all the time; try again")
+
+
+def _add_to_success(store: ObjectStore, sealed: SealedManifest) -> bool:
+    """Compare and swap; False if another plan was sealed in between."""
+    try:
+        data, version = store.get_versioned(layout.SUCCESS_KEY)
+    except ObjectNotFoundError:
+        return store.put_if_absent(layout.SUCCESS_KEY, _success_json([sealed]))
+    others = [
+        other
+        for other in Success.model_validate_json(data).manifests
+        if other.plan_id != sealed.plan_id
+    ]
+    return store.put_if_version(layout.SUCCESS_KEY, _success_json([*others, sealed]), version)
+
+
+def _success_json(manifests: list[SealedManifest]) -> bytes:
+    ordered = sorted(manifests, key=lambda sealed: sealed.plan_id)
+    success = Success(schema_version=SCHEMA_VERSION, manifests=ordered)
+    return readable_json(success.model_dump(mode="json"))

@@ -1,0 +1,48 @@
+"""Plans in a store."""
+
+import io
+
+import pyarrow.parquet as pq
+
+from pipeline.errors import PlanConflictError
+from pipeline.plan import Plan, PromptTable
+from pipeline.storage import layout
+from pipeline.storage.object_store import ObjectStore
+
+
+def write_plan(store: ObjectStore, plan: Plan, table: PromptTable) -> Plan:
+    """Put the plan into the store, or find it there; returns what is stored.
+
+    Raises ``PlanConflictError`` if prompts of another content stand under its name.
+    """
+    buffer = io.BytesIO()
+    pq.write_table(table.table, buffer, compression="zstd")
+    if (
+        not store.put_if_absent(layout.prompts_key(plan.plan_id), buffer.getvalue())
+        # Another version of pyarrow may have written the same prompts in other bytes.
+        and read_prompt_table(store, plan.plan_id).sha256() != plan.prompts_sha256
+    ):
+        raise PlanConflictError(f"{store.url}: plan {plan.plan_id} is there with other prompts")
+    store.put_if_absent(
+        layout.plan_key(plan.plan_id), plan.model_dump_json(indent=2).encode() + b"\n"
+    )
+    return read_plan(store, plan.plan_id)
+
+
+def read_plan(store: ObjectStore, plan_id: str) -> Plan:
+    """The stored plan. Raises ``ObjectNotFoundError``."""
+    return Plan.model_validate_json(store.get(layout.plan_key(plan_id)))
+
+
+def read_prompt_table(store: ObjectStore, plan_id: str) -> PromptTable:
+    """The stored prompts. Raises ``ObjectNotFoundError``."""
+    return PromptTable(pq.read_table(io.BytesIO(store.get(layout.prompts_key(plan_id)))))
+
+
+def stored_plans(store: ObjectStore) -> list[str]:
+    """Ids of all plans in the store, sorted."""
+    return sorted(
+        key.split("/")[1]
+        for key in (info.key for info in store.list("plans/"))
+        if key.endswith("/plan.json")
+    )
