@@ -33,7 +33,7 @@ READY_TIMEOUT_S = 60.0
 
 POLL_S = 0.05
 
-STOP_TIMEOUT_S = 2.0
+STOP_TIMEOUT_S = 1.0
 
 REGION = "us-east-1"
 
@@ -108,7 +108,7 @@ class SeaweedFS:
                     raise
 
     def stop(self) -> None:
-        """End it: asked first, by force after 2 s. Harmless when it is not running.
+        """End it: asked first, by force after 1 s. Harmless when it is not running.
 
         Its own orderly end takes more than 10 s and saves nothing: a write that was answered
         survives SIGKILL.
@@ -205,7 +205,7 @@ class SeaweedFS:
             region_name=REGION,
             config=Config(
                 connect_timeout=2,
-                read_timeout=10,
+                read_timeout=5,
                 retries={"total_max_attempts": 1, "mode": "standard"},
                 s3={"addressing_style": "path"},
             ),

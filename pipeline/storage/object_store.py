@@ -7,6 +7,7 @@ put-if-absent is what makes a commit atomic.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 
@@ -39,7 +40,17 @@ class ObjectStore(Protocol):
         ...
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
-        """The object and an opaque version for ``put_if_version``."""
+        """The object and an opaque version for ``put_if_version``.
+
+        Raises ``ObjectNotFoundError``.
+        """
+        ...
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Copy the object to a local file piece by piece; ``path`` appears whole or not at all.
+
+        Raises ``ObjectNotFoundError``, and ``OSError`` where ``path`` cannot be written.
+        """
         ...
 
     def head(self, key: str) -> ObjectInfo | None:
@@ -59,8 +70,21 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def put_file_if_absent(self, key: str, path: Path) -> bool:
+        """``put_if_absent`` with the content of a file of any size, read piece by piece.
+
+        For keys that name their content: large objects go to S3 in parts, and not every store
+        keeps writers of *different* bytes apart when they complete in the same moment. The file
+        must not change meanwhile. Raises ``OSError`` where it cannot be read.
+        """
+        ...
+
     def put_if_version(self, key: str, data: bytes, version: str) -> bool:
-        """Replace the object only while it is still at ``version`` (compare and swap)."""
+        """Replace the object only while it is still at ``version`` (compare and swap).
+
+        False where it is at another version or gone. A refusal is settled by reading, as in
+        ``put_if_absent``: identical bytes count as written.
+        """
         ...
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:

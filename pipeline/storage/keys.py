@@ -1,0 +1,34 @@
+"""Which keys a store takes: those that mean the same on S3 and on any file system."""
+
+RESERVED = ".npd-"
+"""No part of a key starts with this: the local store's own files do."""
+
+_MAX_KEY_BYTES = 1024  # S3's limit
+_MAX_PART_BYTES = 255  # of a file name on ext4, XFS, APFS
+
+
+def check_key(key: str) -> str:
+    """The key itself. Raises ``ValueError`` for one that some store could misread."""
+    fault = _fault(key)
+    if fault:
+        raise ValueError(f"key {key!r}: {fault}; keys look like 'units/<plan_id>/000001.arrow'")
+    return key
+
+
+def _fault(key: str) -> str | None:
+    if not key:
+        return "is empty"
+    if key.startswith("/") or key.endswith("/"):
+        return "starts or ends with '/'"
+    if len(key.encode()) > _MAX_KEY_BYTES:
+        return f"is longer than {_MAX_KEY_BYTES} bytes"
+    if any(ord(character) < 32 or character in "\\\x7f" for character in key):
+        return "contains a control character or a backslash"
+    for part in key.split("/"):
+        if part in ("", ".", ".."):
+            return f"has a part {part!r}"
+        if part.startswith(RESERVED):
+            return f"has a part that starts with {RESERVED!r}, which is reserved"
+        if len(part.encode()) > _MAX_PART_BYTES:
+            return f"has a part longer than {_MAX_PART_BYTES} bytes"
+    return None

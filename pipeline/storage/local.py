@@ -1,0 +1,250 @@
+"""A folder as an object store: every put is durable and atomic, on one POSIX file system.
+
+Limits. put-if-absent rests on hard links, which FAT and some network mounts lack (then it fails,
+with a clear error, and never silently). put-if-version rests on ``flock``: it holds among the
+processes of one machine; over NFS and the like only as far as that mount's locks do, so several
+machines share an S3 store rather than a folder. A key cannot also be the folder of another key
+(``a`` beside ``a/b``), which S3 allows.
+"""
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from pipeline.errors import (
+    ObjectNotFoundError,
+    PermanentStoreError,
+    RetryableStoreError,
+    StoreError,
+)
+from pipeline.storage.content import (
+    CHUNK_BYTES,
+    BytesContent,
+    Content,
+    FileContent,
+    chunks,
+    sha256_of,
+)
+from pipeline.storage.durable import (
+    TEMP_PREFIX,
+    make_directory,
+    sync_directory,
+    temp_file,
+    write_whole,
+)
+from pipeline.storage.keys import RESERVED, check_key
+from pipeline.storage.object_store import ObjectInfo
+
+_LOCK_NAME = f"{RESERVED}lock"
+
+_RETRYABLE = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
+
+_REMEDIES = {
+    errno.EACCES: "give this user write permission or choose another output",
+    errno.EPERM: "the file system forbids it (without hard links it cannot hold a store)",
+    errno.EOPNOTSUPP: "without hard links this file system cannot hold a store",
+    errno.EROFS: "it is mounted read-only; choose another output",
+    errno.ENOTDIR: "part of this path is a file, not a folder; choose another output",
+    errno.EISDIR: "it is a folder; remove it or choose another output",
+    errno.ENOSPC: "free some space and run the same command again; what is committed stays",
+    errno.EDQUOT: "raise the quota and run the same command again; what is committed stays",
+}
+
+
+class LocalStore:
+    """The ``ObjectStore`` of ``file://`` URLs. Nothing is created before the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.url = self.root.as_uri()
+
+    def get(self, key: str) -> bytes:
+        """The whole object. Raises ``ObjectNotFoundError``."""
+        with self._reading(key) as path:
+            return path.read_bytes()
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start`` (fewer at the end). Raises ``ObjectNotFoundError``."""
+        with self._reading(key) as path, path.open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+    def get_versioned(self, key: str) -> tuple[bytes, str]:
+        """The object and its sha256: equal bytes are one version. See ``put_if_version``."""
+        data = self.get(key)
+        return data, sha256(data).hexdigest()
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Copy the object to a local file, which appears whole or not at all."""
+        write_whole(path, self._pieces(key))
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Size and time of an object, or None where there is none."""
+        try:
+            with self._reading(key) as path:
+                if path.is_dir():
+                    return None
+                return _info(key, path.stat())
+        except ObjectNotFoundError:
+            return None
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write durably and atomically; replaces what is there."""
+        with self._writing(key) as path, temp_file(path.parent, [data]) as temp, self._locked():
+            temp.replace(path)
+            sync_directory(path.parent)
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write only where nothing is: True if the store now holds ``data`` under ``key``."""
+        return self._create(key, BytesContent(data))
+
+    def put_file_if_absent(self, key: str, path: Path) -> bool:
+        """``put_if_absent`` with the content of a file of any size."""
+        return self._create(key, FileContent(path))
+
+    def put_if_version(self, key: str, data: bytes, version: str) -> bool:
+        """Replace the object only while it is still at ``version`` (compare and swap)."""
+        with self._writing(key) as path, temp_file(path.parent, [data]) as temp, self._locked():
+            try:
+                current = path.read_bytes()
+            except FileNotFoundError:
+                return False
+            if sha256(current).hexdigest() != version:
+                return current == data
+            temp.replace(path)
+            sync_directory(path.parent)
+            return True
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose key starts with ``prefix``, sorted by key (code points)."""
+        if prefix:
+            check_key(prefix.removesuffix("/"))
+        if self.root.exists() and not self.root.is_dir():
+            raise PermanentStoreError(f"cannot list {self.root}: it is a file, not a folder")
+        # Not a walk in order: 'a-b' sorts before 'a/b', so only the whole list can be sorted.
+        yield from sorted(self._walk(prefix), key=lambda info: info.key)
+
+    def delete(self, key: str) -> None:
+        """Remove an object, and folders that this leaves empty; absent is fine."""
+        with self._writing(key) as path:
+            if not path.is_file():
+                return  # and no lock, which would create the root
+            with suppress(FileNotFoundError), self._locked():
+                path.unlink()
+                sync_directory(path.parent)
+            self._prune(path.parent)
+
+    def remove_leftovers(self, older_than_s: float) -> int:
+        """Remove temp files that crashed writers left more than so many seconds ago; how many."""
+        newest_kept = time.time() - older_than_s
+        removed = 0
+        for path in self.root.rglob(f"{TEMP_PREFIX}*"):
+            try:
+                if path.stat().st_mtime <= newest_kept:
+                    path.unlink()
+                    removed += 1
+            except FileNotFoundError:
+                continue  # its writer lives and has just finished
+        return removed
+
+    def _create(self, key: str, content: Content) -> bool:
+        with self._writing(key) as path:
+            if path.is_file():  # spares a long copy; the link below is what decides
+                return self._holds(path, content)
+            with temp_file(path.parent, chunks(content)) as temp:
+                try:
+                    path.hardlink_to(temp)
+                except FileExistsError:
+                    return self._holds(path, content)
+                sync_directory(path.parent)
+                return True
+
+    def _holds(self, path: Path, content: Content) -> bool:
+        there = FileContent(path)
+        if there.num_bytes != content.num_bytes:
+            return False
+        if sha256_of(chunks(there)) != sha256_of(chunks(content)):
+            return False
+        sync_directory(path.parent)  # its writer may not have come that far yet
+        return True
+
+    def _pieces(self, key: str) -> Iterator[bytes]:
+        with self._reading(key) as path, path.open("rb") as file:
+            while piece := file.read(CHUNK_BYTES):
+                yield piece
+
+    def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
+        folder = self.root / prefix.rpartition("/")[0]
+        for parent, folders, names in os.walk(folder):
+            relative = Path(parent).relative_to(self.root)
+            keys = {(relative / name).as_posix(): name for name in names}
+            for key, name in keys.items():
+                if key.startswith(prefix) and not name.startswith(RESERVED):
+                    try:
+                        yield _info(key, (Path(parent) / name).stat())
+                    except FileNotFoundError:
+                        continue  # deleted while we walk
+            folders[:] = [name for name in folders if _may_hold(relative / name, prefix)]
+
+    def _prune(self, folder: Path) -> None:
+        while folder != self.root:
+            try:
+                folder.rmdir()
+            except OSError:
+                return  # not empty: another object is there
+            folder = folder.parent
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Held by all that replace or remove, so that none comes between compare and swap.
+
+        ``flock`` and not ``lockf``: the latter does not keep threads of one process apart.
+        """
+        make_directory(self.root)
+        descriptor = os.open(self.root / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)  # which also unlocks
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[Path]:
+        path = self.root / check_key(key)
+        try:
+            yield path
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise ObjectNotFoundError(f"no object {key!r} in {self.url}") from error
+        except OSError as error:
+            raise _store_error("read", path, error) from error
+
+    @contextmanager
+    def _writing(self, key: str) -> Iterator[Path]:
+        path = self.root / check_key(key)
+        try:
+            yield path
+        except OSError as error:
+            raise _store_error("write", path, error) from error
+
+
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
+    modified = datetime.fromtimestamp(status.st_mtime, tz=UTC)
+    return ObjectInfo(key=key, num_bytes=status.st_size, modified=modified)
+
+
+def _may_hold(folder: Path, prefix: str) -> bool:
+    """Whether keys below ``folder`` can start with ``prefix``."""
+    path = f"{folder.as_posix()}/"
+    return path.startswith(prefix) or prefix.startswith(path)
+
+
+def _store_error(doing: str, path: Path, error: OSError) -> StoreError:
+    kind = RetryableStoreError if error.errno in _RETRYABLE else PermanentStoreError
+    remedy = _REMEDIES.get(error.errno or 0, "check the path and the file system")
+    return kind(f"cannot {doing} {path}: {error.strerror or error}; {remedy}")

@@ -1,0 +1,58 @@
+"""From a URL to a store."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pipeline.errors import UserError
+from pipeline.storage.local import LocalStore
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.s3 import S3Store
+
+_FORMS = "give file:///absolute/folder, s3://bucket/prefix, or the path of a folder"
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+def open_store(url: str) -> ObjectStore:
+    """The store at ``url``; touches neither disk nor network. Raises ``UserError``.
+
+    A text without ``scheme:`` is the path of a folder, relative to the working directory.
+    """
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):(?=//)|(file|s3):", url)
+    if scheme is None:
+        if not url.strip():
+            raise UserError(f"the store's URL is empty; {_FORMS}")
+        return LocalStore(Path(url).expanduser())
+    name = scheme[0].rstrip(":").lower()
+    if name == "file":
+        return _open_file(url)
+    if name == "s3":
+        return _open_s3(url)
+    raise UserError(f"no store for {name}:// URLs; {_FORMS}")
+
+
+def _open_file(url: str) -> LocalStore:
+    parts = urlsplit(url)
+    if "//" not in url or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise UserError(f"{url!r} is not a file URL with an absolute path; {_FORMS}")
+    # What follows '?' or '#' is part of a folder's name here: nobody means a query.
+    path = url.split("//", 1)[1].removeprefix(parts.netloc)
+    return LocalStore(Path(unquote(path)))
+
+
+def _open_s3(url: str) -> S3Store:
+    bucket, _, prefix = url.split(":", 1)[1].removeprefix("//").partition("/")
+    if "@" in bucket:  # the message must not repeat what may be a secret
+        raise UserError(f"an S3 URL holds no credentials: set AWS_ACCESS_KEY_ID …; {_FORMS}")
+    if "//" not in url or not _BUCKET.fullmatch(bucket):
+        raise UserError(f"{url!r} names no valid bucket; {_FORMS}")
+    if any(character in prefix for character in "?#"):
+        raise UserError(
+            f"an S3 URL takes no query or fragment: endpoint and region come from AWS_ENDPOINT_URL "
+            f"and AWS_REGION; {_FORMS}"
+        )
+    prefix = prefix.strip("/")
+    if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
+        raise UserError(f"{url!r} has an empty, '.' or '..' part in its prefix; {_FORMS}")
+    return S3Store(bucket, prefix)

@@ -1,0 +1,278 @@
+"""An S3-compatible bucket as an object store (``s3://bucket/prefix``).
+
+boto3 stands behind this module and its neighbours ``s3_*.py`` alone.
+"""
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.errors import (
+    ObjectNotFoundError,
+    PermanentStoreError,
+    RetryableStoreError,
+    StoreError,
+)
+from pipeline.storage.content import (
+    CHUNK_BYTES,
+    BytesContent,
+    Content,
+    FileContent,
+    chunks,
+    sha256_of,
+)
+from pipeline.storage.durable import write_whole
+from pipeline.storage.keys import check_key
+from pipeline.storage.object_store import ObjectInfo
+from pipeline.storage.s3_client import make_client, making_client
+from pipeline.storage.s3_errors import (
+    broke_off,
+    code_of,
+    is_conflict,
+    is_refusal,
+    is_unsettled,
+    store_error,
+)
+from pipeline.storage.s3_upload import upload
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+T = TypeVar("T")
+
+MULTIPART_BYTES = 64 * 1024 * 1024
+
+PAGE_KEYS = 1000
+"""Objects in one reply to a listing; S3 gives no more."""
+
+ATTEMPTS = 4
+"""For what botocore does not retry: bodies that break off, and conflicts of conditional writes."""
+
+_FAILURES = (BotoCoreError, ClientError)
+
+
+class S3Store:
+    """The ``ObjectStore`` of ``s3://`` URLs. May be shared by threads, pickled and forked.
+
+    The client is made at the first call in each process, so constructing one never fails.
+    """
+
+    def __init__(
+        self, bucket: str, prefix: str = "", *, multipart_bytes: int = MULTIPART_BYTES
+    ) -> None:
+        self.bucket = bucket
+        self.prefix = prefix.strip("/")
+        self.multipart_bytes = multipart_bytes
+        self.url = f"s3://{bucket}/{self.prefix}".rstrip("/")
+        self._client_of_process: tuple[int, S3Client] | None = None
+
+    def __reduce__(self) -> tuple[Callable[..., "S3Store"], tuple[Any, ...]]:
+        return _reopen, (self.bucket, self.prefix, self.multipart_bytes)
+
+    def with_multipart_bytes(self, multipart_bytes: int) -> "S3Store":
+        """The same store, with another size from which objects are written in parts."""
+        store = S3Store(self.bucket, self.prefix, multipart_bytes=multipart_bytes)
+        store._client_of_process = self._client_of_process
+        return store
+
+    def get(self, key: str) -> bytes:
+        """The whole object. Raises ``ObjectNotFoundError``."""
+        return self._call("get", key, lambda: self._read_body(key)[0])
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start`` (fewer at the end). Raises ``ObjectNotFoundError``."""
+        wanted = f"bytes={start}-{start + max(length, 1) - 1}"
+        try:
+            data = self._call("get", key, lambda: self._read_body(key, Range=wanted)[0])
+        except StoreError as error:
+            if code_of(error) == "InvalidRange":  # start lies at or behind the end
+                return b""
+            raise
+        return data[:length]
+
+    def get_versioned(self, key: str) -> tuple[bytes, str]:
+        """The object and its ETag."""
+        return self._call("get", key, lambda: self._read_body(key))
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Copy the object to a local file, which appears whole or not at all."""
+        self._call("get", key, lambda: write_whole(path, self._pieces(key)))
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Size and time of an object, or None where there is none (or no bucket)."""
+        try:
+            answer = self._call("head", key, lambda: self._client.head_object(**self._target(key)))
+        except ObjectNotFoundError:
+            return None
+        return ObjectInfo(
+            key=key, num_bytes=answer["ContentLength"], modified=answer["LastModified"]
+        )
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write durably and atomically; replaces what is there."""
+        self._call("put", key, lambda: self._upload(key, BytesContent(data), {}))
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write only where nothing is: True if the store now holds ``data`` under ``key``."""
+        return self._put_on_condition(key, BytesContent(data), {"IfNoneMatch": "*"})
+
+    def put_file_if_absent(self, key: str, path: Path) -> bool:
+        """``put_if_absent`` with the content of a file of any size."""
+        content = FileContent(path)
+        if self.head(key) is not None:  # spares a long upload; the condition is what decides
+            return self._holds(key, content)
+        return self._put_on_condition(key, content, {"IfNoneMatch": "*"})
+
+    def put_if_version(self, key: str, data: bytes, version: str) -> bool:
+        """Replace the object only while its ETag is ``version`` (compare and swap)."""
+        return self._put_on_condition(key, BytesContent(data), {"IfMatch": version})
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose key starts with ``prefix``, sorted by key (code points)."""
+        # Sorted here: not every store lists in the order of bytes.
+        found = self._call("list", prefix, lambda: [*self._listed(prefix)], check=False)
+        yield from sorted(found, key=lambda info: info.key)
+
+    def delete(self, key: str) -> None:
+        """Remove an object; absent is fine."""
+        self._call("delete", key, lambda: self._client.delete_object(**self._target(key)))
+
+    def _put_on_condition(self, key: str, content: Content, condition: dict[str, str]) -> bool:
+        for attempt in range(ATTEMPTS):
+            try:
+                self._call_once("put", key, lambda: self._upload(key, content, condition))
+                return True
+            except StoreError as error:
+                settled = self._settle(key, content, condition, error)
+            if settled is not None:
+                return settled
+            _pause(attempt)
+        raise RetryableStoreError(
+            f"cannot put {self._where(key)}: conditional writes kept colliding; run it again"
+        )
+
+    def _settle(
+        self, key: str, content: Content, condition: dict[str, str], error: StoreError
+    ) -> bool | None:
+        """What a failed conditional write came to, by reading. None: it may be tried again.
+
+        A reply can be lost after the write took place; botocore's retry is then refused because
+        of its own earlier try, and a completed multipart upload is 'no such upload'.
+        """
+        if not is_unsettled(error):
+            raise error
+        try:
+            if self._holds(key, content):
+                return True
+            absent = False
+        except ObjectNotFoundError:
+            absent = True
+        except StoreError:
+            raise error from error.__cause__  # it tells more than the failure of this look
+        swap = "IfMatch" in condition
+        if not absent and not swap:
+            return False  # something else was first
+        if is_refusal(error):
+            return False if swap else None  # None: what stood in the way is gone
+        if isinstance(error, ObjectNotFoundError):
+            return False  # nothing there that could be at the version
+        if is_conflict(error):
+            return None
+        raise error
+
+    def _holds(self, key: str, content: Content) -> bool:
+        there = self.head(key)
+        if there is None:
+            raise ObjectNotFoundError(f"no object {key!r} in {self.url}")
+        if there.num_bytes != content.num_bytes:
+            return False
+        stored = self._call("get", key, lambda: sha256_of(self._pieces(key)))
+        return stored == sha256_of(chunks(content))
+
+    def _upload(self, key: str, content: Content, condition: dict[str, str]) -> None:
+        full_key = self._target(key)["Key"]
+        upload(self._client, self.bucket, full_key, content, condition, self.multipart_bytes)
+
+    def _read_body(self, key: str, **options: Any) -> tuple[bytes, str]:
+        answer = self._client.get_object(**self._target(key), **options)
+        return answer["Body"].read(), answer["ETag"]
+
+    def _pieces(self, key: str) -> Iterator[bytes]:
+        answer = self._client.get_object(**self._target(key))
+        yield from answer["Body"].iter_chunks(CHUNK_BYTES)
+
+    def _listed(self, prefix: str) -> Iterator[ObjectInfo]:
+        root = f"{self.prefix}/" if self.prefix else ""
+        pages = self._client.get_paginator("list_objects_v2")
+        for page in pages.paginate(
+            Bucket=self.bucket, Prefix=f"{root}{prefix}", PaginationConfig={"PageSize": PAGE_KEYS}
+        ):
+            for entry in page.get("Contents", []):
+                key = entry["Key"].removeprefix(root)
+                if key.endswith("/"):
+                    continue  # a folder marker that some console or store made
+                yield ObjectInfo(key=key, num_bytes=entry["Size"], modified=entry["LastModified"])
+
+    def _call(self, doing: str, key: str, call: Callable[[], T], *, check: bool = True) -> T:
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._call_once(doing, key, call, check=check)
+            except RetryableStoreError as error:
+                # With an answer or without a connection botocore has retried enough; a body that
+                # broke off it does not retry at all.
+                if attempt == ATTEMPTS - 1 or not broke_off(error):
+                    raise
+            _pause(attempt)
+        raise AssertionError("unreachable")
+
+    def _call_once(self, doing: str, key: str, call: Callable[[], T], *, check: bool = True) -> T:
+        if check:
+            check_key(key)
+        try:
+            return call()
+        except _FAILURES as error:
+            raise store_error(error, f"{doing} {self._where(key)}", self._endpoint()) from error
+
+    @property
+    def _client(self) -> "S3Client":
+        made = self._client_of_process
+        if made is None or made[0] != os.getpid():
+            with making_client():
+                made = self._client_of_process  # another thread may have made it meanwhile
+                if made is None or made[0] != os.getpid():
+                    made = (os.getpid(), self._make_client())
+                    self._client_of_process = made
+        return made[1]
+
+    def _make_client(self) -> "S3Client":
+        try:
+            return make_client()
+        except ValueError as error:  # botocore's way to say that an endpoint is no URL
+            raise PermanentStoreError(
+                f"cannot open {self.url}: {error}; check the AWS_* variables and the profile"
+            ) from error
+
+    def _endpoint(self) -> str:
+        made = self._client_of_process
+        return made[1].meta.endpoint_url if made else "an endpoint not yet known"
+
+    def _target(self, key: str) -> dict[str, Any]:
+        full_key = f"{self.prefix}/{key}" if self.prefix else key
+        return {"Bucket": self.bucket, "Key": full_key}
+
+    def _where(self, key: str) -> str:
+        return f"{self.url}/{key}"
+
+
+def _reopen(bucket: str, prefix: str, multipart_bytes: int) -> S3Store:
+    return S3Store(bucket, prefix, multipart_bytes=multipart_bytes)
+
+
+def _pause(attempt: int) -> None:
+    """Up to 0.2, 0.4, 0.8 s: at random, so that writers that collided do not collide again."""
+    time.sleep(random.uniform(0, 0.2 * 2**attempt))

@@ -1,0 +1,72 @@
+"""The boto3 client: configured in the ways boto3 users expect, with two things added.
+
+Environment, profile and instance role decide endpoint, region and credentials. Added: AWS_REGION
+(which the other SDKs read and boto3 does not), and path-style addresses for endpoints that are not
+Amazon's, because ``http://bucket.minio:9000`` resolves nowhere; a profile that sets
+``addressing_style`` keeps it.
+"""
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 60
+MAX_ATTEMPTS = 6
+"""With the standard mode's pauses about 15 s in all; AWS_MAX_ATTEMPTS overrules it."""
+
+
+_lock = threading.Lock()
+
+
+def making_client() -> threading.Lock:
+    """Hold this to make a client once for all threads: each costs a quarter second of CPU."""
+    return _lock
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+# A thread that does not exist in a forked child may have held it at the fork.
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+def make_client(**overrides: Any) -> "S3Client":
+    """A client that threads may share; processes may not (its connections do not survive a fork).
+
+    ``overrides`` are arguments of ``boto3.session.Session.client``. Raises what botocore raises.
+    """
+    # A session of its own: boto3's default session is not safe to create from several threads.
+    session = boto3.session.Session()
+    arguments = {"region_name": session.region_name or os.environ.get("AWS_REGION"), **overrides}
+    client = session.client("s3", config=_config(), **arguments)
+    amazon = ".amazonaws.com" in client.meta.endpoint_url
+    if amazon or "addressing_style" in (getattr(client.meta.config, "s3", None) or {}):
+        return client
+    by_path = _config().merge(Config(s3={"addressing_style": "path"}))
+    return session.client("s3", config=by_path, **arguments)
+
+
+def _config() -> Config:
+    return Config(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        max_pool_connections=32,
+        retries={
+            # "standard" and not boto3's default "legacy", which does not retry all time-outs.
+            "mode": _retry_mode(),
+            "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", MAX_ATTEMPTS)),
+        },
+    )
+
+
+def _retry_mode() -> Any:
+    return os.environ.get("AWS_RETRY_MODE", "standard")

@@ -1,0 +1,144 @@
+"""What botocore raises, as this package's errors: what failed, where, and what to do about it.
+
+Retryable is what botocore's own retries may have been too short for. Everything that is not
+known to pass by itself is permanent: a build that stops with a clear message loses nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from botocore import exceptions as aws
+
+from pipeline.errors import (
+    ObjectNotFoundError,
+    PermanentStoreError,
+    RetryableStoreError,
+    StoreError,
+)
+
+RETRYABLE_STATUSES = {408, 409, 429, 500, 502, 503, 504}
+
+_RETRYABLE_CODES = {
+    "InternalError",
+    "NoSuchUpload",  # completed by a try whose reply was lost, or removed by a life-cycle rule
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+}
+
+_CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile in AWS_PROFILE"
+
+_REMEDIES = {
+    "NoSuchBucket": "create the bucket or correct its name; check AWS_ENDPOINT_URL",
+    "AccessDenied": "allow the actions listed in infra/storage/README.md for this bucket",
+    "403": "allow the actions listed in infra/storage/README.md for this bucket, "
+    "and check the credentials",
+    "InvalidAccessKeyId": f"the store does not know this access key; {_CREDENTIALS}",
+    "SignatureDoesNotMatch": f"the secret does not fit the access key; {_CREDENTIALS}",
+    "ExpiredToken": "the session token has expired; fetch new credentials",
+    "InvalidToken": "the session token is of no use here; unset AWS_SESSION_TOKEN or renew it",
+    "RequestTimeTooSkewed": "set this machine's clock",
+    "AuthorizationHeaderMalformed": "set AWS_REGION to the bucket's region",
+    "PermanentRedirect": "set AWS_REGION to the bucket's region",
+    "301": "set AWS_REGION to the bucket's region",
+    "NotImplemented": "this store cannot do what the commit protocol needs; "
+    "infra/storage/README.md lists stores that can",
+}
+
+_CREDENTIAL_ERRORS = (
+    aws.NoCredentialsError,
+    aws.PartialCredentialsError,
+    aws.ProfileNotFound,
+    aws.UnauthorizedSSOTokenError,
+    aws.TokenRetrievalError,
+    aws.NoAuthTokenError,
+)
+
+_TRANSIENT_ERRORS = (
+    aws.HTTPClientError,  # connect and read time-outs, resets, name resolution
+    aws.IncompleteReadError,
+    aws.FlexibleChecksumError,  # damaged on the way
+    aws.MetadataRetrievalError,
+    aws.CredentialRetrievalError,
+)
+
+
+def code_of(error: BaseException) -> str:
+    """The S3 error code (``NoSuchKey``; for HEAD the bare status); empty where none was given.
+
+    Takes an error of botocore or the ``StoreError`` made from it, like all functions here.
+    """
+    return str(_answer(error).get("Error", {}).get("Code", ""))
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status; 0 where there was no answer."""
+    return int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def is_absent(error: BaseException) -> bool:
+    """Whether the error says that the object (not the bucket) is not there."""
+    return code_of(error) in ("NoSuchKey", "404", "NotFound")
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether a condition (If-None-Match, If-Match) did not hold."""
+    return status_of(error) == 412
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether the store asks to try a conditional write again: another one was under way."""
+    return status_of(error) == 409
+
+
+def is_unsettled(error: StoreError) -> bool:
+    """Whether only reading can tell what became of a conditional write that ended like this."""
+    return is_refusal(error) or isinstance(error, RetryableStoreError | ObjectNotFoundError)
+
+
+def broke_off(error: BaseException) -> bool:
+    """Whether a body ended early or damaged, which botocore itself does not retry."""
+    cause = error.__cause__ or error
+    return isinstance(
+        cause, aws.ResponseStreamingError | aws.IncompleteReadError | aws.FlexibleChecksumError
+    )
+
+
+def _answer(error: BaseException) -> Mapping[str, Any]:
+    cause = error if isinstance(error, aws.ClientError) else error.__cause__
+    return cause.response if isinstance(cause, aws.ClientError) else {}
+
+
+def store_error(error: Exception, doing: str, endpoint: str) -> StoreError:
+    """The error to raise for one from botocore; ``doing`` reads like 'get s3://b/k'."""
+    what = f"cannot {doing} at {endpoint}"
+    if isinstance(error, aws.ClientError):
+        return _answered(error, what)
+    if isinstance(error, _CREDENTIAL_ERRORS):
+        return PermanentStoreError(f"{what}: {error}; {_CREDENTIALS}")
+    if isinstance(error, aws.EndpointConnectionError | aws.ConnectTimeoutError):
+        remedy = "check AWS_ENDPOINT_URL and that the store runs and can be reached from here"
+        return RetryableStoreError(f"{what}: the store does not answer; {remedy}")
+    if isinstance(error, aws.SSLError):
+        return RetryableStoreError(f"{what}: {error}; for a private authority set AWS_CA_BUNDLE")
+    if isinstance(error, _TRANSIENT_ERRORS):
+        return RetryableStoreError(f"{what}: {error}; run the same command again to go on")
+    return PermanentStoreError(f"{what}: {error}")
+
+
+def _answered(error: aws.ClientError, what: str) -> StoreError:
+    code, status = code_of(error), status_of(error)
+    said = error.response.get("Error", {}).get("Message", "")
+    if is_absent(error):
+        return ObjectNotFoundError(f"{what}: no such object")
+    if code in _RETRYABLE_CODES or status in RETRYABLE_STATUSES:
+        return RetryableStoreError(
+            f"{what}: the store answered {code} ({status}) {said} after all retries; "
+            "it is busy or failing; run the same command again to go on"
+        )
+    remedy = _REMEDIES.get(code, "see what the store's log says")
+    return PermanentStoreError(f"{what}: {code} ({status}) {said}; {remedy}")

@@ -1,0 +1,66 @@
+"""What all tests share: one thread a process, one real S3 server a session."""
+
+import os
+
+# Before anything imports torch or numpy. Two threads on a busy two-core machine are 2.7 x slower
+# than one, and the worker processes that tests start inherit this.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.storage.seaweedfs import SeaweedFS
+from pipeline.storage.local import LocalStore
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.s3 import S3Store
+
+BUCKET = "npd-tests"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_torch_thread() -> None:
+    import torch  # here and not above: the server starts without it
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """A real S3 server; tests that kill or stop it start their own."""
+    with SeaweedFS(tmp_path_factory.mktemp("seaweedfs")) as server:
+        server.create_bucket(BUCKET)
+        yield server
+
+
+@pytest.fixture
+def s3_env(s3_server: SeaweedFS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The environment in which boto3 finds the server, cut off from the person's own account.
+
+    It is set in ``os.environ``, so that processes started from here on inherit it; a Ray that
+    runs already does not.
+    """
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, setting in s3_server.env().items():
+        monkeypatch.setenv(name, setting)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def s3_url(s3_env: None) -> str:
+    """The URL of an empty prefix of its own on the real server."""
+    return f"s3://{BUCKET}/{secrets.token_hex(8)}"
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """An empty store of either kind."""
+    if request.param == "file":
+        return LocalStore(tmp_path / "store")
+    bucket, _, prefix = request.getfixturevalue("s3_url").removeprefix("s3://").partition("/")
+    return S3Store(bucket, prefix)

@@ -1,0 +1,162 @@
+"""Servers with one fault each, on real sockets, for the store's error paths."""
+
+import hashlib
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+REFUSAL = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>busy</Message></Error>"
+
+
+class ForgetfulStore(BaseHTTPRequestHandler):
+    """An S3 look-alike that stores objects and ignores every condition, as some real ones do."""
+
+    protocol_version = "HTTP/1.1"
+    objects: dict[str, bytes]
+
+    def do_PUT(self) -> None:
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        self.objects[self._key] = data
+        self._answer(200, b"", data)
+
+    def do_GET(self) -> None:
+        data = self.objects.get(self._key)
+        if data is None:
+            self._answer(404, REFUSAL % b"NoSuchKey")
+        else:
+            self._answer(200, data, data)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def do_DELETE(self) -> None:
+        self.objects.pop(self._key, None)
+        self._answer(204, b"")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    @property
+    def _key(self) -> str:
+        return urlsplit(self.path).path
+
+    def _answer(self, status: int, body: bytes, tagged: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("ETag", f'"{hashlib.md5(tagged).hexdigest()}"')
+        self.send_header("Last-Modified", formatdate(usegmt=True))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+class BusyStore(ForgetfulStore):
+    """Answers 503 until it has done so ``refusals_left`` times."""
+
+    refusals_left: list[int]
+    num_requests: list[int]
+
+    def parse_request(self) -> bool:
+        parsed = super().parse_request()
+        if parsed:
+            self.num_requests.append(1)
+            if self.refusals_left:
+                self.refusals_left.pop()
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self._answer(503, REFUSAL % b"SlowDown")
+                return False
+        return parsed
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The URL at which ``handler`` answers."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class LosesReplies:
+    """A TCP proxy that hangs up instead of passing on the reply to some requests.
+
+    ``lose(b"PUT ", 2)`` loses the replies to the next two requests that start so (and have
+    ``containing`` in their first line); the server has carried them out by then.
+    ``cut_after(n)`` hangs up after so many bytes of the next reply to a GET.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        address = urlsplit(upstream)
+        self._upstream = (address.hostname or "", address.port or 0)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._start, self._containing, self._left = b"", b"", 0
+        self._cut_after: int | None = None
+        self.num_lost = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def lose(self, start: bytes, count: int, *, containing: bytes = b"") -> None:
+        self._start, self._containing, self._left = start, containing, count
+
+    def cut_after(self, num_bytes: int) -> None:
+        self._cut_after = num_bytes
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _is_meant(self, request: bytes) -> bool:
+        return request.startswith(self._start) and self._containing in request
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        upstream = socket.create_connection(self._upstream)
+        request = [b""]  # the start of the request now under way
+        back = threading.Thread(target=self._replies, args=(upstream, client, request), daemon=True)
+        back.start()
+        with suppress(OSError):
+            while data := client.recv(65536):
+                if data.startswith((b"PUT ", b"POST ", b"GET ", b"HEAD ", b"DELETE ")):
+                    request[0] = data.split(b"\r\n", 1)[0]
+                upstream.sendall(data)
+        _hang_up(upstream, client)
+
+    def _replies(
+        self, upstream: socket.socket, client: socket.socket, request: list[bytes]
+    ) -> None:
+        with suppress(OSError):
+            while data := upstream.recv(65536):
+                final = not data.startswith(b"HTTP/1.1 100")  # "go on", before a PUT's body
+                if final and self._left and self._is_meant(request[0]):
+                    self._left -= 1
+                    self.num_lost += 1
+                    break
+                if self._cut_after is not None and request[0].startswith(b"GET "):
+                    client.sendall(data[: self._cut_after])
+                    self._cut_after = None
+                    self.num_lost += 1
+                    break
+                client.sendall(data)
+        _hang_up(upstream, client)
+
+
+def _hang_up(*sockets: socket.socket) -> None:
+    for each in sockets:
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+        each.close()
