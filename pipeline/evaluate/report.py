@@ -1,0 +1,185 @@
+"""What a sealed plan came to, in words and tables: funnel, gains, controls.
+
+Everything but plain guidance follows from the ledger, without a model.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.evaluate.gains import (
+    Gain,
+    best_of_seeds,
+    filtered_independent_seed,
+    golden_gain,
+    independent_seed,
+)
+from pipeline.evaluate.scores import Mask, Scores
+from pipeline.evaluate.statistics import Estimate
+from pipeline.stages.unit import Recipe
+from pipeline.storage.funnel import Funnel
+from pipeline.storage.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One way to get an image, at its cost, under every reward."""
+
+    name: str
+    evaluations: int
+    """Forward evaluations for one image."""
+    gains: Mapping[str, Gain | None]
+
+
+def make_report(manifest: Manifest, scores: Scores, extra: Sequence[Comparison] = ()) -> str:
+    """The report as Markdown that reads well in a terminal."""
+    parts = [
+        f"# Plan {manifest.plan_id}",
+        _models(manifest),
+        _funnel(manifest.funnel),
+        _noise(scores),
+    ]
+    judged = scores.judged()
+    if judged.any():
+        parts += [_all_candidates(manifest, scores, judged, extra), _kept_pairs(manifest, scores)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _models(manifest: Manifest) -> str:
+    settings = manifest.plan.settings
+    sampling, redenoise = settings["sampling"], settings["redenoise"]
+    return (
+        f"Model {settings['model']['name']}, images of {sampling['num_inference_steps']} steps at "
+        f"guidance {sampling['guidance_scale']:g}; golden noise by {redenoise['num_steps']} of "
+        f"{redenoise['num_inference_steps']} steps at guidance {redenoise['guidance_scale']:g} "
+        f"down and {redenoise['inversion_guidance_scale']:g} back "
+        f"({redenoise['inversion'].replace('_', ' ')})."
+    )
+
+
+def _funnel(funnel: Funnel) -> str:
+    def share(count: int) -> str:
+        return f"{count / funnel.candidates:.1%}" if funnel.candidates else "-"
+
+    rows = [["candidates", str(funnel.candidates), ""]]
+    rows.append(["kept", str(funnel.kept), share(funnel.kept)])
+    rows += [[f"rejected, {why}", str(n), share(n)] for why, n in funnel.rejected.items()]
+    rows += [[f"failed, {why}", str(n), share(n)] for why, n in funnel.failed.items()]
+    rows.append(["prompt truncated", str(funnel.truncated), share(funnel.truncated)])
+    return "## Funnel\n\n" + table(["", "candidates", "share"], rows)
+
+
+def _noise(scores: Scores) -> str:
+    def spread(name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[str]:
+        low, middle, high = np.nanquantile(values, [0.05, 0.5, 0.95])
+        return [name, f"{low:.3f}", f"{middle:.3f}", f"{high:.3f}"]
+
+    if not np.isfinite(scores.std).any():
+        return ""
+    rows = [spread("standard deviation", scores.std), spread("excess kurtosis", scores.kurtosis)]
+    return "## Golden noise\n\n" + table(["", "5%", "median", "95%"], rows)
+
+
+def _all_candidates(
+    manifest: Manifest, scores: Scores, judged: Mask, extra: Sequence[Comparison]
+) -> str:
+    seeds = manifest.plan.seeds_per_prompt
+    recipe = Recipe.of(manifest.plan)
+    image = recipe.image_evaluations()
+    selecting = next(iter(recipe.margins))
+    names = manifest.plan.reward_names
+    comparisons = [
+        Comparison(
+            name="golden noise",
+            evaluations=recipe.evaluations() - image,
+            gains={name: golden_gain(scores, name, judged) for name in names},
+        ),
+        Comparison(
+            name="control: independent seed",
+            evaluations=image,
+            gains={name: independent_seed(scores, name, seeds) for name in names},
+        ),
+        Comparison(
+            name=f"control: best of {seeds} seeds by {selecting}",
+            evaluations=seeds * image,
+            gains={name: best_of_seeds(scores, name, selecting, seeds) for name in names},
+        ),
+        *extra,
+    ]
+    text = (
+        "## All candidates, nothing selected\n\nEach against the standard image of the same prompt "
+        f"and seed ({image} forward evaluations). Intervals are 95%.\n\n"
+    )
+    return text + _gain_table(comparisons, names)
+
+
+def _kept_pairs(manifest: Manifest, scores: Scores) -> str:
+    seeds = manifest.plan.seeds_per_prompt
+    recipe = Recipe.of(manifest.plan)
+    image = recipe.image_evaluations()
+    selecting = next(iter(recipe.margins))
+    names = manifest.plan.reward_names
+    kept = scores.kept & scores.judged()
+    if not kept.any():
+        return ""
+    comparisons = [
+        Comparison(
+            name="golden noise, kept",
+            evaluations=recipe.evaluations() - image,
+            gains={name: golden_gain(scores, name, kept) for name in names},
+        ),
+        Comparison(
+            name="control: independent seed, same filter",
+            evaluations=image,
+            gains={
+                name: filtered_independent_seed(scores, name, selecting, seeds) for name in names
+            },
+        ),
+    ]
+    text = (
+        "## Kept pairs\n\nA filter picks winners by construction: what it makes of independent "
+        "seeds stands beside it.\n\n"
+    )
+    return text + _gain_table(comparisons, names)
+
+
+def _gain_table(comparisons: Sequence[Comparison], names: Sequence[str]) -> str:
+    rows = [
+        [
+            comparison.name,
+            name,
+            str(comparison.evaluations),
+            str(gain.num_pairs),
+            f"{gain.standard:.3f}",
+            f"{gain.other:.3f}",
+            _signed(gain.gain),
+            _percent(gain.wins),
+        ]
+        for name in names
+        for comparison in comparisons
+        if (gain := comparison.gains[name]) is not None
+    ]
+    header = ["", "reward", "evaluations", "pairs", "standard", "this", "gain", "wins %"]
+    return table(header, rows)
+
+
+def _signed(estimate: Estimate) -> str:
+    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]".replace("%", "")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with its columns aligned."""
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *rest = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        aligned = [cell.strip().rjust(len(cell)) for cell in rest]
+        return f"| {' | '.join([first, *aligned])} |"
+
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join([line(header), f"| {' | '.join(rule)} |", *map(line, rows)])

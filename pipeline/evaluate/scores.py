@@ -1,0 +1,59 @@
+"""The scores of all candidates of a plan, as arrays."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.evaluate.statistics import Values
+from pipeline.storage.manifest import Manifest
+from pipeline.storage.object_store import ObjectStore
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """One entry a candidate, in the plan's order: all seeds of a prompt stand together."""
+
+    prompt_ids: npt.NDArray[np.str_]
+    kept: Mask
+    source: Mapping[str, Values]
+    """By reward; NaN where there is no score."""
+    golden: Mapping[str, Values]
+    std: Values
+    """Standard deviation of each golden noise."""
+    kurtosis: Values
+    """Excess kurtosis of each golden noise."""
+
+    def judged(self) -> Mask:
+        """Candidates with a score under every reward, for both images."""
+        columns = [*self.source.values(), *self.golden.values()]
+        return np.logical_and.reduce([np.isfinite(column) for column in columns])
+
+
+def read_scores(store: ObjectStore, manifest: Manifest) -> Scores:
+    """Read a plan's ledger."""
+    table = pq.read_table(pa.BufferReader(store.get(manifest.ledger.key)))
+    return Scores(
+        prompt_ids=np.array(table["prompt_id"].to_pylist()),
+        kept=np.array([status == "kept" for status in table["status"].to_pylist()]),
+        source=_fields(table["source_rewards"]),
+        golden=_fields(table["golden_rewards"]),
+        std=_fields(table["noise_stats"])["std"],
+        kurtosis=_fields(table["noise_stats"])["kurtosis"],
+    )
+
+
+def _fields(column: pa.ChunkedArray) -> dict[str, Values]:
+    names = [field.name for field in column.type]
+    rows = column.to_pylist()
+    return {name: np.array([_value(row, name) for row in rows], dtype=np.float64) for name in names}
+
+
+def _value(row: Mapping[str, float | None] | None, name: str) -> float:
+    value = None if row is None else row[name]
+    return float("nan") if value is None else value

@@ -1,0 +1,46 @@
+"""Intervals for what a report claims."""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+
+_Z = 1.959963984540054
+"""97.5% quantile of the standard normal: all intervals are 95%."""
+_RESAMPLES = 2_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def win_rate(wins: int, total: int) -> Estimate:
+    """A proportion with its Wilson interval, which holds also near 0 and 1."""
+    share = wins / total
+    denominator = 1 + _Z**2 / total
+    centre = (share + _Z**2 / (2 * total)) / denominator
+    half = _Z * sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2)) / denominator
+    return Estimate(share, centre - half, centre + half)
+
+
+def mean(values: Values, groups: npt.NDArray[np.str_]) -> Estimate:
+    """A mean with its bootstrap interval, resampling whole groups.
+
+    Values of one prompt are not independent, so prompts are drawn, not values. The draws are
+    seeded: a report made twice says the same.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    sums = np.bincount(group, weights=values)
+    counts = np.bincount(group)
+    draws = np.random.default_rng(0).integers(len(sums), size=(_RESAMPLES, len(sums)))
+    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Estimate(float(values.mean()), float(low), float(high))
