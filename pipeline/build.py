@@ -3,7 +3,7 @@
 Running it again resumes: units with a receipt are not computed again, and a sealed plan is done.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.cluster.driver import Driver
@@ -60,25 +60,26 @@ def sealed(opened: Opened) -> Manifest | None:
     return read_manifest(opened.store, found) if found else None
 
 
-def compute(
-    opened: Opened, *, on_resume: Callable[[int], None] = lambda done: None
-) -> Iterator[UnitSummary]:
-    """Have every unit without a receipt computed, on the Ray that is connected.
-
-    Yields a summary a unit, in any order; ``on_resume`` is told first how many were done before.
-    Raises ``BuildError`` for a unit that fails too often, ``UserError`` for what a person mends.
-    """
-    # One byte a unit, so that the driver's memory does not grow while it runs.
+def units_done(opened: Opened) -> bytearray:
+    """For each unit 1 if it has a receipt, else 0: a byte a unit, which never grows."""
     done = bytearray(opened.plan.num_units)
     for unit in done_units(opened.store, opened.plan.plan_id):
-        done[unit] = True
-    on_resume(sum(done))
+        done[unit] = 1
+    return done
+
+
+def compute(opened: Opened, done: bytearray) -> Iterator[UnitSummary]:
+    """Have every unit that is not done computed, on the Ray that is connected.
+
+    Yields a summary a unit, in any order. Raises ``BuildError`` for a unit that fails too often,
+    and what a person has to mend at once.
+    """
     driver = Driver(
         lambda: spawn_worker(opened.store.url, opened.plan.plan_id, opened.config),
         num_workers=opened.config.cluster.workers,
         max_attempts=opened.config.cluster.max_attempts,
     )
-    yield from driver.run(unit for unit, is_done in enumerate(done) if not is_done)
+    return driver.run(unit for unit, is_done in enumerate(done) if not is_done)
 
 
 def publish(opened: Opened) -> Manifest:

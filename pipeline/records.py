@@ -89,6 +89,6 @@ class Outcome(Record):
     """Score of the source image by reward name; None where it could not be given."""
     golden_rewards: dict[str, float | None]
     noise_stats: NoiseStats | None
-    """None where the golden noise is not finite."""
+    """None where the golden noise is not finite, or constant."""
     num_bytes: int
     """Payload of the stored pair in bytes; 0 unless kept."""

@@ -32,7 +32,7 @@ class Scores:
     def judged(self) -> Mask:
         """Candidates with a score under every reward, for both images."""
         columns = [*self.source.values(), *self.golden.values()]
-        return np.logical_and.reduce([np.isfinite(column) for column in columns])
+        return np.asarray(np.isfinite(np.stack(columns)).all(axis=0))
 
 
 def read_scores(store: ObjectStore, manifest: Manifest) -> Scores:

@@ -16,7 +16,7 @@ from pipeline.diffusion.sample import sample_evaluations
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
 from pipeline.plan import Plan
-from pipeline.records import Candidate, NoiseStats, Outcome, Status
+from pipeline.records import Candidate, Outcome, Status
 from pipeline.stages.judge import Scores, judge
 from pipeline.stages.pack import pack_pairs
 from pipeline.stages.propose import Proposal, propose, redenoise_settings
@@ -135,7 +135,7 @@ def _produce_batch(
     )
     judged = [
         Judged(
-            noise_stats=_stats(proposal, row),
+            noise_stats=noise_stats(proposal.source_noise[row], proposal.golden_noise[row]),
             converged=proposal.converged[row],
             images_finite=source.finite[row] and golden.finite[row],
             source_rewards=_row(source_scores, row),
@@ -170,13 +170,6 @@ def _produce_batch(
         forward_evaluations=proposal.forward_evaluations
         + 2 * len(candidates) * recipe.image_evaluations(),
     )
-
-
-def _stats(proposal: Proposal, row: int) -> NoiseStats | None:
-    golden = proposal.golden_noise[row]
-    if not golden.isfinite().all():
-        return None
-    return noise_stats(proposal.source_noise[row], golden)
 
 
 def _row(scores: Scores, row: int) -> dict[str, float | None]:

@@ -1,0 +1,212 @@
+"""The command ``npd``: plan, build, status, verify, report."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.logging import RichHandler
+
+from pipeline.config import load_config
+from pipeline.console import (
+    console,
+    human_bytes,
+    human_seconds,
+    show_manifest,
+    show_progress,
+)
+from pipeline.errors import NPDError, UserError
+from pipeline.storage.open import open_store
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Build Noise Prompt Datasets: golden noise for diffusion models.",
+)
+
+ConfigArgument = Annotated[
+    str, typer.Argument(help="A TOML file, or the bare name of one that ships with the package.")
+]
+UrlArgument = Annotated[str, typer.Argument(help="file:///folder, s3://bucket/prefix or a path.")]
+
+
+@app.command()
+def plan(config: ConfigArgument) -> None:
+    """Say what a build will compute and cost, without building anything."""
+    from pipeline.evaluate.estimate import estimate
+    from pipeline.stages.planning import make_plan
+
+    settings = load_config(config)
+    made, prompts = make_plan(settings)
+    cost = estimate(made, prompts, settings)
+    workers = settings.cluster.workers
+    formats = len(settings.output.formats)
+    seconds = cost.candidates * cost.seconds_per_candidate / workers
+    size = cost.candidates * cost.bytes_per_pair * formats
+    for name, value in {
+        "plan": made.plan_id,
+        "prompts": f"{made.num_prompts} ({made.num_duplicates} repeats left out)",
+        "candidates": f"{cost.candidates}",
+        "units": f"{cost.units} of {made.unit_size} candidates",
+        "forward evaluations": (
+            f"{cost.evaluations_per_candidate} a candidate, "
+            f"{cost.candidates * cost.evaluations_per_candidate:,} in all"
+        ),
+        "bytes": (
+            f"{human_bytes(cost.bytes_per_pair)} a kept pair and format, "
+            f"at most {human_bytes(size)} in all"
+        ),
+        "time": (
+            f"about {human_seconds(seconds)} on {workers} workers like this machine "
+            f"({cost.seconds_per_candidate:.3f} s a candidate)"
+        ),
+    }.items():
+        print(f"{name:20} {value}")
+
+
+@app.command()
+def build(
+    config: ConfigArgument,
+    out: Annotated[str, typer.Option(help="Where to: file:///folder, s3://bucket/prefix, a path.")],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers, in place of the configured number.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster; else RAY_ADDRESS, else one of our own.")
+    ] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Add this plan beside another one in the output.")
+    ] = False,
+) -> None:
+    """Build a data set, or resume one; the same command ends in the same bytes."""
+    from pipeline import build as steps
+    from pipeline.cluster.ray_session import ray_session
+
+    settings = load_config(config)
+    if workers is not None:
+        cluster = settings.cluster.model_copy(update={"workers": workers})
+        settings = settings.model_copy(update={"cluster": cluster})
+    opened = steps.open_build(open_store(out), settings, add=add)
+    if found := steps.sealed(opened):
+        console.print("already sealed; nothing to do")
+        show_manifest(found, opened.store.url)
+        return
+    console.print(
+        f"plan {opened.plan.plan_id}: {opened.plan.num_candidates} candidates in "
+        f"{opened.plan.num_units} units, {settings.cluster.workers} workers"
+    )
+    done = steps.units_done(opened)
+    if sum(done):
+        console.print(f"resuming: {sum(done)} units are done")
+    with ray_session(settings.cluster, address):
+        tally = show_progress(
+            steps.compute(opened, done), done=sum(done), total=opened.plan.num_units
+        )
+        with console.status("compacting and sealing"):
+            manifest = steps.publish(opened)
+    if tally.different:
+        console.print(
+            f"warning: {tally.different} units gave other bytes at a second attempt; the first "
+            "ones count"
+        )
+    show_manifest(manifest, opened.store.url)
+
+
+@app.command()
+def status(url: UrlArgument) -> None:
+    """Say how far a build is, from what is in the store."""
+    from pipeline.status import status as read_status
+
+    store = open_store(url)
+    plans = read_status(store)
+    if not plans:
+        raise UserError(f"{store.url}: no plan here; start one with `npd build`")
+    for each in plans:
+        state = "sealed" if each.sealed else "not sealed"
+        share = each.units_done / each.plan.num_units
+        print(
+            f"plan {each.plan.plan_id}: {each.units_done} of {each.plan.num_units} units "
+            f"({share:.0%}), {state}"
+        )
+
+
+@app.command()
+def verify(url: UrlArgument) -> None:
+    """Read a sealed data set back and check every byte; exits with 1 if anything is wrong."""
+    from pipeline.publish.verify import verify as check
+
+    store = open_store(url)
+    with console.status("reading everything back"):
+        found = check(store)
+    for problem in found.problems:
+        print(f"wrong: {problem}")
+    print(
+        f"{found.manifests} plans, {found.units} units, {found.candidates} candidates, "
+        f"{found.shards} shards, {found.pairs} pairs, {human_bytes(found.num_bytes)} read: "
+        f"{len(found.problems)} problems"
+    )
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    url: UrlArgument,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Also sample plain guidance of this scale, from the same noises."),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="The configuration with the models, for --guidance.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Also write the picture of pairs to this file.")
+    ] = None,
+) -> None:
+    """Say what a sealed data set came to: funnel, gains, controls, and a picture of pairs."""
+    from pipeline.evaluate.publish import report_plan
+    from pipeline.storage.manifest import read_manifest, read_success
+
+    if (guidance is None) != (config is None):
+        raise UserError("--guidance needs --config, for the models, and the other way round")
+    store = open_store(url)
+    success = read_success(store)
+    if success is None:
+        raise UserError(f"{store.url}: nothing is sealed here; finish it with `npd build`")
+    settings = None if config is None else load_config(config)
+    for sealed in success.manifests:
+        made = report_plan(store, read_manifest(store, sealed), settings, guidance)
+        print(made.text)
+        for key in made.keys:
+            console.print(f"written: {store.url}/{key}", soft_wrap=True)
+        if picture is not None and made.picture is not None:
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            picture.write_bytes(made.picture)
+
+
+def main() -> None:
+    """The command ``npd``."""
+    run(app)
+
+
+def run(command: typer.Typer) -> None:
+    """Run a command; an error that a person can act on is a message, not a traceback."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=console, show_path=False)],
+    )
+    try:
+        command()
+    except NPDError as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, UserError) else 1)
+    except KeyboardInterrupt:
+        console.print("stopped; every finished unit is safe, and the same command resumes")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What a terminal shows of a build: progress, and what it came to."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from time import perf_counter
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from pipeline.cluster.worker import UnitSummary
+from pipeline.storage.funnel import Funnel
+from pipeline.storage.manifest import Manifest
+from pipeline.storage.receipts import Commit
+
+console = Console(stderr=True, highlight=False)
+"""Progress and remarks; results go to standard output."""
+
+
+@dataclass
+class Tally:
+    """What this run, and not an earlier one, has computed."""
+
+    candidates: int = 0
+    kept: int = 0
+    compute_seconds: float = 0.0
+    different: int = 0
+    """Units whose second attempt gave other bytes than the first."""
+
+    def add(self, summary: UnitSummary) -> None:
+        """Count one unit."""
+        self.candidates += summary.candidates
+        self.kept += summary.kept
+        self.compute_seconds += summary.compute_seconds
+        self.different += summary.commit is Commit.DIFFERENT
+
+
+def show_progress(summaries: Iterable[UnitSummary], *, done: int, total: int) -> Tally:
+    """Follow units to their end under a progress bar: units, kept rate, candidates/s, time left."""
+    tally = Tally()
+    begin = perf_counter()
+    columns = (
+        TextColumn("units"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rates]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("units", completed=done, total=total, rates="loading the models")
+        for summary in summaries:
+            tally.add(summary)
+            rate = tally.candidates / (perf_counter() - begin)
+            kept = tally.kept / tally.candidates
+            progress.update(bar, advance=1, rates=f"kept {kept:.0%}, {rate:.1f} candidates/s")
+    return tally
+
+
+def show_manifest(manifest: Manifest, url: str) -> None:
+    """The final summary of a build."""
+    table = Table(title=f"Noise Prompt Dataset {manifest.plan_id}", title_justify="left")
+    table.add_column("split")
+    for name in ("format", "pairs", "shards", "bytes"):
+        table.add_column(name, justify="right")
+    for split, formats in manifest.shards.items():
+        for shard_format, shards in formats.items():
+            pairs = sum(shard.num_samples for shard in shards)
+            size = human_bytes(sum(shard.num_bytes for shard in shards))
+            table.add_row(split, shard_format, str(pairs), str(len(shards)), size)
+    console.print(table)
+    console.print(funnel_line(manifest.funnel))
+    console.print(f"sealed at {url}", soft_wrap=True)
+
+
+def funnel_line(funnel: Funnel) -> str:
+    """The funnel in a sentence."""
+    parts = [f"{funnel.kept} of {funnel.candidates} candidates kept ({funnel.kept_rate:.1%})"]
+    parts += [f"{count} rejected by {reason}" for reason, count in funnel.rejected.items()]
+    parts += [f"{count} failed by {reason}" for reason, count in funnel.failed.items()]
+    if funnel.truncated:
+        parts.append(f"{funnel.truncated} with a truncated prompt")
+    return ", ".join(parts)
+
+
+def human_bytes(count: float) -> str:
+    """A size with a decimal prefix, as storage is sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def human_seconds(seconds: float) -> str:
+    """A duration in the unit that people would use."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,97 @@
+"""A plan's report and picture, made and stored beside the data set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.evaluate.grid import draw_grid
+from pipeline.evaluate.guidance import guidance_evaluations, plain_guidance
+from pipeline.evaluate.report import Comparison, make_report
+from pipeline.evaluate.scores import Scores, read_scores
+from pipeline.models.load import default_device, load_denoiser, load_rewards
+from pipeline.reader.shards import open_shard, read_shard
+from pipeline.records import Split
+from pipeline.stages.planning import make_plan
+from pipeline.storage import layout
+from pipeline.storage.manifest import Manifest
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.plans import read_prompt_table
+from pipeline.storage.schema import NoisePair
+
+_PAIRS_SHOWN = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanReport:
+    """What was made of one plan."""
+
+    text: str
+    """Markdown."""
+    picture: bytes | None
+    """PNG; None where no images are stored or no pair was kept."""
+    keys: list[str]
+    """Where both are in the store."""
+
+
+def report_plan(
+    store: ObjectStore, manifest: Manifest, config: Config | None, guidance: float | None
+) -> PlanReport:
+    """Make and store a report; with ``config`` and ``guidance`` also the plain-guidance control.
+
+    Raises ``UserError`` if the configuration is not that of the plan.
+    """
+    scores = read_scores(store, manifest)
+    extra = []
+    if config is not None and guidance is not None:
+        extra.append(_guidance_control(store, manifest, scores, config, guidance))
+    text = make_report(manifest, scores, extra)
+    keys = [layout.report_key(manifest.plan_id, "report.md")]
+    store.put(keys[0], text.encode())
+    picture = _picture(store, manifest)
+    if picture is not None:
+        keys.append(layout.report_key(manifest.plan_id, "pairs.png"))
+        store.put(keys[1], picture)
+    return PlanReport(text=text, picture=picture, keys=keys)
+
+
+def _guidance_control(
+    store: ObjectStore, manifest: Manifest, scores: Scores, config: Config, guidance: float
+) -> Comparison:
+    if make_plan(config)[0].plan_id != manifest.plan_id:
+        raise UserError(
+            f"the configuration is another plan than {manifest.plan_id}, which is in the store"
+        )
+    device = default_device()
+    sampling = config.sampling.model_copy(update={"guidance_scale": guidance})
+    gains = plain_guidance(
+        load_denoiser(config.model, device),
+        load_rewards(config.rewards, device),
+        manifest.plan,
+        read_prompt_table(store, manifest.plan_id),
+        scores,
+        sampling,
+    )
+    return Comparison(
+        name=f"control: plain guidance {guidance:g}",
+        evaluations=guidance_evaluations(sampling),
+        gains=gains,
+    )
+
+
+def _picture(store: ObjectStore, manifest: Manifest) -> bytes | None:
+    """The first kept pairs in the plan's order: nobody picked them."""
+    pairs = list(islice(_pairs(store, manifest), _PAIRS_SHOWN))
+    if not pairs or pairs[0].golden_image is None:
+        return None
+    title = f"The first {len(pairs)} kept pairs of plan {manifest.plan_id}, not chosen by hand"
+    return draw_grid(pairs, title)
+
+
+def _pairs(store: ObjectStore, manifest: Manifest) -> Iterator[NoisePair]:
+    for split in Split:
+        shard_format, shards = next(iter(manifest.shards[split].items()))
+        for shard in shards:
+            with open_shard(store, shard.key) as file:
+                yield from read_shard(file, shard_format)

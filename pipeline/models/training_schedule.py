@@ -1,0 +1,108 @@
+"""ᾱ, timesteps and prediction type, read from the scheduler that a diffusers model came with.
+
+Only the numbers are taken: steps are those of ``pipeline.diffusion.ddim``. Converting a scheduler
+with ``DDIMScheduler.from_config`` would change them in silence (clip_sample, spacing, SNR shift).
+"""
+
+from typing import Any, cast
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+)
+from torch import Tensor
+
+from pipeline.diffusion.schedule import spaced_timesteps
+from pipeline.errors import ModelError
+from pipeline.models.denoiser import Prediction
+
+SUPPORTED_SCHEDULERS = (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+)
+
+# Options that leave the levels of the training schedule, or change x_0 on the way.
+_UNSUPPORTED_OPTIONS = (
+    "thresholding",
+    "use_beta_sigmas",
+    "use_exponential_sigmas",
+    "use_flow_sigmas",
+    "use_karras_sigmas",
+    "use_lu_lambdas",
+)
+
+
+class TrainingSchedule:
+    """The noise levels that a model was trained on. Raises ``ModelError`` for unsupported ones."""
+
+    prediction: Prediction
+    alphas_cumprod: Tensor
+    """ᾱ_t, float64 (T,), on the CPU."""
+    final_alpha_cumprod: float
+
+    def __init__(self, scheduler: Any, where: str) -> None:
+        """Read ``scheduler``; ``where`` names the model in error messages."""
+        self._scheduler = scheduler
+        self._where = where
+        _refuse_unsupported(scheduler, where)
+        self.prediction = cast(Prediction, scheduler.config.prediction_type)
+        self.alphas_cumprod = scheduler.alphas_cumprod.detach().cpu().to(torch.float64)
+        # Schedulers without this attribute end at σ = 0.
+        self.final_alpha_cumprod = float(getattr(scheduler, "final_alpha_cumprod", 1.0))
+
+    def timesteps(self, num_inference_steps: int) -> list[int]:
+        """N descending timesteps, in the scheduler's own spacing."""
+        config = self._scheduler.config
+        if isinstance(self._scheduler, PNDMScheduler):
+            # PNDM repeats a timestep for its multistep method; DDIM visits each level once.
+            return spaced_timesteps(
+                config.num_train_timesteps,
+                num_inference_steps,
+                config.timestep_spacing,
+                config.steps_offset,
+            )
+        self._scheduler.set_timesteps(num_inference_steps)
+        exact = [float(t) for t in self._scheduler.timesteps]
+        if not all(t.is_integer() for t in exact):
+            raise ModelError(
+                f"{self._where}: {type(self._scheduler).__name__} with timestep_spacing="
+                f"{config.timestep_spacing!r} has fractional timesteps at "
+                f"num_inference_steps={num_inference_steps}; choose another number of steps or "
+                "timestep_spacing='leading' in scheduler/scheduler_config.json"
+            )
+        return [int(t) for t in exact]
+
+
+def _refuse_unsupported(scheduler: Any, where: str) -> None:
+    config = scheduler.config
+    if not isinstance(scheduler, SUPPORTED_SCHEDULERS):
+        names = ", ".join(cls.__name__ for cls in SUPPORTED_SCHEDULERS)
+        raise ModelError(
+            f"{where}: scheduler {type(scheduler).__name__} is not supported; use one of {names}"
+        )
+    if config.prediction_type not in ("epsilon", "v_prediction"):
+        raise ModelError(
+            f"{where}: prediction_type {config.prediction_type!r} is not supported; "
+            "only 'epsilon' and 'v_prediction' are"
+        )
+    refused = [name for name in _UNSUPPORTED_OPTIONS if config.get(name)]
+    # DDIM's and DDPM's default is to clip; the other classes ignore the key.
+    if isinstance(scheduler, DDIMScheduler | DDPMScheduler) and config.clip_sample:
+        refused.append("clip_sample")
+    if refused:
+        raise ModelError(
+            f"{where}: the scheduler's {', '.join(refused)} cannot be inverted; "
+            "set it to false in scheduler/scheduler_config.json"
+        )
+    if config.get("rescale_betas_zero_snr") and config.prediction_type == "epsilon":
+        raise ModelError(
+            f"{where}: rescale_betas_zero_snr with prediction_type 'epsilon' cannot be inverted, "
+            "because ε says nothing at ᾱ = 0; only v_prediction models are trained that way"
+        )

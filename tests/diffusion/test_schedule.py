@@ -1,0 +1,57 @@
+"""Levels against diffusers' own schedulers."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from pipeline.diffusion.schedule import Schedule, Spacing, spaced_timesteps
+from pipeline.errors import UserError
+from tests.models.tiny import SD_BETAS
+
+ALPHAS = torch.linspace(0.99, 0.01, 100, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("steps", [1, 2, 4, 7, 10, 20, 30, 50, 333, 999])
+def test_spaced_timesteps_equal_those_of_diffusers(
+    spacing: Spacing, offset: int, steps: int
+) -> None:
+    scheduler = DDIMScheduler(**SD_BETAS, timestep_spacing=spacing, steps_offset=offset)
+    scheduler.set_timesteps(steps)
+    assert spaced_timesteps(1000, steps, spacing, offset) == scheduler.timesteps.tolist()
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1001])
+def test_spaced_timesteps_of_an_impossible_count_are_refused(steps: int) -> None:
+    with pytest.raises(UserError, match=f"1 … 1000, not {steps}"):
+        spaced_timesteps(1000, steps, "leading")
+
+
+def test_schedule_levels_are_the_timesteps_alphas_and_the_final_one() -> None:
+    schedule = Schedule.build(ALPHAS, [90, 50, 10], 1.0)
+    assert schedule.timesteps == (90, 50, 10)
+    assert schedule.alphas == (*(float(ALPHAS[t]) for t in (90, 50, 10)), 1.0)
+    assert len(schedule) == 3
+    assert schedule.step_levels(2) == (float(ALPHAS[10]), 1.0)
+
+
+@pytest.mark.parametrize("timesteps", [[], [10, 50], [50, 50, 10], [100], [-1]])
+def test_schedule_of_impossible_timesteps_is_refused(timesteps: list[int]) -> None:
+    with pytest.raises(UserError):
+        Schedule.build(ALPHAS, timesteps, 1.0)
+
+
+@pytest.mark.parametrize("final", [0.01, 1.01, float("nan")])
+def test_schedule_with_a_final_alpha_that_is_not_the_cleanest_is_refused(final: float) -> None:
+    with pytest.raises(UserError, match="final"):
+        Schedule.build(ALPHAS, [50, 10], final)
+
+
+def test_schedule_of_1000_leading_steps_with_offset_says_that_it_leaves_the_training_range() -> (
+    None
+):
+    timesteps = spaced_timesteps(1000, 1000, "leading", 1)
+    alphas = DDIMScheduler(**SD_BETAS).alphas_cumprod
+    with pytest.raises(UserError, match=r"timestep 1000 .* use fewer steps"):
+        Schedule.build(alphas, timesteps, 1.0)

@@ -1,0 +1,272 @@
+"""The adapter against the pipeline that it wraps, and what it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import (
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+)
+from diffusers.utils import logging as diffusers_logging
+
+from pipeline.diffusion.noise import source_noise
+from pipeline.diffusion.sample import sample_latents
+from pipeline.errors import ModelError
+from pipeline.models.denoiser import Denoiser
+from pipeline.models.stable_diffusion import StableDiffusionDenoiser
+from tests.models.tiny import SD_BETAS, TEXT_LENGTH, save_tiny_pipeline, tiny_pipeline
+
+CPU = torch.device("cpu")
+PROMPTS = ["a red circle", "blue", ""]
+LONG = "big " * 20
+
+
+@pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_pipeline(tmp_path_factory.mktemp("model"), request.param)
+
+
+@pytest.fixture(scope="module")
+def epsilon_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_pipeline(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def broken(epsilon_folder: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(epsilon_folder, tmp_path / "model"))
+
+
+def load(folder: Path, **options: int) -> StableDiffusionDenoiser:
+    return StableDiffusionDenoiser.load(folder, device=CPU, dtype=torch.float32, **options)
+
+
+def edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.5])
+def test_images_equal_those_of_the_pipelines_own_call(folder: Path, scale: float) -> None:
+    denoiser: Denoiser = load(folder)
+    prompts = denoiser.encode_prompts(PROMPTS)
+    x_T = torch.stack([source_noise(seed, denoiser.latent_shape) for seed in range(3)])
+    images = denoiser.decode(sample_latents(denoiser, prompts, x_T, 10, scale))
+    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    expected = pipe(
+        prompt_embeds=prompts.conditional.tensors["encoder_hidden_states"],
+        negative_prompt_embeds=prompts.unconditional.tensors["encoder_hidden_states"],
+        latents=x_T,
+        num_inference_steps=10,
+        guidance_scale=scale,
+        height=16,
+        width=16,
+        output_type="pt",
+    ).images
+    assert images.shape == (3, 3, 16, 16)
+    assert images.std() > 0.01
+    torch.testing.assert_close(images, expected, rtol=0, atol=1e-5)
+
+
+def test_prompts_are_encoded_as_the_pipeline_encodes_them(epsilon_folder: Path) -> None:
+    pipe = StableDiffusionPipeline.from_pretrained(epsilon_folder, safety_checker=None)
+    embeds, negative = pipe.encode_prompt(PROMPTS, CPU, 1, True)
+    encoded = load(epsilon_folder).encode_prompts(PROMPTS)
+    for conditioning, expected in (
+        (encoded.conditional, embeds),
+        (encoded.unconditional, negative),
+    ):
+        actual = conditioning.tensors["encoder_hidden_states"]
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_encoding_is_the_same_bytes_whatever_else_is_in_the_batch(epsilon_folder: Path) -> None:
+    denoiser = load(epsilon_folder)
+    whole = denoiser.encode_prompts([*PROMPTS, LONG])
+    for row, prompt in enumerate([*PROMPTS, LONG]):
+        alone = denoiser.encode_prompts([prompt])
+        for name in ("conditional", "unconditional"):
+            expected = getattr(whole.take([row]), name).tensors["encoder_hidden_states"]
+            assert expected.shape == (1, TEXT_LENGTH, 32)
+            actual = getattr(alone, name).tensors["encoder_hidden_states"]
+            assert torch.equal(actual, expected)
+
+
+def test_a_prompt_is_flagged_exactly_when_the_text_encoder_cuts_it(epsilon_folder: Path) -> None:
+    fits = "x " * (TEXT_LENGTH - 2)  # start and end tokens take two places
+    encoded = load(epsilon_folder).encode_prompts(["", fits, fits + "x", LONG])
+    assert encoded.truncated == (False, False, True, True)
+
+
+def test_levels_are_those_of_the_models_own_scheduler(folder: Path) -> None:
+    denoiser = load(folder)
+    scheduler = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None).scheduler
+    scheduler.set_timesteps(10)
+    assert denoiser.timesteps(10) == scheduler.timesteps.tolist()
+    assert denoiser.prediction == scheduler.config.prediction_type
+    assert denoiser.alphas_cumprod.dtype == torch.float64
+    assert torch.equal(denoiser.alphas_cumprod.float(), scheduler.alphas_cumprod)
+    assert denoiser.final_alpha_cumprod == float(scheduler.final_alpha_cumprod)
+
+
+def test_latents_and_output_stay_float32_when_the_network_is_bfloat16(epsilon_folder: Path) -> None:
+    denoiser = StableDiffusionDenoiser.load(epsilon_folder, device=CPU, dtype=torch.bfloat16)
+    prompts = denoiser.encode_prompts(["a red circle"])
+    x_T = source_noise(0, denoiser.latent_shape)[None]
+    output = denoiser.predict(x_T, 901, prompts.conditional)
+    image = denoiser.decode(sample_latents(denoiser, prompts, x_T, 2, 1.0))
+    reference = load(epsilon_folder)
+    expected = reference.predict(x_T, 901, reference.encode_prompts(["a red circle"]).conditional)
+    assert denoiser._pipe.unet.dtype == denoiser._pipe.vae.dtype == torch.bfloat16
+    assert output.dtype == image.dtype == torch.float32
+    assert (output - expected).norm() < 0.05 * expected.norm()
+
+
+def test_decoding_keeps_nan_and_stays_within_the_range_of_images(epsilon_folder: Path) -> None:
+    denoiser = load(epsilon_folder)
+    latents = 100 * torch.stack([source_noise(seed, denoiser.latent_shape) for seed in range(2)])
+    latents[1, 0, 0, 0] = float("nan")
+    images = denoiser.decode(latents)
+    assert images[0].min() >= 0
+    assert images[0].max() <= 1
+    assert images[1].isnan().any()
+
+
+@pytest.mark.parametrize("order", [(True, False), (False, True), (False, False)])
+def test_calls_work_in_and_out_of_inference_mode_in_any_order(
+    epsilon_folder: Path, order: tuple[bool, bool]
+) -> None:
+    with torch.inference_mode(order[0]):
+        denoiser = load(epsilon_folder)
+        prompts = denoiser.encode_prompts(PROMPTS)
+        x_T = torch.stack([source_noise(seed, denoiser.latent_shape) for seed in range(3)])
+    with torch.inference_mode(order[1]):
+        latents = sample_latents(denoiser, prompts.take([2, 0, 1]), x_T, 2, 2.0)
+        images = denoiser.decode(latents)
+    assert not latents.requires_grad
+    assert images.isfinite().all()
+
+
+def test_image_size_decides_the_latent_shape(epsilon_folder: Path) -> None:
+    assert load(epsilon_folder).latent_shape == (4, 8, 8)
+    assert load(epsilon_folder, height=32, width=24).latent_shape == (4, 16, 12)
+    with pytest.raises(ModelError, match="height must be a multiple of 2, not 17"):
+        load(epsilon_folder, height=17)
+
+
+def test_loading_shows_no_progress_bar_and_leaves_the_setting(
+    epsilon_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    diffusers_logging.enable_progress_bar()
+    denoiser = load(epsilon_folder)
+    denoiser.encode_prompts(["a"])
+    assert "%|" not in capfd.readouterr().err
+    assert diffusers_logging.is_progress_bar_enabled()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "expected"),
+    [
+        (PNDMScheduler(**SD_BETAS, steps_offset=1, skip_prk_steps=True), [751, 501, 251, 1]),
+        (
+            DDPMScheduler(
+                **SD_BETAS, steps_offset=1, timestep_spacing="leading", clip_sample=False
+            ),
+            [751, 501, 251, 1],
+        ),
+        (
+            EulerDiscreteScheduler(**SD_BETAS, steps_offset=1, timestep_spacing="leading"),
+            [751, 501, 251, 1],
+        ),
+        (DPMSolverMultistepScheduler(**SD_BETAS), [999, 749, 500, 250]),
+    ],
+)
+def test_timesteps_of_other_schedulers_are_in_their_own_spacing(
+    scheduler: object, expected: list[int]
+) -> None:
+    pipe = tiny_pipeline()
+    pipe.scheduler = scheduler
+    assert StableDiffusionDenoiser(pipe, "tiny").timesteps(4) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"clip_sample": True}, "clip_sample"),
+        ({"thresholding": True}, "thresholding"),
+        ({"prediction_type": "sample"}, "prediction_type 'sample'"),
+        ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
+    ],
+)
+def test_a_scheduler_that_cannot_be_inverted_is_refused(
+    broken: Path, changes: dict[str, object], message: str
+) -> None:
+    edit(broken / "scheduler/scheduler_config.json", **changes)
+    with pytest.raises(ModelError, match=f"{broken}.*{message}"):
+        load(broken)
+
+
+def test_an_unknown_scheduler_is_refused_with_the_supported_ones() -> None:
+    pipe = tiny_pipeline()
+    pipe.scheduler = HeunDiscreteScheduler(**SD_BETAS)
+    with pytest.raises(ModelError, match=r"HeunDiscreteScheduler .* DDIMScheduler"):
+        StableDiffusionDenoiser(pipe, "tiny")
+
+
+def test_karras_sigmas_and_fractional_timesteps_are_refused() -> None:
+    pipe = tiny_pipeline()
+    pipe.scheduler = EulerDiscreteScheduler(**SD_BETAS, use_karras_sigmas=True)
+    with pytest.raises(ModelError, match="use_karras_sigmas"):
+        StableDiffusionDenoiser(pipe, "tiny")
+    pipe.scheduler = EulerDiscreteScheduler(**SD_BETAS)
+    with pytest.raises(ModelError, match=r"fractional .* num_inference_steps=7"):
+        StableDiffusionDenoiser(pipe, "tiny").timesteps(7)
+
+
+def test_a_missing_folder_is_refused_with_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"nowhere.*model_index\.json.*StableDiffusionPipeline"):
+        load(tmp_path / "nowhere")
+
+
+def test_an_unsupported_pipeline_class_is_refused_with_the_supported_ones(broken: Path) -> None:
+    edit(broken / "model_index.json", _class_name="FluxPipeline")
+    with pytest.raises(ModelError, match=r"'FluxPipeline'.*supported: StableDiffusionPipeline"):
+        load(broken)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "model_index.json").write_text("{"),
+        lambda folder: (folder / "model_index.json").write_text("[]"),
+        lambda folder: shutil.rmtree(folder / "unet"),
+        lambda folder: shutil.rmtree(folder / "tokenizer"),
+        lambda folder: (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"cut"),
+        lambda folder: (folder / "text_encoder/model.safetensors").unlink(),
+        lambda folder: (folder / "vae/config.json").write_text("{"),
+        lambda folder: edit(folder / "unet/config.json", block_out_channels=[8, 16]),
+    ],
+    ids=["index", "list", "unet", "tokenizer", "cut", "weights", "json", "shapes"],
+)
+def test_a_damaged_folder_is_a_model_error_that_names_it(broken: Path, damage: object) -> None:
+    damage(broken)  # type: ignore[operator]
+    with pytest.raises(ModelError, match=str(broken)):
+        load(broken)
+
+
+def test_a_model_that_wants_more_than_latents_and_text_is_refused() -> None:
+    pipe = tiny_pipeline()
+    pipe.unet.register_to_config(in_channels=9)
+    with pytest.raises(ModelError, match="inpainting"):
+        StableDiffusionDenoiser(pipe, "tiny")
+    pipe = tiny_pipeline()
+    pipe.unet.register_to_config(time_cond_proj_dim=32)
+    with pytest.raises(ModelError, match="time_cond_proj_dim"):
+        StableDiffusionDenoiser(pipe, "tiny")
