@@ -36,7 +36,7 @@ def as_model_input(stored_noise: Tensor) -> Tensor:
 def noise_stats(source: Tensor, golden: Tensor) -> NoiseStats | None:
     """Statistics of one pair (two tensors of one shape, no batch), computed in float64.
 
-    None where one of them is not finite: for a golden noise with NaN or infinity, or a constant one.
+    None where one of them is not finite: the golden noise holds NaN or infinity, or is constant.
     """
     if source.shape != golden.shape:
         raise ValueError(f"shapes differ: {tuple(source.shape)} and {tuple(golden.shape)}")
