@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.ray_session import spawn_worker
+from pipeline.cluster.summary import UnitSummary
 from pipeline.cluster.tasks import map_tasks
-from pipeline.cluster.worker import UnitSummary
 from pipeline.config import Config
 from pipeline.errors import PlanConflictError
 from pipeline.plan import Plan, PromptTable

@@ -1,6 +1,7 @@
 """The command ``npd``: plan, build, status, verify, report."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -193,6 +194,8 @@ def main() -> None:
 
 def run(command: typer.Typer) -> None:
     """Run a command; an error that a person can act on is a message, not a traceback."""
+    # Read when transformers is first imported, which no command has done yet.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",

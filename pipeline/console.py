@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from pipeline.cluster.worker import UnitSummary
+from pipeline.cluster.summary import UnitSummary
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.receipts import Commit

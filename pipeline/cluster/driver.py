@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from pipeline.cluster.worker import UNITS_IN_FLIGHT, UnitSummary
+from pipeline.cluster.summary import UNITS_IN_FLIGHT, UnitSummary
 from pipeline.errors import BuildError, PermanentStoreError, UserError
 
 logger = logging.getLogger(__name__)

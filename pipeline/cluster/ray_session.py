@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import ray
 
 from pipeline.cluster.driver import ActorHandle
-from pipeline.cluster.worker import UNITS_IN_FLIGHT, UnitWorker
+from pipeline.cluster.summary import UNITS_IN_FLIGHT
+from pipeline.cluster.worker import UnitWorker
 from pipeline.config import ClusterConfig, Config
 
 _OBJECT_STORE_BYTES = 100_000_000
@@ -35,7 +36,7 @@ def ray_session(config: ClusterConfig, address: str | None = None) -> Iterator[N
         return
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     else:
         needed = math.ceil(config.workers * config.cpus_per_worker)
         ray.init(
@@ -44,7 +45,7 @@ def ray_session(config: ClusterConfig, address: str | None = None) -> Iterator[N
             object_store_memory=_OBJECT_STORE_BYTES,
             include_dashboard=False,
             log_to_driver=False,
-            logging_level=logging.WARNING,
+            logging_level=logging.ERROR,
         )
     try:
         yield

@@ -16,6 +16,7 @@ from time import perf_counter
 
 import torch
 
+from pipeline.cluster.summary import UnitSummary
 from pipeline.config import Config
 from pipeline.errors import ModelError
 from pipeline.fingerprint import Fingerprint, fingerprint
@@ -29,23 +30,7 @@ from pipeline.stages.unit import ProducedUnit, Recipe, produce_unit
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import read_plan, read_prompt_table
-from pipeline.storage.receipts import Commit, Receipt, commit_unit
-
-UNITS_IN_FLIGHT = 2
-"""One computes while the other is packed and uploaded."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnitSummary:
-    """The few numbers that travel back to the driver; latents never do."""
-
-    unit: int
-    candidates: int
-    kept: int
-    rejected: int
-    failed: int
-    compute_seconds: float
-    commit: Commit
+from pipeline.storage.receipts import Receipt, commit_unit
 
 
 @dataclass(frozen=True, kw_only=True)

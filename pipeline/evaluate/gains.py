@@ -42,14 +42,19 @@ def golden_gain(scores: Scores, reward: str, mask: Mask) -> Gain:
 
 
 def independent_seed(scores: Scores, reward: str, seeds_per_prompt: int) -> Gain | None:
-    """The control: the next seed of the same prompt in the place of the golden noise.
+    """The control: another seed of the same prompt in the place of the golden noise.
 
     A fresh draw gains nothing on average. None where a prompt has a single seed.
     """
     if seeds_per_prompt < 2:
         return None
     source = scores.source[reward]
-    return paired_gain(source, _next_seed(source, seeds_per_prompt), scores, scores.judged())
+    return paired_gain(
+        source,
+        _next_seed(source),
+        scores,
+        scores.judged() & _paired_seeds(scores, seeds_per_prompt),
+    )
 
 
 def filtered_independent_seed(
@@ -62,11 +67,12 @@ def filtered_independent_seed(
     if seeds_per_prompt < 2:
         return None
     chosen = scores.source[selecting]
-    mask = scores.judged() & (_next_seed(chosen, seeds_per_prompt) > chosen)
+    pairs = scores.judged() & _paired_seeds(scores, seeds_per_prompt)
+    mask = pairs & (_next_seed(chosen) > chosen)
     if not mask.any():
         return None
     source = scores.source[reward]
-    return paired_gain(source, _next_seed(source, seeds_per_prompt), scores, mask)
+    return paired_gain(source, _next_seed(source), scores, mask)
 
 
 def best_of_seeds(
@@ -83,6 +89,18 @@ def best_of_seeds(
     return paired_gain(source, winners, scores, scores.judged() & np.isfinite(winners))
 
 
-def _next_seed(column: Values, seeds_per_prompt: int) -> Values:
-    """Each candidate's column value taken from the next seed of its prompt, round and round."""
-    return np.roll(column.reshape(-1, seeds_per_prompt), -1, axis=1).reshape(-1)
+def _next_seed(column: Values) -> Values:
+    """Each candidate's value taken from the candidate behind it."""
+    return np.roll(column, -1)
+
+
+def _paired_seeds(scores: Scores, seeds_per_prompt: int) -> Mask:
+    """The first of each two seeds of a prompt, where both were judged.
+
+    Disjoint pairs, each in one direction alone: going round all seeds would make every loss of one
+    pair the win of another, and the control zero whatever the scores are.
+    """
+    judged = scores.judged()
+    position = np.arange(len(judged)) % seeds_per_prompt
+    first = (position % 2 == 0) & (position + 1 < seeds_per_prompt)
+    return first & np.roll(judged, -1)
