@@ -67,8 +67,7 @@ def filtered_independent_seed(
     if seeds_per_prompt < 2:
         return None
     chosen = scores.source[selecting]
-    pairs = scores.judged() & _paired_seeds(scores, seeds_per_prompt)
-    mask = pairs & (_next_seed(chosen) > chosen)
+    mask = _paired_seeds(scores, seeds_per_prompt) & (_next_seed(chosen) > chosen)
     if not mask.any():
         return None
     source = scores.source[reward]
@@ -103,4 +102,4 @@ def _paired_seeds(scores: Scores, seeds_per_prompt: int) -> Mask:
     judged = scores.judged()
     position = np.arange(len(judged)) % seeds_per_prompt
     first = (position % 2 == 0) & (position + 1 < seeds_per_prompt)
-    return first & np.roll(judged, -1)
+    return np.asarray(first & judged & np.roll(judged, -1))

@@ -1,0 +1,55 @@
+# The commands of this project. Each sets up what it needs, and is quick when run again.
+#
+#   make demo      build, verify and report the demo data set into $(OUT)
+#   make demo-s3   the same into a real S3 server on this machine
+#   make test      all tests
+#   make check     lint, format and types
+#   make format    mend lint and format where a tool can
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+OUT ?= out/demo
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# One thread a process: the workers are the parallelism.
+export OMP_NUM_THREADS := 1
+# Hubs are never asked: every model is a local folder.
+export HF_HUB_OFFLINE := 1
+
+.PHONY: demo demo-s3 test check format setup clean
+
+demo: $(READY)
+	$(BIN)/npd build demo --out '$(OUT)'
+	$(BIN)/npd verify '$(OUT)'
+	$(BIN)/npd report '$(OUT)' --config demo --guidance 5.5
+
+demo-s3: $(READY)
+	$(BIN)/python -m infra.storage.seaweedfs --dir out/seaweedfs --bucket npd -- sh -ec '\
+		$(BIN)/npd build demo --out s3://npd/demo; \
+		$(BIN)/npd verify s3://npd/demo; \
+		$(BIN)/npd report s3://npd/demo --picture out/demo-s3.png'
+
+test: $(READY)
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: $(READY)
+
+# Made anew when what is installed may have changed.
+$(READY): pyproject.toml infra/constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint infra/constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) out
