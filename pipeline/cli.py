@@ -1,4 +1,4 @@
-"""The command ``npd``: plan, build, status, verify, report."""
+"""The command ``npd``: plan, build, status, verify, report, options."""
 
 import logging
 import os
@@ -113,6 +113,15 @@ def build(
             "ones count"
         )
     show_manifest(manifest, opened.store.url)
+
+
+@app.command()
+def options() -> None:
+    """Print every setting of a configuration file with its default and meaning."""
+    from pipeline.options import describe_options
+
+    for line in describe_options():
+        print(line)
 
 
 @app.command()

@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.records import Split
 from pipeline.toml_file import TomlFile, read_toml
@@ -107,6 +114,8 @@ class RedenoiseConfig(Section):
     """ω_l, guidance on the way down."""
     inversion_guidance_scale: GuidanceScale = 1.0
     """ω_w, guidance on the way back."""
+    timestep_spacing: Literal["leading", "trailing", "linspace"] | None = None
+    """Which N of the training timesteps; by default as the model's own scheduler spaces them."""
     inversion: Literal["first_order", "exact"] = "first_order"
     """One evaluation a step (as published), or fixed-point iterations to a tolerance."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-5
@@ -221,14 +230,15 @@ class Config(Section):
     output: OutputConfig = OutputConfig()
     cluster: ClusterConfig = ClusterConfig()
 
-    @model_validator(mode="after")
-    def _rewards(self) -> Self:
-        names = [reward.name for reward in self.rewards]
+    @field_validator("rewards", mode="after")
+    @classmethod
+    def _roles(cls, rewards: tuple[RewardConfig, ...]) -> tuple[RewardConfig, ...]:
+        names = [reward.name for reward in rewards]
         if len(set(names)) != len(names):
-            raise ValueError("rewards: two rewards have one name")
-        if not any(reward.select for reward in self.rewards):
-            raise ValueError("rewards: none has select = true, so nothing could be kept")
-        return self
+            raise ValueError("two rewards have one name")
+        if not any(reward.select for reward in rewards):
+            raise ValueError("none has select = true, so nothing could be kept")
+        return rewards
 
 
 def load_config(name: str | Path) -> Config:
@@ -251,7 +261,7 @@ def bundled_configs() -> list[str]:
 
 def _locate(path: Path) -> Path:
     bundled = BUNDLED / f"{path}.toml"
-    return bundled if str(path) in bundled_configs() and not path.exists() else path
+    return bundled if str(path) in bundled_configs() and not path.is_file() else path
 
 
 def _with_absolute_paths(config: Config, file: TomlFile) -> Config:

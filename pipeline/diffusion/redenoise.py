@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.diffusion.ddim import denoise_step, invert_step
 from pipeline.diffusion.guidance import forward_evaluations, guided_prediction
-from pipeline.diffusion.schedule import Schedule
+from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class RedenoiseSettings:
     """ω_l, guidance on the way down."""
     inversion_guidance_scale: float = 1.0
     """ω_w, guidance on the way up."""
+    timestep_spacing: Spacing | None = None
+    """Which N of the training timesteps; None leaves it to the model's own scheduler."""
     inversion: Literal["first_order", "exact"] = "first_order"
     """One evaluation a step, as published, or fixed-point iterations to ``tolerance``."""
     tolerance: float = 1e-5
@@ -90,7 +92,7 @@ def redenoise(
     No sample's result depends on the others in its batch, beyond the network's own rounding.
     Nothing is raised for a sample that diverges: its ``converged`` is False.
     """
-    schedule = Schedule.of(denoiser, settings.num_inference_steps)
+    schedule = Schedule.of(denoiser, settings.num_inference_steps, settings.timestep_spacing)
     latents = x_T
     for step in range(settings.num_steps):
         output = guided_prediction(

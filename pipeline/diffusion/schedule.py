@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Spacing = Literal["leading", "trailing", "linspace"]
 
+_LEADING_OFFSET = 1
+"""``steps_offset`` of the Stable Diffusion families, so that the last step does not end at t = 0."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
@@ -68,13 +71,17 @@ class Schedule:
         return self.alphas[step], self.alphas[step + 1]
 
     @classmethod
-    def of(cls, denoiser: "Denoiser", num_inference_steps: int) -> "Schedule":
-        """The N-step schedule of a model, in its own spacing."""
-        return cls.build(
-            denoiser.alphas_cumprod,
-            denoiser.timesteps(num_inference_steps),
-            denoiser.final_alpha_cumprod,
+    def of(
+        cls, denoiser: "Denoiser", num_inference_steps: int, spacing: Spacing | None = None
+    ) -> "Schedule":
+        """The N-step schedule of a model, in its own spacing or in another."""
+        alphas = denoiser.alphas_cumprod
+        timesteps = (
+            denoiser.timesteps(num_inference_steps)
+            if spacing is None
+            else spaced_timesteps(len(alphas), num_inference_steps, spacing, _LEADING_OFFSET)
         )
+        return cls.build(alphas, timesteps, denoiser.final_alpha_cumprod)
 
     def __len__(self) -> int:
         return len(self.timesteps)

@@ -14,7 +14,7 @@ from pipeline.diffusion.redenoise import (
     redenoise,
     redenoise_evaluations,
 )
-from pipeline.diffusion.schedule import Schedule
+from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.errors import UserError
 from pipeline.models.denoiser import Prediction
 from pipeline.models.stable_diffusion import StableDiffusionDenoiser
@@ -30,7 +30,7 @@ def relative_errors(actual: Tensor, expected: Tensor) -> Tensor:
 
 def closed_form(denoiser: GaussianDenoiser, width: float, settings: RedenoiseSettings) -> float:
     """golden / source, by multiplying the factors of the single steps."""
-    schedule = Schedule.of(denoiser, settings.num_inference_steps)
+    schedule = Schedule.of(denoiser, settings.num_inference_steps, settings.timestep_spacing)
     ratio = 1.0
     for step in range(settings.num_steps):
         noisy, clean = schedule.step_levels(step)
@@ -46,7 +46,7 @@ def closed_form(denoiser: GaussianDenoiser, width: float, settings: RedenoiseSet
 
 def steepness(denoiser: GaussianDenoiser, width: float, settings: RedenoiseSettings) -> float:
     """The factor by which the worst step's fixed-point iteration stretches an error."""
-    schedule = Schedule.of(denoiser, settings.num_inference_steps)
+    schedule = Schedule.of(denoiser, settings.num_inference_steps, settings.timestep_spacing)
     factors = []
     for step in range(settings.num_steps):
         noisy, clean = schedule.step_levels(step)
@@ -88,6 +88,22 @@ def test_redenoise_of_gaussian_data_is_the_closed_form(
         if solvable:
             expected = closed_form(denoiser, width, settings) * x_T[row]
             torch.testing.assert_close(result.golden_noise[row], expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_redenoise_in_another_spacing_is_the_closed_form_of_its_levels(
+    noises: Callable[..., Tensor], spacing: Spacing
+) -> None:
+    denoiser = GaussianDenoiser("epsilon")
+    settings = RedenoiseSettings(num_inference_steps=10, num_steps=3, timestep_spacing=spacing)
+    x_T = noises(3, denoiser.latent_shape).double()
+    prompts = denoiser.encode_widths(WIDTHS)
+    golden = redenoise(denoiser, prompts, x_T, settings).golden_noise
+    for row, width in enumerate(WIDTHS):
+        expected = closed_form(denoiser, width, settings) * x_T[row]
+        torch.testing.assert_close(golden[row], expected, rtol=1e-9, atol=0)
+    own = RedenoiseSettings(num_inference_steps=10, num_steps=3)
+    assert not torch.equal(golden, redenoise(denoiser, prompts, x_T, own).golden_noise)
 
 
 def test_exact_redenoise_is_the_same_for_the_epsilon_and_the_v_form_of_one_model(

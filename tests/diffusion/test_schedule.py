@@ -6,6 +6,7 @@ from diffusers import DDIMScheduler
 
 from pipeline.diffusion.schedule import Schedule, Spacing, spaced_timesteps
 from pipeline.errors import UserError
+from tests.diffusion.gaussian import GaussianDenoiser
 from tests.models.tiny import SD_BETAS
 
 ALPHAS = torch.linspace(0.99, 0.01, 100, dtype=torch.float64)
@@ -20,6 +21,16 @@ def test_spaced_timesteps_equal_those_of_diffusers(
     scheduler = DDIMScheduler(**SD_BETAS, timestep_spacing=spacing, steps_offset=offset)
     scheduler.set_timesteps(steps)
     assert spaced_timesteps(1000, steps, spacing, offset) == scheduler.timesteps.tolist()
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+def test_schedule_of_a_model_in_another_spacing_has_the_timesteps_of_diffusers(
+    spacing: Spacing,
+) -> None:
+    scheduler = DDIMScheduler(**SD_BETAS, timestep_spacing=spacing, steps_offset=1)
+    scheduler.set_timesteps(10)
+    schedule = Schedule.of(GaussianDenoiser("epsilon"), 10, spacing)
+    assert list(schedule.timesteps) == scheduler.timesteps.tolist()
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])
