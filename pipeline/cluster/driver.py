@@ -87,13 +87,23 @@ class Driver:
 
     def _fill(self, queue: Iterator[int]) -> None:
         for worker in self._workers:
-            while worker.ready and len(worker.units) < UNITS_IN_FLIGHT:
-                unit = self._again.popleft() if self._again else next(queue, None)
-                if unit is None:
-                    return
+            while (unit := self._next_unit(worker, queue)) is not None:
                 ref = worker.actor.run.remote(unit)
                 worker.units[ref] = unit
                 self._owners[ref] = worker
+
+    def _next_unit(self, worker: _Worker, queue: Iterator[int]) -> int | None:
+        """What a worker may take now.
+
+        A unit that has failed comes first and runs alone: if its worker dies again, no other unit
+        is under suspicion.
+        """
+        alone = any(self._failures[unit] for unit in worker.units.values())
+        if not worker.ready or alone or len(worker.units) >= UNITS_IN_FLIGHT:
+            return None
+        if self._again:
+            return None if worker.units else self._again.popleft()
+        return next(queue, None)
 
     def _settle(self, ref: ObjectRef) -> UnitSummary | None:
         """Take the result of a finished call: a unit's summary, or None."""
@@ -123,6 +133,8 @@ class Driver:
         """Requeue what a dead worker was doing and put another in its place."""
         logger.warning("a worker died and is replaced: %s", _first_line(error))
         self._workers.remove(worker)
+        # "Died" may be no more than "cannot be reached", and then it would hold its device.
+        ray.kill(worker.actor)
         for ref in [ref for ref, owner in self._owners.items() if owner is worker]:
             self._forget(ref)
         if not worker.ready:

@@ -14,10 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
-import torch
-
 from pipeline.cluster.summary import UnitSummary
 from pipeline.config import Config
+from pipeline.determinism import be_deterministic
 from pipeline.errors import ModelError
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import folder_digest, sha256
@@ -53,8 +52,9 @@ class UnitWorker:
         self._models: _Models | None = None
 
     def set_up(self) -> Fingerprint:
-        """Load the models. Raises ``ModelError`` if they are not those of the plan."""
-        self._models = self._compute.submit(self._load).result()
+        """Load the models, once. Raises ``ModelError`` if they are not those of the plan."""
+        if self._models is None:
+            self._models = self._compute.submit(self._load).result()
         return self._models.fingerprint
 
     def run(self, unit: int) -> UnitSummary:
@@ -115,18 +115,6 @@ class UnitWorker:
             started=started.isoformat(timespec="seconds"),
             compute_seconds=round(seconds, 3),
         )
-
-
-def be_deterministic() -> None:
-    """Make one thread's computations repeat bit for bit.
-
-    One CPU thread, however many are reserved: kernels split their sums by threads, and the
-    reservation must not change a byte. ``warn_only``, because an operation without a deterministic
-    form shows up as attempts that disagree, which are counted.
-    """
-    torch.set_num_threads(1)
-    torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def check_models(config: Config, plan: Plan) -> None:

@@ -1,13 +1,15 @@
 """What a plan will cost, before anything of it runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from statistics import median
 from time import perf_counter
 
 import torch
 
 from pipeline.config import Config
+from pipeline.determinism import be_deterministic
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.plan import Plan, PromptTable
@@ -17,8 +19,7 @@ from pipeline.stages.propose import draw_source_noise
 from pipeline.stages.sample import sample_images
 from pipeline.stages.unit import Recipe
 
-_STEPS = 2
-"""Steps of the calibration's image: the first one pays for warming up and is not counted."""
+_REPEATS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,7 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
 
     Raises ``ModelError`` as loading does.
     """
+    be_deterministic()
     recipe = Recipe.of(plan)
     device = default_device()
     denoiser = load_denoiser(config.model, device)
@@ -50,31 +52,37 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
 
     with torch.inference_mode():
         encoded = denoiser.encode_prompts(texts)
-        sampling = recipe.sampling.model_copy(update={"num_inference_steps": _STEPS})
         noise = draw_source_noise(batch, denoiser.latent_shape)
-        sample_images(denoiser, encoded, noise, sampling)
-        begin = perf_counter()
-        images = sample_images(denoiser, encoded, noise, sampling)
-        sampled = perf_counter()
-        judge(rewards, texts, images)
-        judged = perf_counter()
         latents = noise.float().to(device)
-        timestep = denoiser.timesteps(sampling.num_inference_steps)[0]
-        denoiser.predict(latents, timestep, encoded.conditional)
-        _synchronise(device)
-        predicted = perf_counter()
+        timestep = denoiser.timesteps(recipe.sampling.num_inference_steps)[0]
+        one_step = recipe.sampling.model_copy(update={"num_inference_steps": 1})
+        images = sample_images(denoiser, encoded, noise, one_step)
+        evaluation = _seconds(
+            lambda: denoiser.predict(latents, timestep, encoded.conditional), device
+        )
+        image = _seconds(lambda: sample_images(denoiser, encoded, noise, one_step), device)
+        judging = _seconds(lambda: judge(rewards, texts, images), device)
 
-    evaluation = (predicted - judged) / size
-    calibrated = _STEPS * forward_evaluations(sampling.guidance_scale) * evaluation
-    decoding = max((sampled - begin) / size - calibrated, 0.0)
-    judging = (judged - sampled) / size
+    decoding = max(image - forward_evaluations(one_step.guidance_scale) * evaluation, 0.0)
     return Estimate(
         candidates=plan.num_candidates,
         units=plan.num_units,
         evaluations_per_candidate=recipe.evaluations(),
         bytes_per_pair=_bytes_per_pair(recipe, denoiser.latent_shape, images.pixels.shape, batch),
-        seconds_per_candidate=recipe.evaluations() * evaluation + 2 * (decoding + judging),
+        seconds_per_candidate=(recipe.evaluations() * evaluation + 2 * (decoding + judging)) / size,
     )
+
+
+def _seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Median time of a call that has been made before, in seconds."""
+    times = []
+    for _ in range(_REPEATS):
+        begin = perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(perf_counter() - begin)
+    return median(times)
 
 
 def _bytes_per_pair(
@@ -88,8 +96,3 @@ def _bytes_per_pair(
     images = 0 if recipe.output.images == "none" else 2 * prod(pixels_shape[1:])
     prompt = sum(len(candidate.prompt.encode()) for candidate in batch) // len(batch)
     return noises * 2 * prod(latent_shape) + images + prompt
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

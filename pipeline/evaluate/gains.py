@@ -23,8 +23,10 @@ class Gain:
     """Mean difference."""
 
 
-def paired_gain(standard: Values, other: Values, scores: Scores, mask: Mask) -> Gain:
-    """Compare two columns of scores where ``mask`` is set."""
+def paired_gain(standard: Values, other: Values, scores: Scores, mask: Mask) -> Gain | None:
+    """Compare two columns of scores where ``mask`` is set; None where it is nowhere."""
+    if not mask.any():
+        return None
     before, after = standard[mask], other[mask]
     ties = int((after == before).sum())
     return Gain(
@@ -36,7 +38,7 @@ def paired_gain(standard: Values, other: Values, scores: Scores, mask: Mask) -> 
     )
 
 
-def golden_gain(scores: Scores, reward: str, mask: Mask) -> Gain:
+def golden_gain(scores: Scores, reward: str, mask: Mask) -> Gain | None:
     """Golden against standard images of the same candidates."""
     return paired_gain(scores.source[reward], scores.golden[reward], scores, mask)
 
@@ -68,8 +70,6 @@ def filtered_independent_seed(
         return None
     chosen = scores.source[selecting]
     mask = _paired_seeds(scores, seeds_per_prompt) & (_next_seed(chosen) > chosen)
-    if not mask.any():
-        return None
     source = scores.source[reward]
     return paired_gain(source, _next_seed(source), scores, mask)
 

@@ -25,7 +25,7 @@ def plain_guidance(
     prompts: PromptTable,
     scores: Scores,
     sampling: SamplingConfig,
-) -> dict[str, Gain]:
+) -> dict[str, Gain | None]:
     """Sample every candidate's source noise under another guidance scale; gains by reward."""
     batch_size = Recipe.of(plan).batch_size
     columns: dict[str, list[float]] = {name: [] for name in rewards}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from pipeline.config import Config
+from pipeline.determinism import be_deterministic
 from pipeline.errors import UserError
 from pipeline.evaluate.grid import draw_grid
 from pipeline.evaluate.guidance import guidance_evaluations, plain_guidance
@@ -63,6 +64,7 @@ def _guidance_control(
         raise UserError(
             f"the configuration is another plan than {manifest.plan_id}, which is in the store"
         )
+    be_deterministic()
     device = default_device()
     sampling = config.sampling.model_copy(update={"guidance_scale": guidance})
     gains = plain_guidance(

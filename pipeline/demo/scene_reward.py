@@ -1,0 +1,175 @@
+"""The demo's preference model: a small dual encoder, as CLIP-based preference models are.
+
+A picture and a caption become unit vectors; the score is their cosine times a learned scale.
+B batch, L words in the longest caption, H W image height and width.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own customary name
+
+from pipeline.errors import ModelError
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+WORD_PLACES = 16
+"""Words of a caption that are read; the longest of the grammar has ten."""
+
+WIDTH = 128
+"""Width of the text transformer."""
+
+EMBEDDING = 256
+"""Length of the vectors that are compared."""
+
+PADDING, UNKNOWN = 0, 1
+
+
+class ImageEncoder(nn.Module):
+    """Pictures (B, 3, 32, 32) in [-1, 1] to features (B, EMBEDDING).
+
+    The last feature map is flattened and not averaged: relations are about where things are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(3, 48, 4, stride=2, padding=1), nn.GroupNorm(8, 48), nn.SiLU()),
+            *(nn.Conv2d(48, 96, 3, stride=2, padding=1), nn.GroupNorm(8, 96), nn.SiLU()),
+            *(nn.Conv2d(96, 128, 3, padding=1), nn.GroupNorm(8, 128), nn.SiLU()),
+            *(nn.Conv2d(128, 128, 3, stride=2, padding=1), nn.GroupNorm(8, 128), nn.SiLU()),
+            *(nn.Flatten(), nn.Linear(128 * 16, EMBEDDING), nn.SiLU()),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Features of ``pixels``."""
+        features: Tensor = self.layers(pixels)
+        return features
+
+
+class TextEncoder(nn.Module):
+    """Word ids (B, L) to features (B, EMBEDDING): two transformer layers and a mean."""
+
+    def __init__(self, vocabulary_size: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary_size, WIDTH)
+        self.places = nn.Parameter(0.02 * torch.randn(WORD_PLACES, WIDTH))
+        layer = nn.TransformerEncoderLayer(
+            WIDTH, 4, 3 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.project = nn.Linear(WIDTH, EMBEDDING)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Features of ``ids``; PADDING is not read."""
+        is_word = (ids != PADDING).unsqueeze(-1)
+        hidden = self.layers(
+            self.words(ids) + self.places[: ids.shape[1]], src_key_padding_mask=ids == PADDING
+        )
+        mean = (hidden * is_word).sum(1) / is_word.sum(1)
+        features: Tensor = self.project(mean)
+        return features
+
+
+class DualEncoder(nn.Module):
+    """Both encoders, the projections into the common space and the scale of the cosine."""
+
+    def __init__(self, vocabulary_size: int) -> None:
+        super().__init__()
+        self.image = ImageEncoder()
+        self.text = TextEncoder(vocabulary_size)
+        self.project = nn.Linear(EMBEDDING, EMBEDDING)
+        self.log_scale = nn.Parameter(torch.tensor(2.3))
+
+    def embed_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and unit vectors, both (B, EMBEDDING)."""
+        features = self.image(pixels)
+        return features, F.normalize(self.project(features), dim=-1)
+
+    def embed_captions(self, ids: Tensor) -> Tensor:
+        """Unit vectors (B, EMBEDDING)."""
+        return F.normalize(self.text(ids), dim=-1)
+
+
+class SceneReward:
+    """Scores pictures of scenes against captions; satisfies the Reward protocol."""
+
+    def __init__(
+        self, model: DualEncoder, vocabulary: Sequence[str], device: torch.device | None = None
+    ) -> None:
+        self._model = model.eval().requires_grad_(False)
+        self._vocabulary = tuple(vocabulary)
+        self._device = device or torch.device("cpu")
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> Self:
+        """Read a folder that ``save`` wrote, in float32; ModelError if it cannot be used."""
+        try:
+            vocabulary = json.loads((folder / CONFIG_FILE).read_text("utf-8"))["vocabulary"]
+            model = DualEncoder(vocabulary_size(vocabulary))
+            model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        except FileNotFoundError as error:
+            raise ModelError(
+                f"no scene reward in {folder}: {error.filename} is missing; "
+                f"the folder must hold {CONFIG_FILE} and {WEIGHTS_FILE}"
+            ) from error
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:
+            raise ModelError(
+                f"the scene reward in {folder} is damaged ({error}); restore it from the "
+                "repository or train it again with python -m jobs.train_demo_models"
+            ) from error
+        return cls(model.float().to(device), vocabulary, device)
+
+    def save(self, folder: Path) -> None:
+        """Write configuration and float16 weights."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"class": "SceneReward", "vocabulary": list(self._vocabulary)}
+        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+        weights = {k: v.half().cpu().contiguous() for k, v in self._model.state_dict().items()}
+        save_file(weights, folder / WEIGHTS_FILE)
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
+        """Score ``images`` (uint8, (B, 32, 32, 3)) against ``prompts``: float32 (B,) on the CPU.
+
+        Within ± the learned scale; comparable between pictures of one prompt. NaN for an
+        empty prompt.
+        """
+        pixels = as_model_pixels(images.to(self._device))
+        ids = word_ids(prompts, self._vocabulary).to(self._device)
+        _, seen = self._model.embed_images(pixels)
+        cosine = (seen * self._model.embed_captions(ids)).sum(-1)
+        return (cosine * self._model.log_scale.exp()).float().cpu()
+
+
+def as_model_pixels(images: Tensor) -> Tensor:
+    """uint8 (B, H, W, 3) to float32 (B, 3, H, W) in [-1, 1]."""
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def vocabulary_size(vocabulary: Sequence[str]) -> int:
+    """Ids in use: every word, padding and the unknown word."""
+    return len(vocabulary) + 2
+
+
+def word_ids(prompts: Sequence[str], vocabulary: Sequence[str]) -> Tensor:
+    """Captions as word ids, int64 (B, WORD_PLACES); words outside the vocabulary are UNKNOWN."""
+    known = {word: index for index, word in enumerate(vocabulary, start=2)}
+    ids = torch.full((len(prompts), WORD_PLACES), PADDING)
+    for row, prompt in zip(ids, prompts, strict=True):
+        words = prompt.lower().split()[:WORD_PLACES]
+        row[: len(words)] = torch.tensor([known.get(word, UNKNOWN) for word in words])
+    return ids

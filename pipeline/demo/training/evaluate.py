@@ -1,0 +1,133 @@
+"""The quality of the shipped models, in the figures of the model card.
+
+Every prompt and picture here is from held-out object combinations.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from pipeline.demo.drawing import render
+from pipeline.demo.oracle import SceneOracle
+from pipeline.demo.scene_reward import SceneReward
+from pipeline.demo.scenes import caption
+from pipeline.demo.training.pool import Pool, render_pool
+from pipeline.demo.training.prompts import demo_prompts
+from pipeline.demo.training.reward import corrupt
+from pipeline.demo.training.sampling import noises, sample_images
+from pipeline.demo.training.untyped import Autoencoder, diffusers
+from pipeline.demo.training.vae import reconstruct
+from pipeline.models.stable_diffusion import StableDiffusionDenoiser
+
+GUIDANCE_SCALES = (1.0, 2.0, 3.0, 5.5, 8.0)
+"""Guidance scales at which standard noise is sampled."""
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One measured number: what, how much, and what was aimed at."""
+
+    name: str
+    value: float
+    target: str = ""
+
+
+def evaluate_models(model: Path, reward_folder: Path, count: int, seed: int) -> list[Figure]:
+    """All figures of the folders ``model`` and ``reward_folder``, on ``count`` prompts.
+
+    Raises ModelError for a folder that cannot be used.
+    """
+    reward = SceneReward.load(reward_folder, CPU)
+    denoiser = StableDiffusionDenoiser.load(model, device=CPU, dtype=torch.float32)
+    # The pool's scenes are drawn from a stream of their own: never those of training.
+    pool = render_pool(4 * count, seed, held_out=True)
+    return [
+        *oracle_figures(pool, "renders", ".98"),
+        *oracle_figures(reconstruct(load_vae(model), pool), "reconstructions", ".95"),
+        Figure(
+            name="reward: right on held-out pairs",
+            value=pair_accuracy(reward, pool, seed),
+            target=".87",
+        ),
+        *generation_figures(denoiser, reward, count),
+    ]
+
+
+def evaluation_table(figures: list[Figure]) -> Table:
+    """The figures as a printable table."""
+    table = Table("figure", "value", "target", title="Demo models, held-out combinations")
+    for figure in figures:
+        table.add_row(figure.name, f"{figure.value:.3f}", figure.target)
+    return table
+
+
+def oracle_figures(pool: Pool, what: str, target: str) -> list[Figure]:
+    """Soft and strict oracle on pictures whose captions are known to be true."""
+    oracle, images = SceneOracle(), torch.from_numpy(pool.images)
+    captions = [caption(scene) for scene in pool.scenes]
+    soft, strict = oracle.score(captions, images), oracle.strict(captions, images)
+    return [
+        Figure(name=f"oracle on {what}, soft", value=float(soft.mean()), target=target),
+        Figure(name=f"oracle on {what}, strict", value=float(strict.mean())),
+    ]
+
+
+def pair_accuracy(reward: SceneReward, pool: Pool, seed: int) -> float:
+    """How often the reward prefers the picture of the caption to that of a corrupted scene."""
+    rng = np.random.default_rng([seed, 3])
+    captions = [caption(scene) for scene in pool.scenes]
+    worse = np.stack([render(corrupt(scene, rng), rng) for scene in pool.scenes])
+    better_scores = reward.score(captions, torch.from_numpy(pool.images))
+    return float((better_scores > reward.score(captions, torch.from_numpy(worse))).float().mean())
+
+
+def generation_figures(
+    denoiser: StableDiffusionDenoiser, reward: SceneReward, count: int
+) -> list[Figure]:
+    """Standard noise under the oracle at each guidance scale, and how the reward agrees with it."""
+    prompts = demo_prompts(count)
+    encoded = denoiser.encode_prompts(prompts)
+    x_T = noises(count, 0, denoiser.latent_shape)
+    oracle, figures, judged = SceneOracle(), [], []
+    for scale in GUIDANCE_SCALES:
+        images = sample_images(denoiser, encoded, x_T, scale)
+        scores = torch.stack([reward.score(prompts, images), oracle.score(prompts, images)])
+        judged.append(scores)
+        figures += [
+            Figure(
+                name=f"standard noise, guidance {scale:g}: oracle, soft",
+                value=float(scores[1].mean()),
+                target=".60" if scale == 5.5 else "",
+            ),
+            Figure(
+                name=f"standard noise, guidance {scale:g}: oracle, strict",
+                value=float(oracle.strict(prompts, images).mean()),
+            ),
+            Figure(
+                name=f"correlation of reward and oracle, guidance {scale:g}",
+                value=correlation(scores),
+            ),
+        ]
+    mixed = Figure(
+        name="correlation of reward and oracle, all scales mixed",
+        value=correlation(torch.cat(judged, dim=1)),
+        target=".5",
+    )
+    return [*figures, mixed]
+
+
+def correlation(scores: Tensor) -> float:
+    """Pearson's r of the two rows of ``scores`` (2, n)."""
+    return float(torch.corrcoef(scores.double())[0, 1])
+
+
+def load_vae(model: Path) -> Autoencoder:
+    """The autoencoder of a pipeline folder, float32."""
+    vae = diffusers.AutoencoderKL.from_pretrained(model / "vae", local_files_only=True)
+    return vae.float().eval().requires_grad_(False)

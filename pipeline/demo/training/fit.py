@@ -1,0 +1,143 @@
+"""One training loop for every stage: AdamW, a learning-rate curve, a weight average, resuming.
+
+A stage's randomness is a function of (seed, stage, step), never of a generator's history, so a
+run that was cut resumes to the weights that it would have had.
+"""
+
+import copy
+import math
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pipeline.demo.training.recipe import Schedule
+
+CHECKPOINT_EVERY = 250
+"""Steps between checkpoints."""
+
+Report = Callable[[str, int, int, float], None]
+"""Told (stage, step, steps, loss) after every step."""
+
+
+class Draws:
+    """The random numbers of one step: numpy's for choices, torch's for noise."""
+
+    def __init__(self, seed: int, stage: str, step: int) -> None:
+        entropy = [seed, zlib.crc32(stage.encode()), step]
+        self.numpy = np.random.default_rng(entropy)
+        self.torch = torch.Generator().manual_seed(int(self.numpy.integers(2**62)))
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal noise."""
+        return torch.randn(shape, generator=self.torch)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1)."""
+        return torch.rand(shape, generator=self.torch)
+
+
+def learning_rate(schedule: Schedule, step: int) -> float:
+    """The rate at ``step``: a linear rise, a plateau, a cosine fall to zero."""
+    rise = min(1.0, (step + 1) / schedule.warmup)
+    left = (schedule.steps - step) / max(1.0, schedule.steps * schedule.falling)
+    fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, left))
+    return schedule.learning_rate * rise * fall
+
+
+def fit(
+    stage: str,
+    model: nn.Module,
+    loss_of: Callable[[Draws, int], Tensor],
+    schedule: Schedule,
+    *,
+    folder: Path,
+    seed: int,
+    report: Report,
+) -> None:
+    """Train ``model`` by ``loss_of(draws, batch_size)`` and leave it with its final weights.
+
+    Writes ``<stage>.safetensors`` when done, and skips a stage that has it. Parameters that do
+    not require gradients are left alone.
+    """
+    done = folder / f"{stage}.safetensors"
+    if not done.exists():
+        _train(stage, model, loss_of, schedule, folder, seed, report)
+        save_file(_contiguous(model.state_dict()), done)
+    model.load_state_dict(load_file(done))
+    model.eval().requires_grad_(False)
+
+
+def _train(
+    stage: str,
+    model: nn.Module,
+    loss_of: Callable[[Draws, int], Tensor],
+    schedule: Schedule,
+    folder: Path,
+    seed: int,
+    report: Report,
+) -> None:
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, weight_decay=1e-4)
+    average = copy.deepcopy(model) if schedule.ema_decay else model
+    checkpoint = folder / f"{stage}.checkpoint"
+    first = _resume(checkpoint, model, average, optimizer)
+    for step in range(first, schedule.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(schedule, step)
+        loss = loss_of(Draws(seed, stage, step), schedule.batch_size)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        if schedule.ema_decay:
+            _follow(average, model, schedule.ema_decay, step)
+        report(stage, step + 1, schedule.steps, float(loss.detach()))
+        if (step + 1) % CHECKPOINT_EVERY == 0:
+            _save(checkpoint, model, average, optimizer, step + 1)
+    model.load_state_dict(average.state_dict())
+
+
+def _follow(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move the average towards the model; a young average forgets its random start faster."""
+    keep = min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+            slow.lerp_(fast, 1.0 - keep)
+
+
+def _save(
+    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    state: dict[str, Any] = {
+        "model": model.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+    }
+    unfinished = path.with_suffix(".unfinished")
+    torch.save(state, unfinished)
+    unfinished.replace(path)
+
+
+def _resume(
+    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> int:
+    """Load a checkpoint if there is one; the step to go on from."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.contiguous() for name, tensor in state.items()}

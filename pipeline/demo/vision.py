@@ -1,0 +1,131 @@
+"""Classical computer vision for scenes: which shapes, of which colour, stand where.
+
+Nothing here is learned, and nothing is shared with the learned reward but the names of things.
+B batch, H W image height and width.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.demo.drawing import GROUND, PAINT, Floats, coverage
+from pipeline.demo.scenes import COLOURS, SHAPES, Colour, Shape
+
+FOREGROUND = 0.4
+"""Share of a pixel that paint must cover for it to belong to an object."""
+
+LEAST_AREA = 8
+"""Smaller blobs, in pixels, are specks; the smallest honest shape has 26."""
+
+LEAST_OVERLAP = 0.5
+"""Soft intersection over union below which a blob has no recognisable shape."""
+
+EDGE = 0.15
+"""Coverage from which a column or row counts as the first of a blob."""
+
+HALF_STEPS = np.array([-0.5, 0.0, 0.5])
+"""Sizes in pixels tried around the measured one when shapes are compared."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object seen in a picture; centre and half side of its bounding box in pixels."""
+
+    colour: Colour
+    shape: Shape | None
+    x: float
+    y: float
+    half: float
+    area: int
+
+
+def find_objects(images: NDArray[np.uint8]) -> list[list[Found]]:
+    """The objects in each of ``images`` (B, H, W, 3), the largest first."""
+    cover, colour = segment(images)
+    paint = np.where(cover.max(-1) >= FOREGROUND, colour, -1)
+    labels = connected_components(paint)
+    return [_describe(paint[row], cover[row], labels[row]) for row in range(len(images))]
+
+
+def segment(images: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.int64]]:
+    """Each pixel's nearest colour word, and how much of it the paint of every word covers.
+
+    A pixel at an edge is a mixture ground + a·(paint − ground). Returns a for every colour whose
+    line is the nearest (zero for the others), (B, H, W, 8), and its index, (B, H, W).
+    """
+    offset = images.astype(np.float64) - GROUND
+    lines = np.array([PAINT[colour] for colour in COLOURS]) - GROUND
+    along, squared = offset @ lines.T, (lines**2).sum(1)
+    amount = np.clip(along / squared, 0.0, 1.0)
+    # |offset − a·line|² without |offset|², which is the same for every colour
+    nearest = (amount * (amount * squared - 2.0 * along)).argmin(-1)
+    is_nearest = nearest[..., None] == np.arange(len(COLOURS))
+    return np.where(is_nearest, amount, 0.0), nearest
+
+
+def connected_components(paint: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Label 8-connected pixels of equal ``paint`` (B, H, W), -1 being ground.
+
+    Returns (B, H, W): the largest pixel number in the component; -1 on the ground. Labels spread
+    from neighbour to neighbour until none changes.
+    """
+    _, height, width = paint.shape
+    padded = np.pad(paint, ((0, 0), (1, 1), (1, 1)), constant_values=-1)
+    labels = np.full(padded.shape, -1)
+    inner = labels[:, 1:-1, 1:-1]
+    inner[:] = np.where(paint >= 0, np.arange(height * width).reshape(height, width), -1)
+    windows = [
+        (slice(None), slice(dy, dy + height), slice(dx, dx + width))
+        for dy in range(3)
+        for dx in range(3)
+        if (dy, dx) != (1, 1)
+    ]
+    joined = [(paint >= 0) & (padded[window] == paint) for window in windows]
+    while True:
+        before = inner.copy()
+        for window, same in zip(windows, joined, strict=True):
+            np.maximum(inner, labels[window], out=inner, where=same)
+        if np.array_equal(before, inner):
+            return before
+
+
+def classify(cover: Floats, x: float, y: float, half: float) -> Shape | None:
+    """The shape whose own picture at that place overlaps best with ``cover`` (H, W)."""
+    halves = (half + HALF_STEPS)[:, None, None]
+    templates = np.stack([coverage(shape, x, y, halves) for shape in SHAPES])
+    shared = np.minimum(templates, cover).sum((-2, -1))
+    overlap = (shared / np.maximum(templates, cover).sum((-2, -1))).max(1)
+    best = int(overlap.argmax())
+    return SHAPES[best] if overlap[best] >= LEAST_OVERLAP else None
+
+
+def _describe(paint: NDArray[np.int64], cover: Floats, labels: NDArray[np.int64]) -> list[Found]:
+    """The objects of one picture."""
+    names, areas = np.unique(labels[labels >= 0], return_counts=True)
+    found = []
+    for name, area in zip(names.tolist(), areas.tolist(), strict=True):
+        if area >= LEAST_AREA:
+            mask = labels == name
+            index = int(paint[mask][0])
+            own = cover[..., index] * _grow(mask)
+            left, right = _extent(own.max(0))
+            top, bottom = _extent(own.max(1))
+            x, y = (left + right) / 2, (top + bottom) / 2
+            half = max(right - left, bottom - top) / 2
+            found.append(Found(COLOURS[index], classify(own, x, y, half), x, y, half, area))
+    return sorted(found, key=lambda one: -one.area)
+
+
+def _grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """``mask`` and its eight neighbours: the half-covered pixels of a soft edge."""
+    padded = np.pad(mask, 1)
+    wide = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
+    return np.asarray(wide[:-2] | wide[1:-1] | wide[2:])
+
+
+def _extent(profile: Floats) -> tuple[float, float]:
+    """Where a soft profile begins and ends, in fractions of a pixel."""
+    inside = np.flatnonzero(profile > EDGE)
+    first, last = int(inside[0]), int(inside[-1])
+    return first + 1.0 - float(profile[first]), last + float(profile[last])
