@@ -1,10 +1,12 @@
-"""What all tests share: one thread a process, one real S3 server a session."""
+"""What all tests share: one thread a process, one real S3 server and one real Ray a session."""
 
 import os
 
 # Before anything imports torch or numpy. Two threads on a busy two-core machine are 2.7 x slower
 # than one, and the worker processes that tests start inherit this.
 os.environ["OMP_NUM_THREADS"] = "1"
+# A cluster that the person at the keyboard works with is none of the tests' business.
+os.environ.pop("RAY_ADDRESS", None)
 
 import secrets
 from collections.abc import Iterator
@@ -13,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from infra.storage.seaweedfs import SeaweedFS
+from pipeline.cluster.ray_session import ray_session
+from pipeline.config import ClusterConfig
 from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.s3 import S3Store
@@ -64,3 +68,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
         return LocalStore(tmp_path / "store")
     bucket, _, prefix = request.getfixturevalue("s3_url").removeprefix("s3://").partition("/")
     return S3Store(bucket, prefix)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A real Ray with two CPUs or more; builds in this process use it."""
+    with ray_session(ClusterConfig(workers=2)):
+        yield

@@ -44,7 +44,8 @@ class CompactedShard:
 def compact(task: ShardTask) -> CompactedShard:
     """Write a shard and store it under the name of its content; to do it twice is harmless.
 
-    Raises ``VerificationError`` for a unit object that is not what its receipt promises.
+    Raises ``VerificationError`` for a unit object that is not what its receipt promises, and for
+    other bytes under the name of the shard's content.
     """
     store = open_store(task.url)
     with tempfile.TemporaryDirectory(prefix="npd-shard-") as folder:
@@ -54,7 +55,8 @@ def compact(task: ShardTask) -> CompactedShard:
         key = layout.shard_key(
             task.plan_id, task.shard.split, task.shard.index, digest, task.format
         )
-        store.put_file_if_absent(key, path)
+        if not store.put_file_if_absent(key, path):
+            raise VerificationError(f"{store.url}/{key}: damaged; remove it and build again")
         info = ShardInfo(
             key=key,
             sha256=digest,

@@ -35,6 +35,19 @@ def ledger_schema(reward_names: Sequence[str]) -> pa.Schema:
     )
 
 
+def ledger_rows(outcomes: Iterable[Outcome], prompts: Iterable[str]) -> list[dict[str, Any]]:
+    """Some outcomes, each with its prompt, as rows of a ledger."""
+    return [
+        outcome.model_dump(mode="json", exclude={"num_bytes"}) | {"prompt": prompt}
+        for outcome, prompt in zip(outcomes, prompts, strict=True)
+    ]
+
+
+def ledger_table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table, its numbers rounded as the columns hold them."""
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
 class LedgerWriter:
     """Writes outcomes in the order in which they come, holding one row group in memory."""
 
@@ -46,16 +59,15 @@ class LedgerWriter:
 
     def add(self, outcomes: Iterable[Outcome], prompts: Iterable[str]) -> None:
         """Append some outcomes, each with its prompt."""
-        for outcome, prompt in zip(outcomes, prompts, strict=True):
-            row = outcome.model_dump(mode="json") | {"prompt": prompt}
-            self._rows.append({name: row[name] for name in self._schema.names})
-            self.num_rows += 1
+        rows = ledger_rows(outcomes, prompts)
+        self._rows += rows
+        self.num_rows += len(rows)
         if len(self._rows) >= _ROWS_PER_GROUP:
             self._flush()
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._writer.write_table(ledger_table(self._rows, self._schema))
             self._rows = []
 
     def __enter__(self) -> Self:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from pipeline.errors import VerificationError
 from pipeline.fingerprint import Fingerprint
 from pipeline.identity import canonical_json, file_sha256
 from pipeline.plan import Plan, PromptTable
@@ -104,5 +105,6 @@ class _Summary:
 def _store_ledger(store: ObjectStore, plan_id: str, path: Path, num_rows: int) -> LedgerInfo:
     digest = file_sha256(path)
     key = layout.ledger_key(plan_id, digest)
-    store.put_file_if_absent(key, path)
+    if not store.put_file_if_absent(key, path):
+        raise VerificationError(f"{store.url}/{key}: damaged; remove it and build again")
     return LedgerInfo(key=key, sha256=digest, num_rows=num_rows, num_bytes=path.stat().st_size)

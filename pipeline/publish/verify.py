@@ -2,9 +2,11 @@
 
 Every object's digest; receipts against plan; unit objects, shards and ledger against receipts;
 every noise finite; every source noise rebuilt from its seed, bit for bit. A problem names the
-object and, where there is one, the sample. Memory holds one shard and the outcomes of kept pairs.
+object and, where there is one, the sample. Memory holds one shard, the ledger, and the outcomes and
+digests of kept pairs.
 """
 
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256 as new_sha256
@@ -16,9 +18,11 @@ from pydantic import ValidationError
 
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import ObjectNotFoundError, VerificationError
-from pipeline.identity import sha256
+from pipeline.identity import prompt_id, sha256
 from pipeline.plan import Plan, PromptTable
 from pipeline.publish.compact import read_unit
+from pipeline.publish.ledger import ledger_rows, ledger_schema, ledger_table
+from pipeline.publish.webdataset_shard import members
 from pipeline.reader.shards import read_shard
 from pipeline.records import Outcome, Split
 from pipeline.storage import layout
@@ -31,6 +35,9 @@ from pipeline.storage.receipts import Receipt, read_receipt
 from pipeline.storage.schema import NoisePair, PairSchema
 
 Rewards = dict[str, float | None]
+
+_UNREADABLE = (pa.ArrowException, tarfile.TarError, EOFError, LookupError, TypeError, ValueError)
+"""What reading a shard raises whose bytes are as promised and make no sense."""
 
 
 @dataclass
@@ -80,13 +87,14 @@ class _PlanCheck:
         self._manifest = manifest
         self._found = found
         self._kept: dict[Split, list[Outcome]] = {split: [] for split in Split}
+        self._contents: dict[str, bytes] = {}
+        """Of each pair in a unit object, by sample."""
 
     def run(self) -> None:
         plan_and_prompts = self._plan()
         if plan_and_prompts is None:
             return
-        self._receipts(*plan_and_prompts)
-        self._ledger(self._manifest.plan)
+        self._receipts(*plan_and_prompts, self._ledger(plan_and_prompts[0]))
         for split, formats in self._manifest.shards.items():
             contents = [
                 self._shards(split, shard_format, shards)
@@ -111,7 +119,7 @@ class _PlanCheck:
             self._found.add(f"{layout.prompts_key(plan_id)}: not the prompts of the plan")
         return plan, prompts
 
-    def _receipts(self, plan: Plan, prompts: PromptTable) -> None:
+    def _receipts(self, plan: Plan, prompts: PromptTable, ledger: pa.Table | None) -> None:
         funnel = FunnelCount()
         for unit in range(plan.num_units):
             key = layout.receipt_key(plan.plan_id, unit)
@@ -123,9 +131,17 @@ class _PlanCheck:
             self._found.units += 1
             self._found.candidates += len(receipt.outcomes)
             funnel.add(receipt.outcomes)
-            expected = [c.sample_id for c in prompts.candidates(plan, plan.unit_range(unit))]
-            if [outcome.sample_id for outcome in receipt.outcomes] != expected:
+            expected = list(prompts.candidates(plan, plan.unit_range(unit)))
+            if [_identity(outcome) for outcome in receipt.outcomes] != [
+                (candidate.index, candidate.sample_id, candidate.split) for candidate in expected
+            ]:
                 self._found.add(f"{key}: its candidates are not those of the plan")
+                continue
+            if ledger is not None:
+                texts = [candidate.prompt for candidate in expected]
+                rows = ledger_table(ledger_rows(receipt.outcomes, texts), ledger.schema)
+                if not ledger.slice(plan.unit_range(unit).start, len(rows)).equals(rows):
+                    self._found.add(f"{key}: not what {self._manifest.ledger.key} says of it")
             for outcome in receipt.kept():
                 self._kept[outcome.split].append(outcome)
             self._unit_object(key, receipt)
@@ -142,21 +158,32 @@ class _PlanCheck:
             return
         if table["sample_id"].to_pylist() != [outcome.sample_id for outcome in receipt.kept()]:
             self._found.add(f"{receipt.data_key}: not the pairs that {receipt_key} lists")
+            return
+        schema = PairSchema.of(table.schema)
+        for batch in table.to_batches():
+            for pair in schema.to_pairs(batch):
+                self._contents[pair.sample_id] = _content(pair)
 
-    def _ledger(self, plan: Plan) -> None:
+    def _ledger(self, plan: Plan) -> pa.Table | None:
+        """The ledger, or None where it cannot be compared with the receipts."""
         info = self._manifest.ledger
         data = self._object(info.key, info.sha256, info.num_bytes)
         if data is None:
-            return
-        ledger = pq.ParquetFile(pa.BufferReader(data))
-        if not ledger.metadata.num_rows == info.num_rows == plan.num_candidates:
+            return None
+        try:
+            ledger = pq.read_table(pa.BufferReader(data))
+        except pa.ArrowException as error:
+            self._found.add(f"{info.key}: cannot be read: {error}")
+            return None
+        if not ledger.schema.equals(ledger_schema(plan.reward_names)):
+            self._found.add(f"{info.key}: its columns are not those of the contract")
+            return None
+        if not ledger.num_rows == info.num_rows == plan.num_candidates:
             self._found.add(
-                f"{info.key}: {ledger.metadata.num_rows} rows, {info.num_rows} promised, for "
+                f"{info.key}: {ledger.num_rows} rows, {info.num_rows} promised, for "
                 f"{plan.num_candidates} candidates"
             )
-        kept = ledger.read(columns=["status"])["status"].to_pylist().count("kept")
-        if kept != self._manifest.funnel.kept:
-            self._found.add(f"{info.key}: {kept} kept, the manifest has otherwise")
+        return ledger
 
     def _shards(self, split: Split, shard_format: ShardFormat, shards: list[ShardInfo]) -> str:
         """Check one format of a split; returns a digest of the pairs' contents."""
@@ -171,10 +198,14 @@ class _PlanCheck:
                     next(expected, None)
                 continue
             count = 0
-            for pair in self._pairs(info.key, data, shard_format):
-                count += 1
-                self._pair(info.key, pair, next(expected, None))
-                content.update(pair.sample_id.encode() + pair.golden_noise.tobytes())
+            try:
+                for pair in self._pairs(info.key, data, shard_format):
+                    count += 1
+                    digest = _content(pair)
+                    self._pair(info.key, pair, digest, next(expected, None))
+                    content.update(digest)
+            except _UNREADABLE as error:
+                self._found.add(f"{info.key}: cannot be read: {error}")
             if count != info.num_samples:
                 self._found.add(f"{info.key}: {count} pairs, {info.num_samples} promised")
             self._found.pairs += count
@@ -196,13 +227,17 @@ class _PlanCheck:
             file.seek(0)
         yield from read_shard(file, shard_format)
 
-    def _pair(self, key: str, pair: NoisePair, outcome: Outcome | None) -> None:
+    def _pair(self, key: str, pair: NoisePair, content: bytes, outcome: Outcome | None) -> None:
         where = f"{key}: {pair.sample_id}"
         if outcome is None or pair.sample_id != outcome.sample_id:
             wanted = outcome.sample_id if outcome else "nothing"
             self._found.add(f"{where}: the receipts have {wanted} in its place")
             return
-        if pair.seed != outcome.seed or pair.prompt_id != outcome.prompt_id:
+        if (pair.seed, prompt_id(pair.prompt), pair.prompt_id) != (
+            outcome.seed,
+            outcome.prompt_id,
+            outcome.prompt_id,
+        ):
             self._found.add(f"{where}: seed or prompt are not those of its receipt")
         for name, stored_rewards, rewards in (
             ("source", pair.source_rewards, outcome.source_rewards),
@@ -210,6 +245,10 @@ class _PlanCheck:
         ):
             if not _same_rewards(stored_rewards, rewards):
                 self._found.add(f"{where}: {name} rewards are not those of its receipt")
+        if self._contents.get(pair.sample_id, content) != content:
+            self._found.add(f"{where}: not what its unit object holds")
+        if pair.golden_noise.shape != tuple(self._manifest.latent_shape):
+            self._found.add(f"{where}: golden noise has the shape {pair.golden_noise.shape}")
         if not np.isfinite(pair.golden_noise).all():
             self._found.add(f"{where}: golden noise is not finite")
         if pair.source_noise is not None:
@@ -228,6 +267,18 @@ class _PlanCheck:
             self._found.add(f"{key}: not the bytes that the manifest promises")
             return None
         return data
+
+
+def _identity(outcome: Outcome) -> tuple[int, str, Split]:
+    return outcome.candidate, outcome.sample_id, outcome.split
+
+
+def _content(pair: NoisePair) -> bytes:
+    """A digest of everything in a pair, whatever format it was read from."""
+    digest = new_sha256()
+    for name, data in sorted(members(pair).items()):
+        digest.update(f"{name} {len(data)} ".encode() + data)
+    return digest.digest()
 
 
 def _same_rewards(held: Rewards, promised: Rewards) -> bool:

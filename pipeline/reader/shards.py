@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.errors import ObjectNotFoundError
 from pipeline.records import NoiseStats
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.local import LocalStore
@@ -19,7 +20,10 @@ from pipeline.storage.schema import NoisePair, PairSchema
 def open_shard(store: ObjectStore, key: str) -> pa.NativeFile:
     """A shard as a file: memory-mapped from a folder, fetched whole from S3."""
     if isinstance(store, LocalStore):
-        return pa.memory_map(str(store.root / key))
+        try:
+            return pa.memory_map(str(store.root / key))
+        except FileNotFoundError:
+            raise ObjectNotFoundError(f"no object {key!r} in {store.url}") from None
     return pa.BufferReader(store.get(key))
 
 

@@ -105,25 +105,29 @@ def _jsonl_prompts(path: Path, text: str, column: str) -> Iterator[str]:
             )
         if not isinstance(row[column], str):
             raise PromptFileError(f"{path}:{number}: {column!r} is not a string: {row[column]!r}")
+        if any("\ud800" <= character <= "\udfff" for character in row[column]):
+            raise PromptFileError(f"{path}:{number}: {column!r} holds half of a surrogate pair")
         yield row[column]
 
 
 def _csv_prompts(path: Path, text: str, column: str) -> Iterator[str]:
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    if rows.fieldnames is None:
-        raise PromptFileError(f"{path}: empty; a CSV header was expected")
-    if column not in rows.fieldnames:
-        raise PromptFileError(
-            f"{path}:1: no column {column!r}; has {', '.join(map(repr, rows.fieldnames))}; "
-            "set prompts.column"
-        )
     try:
+        header = rows.fieldnames  # reads the first line
+        if header is None:
+            raise PromptFileError(f"{path}: empty; a CSV header was expected")
+        if column not in header:
+            raise PromptFileError(
+                f"{path}:1: no column {column!r}; has {', '.join(map(repr, header))}; "
+                "set prompts.column"
+            )
         for row in rows:
-            if row[column] is None or None in row:
+            if None in row.values() or None in row:
                 raise PromptFileError(
-                    f"{path}:{rows.line_num}: the row has not the {len(rows.fieldnames)} fields "
+                    f"{path}:{rows.line_num}: the row has not the {len(header)} fields "
                     "of the header; quote prompts that hold commas"
                 )
             yield row[column]
     except csv.Error as error:
-        raise PromptFileError(f"{path}:{rows.line_num}: malformed CSV: {error}") from None
+        # line_num is where the row before ended; a quote left open makes all that follows one row.
+        raise PromptFileError(f"{path}:{rows.line_num + 1}: malformed CSV: {error}") from None

@@ -7,7 +7,7 @@ worker that comes second finds out by reading, and its data object is an orphan,
 from collections.abc import Iterator
 from enum import StrEnum
 
-from pipeline.errors import ObjectNotFoundError
+from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.fingerprint import Fingerprint
 from pipeline.records import Outcome, Record, Status
 from pipeline.storage import layout
@@ -60,8 +60,14 @@ class Commit(StrEnum):
 
 
 def commit_unit(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
-    """Store a unit's data, then its receipt."""
-    store.put_if_absent(receipt.data_key, data)
+    """Store a unit's data, then its receipt.
+
+    Raises ``VerificationError`` where other bytes stand under the name of the data's content.
+    """
+    if not store.put_if_absent(receipt.data_key, data):
+        raise VerificationError(
+            f"{store.url}/{receipt.data_key}: damaged; remove it and build again"
+        )
     key = layout.receipt_key(receipt.plan_id, receipt.unit)
     if store.put_if_absent(key, receipt.model_dump_json().encode()):
         return Commit.MINE

@@ -1,0 +1,131 @@
+"""The report of a real sealed set, its picture, and the estimate of a plan."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline.errors import UserError
+from pipeline.evaluate.estimate import estimate
+from pipeline.evaluate.grid import draw_grid
+from pipeline.evaluate.guidance import plain_guidance
+from pipeline.evaluate.publish import report_plan
+from pipeline.evaluate.report import make_report, table
+from pipeline.evaluate.scores import read_scores
+from pipeline.storage.open import open_store
+from tests.sealed import Built, changed, demo_models, manifest_of, write_config
+from tests.stages.pairs import make_pairs
+
+
+def test_scores_are_those_of_the_ledger(sealed_folder: Path) -> None:
+    manifest = manifest_of(sealed_folder)
+    rows = pq.read_table(sealed_folder / manifest.ledger.key).to_pylist()
+    scores = read_scores(open_store(str(sealed_folder)), manifest)
+    assert scores.kept.tolist() == [row["status"] == "kept" for row in rows]
+    assert scores.prompt_ids.tolist() == [row["prompt_id"] for row in rows]
+    assert scores.std.tolist() == [row["noise_stats"]["std"] for row in rows]
+    for name in ("scene", "oracle"):
+        assert scores.golden[name].tolist() == [row["golden_rewards"][name] for row in rows]
+    assert scores.judged().all()
+
+
+def test_report_twice_is_the_same_and_says_funnel_gains_and_controls(damaged: Path) -> None:
+    store, manifest = open_store(str(damaged)), manifest_of(damaged)
+    first, second = (report_plan(store, manifest, None, None) for _ in range(2))
+    assert first == second
+    funnel = manifest.funnel
+    assert f"{funnel.kept_rate:.1%}" in first.text and str(funnel.candidates) in first.text
+    for said in ("independent seed", "best of 2 seeds", "same filter", "oracle"):
+        assert said in first.text
+    assert store.get(first.keys[0]).decode() == first.text
+    assert store.get(first.keys[1]) == first.picture
+
+
+def test_report_mean_gain_is_that_of_the_ledger(sealed_folder: Path) -> None:
+    manifest = manifest_of(sealed_folder)
+    scores = read_scores(open_store(str(sealed_folder)), manifest)
+    expected = np.mean(scores.golden["scene"] - scores.source["scene"])
+    line = next(
+        line
+        for line in make_report(manifest, scores).splitlines()
+        if line.startswith("| golden noise ") and "scene" in line
+    )
+    assert f"{expected:+.3f} [" in line and f" {len(scores.kept)} |" in line
+
+
+def test_report_with_nobody_judged_is_only_the_funnel(sealed_folder: Path) -> None:
+    manifest = manifest_of(sealed_folder)
+    scores = read_scores(open_store(str(sealed_folder)), manifest)
+    for column in (*scores.source.values(), scores.std, scores.kurtosis):
+        column[:] = np.nan
+    assert "## Funnel" in make_report(manifest, scores)
+
+
+def test_report_with_one_judged_seed_a_prompt_leaves_the_seed_controls_out(
+    sealed_folder: Path,
+) -> None:
+    manifest = manifest_of(sealed_folder)
+    scores = read_scores(open_store(str(sealed_folder)), manifest)
+    scores.source["scene"][1::2] = np.nan
+    text = make_report(manifest, scores)
+    assert "golden noise" in text and "control: independent seed" not in text
+
+
+def test_plain_guidance_of_the_plans_own_scale_is_the_standard_image(
+    sealed_folder: Path, built: Built
+) -> None:
+    scores = read_scores(open_store(str(sealed_folder)), manifest_of(sealed_folder))
+    sampling = built.config.sampling
+    gains = plain_guidance(*demo_models(), built.plan, built.prompts, scores, sampling)
+    for gain in gains.values():
+        assert gain is not None and gain.num_pairs == built.plan.num_candidates
+        # The same images: the units were computed in the same batches.
+        assert gain.gain.value == pytest.approx(0, abs=1e-6)
+
+
+def test_guidance_control_of_another_configuration_is_refused(
+    sealed_folder: Path, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path, changed(prompts={"seed": 1}))
+    with pytest.raises(UserError, match="the configuration is another plan"):
+        report_plan(open_store(str(sealed_folder)), manifest_of(sealed_folder), config, 2.0)
+
+
+def test_estimate_counts_what_the_build_then_did(built: Built) -> None:
+    found = estimate(built.plan, built.prompts, built.config)
+    assert (found.candidates, found.units) == (built.plan.num_candidates, len(built.units))
+    did = sum(unit.forward_evaluations for unit in built.units)
+    assert found.candidates * found.evaluations_per_candidate == did
+    pairs = [o.num_bytes for unit in built.units for o in unit.outcomes if o.num_bytes]
+    assert max(pairs) <= found.bytes_per_pair, "images that do not compress are the most"
+    assert found.seconds_per_candidate > 0
+
+
+@pytest.mark.parametrize(("pairs", "rows"), [(1, 1), (4, 1), (5, 2), (16, 4)])
+def test_grid_is_a_png_of_the_size_that_its_rows_need(
+    built: Built, sealed_folder: Path, pairs: int, rows: int
+) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), "#ff0000").save(buffer, "PNG")
+    made = [
+        pair.__class__(**{**vars(pair), "source_image": buffer.getvalue(), "golden_image": None})
+        for pair in make_pairs(pairs)
+    ]
+    data = draw_grid(made, "title")
+    assert data == draw_grid(made, "title")
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format == "PNG"
+        # Four pairs a row of two 128-pixel tiles and margins of 12; 16-pixel lines of text.
+        assert picture.size == (4 * (2 * 128 + 36) + 12, rows * (128 + 64 + 12) + 48 + 12)
+        colours = picture.convert("RGB").getcolors(1 << 24)
+    assert colours is not None
+    assert {colour: count for count, colour in colours}[(255, 0, 0)] == pairs * 128**2
+
+
+def test_table_columns_are_aligned() -> None:
+    lines = table(["", "x"], [["long name", "1"], ["a", "1000"]]).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert lines[2].endswith("|    1 |") and lines[1].endswith("---: |")

@@ -1,0 +1,84 @@
+"""The ledger: every candidate with all its scores."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.publish import ledger as ledger_module
+from pipeline.publish.ledger import LedgerWriter, ledger_schema
+from pipeline.records import Outcome
+from pipeline.storage.open import open_store
+from tests.sealed import Built, manifest_of
+
+
+def _outcomes(built: Built) -> list[Outcome]:
+    return [outcome for unit in built.units for outcome in unit.outcomes]
+
+
+def test_ledger_rows_are_all_outcomes_in_order(sealed_folder: Path, built: Built) -> None:
+    info = manifest_of(sealed_folder).ledger
+    rows = pq.read_table(sealed_folder / info.key).to_pylist()
+    candidates = list(built.prompts.candidates(built.plan, range(built.plan.num_candidates)))
+    assert len(rows) == info.num_rows == built.plan.num_candidates
+    for row, outcome, candidate in zip(rows, _outcomes(built), candidates, strict=True):
+        assert row == {
+            **outcome.model_dump(mode="json", exclude={"num_bytes"}),
+            "prompt": candidate.prompt,
+        }
+    assert {row["status"] for row in rows} == {"kept", "rejected"}
+
+
+def test_ledger_columns_are_plain_types(sealed_folder: Path) -> None:
+    info = manifest_of(sealed_folder).ledger
+    schema = pq.read_schema(sealed_folder / info.key)
+    assert schema.equals(ledger_schema(["scene", "oracle"]))
+
+
+def test_ledger_candidate_without_scores_and_statistics_is_null(
+    built: Built, tmp_path: Path
+) -> None:
+    nothing = {"scene": None, "oracle": None}
+    outcome = _outcomes(built)[0].model_copy(
+        update={"source_rewards": nothing, "golden_rewards": nothing, "noise_stats": None}
+    )
+    with LedgerWriter(tmp_path / "ledger", ["scene", "oracle"]) as writer:
+        writer.add([outcome], ["a prompt"])
+    (row,) = pq.read_table(tmp_path / "ledger").to_pylist()
+    assert row["noise_stats"] is None and row["source_rewards"] == nothing
+
+
+def test_ledger_bytes_do_not_depend_on_how_outcomes_come(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = _outcomes(built)
+    for name, size in (("one", 1), ("all", len(outcomes))):
+        with LedgerWriter(tmp_path / name, ["scene", "oracle"]) as writer:
+            for start in range(0, len(outcomes), size):
+                part = outcomes[start : start + size]
+                writer.add(part, ["p"] * len(part))
+        assert writer.num_rows == len(outcomes)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "all").read_bytes()
+    monkeypatch.setattr(ledger_module, "_ROWS_PER_GROUP", 10)
+    with LedgerWriter(tmp_path / "groups", ["scene", "oracle"]) as writer:
+        for outcome in outcomes:
+            writer.add([outcome], ["p"])
+    groups = pq.ParquetFile(tmp_path / "groups")
+    assert groups.metadata.num_row_groups == -(-len(outcomes) // 10)
+    assert groups.read().equals(pq.read_table(tmp_path / "all"))
+
+
+def test_ledger_prompts_and_outcomes_of_two_lengths_are_refused(
+    built: Built, tmp_path: Path
+) -> None:
+    with (
+        pytest.raises(ValueError),
+        LedgerWriter(tmp_path / "ledger", ["scene", "oracle"]) as writer,
+    ):
+        writer.add(_outcomes(built)[:2], ["p"])
+
+
+def test_ledger_is_readable_from_the_store(sealed_folder: Path) -> None:
+    info = manifest_of(sealed_folder).ledger
+    head = open_store(str(sealed_folder)).head(info.key)
+    assert head is not None and head.num_bytes == info.num_bytes

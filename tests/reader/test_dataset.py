@@ -1,0 +1,213 @@
+"""The reader that training code uses, under a real ``DataLoader``."""
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from pipeline.errors import NPDError, ObjectNotFoundError, UserError
+from pipeline.publish.compact import compact
+from pipeline.publish.seal import seal
+from pipeline.reader import NoisePairDataset
+from pipeline.records import Outcome, Split
+from pipeline.stages.pack import pack_pairs
+from pipeline.storage.open import open_store
+from pipeline.storage.schema import NoisePair, PairSchema
+from tests.sealed import Built, manifest_of
+
+# More workers than this machine may have cores are what is tested.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
+
+def _rows(folder: Path, split: Split) -> list[dict[str, Any]]:
+    """The rows of the Arrow shards, by pyarrow alone."""
+    return [
+        row
+        for shard in manifest_of(folder).shards[split]["arrow"]
+        for row in pa.ipc.open_file(str(folder / shard.key)).read_all().to_pylist()
+    ]
+
+
+def _assert_is(sample: dict[str, Any], row: dict[str, Any]) -> None:
+    for name in ("sample_id", "prompt", "prompt_id", "seed", "noise_stats"):
+        assert sample[name] == row[name]
+    for name in ("source_noise", "golden_noise"):
+        assert sample[name].dtype == torch.float16 and sample[name].shape == (4, 8, 8)
+        assert sample[name].flatten().tolist() == row[name]
+    for name in ("source_rewards", "golden_rewards"):
+        assert sample[name] == row[name]
+    for name in ("source_image", "golden_image"):
+        picture = np.array(Image.open(io.BytesIO(row[name])))
+        assert sample[name].dtype == torch.uint8
+        assert np.array_equal(sample[name].numpy(), picture)
+
+
+def _rewritten(
+    built: Built,
+    url: str,
+    change: Callable[[NoisePair], NoisePair],
+    *,
+    formats: tuple[str, ...] = ("arrow",),
+    shard_bytes: int = 12_000,
+) -> None:
+    """The data set again, with other formats and some of each pair changed."""
+    units = []
+    for unit in built.units:
+        table = pa.ipc.open_file(pa.BufferReader(unit.data)).read_all()
+        schema = PairSchema.of(table.schema)
+        pairs = [change(p) for batch in table.to_batches() for p in schema.to_pairs(batch)]
+        units.append(replace(unit, data=pack_pairs(pairs, schema, 2)))
+    store = open_store(url)
+    replace(built, units=tuple(units)).commit(store)
+    output = {**built.plan.settings["output"], "formats": list(formats), "shard_bytes": shard_bytes}
+    plan = built.plan.model_copy(update={"settings": {**built.plan.settings, "output": output}})
+    seal(store, plan, built.prompts, lambda tasks: map(compact, tasks))
+
+
+@pytest.mark.parametrize("split", list(Split))
+def test_samples_are_the_rows_of_the_arrow_shards(sealed_folder: Path, split: Split) -> None:
+    dataset = NoisePairDataset(str(sealed_folder), split.value)
+    rows = _rows(sealed_folder, split)
+    samples = list(dataset)
+    assert len(dataset) == len(samples) == len(rows)
+    for sample, row in zip(samples, rows, strict=True):
+        _assert_is(sample, row)
+    assert [sample["sample_id"] for sample in dataset] == [row["sample_id"] for row in rows]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+def test_dataloader_gives_each_sample_exactly_once(sealed_folder: Path, workers: int) -> None:
+    dataset = NoisePairDataset(sealed_folder.as_uri(), "train")
+    rows = {row["sample_id"]: row for row in _rows(sealed_folder, Split.TRAIN)}
+    samples = list(DataLoader(dataset, batch_size=None, num_workers=workers))
+    assert sorted(sample["sample_id"] for sample in samples) == sorted(rows)
+    for sample in samples:
+        _assert_is(sample, rows[sample["sample_id"]])
+
+
+def test_dataloader_more_workers_than_samples_gives_each_once(sealed_folder: Path) -> None:
+    dataset = NoisePairDataset(str(sealed_folder), "validation")
+    workers = len(dataset) + 2
+    ids = [s["sample_id"] for s in DataLoader(dataset, batch_size=None, num_workers=workers)]
+    assert sorted(ids) == sorted(row["sample_id"] for row in _rows(sealed_folder, Split.VALIDATION))
+
+
+def test_default_collate_makes_batches(sealed_folder: Path) -> None:
+    dataset = NoisePairDataset(str(sealed_folder), "train")
+    batch = next(iter(DataLoader(dataset, batch_size=5)))
+    rows = _rows(sealed_folder, Split.TRAIN)[:5]
+    assert batch["source_noise"].shape == batch["golden_noise"].shape == (5, 4, 8, 8)
+    assert batch["golden_image"].shape == (5, 32, 32, 3)
+    assert batch["prompt"] == [row["prompt"] for row in rows]
+    assert batch["seed"].tolist() == [row["seed"] for row in rows]
+    scores = [row["golden_rewards"]["scene"] for row in rows]
+    assert batch["golden_rewards"]["scene"].tolist() == scores
+
+
+def test_tensors_outlive_the_dataset_and_can_be_written(sealed_folder: Path) -> None:
+    first, *_ = NoisePairDataset(str(sealed_folder))
+    before = first["golden_noise"].clone()
+    first["golden_noise"] += 1
+    again, *_ = NoisePairDataset(str(sealed_folder))
+    assert torch.equal(again["golden_noise"], before)
+
+
+def test_webdataset_only_gives_the_same_samples(
+    built: Built, sealed_folder: Path, tmp_path: Path
+) -> None:
+    _rewritten(built, str(tmp_path), lambda pair: pair, formats=("webdataset",))
+    assert not list(tmp_path.rglob("shards/**/*.arrow"))
+    dataset = NoisePairDataset(str(tmp_path), "train")
+    samples = list(DataLoader(dataset, batch_size=None, num_workers=2))
+    rows = {row["sample_id"]: row for row in _rows(sealed_folder, Split.TRAIN)}
+    assert len(samples) == len(rows)
+    for sample in samples:
+        _assert_is(sample, rows[sample["sample_id"]])
+
+
+@pytest.mark.parametrize("shard_format", ["arrow", "webdataset"])
+def test_source_noise_left_out_is_rebuilt(
+    built: Built, sealed_folder: Path, tmp_path: Path, shard_format: str
+) -> None:
+    def without(pair: NoisePair) -> NoisePair:
+        return replace(pair, source_noise=None)
+
+    _rewritten(built, str(tmp_path), without, formats=(shard_format,))
+    for sample, row in zip(
+        NoisePairDataset(str(tmp_path)), _rows(sealed_folder, Split.TRAIN), strict=True
+    ):
+        _assert_is(sample, row)
+
+
+def test_images_left_out_are_absent_and_missing_scores_are_nan(
+    built: Built, tmp_path: Path
+) -> None:
+    def bare(pair: NoisePair) -> NoisePair:
+        scores = {**pair.golden_rewards, "oracle": None}
+        return replace(pair, source_image=None, golden_image=None, golden_rewards=scores)
+
+    _rewritten(built, str(tmp_path), bare, formats=("arrow", "webdataset"))
+    sample, *_ = NoisePairDataset(str(tmp_path))
+    assert "source_image" not in sample and "golden_image" not in sample
+    assert math.isnan(sample["golden_rewards"]["oracle"])
+
+
+def test_split_unknown_names_those_there_are(sealed_folder: Path) -> None:
+    with pytest.raises(UserError, match="no split 'val'; there are train, validation, test"):
+        NoisePairDataset(str(sealed_folder), "val")
+
+
+def test_store_not_sealed_is_said(built: Built, tmp_path: Path) -> None:
+    built.commit(open_store(str(tmp_path)))
+    with pytest.raises(UserError, match="no sealed data set here"):
+        NoisePairDataset(str(tmp_path))
+    with pytest.raises(UserError, match="no sealed data set here"):
+        NoisePairDataset(str(tmp_path / "nowhere"))
+
+
+def test_shard_missing_is_an_error_of_the_store(damaged: Path) -> None:
+    key = manifest_of(damaged).shards[Split.TRAIN]["arrow"][1].key
+    (damaged / key).unlink()
+    with pytest.raises(ObjectNotFoundError, match=key):
+        list(NoisePairDataset(str(damaged)))
+
+
+def test_manifest_altered_is_refused(damaged: Path, built: Built) -> None:
+    path = damaged / "manifests" / built.plan.plan_id / "v1.json"
+    path.write_bytes(path.read_bytes().replace(b'"kept"', b'"Kept"'))
+    with pytest.raises(NPDError, match="not the bytes that _SUCCESS promises"):
+        NoisePairDataset(str(damaged))
+
+
+@pytest.fixture
+def sealed_on_s3(built: Built, s3_url: str) -> str:
+    # Few shards: each costs a client of its own, half a second of CPU.
+    _rewritten(built, s3_url, lambda pair: pair, shard_bytes=40_000)
+    return s3_url
+
+
+def test_s3_gives_each_sample_exactly_once_to_workers(
+    sealed_on_s3: str, sealed_folder: Path
+) -> None:
+    dataset = NoisePairDataset(sealed_on_s3, "train")
+    rows = {row["sample_id"]: row for row in _rows(sealed_folder, Split.TRAIN)}
+    for workers in (0, 2):
+        samples = list(DataLoader(dataset, batch_size=None, num_workers=workers))
+        assert sorted(sample["sample_id"] for sample in samples) == sorted(rows)
+        for sample in samples:
+            _assert_is(sample, rows[sample["sample_id"]])
+
+
+def test_stored_pairs_are_as_many_as_outcomes_kept(built: Built, sealed_folder: Path) -> None:
+    outcomes: list[Outcome] = [o for unit in built.units for o in unit.outcomes]
+    lengths = sum(len(NoisePairDataset(str(sealed_folder), split.value)) for split in Split)
+    assert lengths == sum(outcome.status == "kept" for outcome in outcomes)

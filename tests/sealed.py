@@ -1,0 +1,208 @@
+"""A small sealed data set, built in this process from the demo's real models, and its parts."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.config import BUNDLED, Config, load_config
+from pipeline.fingerprint import fingerprint
+from pipeline.identity import sha256
+from pipeline.models.denoiser import Denoiser
+from pipeline.models.load import load_denoiser, load_rewards
+from pipeline.models.reward import Reward
+from pipeline.plan import Plan, PromptTable
+from pipeline.publish.compact import compact
+from pipeline.publish.seal import seal
+from pipeline.records import SCHEMA_VERSION
+from pipeline.stages.planning import make_plan
+from pipeline.stages.unit import ProducedUnit, Recipe, produce_unit
+from pipeline.storage import layout
+from pipeline.storage.manifest import Manifest, read_manifest, read_success
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.open import open_store
+from pipeline.storage.plans import write_plan
+from pipeline.storage.receipts import Receipt, commit_unit
+
+CPU = torch.device("cpu")
+
+SETTINGS: dict[str, Any] = {
+    "prompts": {"path": "prompts.txt", "seeds_per_prompt": 2, "seed": 7},
+    "splits": {"train": 0.6, "validation": 0.2, "test": 0.2},
+    "model": {"path": str(BUNDLED / "model"), "name": "demo"},
+    "sampling": {"num_inference_steps": 4, "guidance_scale": 1.0},
+    "redenoise": {"num_inference_steps": 8, "guidance_scale": 3.0},
+    "rewards": [
+        {"name": "scene", "kind": "scene", "path": str(BUNDLED / "reward")},
+        {"name": "oracle", "kind": "scene_oracle", "select": False},
+    ],
+    "gate": {"max_norm_deviation": 8.0, "max_kurtosis_deviation": 8.0},
+    "units": {"size": 10, "batch_size": 5},
+    "output": {
+        "formats": ["arrow", "webdataset"],
+        "images": "png",
+        "shard_bytes": 12_000,
+        "rows_per_batch": 2,
+    },
+}
+
+
+def demo_prompts(count: int) -> list[str]:
+    """The first prompts that ship with the demo."""
+    return (BUNDLED / "prompts.txt").read_text(encoding="utf-8").splitlines()[:count]
+
+
+def changed(**sections: Any) -> dict[str, Any]:
+    """``SETTINGS`` with some keys of some sections replaced."""
+    return {
+        name: {**section, **sections.get(name, {})}
+        if isinstance(section, Mapping)
+        else sections.get(name, section)
+        for name, section in SETTINGS.items()
+    } | {name: section for name, section in sections.items() if name not in SETTINGS}
+
+
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """Settings as a TOML file."""
+    lines = []
+    for name, section in settings.items():
+        tables = section if isinstance(section, list) else [section]
+        header = f"[[{name}]]" if isinstance(section, list) else f"[{name}]"
+        for table in tables:
+            lines += [header, *(f"{key} = {_toml(value)}" for key, value in table.items()), ""]
+    return "\n".join(lines)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def write_config(
+    folder: Path, settings: Mapping[str, Any] = SETTINGS, *, prompts: list[str] | None = None
+) -> Config:
+    """A configuration that has been through a file, with its prompts beside it."""
+    lines = demo_prompts(24) if prompts is None else prompts
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "prompts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "build.toml").write_text(to_toml(settings), encoding="utf-8")
+    return load_config(folder / "build.toml")
+
+
+@cache
+def demo_models() -> tuple[Denoiser, dict[str, Reward]]:
+    """The demo's diffusion model and both rewards, loaded once."""
+    config = load_config("demo")
+    return load_denoiser(config.model, CPU), load_rewards(config.rewards, CPU)
+
+
+def produce(plan: Plan, prompts: PromptTable, unit: int) -> ProducedUnit:
+    """One unit, as a worker computes it."""
+    denoiser, rewards = demo_models()
+    candidates = list(prompts.candidates(plan, plan.unit_range(unit)))
+    return produce_unit(candidates, denoiser, rewards, Recipe.of(plan))
+
+
+def receipt_of(plan: Plan, unit: int, produced: ProducedUnit, **run: Any) -> Receipt:
+    """The receipt of a unit; ``run`` replaces what differs from one attempt to the next."""
+    digest = sha256(produced.data)
+    attempt = {"attempt_id": "a", "host": "h", "started": "then", "compute_seconds": 1.0, **run}
+    return Receipt(
+        schema_version=SCHEMA_VERSION,
+        plan_id=plan.plan_id,
+        unit=unit,
+        data_key=layout.unit_key(plan.plan_id, unit, digest),
+        data_sha256=digest,
+        data_bytes=len(produced.data),
+        latent_shape=demo_models()[0].latent_shape,
+        outcomes=produced.outcomes,
+        forward_evaluations=produced.forward_evaluations,
+        fingerprint=fingerprint(CPU),
+        **attempt,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A plan whose units are all computed."""
+
+    config: Config
+    plan: Plan
+    prompts: PromptTable
+    units: tuple[ProducedUnit, ...]
+
+    def commit(self, store: ObjectStore, *, skip: tuple[int, ...] = (), **run: Any) -> None:
+        """Write plan and units into a store."""
+        write_plan(store, self.plan, self.prompts)
+        for unit, produced in enumerate(self.units):
+            if unit not in skip:
+                commit_unit(store, receipt_of(self.plan, unit, produced, **run), produced.data)
+
+    def seal(self, store: ObjectStore) -> Manifest:
+        """Compact and seal, one shard after the other."""
+        return seal(store, self.plan, self.prompts, lambda tasks: map(compact, tasks))
+
+    def sealed_in(self, url: str, **run: Any) -> Manifest:
+        """All of it."""
+        store = open_store(url)
+        self.commit(store, **run)
+        return self.seal(store)
+
+
+def build(folder: Path, settings: Mapping[str, Any] = SETTINGS) -> Built:
+    """Compute every unit of a plan."""
+    config = write_config(folder, settings)
+    plan, prompts = make_plan(config)
+    units = tuple(produce(plan, prompts, unit) for unit in range(plan.num_units))
+    return Built(config=config, plan=plan, prompts=prompts, units=units)
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """The first manifest that is sealed in a folder."""
+    store = open_store(str(folder))
+    success = read_success(store)
+    assert success is not None
+    return read_manifest(store, success.manifests[0])
+
+
+_BUILT: dict[Path, Built] = {}
+
+
+def built_once(base: Path) -> Built:
+    """The data set of ``SETTINGS``, computed once in a test session with the base folder."""
+    if base not in _BUILT:
+        _BUILT[base] = build(base / "sealed-config")
+        _BUILT[base].sealed_in(str(base / "sealed"))
+    return _BUILT[base]
+
+
+def copy_of_sealed(base: Path, target: Path) -> Path:
+    """A copy of the sealed store, to be damaged."""
+    built_once(base)
+    shutil.copytree(base / "sealed", target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return built_once(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def sealed_folder(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read only."""
+    return tmp_path_factory.getbasetemp() / "sealed"
+
+
+@pytest.fixture
+def damaged(built: Built, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+    """A copy of its own for each test."""
+    return copy_of_sealed(tmp_path_factory.getbasetemp(), tmp_path / "store")

@@ -1,0 +1,98 @@
+"""The demo's models, with a fault or a count at one of their calls."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.models.denoiser import Conditioning, Denoiser, EncodedPrompts, Prediction
+from pipeline.models.reward import Reward
+
+
+class WrappedDenoiser:
+    """A denoiser that does what another one does."""
+
+    def __init__(self, inner: Denoiser) -> None:
+        self.inner = inner
+        self.encoded: list[str] = []
+        self.rows_predicted = 0
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        return self.inner.latent_shape
+
+    @property
+    def prediction(self) -> Prediction:
+        return self.inner.prediction
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        return self.inner.alphas_cumprod
+
+    @property
+    def final_alpha_cumprod(self) -> float:
+        return self.inner.final_alpha_cumprod
+
+    @property
+    def device(self) -> torch.device:
+        return self.inner.device
+
+    def timesteps(self, num_inference_steps: int) -> list[int]:
+        return self.inner.timesteps(num_inference_steps)
+
+    def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
+        self.encoded += prompts
+        return self.inner.encode_prompts(prompts)
+
+    def predict(self, latents: Tensor, timestep: int, conditioning: Conditioning) -> Tensor:
+        self.rows_predicted += len(latents)
+        return self.inner.predict(latents, timestep, conditioning)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.inner.decode(latents)
+
+
+class BadPrediction(WrappedDenoiser):
+    """Predicts ``value`` for one prompt, from some call on."""
+
+    def __init__(self, inner: Denoiser, prompt: str, value: float, *, from_call: int = 0) -> None:
+        super().__init__(inner)
+        conditioning = inner.encode_prompts([prompt]).conditional
+        self._embeds = conditioning.tensors["encoder_hidden_states"]
+        self._value = value
+        self._calls_left = from_call
+
+    def predict(self, latents: Tensor, timestep: int, conditioning: Conditioning) -> Tensor:
+        output = super().predict(latents, timestep, conditioning).clone()
+        self._calls_left -= 1
+        if self._calls_left < 0:
+            embeds = conditioning.tensors["encoder_hidden_states"]
+            output[(embeds == self._embeds).flatten(1).all(dim=1)] = self._value
+        return output
+
+
+class BadDecoder(WrappedDenoiser):
+    """Decodes one row of each batch to NaN."""
+
+    def __init__(self, inner: Denoiser, row: int) -> None:
+        super().__init__(inner)
+        self._row = row
+
+    def decode(self, latents: Tensor) -> Tensor:
+        images = super().decode(latents).clone()
+        images[self._row, :, 0, 0] = float("nan")
+        return images
+
+
+class BadReward:
+    """Gives one prompt a score that is none."""
+
+    def __init__(self, inner: Reward, prompt: str, value: float) -> None:
+        self._inner, self._prompt, self._value = inner, prompt, value
+
+    def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
+        scores = self._inner.score(prompts, images).clone()
+        for row, prompt in enumerate(prompts):
+            if prompt == self._prompt:
+                scores[row] = self._value
+        return scores
