@@ -5,6 +5,8 @@ in FOLDER, so the same command run again goes on from where it was cut. The ship
 ``FOLDER/model`` and ``FOLDER/reward``; copy them to ``pipeline/demo/`` to ship them.
 """
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +24,21 @@ from pipeline.demo.training.recipe import Recipe
 from pipeline.demo.training.reward import train_reward
 from pipeline.demo.training.settings import compare_settings, settings_table
 from pipeline.demo.training.vae import cached_latents, train_decoder, train_vae
+from pipeline.errors import UserError
+
+
+def train_all(recipe: Recipe, out: Path, seed: int) -> None:
+    """Every training stage that ``out`` does not hold yet, under a progress bar.
+
+    Raises UserError for a folder that was begun with another recipe or seed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    _claim(out / "recipe.json", json.dumps({"seed": seed, **asdict(recipe)}, indent=1))
+    pool = cached_pool(recipe.pool_size, seed, out)
+    with _progress() as progress:
+        report = _report_to(progress)
+        train_model(pool, recipe, out, seed, report)
+        train_reward(pool, recipe.reward, folder=out, seed=seed, report=report)
 
 
 def train_model(pool: Pool, recipe: Recipe, out: Path, seed: int, report: Report) -> None:
@@ -47,16 +64,18 @@ def main(
     # Two threads on a busy two-core machine were 2.7 times slower than one.
     torch.set_num_threads(1)
     recipe = Recipe().quick() if quick else Recipe()
-    out.mkdir(parents=True, exist_ok=True)
-    pool = cached_pool(recipe.pool_size, seed, out)
-    with _progress() as progress:
-        report = _report_to(progress)
-        train_model(pool, recipe, out, seed, report)
-        train_reward(pool, recipe.reward, folder=out, seed=seed, report=report)
+    train_all(recipe, out, seed)
     model, reward, count = out / "model", out / "reward", recipe.evaluation_size
     Console().print(evaluation_table(evaluate_models(model, reward, count, seed)))
     if settings:
         Console().print(settings_table(compare_settings(model, reward, count), count))
+
+
+def _claim(path: Path, described: str) -> None:
+    """Write down what the folder is for, or check that it is still the same."""
+    if path.exists() and path.read_text("utf-8") != described:
+        raise UserError(f"{path} is of another seed or recipe: choose another folder for --out")
+    path.write_text(described, "utf-8")
 
 
 def _progress() -> Progress:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Spacing = Literal["leading", "trailing", "linspace"]
 
 _LEADING_OFFSET = 1
-"""``steps_offset`` of the Stable Diffusion families, so that the last step does not end at t = 0."""
+"""``steps_offset`` of the Stable Diffusion families: the last timestep is 1 and not 0."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,5 +57,5 @@ class Recipe:
             decoder=short(self.decoder),
             diffusion=short(self.diffusion),
             reward=short(self.reward),
-            evaluation_size=8,
+            evaluation_size=4,
         )
