@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
 
 from jobs.train_demo_models import main as train_demo_models
 from jobs.train_demo_models import train_all
@@ -35,6 +36,9 @@ def test_weights_are_at_most_16_megabytes_and_half_precision() -> None:
     files = [*(DEMO / "model").rglob("*"), *(DEMO / "reward").rglob("*")]
     assert sum(file.stat().st_size for file in files if file.is_file()) <= 16 * MEGABYTE
     assert not [file for file in files if file.suffix in {".bin", ".pt", ".ckpt", ".pkl"}]
+    weights = [load_file(file) for file in files if file.suffix == ".safetensors"]
+    assert len(weights) == 4, "UNet, text encoder, autoencoder, reward"
+    assert {tensor.dtype for tensors in weights for tensor in tensors.values()} == {torch.float16}
 
 
 def test_folder_is_a_stable_diffusion_pipeline(pipe: StableDiffusionPipeline) -> None:

@@ -1,5 +1,6 @@
 """The trained parts as one diffusers folder, in half precision."""
 
+import json
 from pathlib import Path
 
 from pipeline.demo.training.diffusion import DiffusionModel
@@ -29,5 +30,16 @@ def save_half(pipe: Pipeline, folder: Path) -> None:
     for part in parts:
         part.half()
     pipe.save_pretrained(folder, safe_serialization=True)
+    _declare_float32(folder / "text_encoder" / "config.json")
     for part in parts:
         part.float()
+
+
+def _declare_float32(path: Path) -> None:
+    """Let transformers load the text encoder in float32, as diffusers loads everything else.
+
+    transformers takes the dtype of a configuration and diffusers ignores it: left at float16, the
+    folder would load in two precisions that do not run together.
+    """
+    config = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n", "utf-8")
