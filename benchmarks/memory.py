@@ -1,0 +1,109 @@
+"""Whether memory grows with the number of units: resident memory late in a build and early.
+
+    python -m benchmarks.memory
+
+Worker: a real one, demo models, small units; after 200 units against after 20. Driver: this
+process, over 10,000 units of a stand-in worker against after 1,000. Goal: within 5% each.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import psutil
+import ray
+
+from benchmarks.workload import demo_config, drive, open_in, warm_workers
+from pipeline.cluster.driver import Driver
+from pipeline.cluster.ray_session import ray_session
+from pipeline.cluster.summary import UnitSummary
+from pipeline.storage.receipts import Commit
+
+GOAL = 0.05
+WORKER_MARKS = (20, 50, 100, 150, 200)
+DRIVER_MARKS = (1_000, 2_500, 5_000, 7_500, 10_000)
+
+
+class StandIn:
+    """A worker that does nothing, as fast as it can."""
+
+    def set_up(self) -> None:
+        """Nothing to load."""
+
+    def run(self, unit: int) -> UnitSummary:
+        """Say that the unit is done."""
+        return UnitSummary(
+            unit=unit,
+            candidates=64,
+            kept=32,
+            rejected=32,
+            failed=0,
+            compute_seconds=60.0,
+            commit=Commit.MINE,
+        )
+
+
+def worker_memory() -> dict[int, int]:
+    """Resident bytes of a real worker after so many units."""
+    units = max(WORKER_MARKS)
+    config = demo_config(units=units, unit_size=8, num_inference_steps=2)
+    with tempfile.TemporaryDirectory(prefix="npd-memory-") as folder, ray_session(config.cluster):
+        worker = warm_workers(open_in(Path(folder), config), 1)
+        process = _unit_worker()
+        seen = {}
+        for done, _ in enumerate(drive(worker, range(1, units)), start=2):
+            if done in WORKER_MARKS:
+                seen[done] = process.memory_info().rss
+    return seen
+
+
+def driver_memory() -> dict[int, int]:
+    """Resident bytes of this process after so many units of a stand-in worker."""
+    config = demo_config(units=1, unit_size=1)
+    with ray_session(config.cluster):
+        stand_in = ray.remote(StandIn).options(max_concurrency=2)
+        driver = Driver(stand_in.remote, num_workers=2, max_attempts=1)
+        process = psutil.Process(os.getpid())
+        seen = {}
+        for done, _ in enumerate(driver.run(iter(range(max(DRIVER_MARKS)))), start=1):
+            if done in DRIVER_MARKS:
+                seen[done] = process.memory_info().rss
+    return seen
+
+
+def _unit_worker() -> psutil.Process:
+    """The process of the only real worker, which Ray names after its class."""
+    found = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if any("UnitWorker" in part for part in process.cmdline()[:1])
+    ]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def show(name: str, seen: dict[int, int]) -> bool:
+    """Print one table; whether the goal is met."""
+    first, *_, last = seen
+    print(f"{name:>8} {'units':>8} {'resident':>12} {'change':>8}")
+    for done, size in seen.items():
+        print(f"{'':8} {done:8,} {size / 1e6:9.1f} MB {size / seen[first] - 1:8.1%}")
+    growth = seen[last] / seen[first] - 1
+    met = abs(growth) <= GOAL
+    print(
+        f"{name}: {growth:+.1%} from {first:,} to {last:,} units, goal within {GOAL:.0%}: "
+        f"{'met' if met else 'MISSED'}\n",
+        flush=True,
+    )
+    return met
+
+
+def main() -> None:
+    """Measure and print."""
+    # The driver first: what this process loads for the other part would hide its growth.
+    show("driver", driver_memory())
+    show("worker", worker_memory())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What orchestration costs: a build's compute phase against a bare loop over the same units.
+
+    python -m benchmarks.overhead [--repeats 5] [--units 16] [--unit-size 8]
+
+Build: the driver, one Ray worker that is warm, packing, upload and receipts into a local folder.
+Bare loop: ``produce_unit`` on the same candidates in the same batches, in this process, on one
+thread, with the same settings. They take turns, so that what else the machine does hits both.
+Goal: at most 1.05, the ratio of the medians. A unit here takes about a second, where one of SDXL
+takes minutes; the overhead a unit is the same, so the ratio there is nearer to 1.
+"""
+
+import argparse
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from benchmarks.workload import demo_config, drive, open_in, warm_workers
+from pipeline.build import Opened
+from pipeline.cluster.ray_session import ray_session
+from pipeline.config import Config
+from pipeline.determinism import be_deterministic
+from pipeline.models.load import default_device, load_denoiser, load_rewards
+from pipeline.stages.unit import Recipe, produce_unit
+
+GOAL = 1.05
+
+
+class BareLoop:
+    """The same model calls without Ray, store and receipts."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._recipe = Recipe.of(opened.plan)
+        # The worker's arrangement: one thread that computes, with torch's settings made there.
+        self._compute = ThreadPoolExecutor(max_workers=1, initializer=be_deterministic)
+        self._compute.submit(self._load).result()
+        self.seconds(range(1))
+
+    def seconds(self, units: range) -> float:
+        """Wall time of these units."""
+        begin = perf_counter()
+        for unit in units:
+            self._compute.submit(self._produce, unit).result()
+        return perf_counter() - begin
+
+    def _load(self) -> None:
+        device = default_device()
+        self._denoiser = load_denoiser(self._opened.config.model, device)
+        self._rewards = load_rewards(self._opened.config.rewards, device)
+
+    def _produce(self, unit: int) -> None:
+        positions = self._opened.plan.unit_range(unit)
+        candidates = list(self._opened.prompts.candidates(self._opened.plan, positions))
+        produce_unit(candidates, self._denoiser, self._rewards, self._recipe)
+
+
+def build_seconds(config: Config, units: range) -> float:
+    """Wall time of these units in a build with one warm worker, from an empty store."""
+    with tempfile.TemporaryDirectory(prefix="npd-overhead-") as folder:
+        workers = warm_workers(open_in(Path(folder), config), 1)
+        begin = perf_counter()
+        count = sum(1 for _ in drive(workers, units))
+        seconds = perf_counter() - begin
+    assert count == len(units)
+    return seconds
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--units", type=int, default=16, help="units in a repeat")
+    parser.add_argument("--unit-size", type=int, default=8, help="candidates in a unit")
+    options = parser.parse_args()
+
+    # Unit 0 warms both up and is not counted.
+    units = range(1, 1 + options.units)
+    config = demo_config(units=1 + options.units, unit_size=options.unit_size)
+    config = config.model_copy(update={"cluster": config.cluster.model_copy(update={"workers": 1})})
+    with tempfile.TemporaryDirectory(prefix="npd-overhead-") as folder, ray_session(config.cluster):
+        bare = BareLoop(open_in(Path(folder), config))
+        print(f"{options.units} units of {options.unit_size} candidates; wall time in seconds")
+        print(f"{'repeat':>8} {'build':>8} {'bare':>8} {'ratio':>8}")
+        builds, bares = [], []
+        for repeat in range(options.repeats):
+            # Who goes first changes, because a machine warms up or slows down in one direction.
+            if repeat % 2:
+                bares.append(bare.seconds(units))
+            builds.append(build_seconds(config, units))
+            if not repeat % 2:
+                bares.append(bare.seconds(units))
+            ratio = builds[-1] / bares[-1]
+            print(f"{repeat:8} {builds[-1]:8.2f} {bares[-1]:8.2f} {ratio:8.3f}", flush=True)
+    ratio = median(builds) / median(bares)
+    print(f"{'median':>8} {median(builds):8.2f} {median(bares):8.2f} {ratio:8.3f}")
+    print(
+        f"overhead ratio {ratio:.3f}, goal at most {GOAL}: {'met' if ratio <= GOAL else 'MISSED'}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What the benchmarks run: the demo's models and settings, in units of about a second."""
+
+import os
+
+# Before anything imports torch or transformers, and before Ray starts.
+os.environ.update(
+    {
+        # Here as in a worker, to which Ray gives one thread.
+        "OMP_NUM_THREADS": "1",
+        # Ray lowers its workers' priority (15): against a bare loop in this process, and on a
+        # machine that is not idle, that would be most of the difference.
+        "RAY_worker_niceness": "0",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
+)
+# A build of our own on this machine, whatever cluster the shell points to.
+os.environ.pop("RAY_ADDRESS", None)
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from pipeline.build import Opened, open_build
+from pipeline.cluster.driver import Driver
+from pipeline.cluster.ray_session import spawn_worker
+from pipeline.cluster.summary import UnitSummary
+from pipeline.config import Config, load_config
+from pipeline.storage.open import open_store
+
+
+def demo_config(*, units: int, unit_size: int, num_inference_steps: int = 20) -> Config:
+    """The demo's configuration, cut to ``units`` units of ``unit_size`` candidates, one batch each.
+
+    There are enough seeds a prompt for that many units.
+    """
+    demo = load_config("demo")
+    prompts = len(Path(demo.prompts.path).read_text().splitlines())
+    steps = {"num_inference_steps": num_inference_steps}
+    return demo.model_copy(
+        update={
+            "prompts": demo.prompts.model_copy(
+                update={"seeds_per_prompt": -(-units * unit_size // prompts)}
+            ),
+            "sampling": demo.sampling.model_copy(update=steps),
+            "redenoise": demo.redenoise.model_copy(
+                update=steps | {"num_steps": num_inference_steps // 2}
+            ),
+            "units": demo.units.model_copy(update={"size": unit_size, "batch_size": unit_size}),
+        }
+    )
+
+
+def open_in(folder: Path, config: Config) -> Opened:
+    """A build that has not computed anything yet, in a folder of its own."""
+    return open_build(open_store(str(folder)), config)
+
+
+def warm_workers(opened: Opened, count: int) -> list[Any]:
+    """Workers that have loaded their models and computed the unit of their number, one each."""
+    workers = [
+        spawn_worker(opened.store.url, opened.plan.plan_id, opened.config) for _ in range(count)
+    ]
+    ray.get([worker.set_up.remote() for worker in workers])
+    ray.get([worker.run.remote(unit) for unit, worker in enumerate(workers)])
+    return workers
+
+
+def drive(workers: list[Any], units: range) -> Iterator[UnitSummary]:
+    """The compute phase of a build on workers that are there already; ends them."""
+    waiting = iter(workers)
+    return Driver(lambda: next(waiting), num_workers=len(workers), max_attempts=1).run(units)

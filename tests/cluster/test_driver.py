@@ -1,0 +1,174 @@
+"""The driver against a real Ray: units are done once, whatever happens to workers."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.exceptions import RayActorError
+
+from pipeline.cluster.driver import Driver
+from pipeline.cluster.summary import UnitSummary
+from pipeline.console import show_progress
+from pipeline.errors import BuildError, ModelError, PermanentStoreError
+from pipeline.storage.receipts import Commit
+from tests.cluster import stand_ins
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+CALLS_AT_ONCE = 8
+"""More than the driver may send, so that the actor does not hide it."""
+
+
+class Spawn:
+    """Starts stand-ins and remembers them."""
+
+    def __init__(self, kind: type[stand_ins.Worker], folder: Path) -> None:
+        self.kind = kind
+        self.folder = folder
+        self.actors: list[Any] = []
+
+    def __call__(self) -> Any:
+        actor = (
+            ray.remote(self.kind)
+            .options(num_cpus=0.1, max_concurrency=CALLS_AT_ONCE, max_restarts=0)
+            .remote(self.folder)
+        )
+        self.actors.append(actor)
+        return actor
+
+    def all_dead(self) -> bool:
+        """Whether no actor answers any more."""
+        for actor in self.actors:
+            try:
+                ray.get(actor.set_up.remote())
+            except RayActorError:
+                continue
+            return False
+        return True
+
+
+def _run(
+    spawn: Spawn, units: Iterable[int], *, workers: int = 2, max_attempts: int = 3
+) -> Iterator[UnitSummary]:
+    return Driver(spawn, num_workers=workers, max_attempts=max_attempts).run(units)
+
+
+def _numbers(summaries: Iterable[UnitSummary]) -> list[int]:
+    return sorted(summary.unit for summary in summaries)
+
+
+def test_driver_all_units_are_done_once_and_workers_end(tmp_path: Path) -> None:
+    spawn = Spawn(stand_ins.Worker, tmp_path)
+    units = [unit for unit in range(60) if unit % 7]
+    assert _numbers(_run(spawn, units, workers=3)) == units
+    assert all(len(stand_ins.attempts(tmp_path, unit)) == 1 for unit in units)
+    assert stand_ins.done(tmp_path) == set(units)
+    assert len(spawn.actors) == 3
+    assert spawn.all_dead()
+
+
+def test_driver_no_units_start_no_worker(tmp_path: Path) -> None:
+    spawn = Spawn(stand_ins.Worker, tmp_path)
+    assert list(_run(spawn, [])) == []
+    assert spawn.actors == []
+
+
+def test_driver_stopped_half_way_ends_its_workers(tmp_path: Path) -> None:
+    spawn = Spawn(stand_ins.Worker, tmp_path)
+    run = _run(spawn, iter(range(1_000_000)))
+    first = next(run)
+    assert isinstance(run, Iterator)
+    run.close()  # type: ignore[attr-defined]
+    assert first.unit in stand_ins.done(tmp_path)
+    assert spawn.all_dead()
+
+
+def test_driver_two_units_are_in_flight_at_a_worker(tmp_path: Path) -> None:
+    units = range(20)
+    spawn = Spawn(stand_ins.CountsInFlight, tmp_path)
+    assert _numbers(_run(spawn, units, workers=1)) == list(units)
+    assert sorted(path.name for path in tmp_path.glob("in-flight-*")) == [
+        "in-flight-1",
+        "in-flight-2",
+    ]
+
+
+def test_driver_dead_worker_is_replaced_and_its_units_are_done(tmp_path: Path) -> None:
+    spawn = Spawn(stand_ins.DiesOnce, tmp_path)
+    assert _numbers(_run(spawn, range(20))) == list(range(20))
+    assert stand_ins.done(tmp_path) == set(range(20))
+    assert len(stand_ins.attempts(tmp_path, 3)) == 2
+    assert len(spawn.actors) == 3
+    assert spawn.all_dead()
+
+
+def test_driver_unit_that_kills_workers_is_named_and_not_its_neighbour(tmp_path: Path) -> None:
+    spawn = Spawn(stand_ins.DiesOfUnit9, tmp_path)
+    with pytest.raises(BuildError, match="unit 9 failed 3 times"):
+        list(_run(spawn, range(10), workers=1))
+    assert stand_ins.done(tmp_path) == set(range(9))
+    assert len(stand_ins.attempts(tmp_path, 9)) == 3
+    assert spawn.all_dead()
+
+
+def test_driver_failed_unit_is_tried_again(tmp_path: Path) -> None:
+    spawn = Spawn(stand_ins.FailsOnce, tmp_path)
+    assert _numbers(_run(spawn, range(12), max_attempts=2)) == list(range(12))
+    assert [len(stand_ins.attempts(tmp_path, unit)) for unit in range(12)] == [2, 1, 1] * 4
+    assert len(spawn.actors) == 2, "an error does not cost the worker"
+
+
+def test_driver_unit_that_keeps_failing_is_named_and_the_others_stay(tmp_path: Path) -> None:
+    spawn = Spawn(stand_ins.FailsAtUnit9, tmp_path)
+    finished: list[UnitSummary] = []
+    with pytest.raises(BuildError) as caught:
+        for summary in _run(spawn, range(10), workers=1):
+            finished.append(summary)
+    assert "unit 9 failed 3 times" in str(caught.value)
+    assert "unit 9 has no solution" in str(caught.value)
+    assert "resumes" in str(caught.value)
+    assert len(stand_ins.attempts(tmp_path, 9)) == 3
+    # Two are in flight, so all but one neighbour must have been done.
+    assert len(finished) >= 8
+    assert {summary.unit for summary in finished} <= stand_ins.done(tmp_path)
+    assert spawn.all_dead()
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [
+        (stand_ins.WithoutModel, ModelError, "/models/sd: no such model folder"),
+        (stand_ins.LosesItsBucket, PermanentStoreError, "cannot put s3://b/k: NoSuchBucket"),
+    ],
+)
+def test_driver_what_a_person_must_mend_stops_the_build_as_it_is(
+    tmp_path: Path, kind: type[stand_ins.Worker], error: type[Exception], message: str
+) -> None:
+    spawn = Spawn(kind, tmp_path)
+    with pytest.raises(error) as caught:
+        list(_run(spawn, range(1000)))
+    assert type(caught.value) is error
+    assert str(caught.value) == message
+    assert len(stand_ins.attempts(tmp_path, 3)) <= 1, "not tried again"
+    assert spawn.all_dead()
+
+
+def test_driver_unforeseen_error_in_loading_is_shown_with_its_cause(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"(?s)could not load its models.*division by zero"):
+        list(_run(Spawn(stand_ins.WithBrokenModel, tmp_path), range(10)))
+
+
+def test_driver_workers_that_die_loading_stop_the_build(tmp_path: Path) -> None:
+    spawn = Spawn(stand_ins.DiesLoading, tmp_path)
+    with pytest.raises(BuildError, match="died 4 times while starting"):
+        list(_run(spawn, range(10), max_attempts=2))
+
+
+def test_driver_disagreement_of_two_attempts_is_carried(tmp_path: Path) -> None:
+    summaries = list(_run(Spawn(stand_ins.Disagrees, tmp_path), range(5)))
+    commits = {summary.unit: summary.commit for summary in summaries}
+    assert commits.pop(2) is Commit.DIFFERENT
+    assert set(commits.values()) == {Commit.MINE}
+    assert show_progress(summaries, done=0, total=5).different == 1
