@@ -453,6 +453,7 @@ def test_model_of_another_class_is_one_clear_message(npd: Npd, tmp_path: Path) -
     config = _write_config(tmp_path, CONFIG.replace(str(BUNDLED / "model"), str(model)))
     ended = npd("build", config, "--out", tmp_path / "out", "--workers", 1)
     _assert_one_message(ended, "class 'FluxPipeline' is not supported", code=2)
+    assert not (tmp_path / "out").exists(), "a plan that cannot be built must not be stored"
 
 
 def test_store_that_is_not_there_is_one_clear_message(

@@ -3,7 +3,6 @@
 B batch, C latent channels, H W latent height and width, L tokens, D width of the text encoder.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +17,8 @@ from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import ModelError
 from pipeline.models.denoiser import Conditioning, EncodedPrompts
+from pipeline.models.model_index import check_model_folder
 from pipeline.models.training_schedule import TrainingSchedule
-
-SUPPORTED_PIPELINES = ("StableDiffusionPipeline",)
 
 # What diffusers, transformers and safetensors raise for a damaged or incomplete folder.
 _LOAD_ERRORS = (
@@ -66,8 +64,7 @@ class StableDiffusionDenoiser:
 
         Raises ``ModelError`` for a folder that is missing, damaged or of an unsupported class.
         """
-        _check_class(folder)
-        _refuse_clipping(folder)
+        check_model_folder(folder)
         library: Any = StableDiffusionPipeline  # its loader carries no types
         try:
             with _no_progress_bars():
@@ -139,47 +136,6 @@ class StableDiffusionDenoiser:
         tokenizer = self._pipe.tokenizer
         tokens = tokenizer(prompt, truncation=False, verbose=False).input_ids
         return bool(len(tokens) > tokenizer.model_max_length)
-
-
-def _check_class(folder: Path) -> None:
-    """Refuse a folder that does not say it is a supported pipeline."""
-    supported = ", ".join(SUPPORTED_PIPELINES)
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise ModelError(
-            f"{folder}: no model_index.json here; a model is a folder in diffusers' format "
-            f"(save_pretrained) of class {supported}"
-        )
-    name = _read_json(index).get("_class_name")
-    if name not in SUPPORTED_PIPELINES:
-        raise ModelError(f"{index}: class {name!r} is not supported; supported: {supported}")
-
-
-def _refuse_clipping(folder: Path) -> None:
-    """Refuse a scheduler that clips x_0, from its file.
-
-    The pipeline object cannot be asked: diffusers turns the option off while it builds one, so that
-    a model tuned with clipping would be sampled without it.
-    """
-    path = folder / "scheduler" / "scheduler_config.json"
-    if not path.is_file():
-        return  # loading will say so
-    declared = _read_json(path)
-    by_default = declared.get("_class_name") in ("DDIMScheduler", "DDPMScheduler")
-    if declared.get("clip_sample", by_default):
-        raise ModelError(
-            f"{path}: clip_sample cannot be inverted; set it to false if the model does without it"
-        )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: a JSON object is expected, not {type(content).__name__}")
-    return content
 
 
 def _refuse_unsupported(pipe: Any, where: str) -> None:

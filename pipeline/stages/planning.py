@@ -9,6 +9,7 @@ from pipeline.config import Config
 from pipeline.errors import ModelError
 from pipeline.fingerprint import ALGORITHM_VERSION
 from pipeline.identity import folder_digest, prompt_id, split_for
+from pipeline.models.model_index import check_model_folder
 from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
 from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.prompts import read_prompts
@@ -19,6 +20,8 @@ def make_plan(config: Config) -> tuple[Plan, PromptTable]:
 
     Raises ``PromptFileError`` and ``ModelError``.
     """
+    # Before anything is stored: a plan of a model that no worker can load would be in the way.
+    check_model_folder(Path(config.model.path))
     prompts = read_prompts(Path(config.prompts.path), config.prompts.format, config.prompts.column)
     fractions = config.splits.fractions()
     names = [prompt_id(prompt) for prompt in prompts.prompts]

@@ -230,9 +230,14 @@ def test_karras_sigmas_and_fractional_timesteps_are_refused() -> None:
         StableDiffusionDenoiser(pipe, "tiny").timesteps(7)
 
 
-def test_a_missing_folder_is_refused_with_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"nowhere.*model_index\.json.*StableDiffusionPipeline"):
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nowhere: no such model folder"):
         load(tmp_path / "nowhere")
+
+
+def test_a_folder_without_an_index_is_refused_with_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"model_index\.json.*StableDiffusionPipeline"):
+        load(tmp_path)
 
 
 def test_an_unsupported_pipeline_class_is_refused_with_the_supported_ones(broken: Path) -> None:
