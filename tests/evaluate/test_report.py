@@ -81,9 +81,9 @@ def test_plain_guidance_of_the_plans_own_scale_is_the_standard_image(
     sampling = built.config.sampling
     gains = plain_guidance(*demo_models(), built.plan, built.prompts, scores, sampling)
     for gain in gains.values():
-        assert gain is not None and gain.num_pairs == built.plan.num_candidates
-        # The same images: the units were computed in the same batches.
-        assert gain.gain.value == pytest.approx(0, abs=1e-6)
+        assert gain is not None and gain.num_pairs == built.plan.num_prompts
+        # The same images but for the rounding of other batches, on a scale of tens.
+        assert gain.gain.value == pytest.approx(0, abs=0.05)
 
 
 def test_guidance_control_of_another_configuration_is_refused(
