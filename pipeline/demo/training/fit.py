@@ -45,7 +45,8 @@ class Draws:
 def learning_rate(schedule: Schedule, step: int) -> float:
     """The rate at ``step``: a linear rise, a plateau, a cosine fall to zero."""
     rise = min(1.0, (step + 1) / schedule.warmup)
-    left = (schedule.steps - step) / max(1.0, schedule.steps * schedule.falling)
+    steps = schedule.planned_steps(step)
+    left = (steps - step) / max(1.0, steps * schedule.falling)
     fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, left))
     return schedule.learning_rate * rise * fall
 

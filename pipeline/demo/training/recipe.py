@@ -19,6 +19,12 @@ class Schedule:
     """Steps over which the rate rises from zero."""
     ema_decay: float | None = None
     """Decay of the running average of the weights that is kept; None keeps the last weights."""
+    lengthened: tuple[tuple[int, int], ...] = ()
+    """(step, length): up to that step, the learning rate was that of a run of that length."""
+
+    def planned_steps(self, step: int) -> int:
+        """The length that the run was planned for when it took ``step``."""
+        return next((length for until, length in self.lengthened if step < until), self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +40,13 @@ class Recipe:
     )
     """The decoder alone, on the frozen encoder's latents."""
     diffusion: Schedule = Schedule(
-        steps=4400, batch_size=40, learning_rate=8e-4, falling=0.4, ema_decay=0.998
+        steps=4400,
+        batch_size=40,
+        learning_rate=8e-4,
+        falling=0.4,
+        ema_decay=0.998,
+        # The shipped weights were made so: twice the run was given more steps while it ran.
+        lengthened=((2000, 3200), (3000, 3800)),
     )
     """UNet and text encoder together."""
     reward: Schedule = Schedule(
