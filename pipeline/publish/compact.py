@@ -42,12 +42,16 @@ class CompactedShard:
 
 
 def compact(task: ShardTask) -> CompactedShard:
+    """``compact_in`` the store that the task names, for whichever machine gets the task."""
+    return compact_in(open_store(task.url), task)
+
+
+def compact_in(store: ObjectStore, task: ShardTask) -> CompactedShard:
     """Write a shard and store it under the name of its content; to do it twice is harmless.
 
     Raises ``VerificationError`` for a unit object that is not what its receipt promises, and for
     other bytes under the name of the shard's content.
     """
-    store = open_store(task.url)
     with tempfile.TemporaryDirectory(prefix="npd-shard-") as folder:
         path = Path(folder) / "shard"
         _WRITERS[task.format](path, _rows(store, task.shard), task.rows_per_batch)
