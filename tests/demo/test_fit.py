@@ -1,8 +1,13 @@
-"""The learning-rate curve of the training stages."""
+"""The training loop: its learning-rate curve, and a run that was cut and goes on."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-from pipeline.demo.training.fit import learning_rate
+from pipeline.demo.training.fit import CHECKPOINT_EVERY, Draws, fit, learning_rate
 from pipeline.demo.training.recipe import Recipe, Schedule
 
 PLAIN = Schedule(steps=1000, batch_size=1, learning_rate=2.0, falling=0.4, warmup=10)
@@ -28,3 +33,49 @@ def test_learning_rate_of_a_lengthened_run_follows_the_length_that_was_planned_t
     before, after = learning_rate(diffusion, 2999), learning_rate(diffusion, 3000)
     assert before / diffusion.learning_rate == pytest.approx(0.54, abs=0.02)
     assert after / diffusion.learning_rate == pytest.approx(0.90, abs=0.02)
+
+
+class CutError(Exception):
+    """The process ends here."""
+
+
+def _train_line(folder: Path, cut_at: int | None) -> tuple[dict[str, Tensor], list[int]]:
+    """Fit a line to draws; its weights and the steps that this run took."""
+    steps: list[int] = []
+
+    def report(stage: str, step: int, of: int, loss: float) -> None:
+        steps.append(step)
+        if step == cut_at:
+            raise CutError
+
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(1)
+    model = nn.Linear(2, 1)
+    schedule = Schedule(
+        steps=CHECKPOINT_EVERY + 20, batch_size=4, learning_rate=0.1, falling=0.5, ema_decay=0.9
+    )
+    fit("line", model, _loss_of(model), schedule, folder=folder, seed=3, report=report)
+    return model.state_dict(), steps
+
+
+def _loss_of(model: nn.Module) -> Callable[[Draws, int], Tensor]:
+    def loss_of(draws: Draws, batch_size: int) -> Tensor:
+        x = draws.normal(batch_size, 2)
+        error = model(x) - x @ torch.tensor([[2.0], [-1.0]]) - draws.uniform(batch_size, 1)
+        return error.square().mean()
+
+    return loss_of
+
+
+def test_fit_that_was_cut_resumes_to_the_weights_it_would_have_had(tmp_path: Path) -> None:
+    whole, all_steps = _train_line(tmp_path / "whole", None)
+    with pytest.raises(CutError):
+        _train_line(tmp_path / "cut", CHECKPOINT_EVERY + 5)
+    resumed, rest = _train_line(tmp_path / "cut", None)
+    assert all_steps == list(range(1, CHECKPOINT_EVERY + 21))
+    assert rest == all_steps[CHECKPOINT_EVERY:]
+    assert all(torch.equal(resumed[name], weights) for name, weights in whole.items())
+    assert resumed["weight"].tolist() == [pytest.approx([2.0, -1.0], abs=0.2)]
+    done, none = _train_line(tmp_path / "cut", None)
+    assert none == [], "a stage that is done is only read"
+    assert torch.equal(done["weight"], whole["weight"])

@@ -8,6 +8,7 @@ import copy
 import math
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,38 +69,42 @@ def fit(
     """
     done = folder / f"{stage}.safetensors"
     if not done.exists():
-        _train(stage, model, loss_of, schedule, folder, seed, report)
+        _train(
+            model,
+            lambda step: loss_of(Draws(seed, stage, step), schedule.batch_size),
+            schedule,
+            folder / f"{stage}.checkpoint",
+            partial(report, stage),
+        )
         save_file(_contiguous(model.state_dict()), done)
     model.load_state_dict(load_file(done))
     model.eval().requires_grad_(False)
 
 
 def _train(
-    stage: str,
     model: nn.Module,
-    loss_of: Callable[[Draws, int], Tensor],
+    loss_at: Callable[[int], Tensor],
     schedule: Schedule,
-    folder: Path,
-    seed: int,
-    report: Report,
+    checkpoint: Path,
+    report: Callable[[int, int, float], None],
 ) -> None:
+    """The steps that are left: the loss of each follows from its number alone."""
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, weight_decay=1e-4)
     average = copy.deepcopy(model) if schedule.ema_decay else model
-    checkpoint = folder / f"{stage}.checkpoint"
     first = _resume(checkpoint, model, average, optimizer)
     for step in range(first, schedule.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(schedule, step)
-        loss = loss_of(Draws(seed, stage, step), schedule.batch_size)
+        loss = loss_at(step)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         if schedule.ema_decay:
             _follow(average, model, schedule.ema_decay, step)
-        report(stage, step + 1, schedule.steps, float(loss.detach()))
+        report(step + 1, schedule.steps, float(loss.detach()))
         if (step + 1) % CHECKPOINT_EVERY == 0:
             _save(checkpoint, model, average, optimizer, step + 1)
     model.load_state_dict(average.state_dict())
