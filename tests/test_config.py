@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pipeline.config import (
     BUNDLED,
@@ -96,8 +96,10 @@ def test_values_whole_numbers_stand_for_fractions(tmp_path: Path) -> None:
 
 def test_configuration_is_frozen() -> None:
     config = load_config("demo")
-    with pytest.raises(ValidationError, match="frozen"):
-        config.units.size = 3  # type: ignore[misc]
+    for section in (config, *(part for _, part in config if isinstance(part, BaseModel))):
+        for name, value in section:
+            with pytest.raises(ValidationError, match="frozen"):
+                setattr(section, name, value)
 
 
 def test_unknown_key_misspelt_names_line_key_and_nearest(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own customary name
+from torch.nn.functional import normalize
 
 from pipeline.errors import ModelError
 
@@ -90,11 +90,11 @@ class DualEncoder(nn.Module):
     def embed_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Features and unit vectors, both (B, EMBEDDING)."""
         features = self.image(pixels)
-        return features, F.normalize(self.project(features), dim=-1)
+        return features, normalize(self.project(features), dim=-1)
 
     def embed_captions(self, ids: Tensor) -> Tensor:
         """Unit vectors (B, EMBEDDING)."""
-        return F.normalize(self.text(ids), dim=-1)
+        return normalize(self.text(ids), dim=-1)
 
 
 class SceneReward:

@@ -8,6 +8,7 @@ from pipeline.demo.scenes import (
     COLOURS,
     SHAPES,
     Scene,
+    Shape,
     Thing,
     caption,
     combination,
@@ -131,7 +132,7 @@ def test_place_makes_the_relation_true() -> None:
     ("shape", "share"),
     [("square", 1.0), ("circle", np.pi / 4), ("triangle", 0.5), ("diamond", 0.5)],
 )
-def test_coverage_has_the_area_of_geometry(shape: str, share: float) -> None:
+def test_coverage_has_the_area_of_geometry(shape: Shape, share: float) -> None:
     half = 9.0
-    area = coverage(shape, 16.0, 16.0, half).sum()  # type: ignore[arg-type]
+    area = coverage(shape, 16.0, 16.0, half).sum()
     assert area == pytest.approx(share * (2 * half) ** 2, rel=0.03)

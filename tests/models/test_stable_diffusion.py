@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -260,8 +261,10 @@ def test_an_unsupported_pipeline_class_is_refused_with_the_supported_ones(broken
     ],
     ids=["index", "list", "unet", "tokenizer", "cut", "weights", "json", "shapes"],
 )
-def test_a_damaged_folder_is_a_model_error_that_names_it(broken: Path, damage: object) -> None:
-    damage(broken)  # type: ignore[operator]
+def test_a_damaged_folder_is_a_model_error_that_names_it(
+    broken: Path, damage: Callable[[Path], object]
+) -> None:
+    damage(broken)
     with pytest.raises(ModelError, match=str(broken)):
         load(broken)
 

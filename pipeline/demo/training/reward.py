@@ -13,7 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own customary name
+from torch.nn.functional import (
+    avg_pool2d,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    logsigmoid,
+    pad,
+)
 
 from pipeline.demo.drawing import render
 from pipeline.demo.scene_reward import (
@@ -59,7 +65,7 @@ def train_reward(
         features, seen = model.embed_images(weather(as_model_pixels(images), draws))
         said = model.embed_captions(word_ids([caption(scene) for scene in better], WORDS))
         logits = model.log_scale.exp() * said @ seen.T
-        named = F.binary_cross_entropy_with_logits(naming(features), presence(better + worse))
+        named = binary_cross_entropy_with_logits(naming(features), presence(better + worse))
         return contrast(logits) + bradley_terry(logits) + 4.0 * named
 
     both = nn.ModuleDict({"model": model, "naming": naming})
@@ -72,13 +78,13 @@ def train_reward(
 def contrast(logits: Tensor) -> Tensor:
     """InfoNCE: ``logits`` (B, 2B) of captions against their own pictures, then the worse ones."""
     own = torch.arange(len(logits))
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, : len(own)].T, own)) / 2
+    return (cross_entropy(logits, own) + cross_entropy(logits[:, : len(own)].T, own)) / 2
 
 
 def bradley_terry(logits: Tensor) -> Tensor:
     """−log P(better beats worse) for the same (B, 2B) logits."""
     own = torch.arange(len(logits))
-    return -F.logsigmoid(logits[own, own] - logits[own, own + len(own)]).mean()
+    return -logsigmoid(logits[own, own] - logits[own, own + len(own)]).mean()
 
 
 def presence(scenes: list[Scene]) -> Tensor:
@@ -107,7 +113,7 @@ def corrupt(scene: Scene, rng: np.random.Generator) -> Scene:
 def weather(pixels: Tensor, draws: Draws) -> Tensor:
     """Blur, fade and grain of random strength, because sampled pictures are never as clean."""
     count = len(pixels)
-    blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    blurred = avg_pool2d(pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     pixels = pixels.lerp(blurred, 0.8 * draws.uniform(count, 1, 1, 1))
     faded = (pixels + 1.0) * (1.05 - 0.35 * draws.uniform(count, 1, 1, 1)) - 1.0
     grain = 0.12 * draws.uniform(count, 1, 1, 1) * draws.normal(*pixels.shape)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own customary name
+from torch.nn.functional import l1_loss, mse_loss
 
 from pipeline.demo.drawing import SIDE
 from pipeline.demo.training.fit import Draws, Report, fit
@@ -74,7 +74,7 @@ def train_decoder(
 
 def reconstruction_loss(decoded: Tensor, pixels: Tensor) -> Tensor:
     """L1 for crisp edges, four times the squared error for colours."""
-    return F.l1_loss(decoded, pixels) + 4.0 * F.mse_loss(decoded, pixels)
+    return l1_loss(decoded, pixels) + 4.0 * mse_loss(decoded, pixels)
 
 
 @torch.no_grad()
