@@ -5,8 +5,9 @@ Workers note every attempt and every commit as a file in one folder, as a store 
 
 import os
 import secrets
+import select
 import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.cluster.summary import UnitSummary
@@ -150,10 +151,16 @@ def square(number: int) -> int:
 def begin_in_pairs(item: tuple[Path, int]) -> int:
     """A task that, if its number is even, ends only after the next one has begun."""
     folder, number = item
-    (folder / str(number)).touch()
-    if number % 2 == 0:
-        while not (folder / str(number + 1)).exists():
-            time.sleep(0.001)
+    pipe = folder / f"pair-{number // 2}"
+    with suppress(FileExistsError):  # the other one made it
+        os.mkfifo(pipe)
+    if number % 2:
+        pipe.write_bytes(b"begun")  # waits until the other one has opened it
+    else:
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        begun, _, _ = select.select([reader], [], [], BARRIER_TIMEOUT_S)
+        os.close(reader)
+        assert begun, f"task {number + 1} has not begun while task {number} runs"
     return number
 
 
