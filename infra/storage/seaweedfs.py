@@ -175,9 +175,7 @@ class SeaweedFS:
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + self._ready_timeout_s
         client = self._client()
-        while True:
-            if self._process is None or self._process.poll() is not None:
-                raise ServerExitedError(f"SeaweedFS exited at its start.\n{self._log_tail()}")
+        while not self._exits_within(POLL_S):
             failure = _round_trip_failure(client)
             if failure is None:
                 return
@@ -186,7 +184,14 @@ class SeaweedFS:
                     f"SeaweedFS did not serve a PUT and GET within {self._ready_timeout_s:.0f} s "
                     f"(last failure: {failure}).\n{self._log_tail()}"
                 )
-            time.sleep(POLL_S)
+        raise ServerExitedError(f"SeaweedFS exited at its start.\n{self._log_tail()}")
+
+    def _exits_within(self, seconds: float) -> bool:
+        if self._process is None:
+            return True
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self._process.returncode is not None
 
     @property
     def _log(self) -> Path:
