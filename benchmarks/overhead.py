@@ -11,14 +11,13 @@ Goal: at most 1.05, the ratio of the medians. A unit here takes about a second, 
 takes minutes; the overhead a unit is the same, so the ratio there is nearer to 1.
 """
 
-import argparse
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from benchmarks.workload import demo_config, drive, open_in, warm_workers
+from benchmarks.workload import demo_config, drive, open_in, read_options, warm_workers
 from pipeline.build import Opened
 from pipeline.cluster.ray_session import ray_session
 from pipeline.config import Config
@@ -74,12 +73,7 @@ def build_seconds(config: Config, units: range) -> tuple[float, float]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--units", type=int, default=16, help="units in a repeat")
-    parser.add_argument("--unit-size", type=int, default=8, help="candidates in a unit")
-    options = parser.parse_args()
-
+    options = read_options(__doc__.splitlines()[0], repeats=5, units=16)
     # Unit 0 warms both up and is not counted.
     units = range(1, 1 + options.units)
     config = demo_config(units=1 + options.units, unit_size=options.unit_size)

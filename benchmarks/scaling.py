@@ -7,13 +7,12 @@ the first unit handed out to the last summary, so that it holds the idle end of 
 One and two workers take turns. Goal: at least 1.7 on two cores that have nothing else to do.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from benchmarks.workload import demo_config, drive, open_in, warm_workers
+from benchmarks.workload import demo_config, drive, open_in, read_options, warm_workers
 from pipeline.cluster.ray_session import ray_session
 from pipeline.config import Config
 
@@ -31,12 +30,7 @@ def candidates_per_second(config: Config, workers: int, units: range) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--units", type=int, default=32, help="units in a repeat")
-    parser.add_argument("--unit-size", type=int, default=8, help="candidates in a unit")
-    options = parser.parse_args()
-
+    options = read_options(__doc__.splitlines()[0], repeats=3, units=32)
     # The first two units warm the workers up and are not counted.
     units = range(2, 2 + options.units)
     config = demo_config(units=2 + options.units, unit_size=options.unit_size)

@@ -16,6 +16,7 @@ os.environ.update(
 # A build of our own on this machine, whatever cluster the shell points to.
 os.environ.pop("RAY_ADDRESS", None)
 
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,15 @@ from pipeline.cluster.ray_session import spawn_worker
 from pipeline.cluster.summary import UnitSummary
 from pipeline.config import Config, load_config
 from pipeline.storage.open import open_store
+
+
+def read_options(description: str, *, repeats: int, units: int) -> argparse.Namespace:
+    """The options of a command line: ``repeats``, ``units``, ``unit_size``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--units", type=int, default=units, help="units in a repeat")
+    parser.add_argument("--unit-size", type=int, default=8, help="candidates in a unit")
+    return parser.parse_args()
 
 
 def demo_config(*, units: int, unit_size: int, num_inference_steps: int = 20) -> Config:
