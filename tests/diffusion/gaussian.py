@@ -12,7 +12,8 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.schedule import spaced_timesteps
+from pipeline.diffusion.ddim import step_coefficients
+from pipeline.diffusion.schedule import Schedule, spaced_timesteps
 from pipeline.models.denoiser import Conditioning, EncodedPrompts, Prediction
 
 
@@ -88,4 +89,18 @@ class GaussianDenoiser:
         return factors.reshape(-1, *[1] * (latents.ndim - 1)).to(latents.dtype) * latents
 
     def decode(self, latents: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Grey pictures, one pixel high, of all values of a latent: black at -1, white at 1."""
+        grey = (latents.float().flatten(1) / 2 + 0.5).clamp(0, 1)
+        return grey[:, None, None].expand(-1, 3, 1, -1)
+
+
+def sampling_factor(denoiser: GaussianDenoiser, width: float, steps: int, scale: float) -> float:
+    """Sampled latents / source noise, by multiplying the factors of the single steps."""
+    schedule = Schedule.of(denoiser, steps)
+    ratio = 1.0
+    for step in range(steps):
+        noisy, clean = schedule.step_levels(step)
+        p, q = step_coefficients(denoiser.prediction, noisy, clean)
+        other = denoiser.unconditional_width
+        ratio *= p + q * guided_factor(denoiser.prediction, noisy, width, other, scale)
+    return ratio

@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.ddim import step_coefficients
 from pipeline.diffusion.sample import sample_evaluations, sample_latents
 from pipeline.diffusion.schedule import Schedule
 from pipeline.models.denoiser import Prediction
 from pipeline.models.stable_diffusion import StableDiffusionDenoiser
-from tests.diffusion.gaussian import GaussianDenoiser, guided_factor
+from tests.diffusion.gaussian import GaussianDenoiser, sampling_factor
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -23,14 +22,9 @@ def test_sampling_gaussian_data_multiplies_the_factors_of_the_steps(
 ) -> None:
     denoiser = GaussianDenoiser(prediction)
     x_T = noises(1, (2, 3)).double()
-    schedule = Schedule.of(denoiser, steps)
-    ratio = 1.0
-    for step in range(steps):
-        noisy, clean = schedule.step_levels(step)
-        p, q = step_coefficients(prediction, noisy, clean)
-        ratio *= p + q * guided_factor(prediction, noisy, 0.5, denoiser.unconditional_width, scale)
     latents = sample_latents(denoiser, denoiser.encode_widths([0.5]), x_T, steps, scale)
-    torch.testing.assert_close(latents, ratio * x_T, rtol=1e-10, atol=0)
+    expected = sampling_factor(denoiser, 0.5, steps, scale) * x_T
+    torch.testing.assert_close(latents, expected, rtol=1e-10, atol=0)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
