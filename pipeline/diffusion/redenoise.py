@@ -6,7 +6,7 @@ the two guidance scales is what stays in the noise. B batch, k num_steps, N num_
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.models.denoiser import Denoiser, EncodedPrompts
+
+Inversion = Literal["first_order", "exact"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class RedenoiseSettings:
     """ω_w, guidance on the way up."""
     timestep_spacing: Spacing | None = None
     """Which N of the training timesteps; None leaves it to the model's own scheduler."""
-    inversion: Literal["first_order", "exact"] = "first_order"
+    inversion: Inversion = "first_order"
     """One evaluation a step, as published, or fixed-point iterations to ``tolerance``."""
     tolerance: float = 1e-5
     """Exact inversion stops a sample when an iteration changes it by no more than this, relative
@@ -53,7 +55,7 @@ class RedenoiseSettings:
         for name in ("guidance_scale", "inversion_guidance_scale"):
             if not isfinite(getattr(self, name)):
                 raise UserError(f"{name} must be finite, not {getattr(self, name)}")
-        if self.inversion not in ("first_order", "exact"):
+        if self.inversion not in get_args(Inversion):
             raise UserError(f"inversion must be first_order or exact, not {self.inversion!r}")
         if not (isfinite(self.tolerance) and self.tolerance > 0):
             raise UserError(f"tolerance must be positive and finite, not {self.tolerance}")
