@@ -1,0 +1,128 @@
+"""Builds whose driver or workers were killed: they go on, and end in the undisturbed bytes."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline import build as steps
+from pipeline.config import load_config
+from pipeline.storage import layout
+from pipeline.storage.open import open_store
+from tests.end_to_end.builds import (
+    DEADLINE_S,
+    NUM_UNITS,
+    Npd,
+    files,
+    module_command,
+    plan_id,
+    sealed_bytes,
+    stored_receipts,
+    with_one_worker,
+)
+
+
+@pytest.fixture
+def killed(config_path: Path, tmp_path: Path) -> Iterator[Path]:
+    """A build whose driver was killed half-way, with all its processes gone."""
+    out = tmp_path / "out"
+    command = module_command("pipeline.cli", "build", config_path, "--out", out)
+    with subprocess.Popen(command, start_new_session=True) as driver:
+        _wait_for_receipts(out, 2, driver)
+        # Ray's processes; they must end with the driver that started them.
+        started = psutil.Process(driver.pid).children(recursive=True)
+        titles = {process: " ".join(_command_line(process)).strip() for process in started}
+        driver.send_signal(signal.SIGKILL)
+        assert driver.wait(DEADLINE_S) == -signal.SIGKILL, "it ended before it was killed"
+    assert any(title.startswith("ray::UnitWorker") for title in titles.values())
+    # Ray's own agents, which touch no store, give up only after a minute: seen, 63 s.
+    agents = [process for process, title in titles.items() if title.endswith("Agent")]
+    _, left = psutil.wait_procs([process for process in started if process not in agents], 30)
+    yield out
+    for process in [*left, *agents]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    assert left == []
+
+
+def _wait_for_receipts(out: Path, count: int, driver: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while len(list(out.glob("receipts/*/*.json"))) < count:
+        assert time.monotonic() < deadline, "waited in vain"
+        with suppress(subprocess.TimeoutExpired):  # a pause between looks
+            code = driver.wait(0.005)
+            pytest.fail(f"the build ended by itself, with {code}")
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it has just ended
+        return []
+
+
+def test_driver_killed_the_same_command_resumes_and_ends_in_the_same_bytes(
+    npd: Npd, config_path: Path, killed: Path, undisturbed: Path
+) -> None:
+    store = open_store(str(killed))
+    before = stored_receipts(store)
+    assert 2 <= len(before) < NUM_UNITS
+    state = npd("status", killed)
+    share = f"{len(before)} of {NUM_UNITS} units ({len(before) / NUM_UNITS:.0%}), not sealed"
+    assert (state.code, state.out) == (0, f"plan {plan_id(killed)}: {share}\n")
+    unsealed = npd("verify", killed)
+    assert unsealed.code == 1
+    assert "nothing is sealed here" in unsealed.err
+
+    again = npd("build", config_path, "--out", killed, "--workers", 1)
+    assert again.code == 0, again.err
+    assert f"resuming: {len(before)} units are done" in again.err
+    assert before.items() <= stored_receipts(store).items(), "receipts stay as they were"
+    assert sealed_bytes(killed) == sealed_bytes(undisturbed)
+    assert npd("verify", killed).code == 0
+
+
+def test_resumed_build_computes_only_units_without_a_receipt(
+    config_path: Path, copied: Path, undisturbed: Path
+) -> None:
+    """Killed between a unit's data and its receipt, and between the manifest and ``_SUCCESS``."""
+    for unit in (1, 4):
+        (copied / layout.receipt_key(plan_id(copied), unit)).unlink()
+    (copied / layout.SUCCESS_KEY).unlink()
+    before = files(copied)
+
+    opened = steps.open_build(open_store(str(copied)), with_one_worker(config_path))
+    assert steps.sealed(opened) is None
+    summaries = list(steps.compute(opened, steps.units_done(opened)))
+    assert sorted(summary.unit for summary in summaries) == [1, 4]
+    steps.publish(opened)
+
+    assert before.items() <= files(copied).items(), "nothing that was there is written again"
+    assert sealed_bytes(copied) == sealed_bytes(undisturbed)
+
+
+def test_worker_killed_the_build_goes_on_and_ends_in_the_same_bytes(
+    config_path: Path, undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = steps.open_build(open_store(str(tmp_path)), load_config(config_path))
+    summaries = steps.compute(opened, steps.units_done(opened))
+    done = [next(summaries).unit]
+    # Both workers have more to do: after one unit of six, three or four are in flight.
+    workers = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if _command_line(process)[:1] and _command_line(process)[0].startswith("ray::UnitWorker")
+    ]
+    assert workers
+    for process in workers:
+        process.kill()
+    done += [summary.unit for summary in summaries]
+    assert sorted(done) == list(range(NUM_UNITS))
+    assert "a worker died and is replaced" in caplog.text
+    steps.publish(opened)
+    assert sealed_bytes(tmp_path) == sealed_bytes(undisturbed)

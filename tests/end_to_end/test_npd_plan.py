@@ -1,0 +1,27 @@
+"""``npd plan``: the size of a build before it is made."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.builds import Npd, files, plan_id, write_config
+
+
+def test_plan_prints_the_size_of_a_build_and_writes_nothing(
+    npd: Npd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: Path
+) -> None:
+    config = write_config(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = files(tmp_path)
+    ended = npd("plan", config)
+    assert ended.code == 0, ended.err
+    figures = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in ended.out.splitlines())
+    assert figures["plan"] == plan_id(undisturbed)
+    assert figures["candidates"] == "24"
+    assert figures["units"] == "6 of 4 candidates"
+    # Two images of 8 evaluations; 4 steps down at two evaluations each and 4 back at one.
+    assert figures["forward evaluations"] == "28 a candidate, 672 in all"
+    assert "at most" in figures["bytes"]
+    assert figures["time"].startswith("about ")
+    assert files(tmp_path) == before
