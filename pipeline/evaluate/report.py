@@ -3,7 +3,7 @@
 Everything but plain guidance follows from the ledger, without a model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from pipeline.evaluate.gains import (
 )
 from pipeline.evaluate.scores import Mask, Scores
 from pipeline.evaluate.statistics import Estimate
+from pipeline.plan import Plan
 from pipeline.stages.unit import Recipe
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.manifest import Manifest
@@ -42,7 +43,9 @@ def make_report(manifest: Manifest, scores: Scores, extra: Sequence[Comparison] 
     ]
     judged = scores.judged()
     if judged.any():
-        parts += [_all_candidates(manifest, scores, judged, extra), _kept_pairs(manifest, scores)]
+        terms = _Terms.of(manifest.plan)
+        parts.append(_all_candidates(terms, scores, judged, extra))
+        parts.append(_kept_pairs(terms, scores, judged))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -81,67 +84,90 @@ def _noise(scores: Scores) -> str:
     return "## Golden noise\n\n" + table(["", "5%", "median", "95%"], rows)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Terms:
+    """What all comparisons of one plan have in common."""
+
+    rewards: Sequence[str]
+    selecting: str
+    """The reward by which the best seed is chosen and the independent seeds are filtered."""
+    seeds: int
+    """Seeds a prompt."""
+    image: int
+    """Forward evaluations for an image of given noise."""
+    golden_image: int
+    """Forward evaluations for an image with its golden noise."""
+
+    @classmethod
+    def of(cls, plan: Plan) -> "_Terms":
+        recipe = Recipe.of(plan)
+        image = recipe.image_evaluations()
+        return cls(
+            rewards=plan.reward_names,
+            selecting=next(iter(recipe.margins)),
+            seeds=plan.seeds_per_prompt,
+            image=image,
+            golden_image=recipe.evaluations() - image,
+        )
+
+    def compare(
+        self, name: str, evaluations: int, gain_of: Callable[[str], Gain | None]
+    ) -> Comparison:
+        """One row for each reward."""
+        gains = {reward: gain_of(reward) for reward in self.rewards}
+        return Comparison(name=name, evaluations=evaluations, gains=gains)
+
+
 def _all_candidates(
-    manifest: Manifest, scores: Scores, judged: Mask, extra: Sequence[Comparison]
+    terms: _Terms, scores: Scores, judged: Mask, extra: Sequence[Comparison]
 ) -> str:
-    seeds = manifest.plan.seeds_per_prompt
-    recipe = Recipe.of(manifest.plan)
-    image = recipe.image_evaluations()
-    selecting = next(iter(recipe.margins))
-    names = manifest.plan.reward_names
+    seeds, selecting = terms.seeds, terms.selecting
     comparisons = [
-        Comparison(
-            name="golden noise",
-            evaluations=recipe.evaluations() - image,
-            gains={name: golden_gain(scores, name, judged) for name in names},
+        terms.compare(
+            "golden noise",
+            terms.golden_image,
+            lambda reward: golden_gain(scores, reward, judged),
         ),
-        Comparison(
-            name="control: independent seed",
-            evaluations=image,
-            gains={name: independent_seed(scores, name, seeds) for name in names},
+        terms.compare(
+            "control: independent seed",
+            terms.image,
+            lambda reward: independent_seed(scores, reward, seeds),
         ),
-        Comparison(
-            name=f"control: best of {seeds} seeds by {selecting}",
-            evaluations=seeds * image,
-            gains={name: best_of_seeds(scores, name, selecting, seeds) for name in names},
+        terms.compare(
+            f"control: best of {seeds} seeds by {selecting}",
+            seeds * terms.image,
+            lambda reward: best_of_seeds(scores, reward, selecting, seeds),
         ),
         *extra,
     ]
     text = (
         "## All candidates, nothing selected\n\nEach against the standard image of the same prompt "
-        f"and seed ({image} forward evaluations). Intervals are 95%.\n\n"
+        f"and seed ({terms.image} forward evaluations). Intervals are 95%.\n\n"
     )
-    return text + _gain_table(comparisons, names)
+    return text + _gain_table(comparisons, terms.rewards)
 
 
-def _kept_pairs(manifest: Manifest, scores: Scores) -> str:
-    seeds = manifest.plan.seeds_per_prompt
-    recipe = Recipe.of(manifest.plan)
-    image = recipe.image_evaluations()
-    selecting = next(iter(recipe.margins))
-    names = manifest.plan.reward_names
-    kept = scores.kept & scores.judged()
+def _kept_pairs(terms: _Terms, scores: Scores, judged: Mask) -> str:
+    kept = scores.kept & judged
     if not kept.any():
         return ""
     comparisons = [
-        Comparison(
-            name="golden noise, kept",
-            evaluations=recipe.evaluations() - image,
-            gains={name: golden_gain(scores, name, kept) for name in names},
+        terms.compare(
+            "golden noise, kept",
+            terms.golden_image,
+            lambda reward: golden_gain(scores, reward, kept),
         ),
-        Comparison(
-            name="control: independent seed, same filter",
-            evaluations=image,
-            gains={
-                name: filtered_independent_seed(scores, name, selecting, seeds) for name in names
-            },
+        terms.compare(
+            "control: independent seed, same filter",
+            terms.image,
+            lambda reward: filtered_independent_seed(scores, reward, terms.selecting, terms.seeds),
         ),
     ]
     text = (
         "## Kept pairs\n\nA filter picks winners by construction: what it makes of independent "
         "seeds stands beside it.\n\n"
     )
-    return text + _gain_table(comparisons, names)
+    return text + _gain_table(comparisons, terms.rewards)
 
 
 def _gain_table(comparisons: Sequence[Comparison], names: Sequence[str]) -> str:
