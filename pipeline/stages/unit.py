@@ -3,7 +3,7 @@
 It knows nothing of Ray and of storage; a bare loop over it gives the same bytes as a cluster.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -76,16 +76,33 @@ def produce_unit(
     denoiser: Denoiser,
     rewards: Mapping[str, Reward],
     recipe: Recipe,
+    gaps: Mapping[int, str] | None = None,
 ) -> ProducedUnit:
-    """Compute one unit, always in the same batches."""
+    """Compute one unit, always in the same batches.
+
+    ``gaps`` are positions in ``candidates`` that are not computed, each with the reason for which
+    its candidate has failed. A gap is padded, so that every batch keeps its shape and the other
+    candidates their bytes. A batch of gaps alone is left out, unless the whole unit is gaps: then
+    it tells whether anything but a candidate is at fault.
+    """
+    gaps = gaps or {}
     outcomes: list[Outcome] = []
     pairs: list[NoisePair] = []
     evaluations = 0
     with torch.inference_mode():
-        encoded = _encode_once(denoiser, [candidate.prompt for candidate in candidates])
+        encoded = _encode_once(denoiser, candidates, gaps)
         for rows in _batches(len(candidates), recipe.batch_size):
+            reasons = {row - rows.start: gaps[row] for row in rows if row in gaps}
+            if len(reasons) == len(rows) and len(gaps) < len(candidates):
+                outcomes += [_failed(candidates[row], gaps[row], rewards) for row in rows]
+                continue
             batch = _produce_batch(
-                [candidates[row] for row in rows], encoded.take(rows), denoiser, rewards, recipe
+                [candidates[row] for row in rows],
+                encoded.take(rows),
+                denoiser,
+                rewards,
+                recipe,
+                reasons,
             )
             outcomes.extend(batch.outcomes)
             pairs.extend(batch.pairs)
@@ -98,11 +115,20 @@ def produce_unit(
     )
 
 
-def _encode_once(denoiser: Denoiser, prompts: Sequence[str]) -> EncodedPrompts:
-    """Encode each distinct prompt once and lay the results out by candidate."""
+def _encode_once(
+    denoiser: Denoiser, candidates: Sequence[Candidate], gaps: Mapping[int, str]
+) -> EncodedPrompts:
+    """Encode each distinct prompt once and lay the results out by candidate.
+
+    The text encoder too sees the same number of prompts whatever the gaps: one that only gaps have
+    is empty.
+    """
+    prompts = [candidate.prompt for candidate in candidates]
     distinct = list(dict.fromkeys(prompts))
+    live = {prompt for position, prompt in enumerate(prompts) if position not in gaps}
+    encoded = denoiser.encode_prompts([prompt if prompt in live else "" for prompt in distinct])
     row = {prompt: index for index, prompt in enumerate(distinct)}
-    return denoiser.encode_prompts(distinct).take([row[prompt] for prompt in prompts])
+    return encoded.take([row[prompt] for prompt in prompts])
 
 
 def _batches(total: int, size: int) -> Iterator[range]:
@@ -122,9 +148,11 @@ def _produce_batch(
     denoiser: Denoiser,
     rewards: Mapping[str, Reward],
     recipe: Recipe,
+    gaps: Mapping[int, str],
 ) -> _Batch:
-    prompts = [candidate.prompt for candidate in candidates]
-    proposal = propose(denoiser, encoded, candidates, redenoise_settings(recipe.redenoise))
+    computed = [_padding(c) if row in gaps else c for row, c in enumerate(candidates)]
+    prompts = [candidate.prompt for candidate in computed]
+    proposal = propose(denoiser, encoded, computed, redenoise_settings(recipe.redenoise))
     source = sample_images(denoiser, encoded, proposal.source_noise, recipe.sampling)
     golden = sample_images(denoiser, encoded, proposal.golden_noise, recipe.sampling)
     source_scores = judge(rewards, prompts, source)
@@ -143,12 +171,17 @@ def _produce_batch(
         )
         for row in range(len(candidates))
     ]
-    decisions = [selection.decide(one) for one in judged]
+    decisions = [
+        (Status.FAILED, gaps[row]) if row in gaps else selection.decide(one)
+        for row, one in enumerate(judged)
+    ]
     kept = [row for row, (status, _) in enumerate(decisions) if status is Status.KEPT]
     pairs = _pairs(candidates, proposal, judged, source, golden, kept, recipe.output)
     sizes = {row: pair.num_bytes for row, pair in zip(kept, pairs, strict=True)}
     outcomes = [
-        Outcome(
+        _failed(candidate, gaps[row], rewards)
+        if row in gaps
+        else Outcome(
             candidate=candidate.index,
             sample_id=candidate.sample_id,
             prompt_id=candidate.prompt_id,
@@ -169,6 +202,29 @@ def _produce_batch(
         pairs=pairs,
         forward_evaluations=proposal.forward_evaluations
         + 2 * len(candidates) * recipe.image_evaluations(),
+    )
+
+
+def _padding(candidate: Candidate) -> Candidate:
+    """What is computed in a candidate's place: no text and a noise that says nothing."""
+    return candidate.model_copy(update={"prompt": "", "seed": 0})
+
+
+def _failed(candidate: Candidate, reason: str, rewards: Iterable[str]) -> Outcome:
+    """The outcome of a candidate that was not computed."""
+    return Outcome(
+        candidate=candidate.index,
+        sample_id=candidate.sample_id,
+        prompt_id=candidate.prompt_id,
+        split=candidate.split,
+        seed=candidate.seed,
+        status=Status.FAILED,
+        reason=reason,
+        truncated=False,
+        source_rewards=dict.fromkeys(rewards),
+        golden_rewards=dict.fromkeys(rewards),
+        noise_stats=None,
+        num_bytes=0,
     )
 
 
