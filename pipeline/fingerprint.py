@@ -7,10 +7,12 @@ compared only where their fingerprints are equal.
 import platform
 from importlib.metadata import version
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from pipeline.records import Record
+
+if TYPE_CHECKING:
+    import torch
 
 ALGORITHM_VERSION = 1
 """Raised whenever this package changes what it computes from the same plan."""
@@ -34,8 +36,10 @@ class Fingerprint(Record):
     """CPU threads in a kernel; sums are split among them. 0 on a GPU."""
 
 
-def fingerprint(device: torch.device) -> Fingerprint:
+def fingerprint(device: "torch.device") -> Fingerprint:
     """The fingerprint of this process, computing on ``device``."""
+    import torch  # seconds, which reading a fingerprint should not cost
+
     on_gpu = device.type == "cuda"
     return Fingerprint(
         algorithm_version=ALGORITHM_VERSION,
