@@ -7,6 +7,10 @@
     │   ├── ModelError             a model folder that is missing, damaged or unsupported
     │   └── PlanConflictError      the output already holds another plan
     ├── BuildError                 a unit failed too often; what is committed stays committed
+    │   └── BuildStoppedError      it was asked to stop
+    ├── DeviceError                a GPU's fault, after which its process is of no use
+    │   └── DeviceMemoryError      a batch does not fit: its size is part of the plan
+    ├── WorkerLeavingError         a worker on its way out drops what it was doing; nobody's fault
     ├── VerificationError          what is stored is not what was promised
     └── StoreError
         ├── ObjectNotFoundError
@@ -44,6 +48,22 @@ class PlanConflictError(UserError):
 
 class BuildError(NPDError):
     """A build stopped before it was whole; running the same command again resumes it."""
+
+
+class BuildStoppedError(BuildError):
+    """A build was asked to stop, and did."""
+
+
+class DeviceError(NPDError):
+    """An accelerator failed; nothing that its process computes from here on can be trusted."""
+
+
+class DeviceMemoryError(DeviceError):
+    """A batch does not fit into the accelerator's memory."""
+
+
+class WorkerLeavingError(NPDError):
+    """A worker that was told to leave has dropped a unit, which is as it was before."""
 
 
 class VerificationError(NPDError):
