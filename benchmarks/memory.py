@@ -16,7 +16,9 @@ import ray
 from benchmarks.workload import demo_config, drive, open_in, warm_workers
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.ray_session import ray_session
-from pipeline.cluster.summary import UnitSummary
+from pipeline.cluster.summary import Sign, UnitSummary
+from pipeline.cluster.work import Work
+from pipeline.config import ClusterConfig
 from pipeline.storage.receipts import Commit
 
 GOAL = 0.05
@@ -30,10 +32,14 @@ class StandIn:
     def set_up(self) -> None:
         """Nothing to load."""
 
-    def run(self, unit: int) -> UnitSummary:
+    def sign_of_life(self) -> Sign:
+        """Say that it is there."""
+        return Sign(count=0, leaving=False, node=ray.get_runtime_context().get_node_id())
+
+    def run(self, work: Work) -> UnitSummary:
         """Say that the unit is done."""
         return UnitSummary(
-            unit=unit,
+            unit=work.unit,
             candidates=64,
             kept=32,
             rejected=32,
@@ -61,8 +67,8 @@ def driver_memory() -> dict[int, int]:
     """Resident bytes of this process after so many units of a stand-in worker."""
     config = demo_config(units=1, unit_size=1)
     with ray_session(config.cluster):
-        stand_in = ray.remote(StandIn).options(max_concurrency=2)
-        driver = Driver(stand_in.remote, num_workers=2, max_attempts=1)
+        stand_in = ray.remote(StandIn).options(max_concurrency=3)
+        driver = Driver(stand_in.remote, ClusterConfig(workers=2), unit_size=lambda unit: 64)
         process = psutil.Process(os.getpid())
         seen = {}
         for done, _ in enumerate(driver.run(iter(range(max(DRIVER_MARKS)))), start=1):
@@ -76,7 +82,7 @@ def _unit_worker() -> psutil.Process:
     found = [
         process
         for process in psutil.Process().children(recursive=True)
-        if any("UnitWorker" in part for part in process.cmdline()[:1])
+        if any("WorkerActor" in part for part in process.cmdline()[:1])
     ]
     assert len(found) == 1, found
     return found[0]

@@ -27,7 +27,8 @@ from pipeline.build import Opened, open_build
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.ray_session import spawn_worker
 from pipeline.cluster.summary import UnitSummary
-from pipeline.config import Config, load_config
+from pipeline.cluster.work import Work
+from pipeline.config import ClusterConfig, Config, load_config
 from pipeline.storage.open import open_store
 
 
@@ -73,11 +74,12 @@ def warm_workers(opened: Opened, count: int) -> list[Any]:
         spawn_worker(opened.store.url, opened.plan.plan_id, opened.config) for _ in range(count)
     ]
     ray.get([worker.set_up.remote() for worker in workers])
-    ray.get([worker.run.remote(unit) for unit, worker in enumerate(workers)])
+    ray.get([worker.run.remote(Work(unit=unit)) for unit, worker in enumerate(workers)])
     return workers
 
 
 def drive(workers: list[Any], units: range) -> Iterator[UnitSummary]:
     """The compute phase of a build on workers that are there already; ends them."""
     waiting = iter(workers)
-    return Driver(lambda: next(waiting), num_workers=len(workers), max_attempts=1).run(units)
+    config = ClusterConfig(workers=len(workers))
+    return Driver(lambda: next(waiting), config, unit_size=lambda unit: 1).run(units)

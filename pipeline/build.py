@@ -3,7 +3,7 @@
 Running it again resumes: units with a receipt are not computed again, and a sealed plan is done.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.cluster.driver import Driver
@@ -68,16 +68,19 @@ def units_done(opened: Opened) -> bytearray:
     return done
 
 
-def compute(opened: Opened, done: bytearray) -> Iterator[UnitSummary]:
+def compute(
+    opened: Opened, done: bytearray, stop: Callable[[], bool] = lambda: False
+) -> Iterator[UnitSummary]:
     """Have every unit that is not done computed, on the Ray that is connected.
 
-    Yields a summary a unit, in any order. Raises ``BuildError`` for a unit that fails too often,
-    and what a person has to mend at once.
+    Yields a summary a unit, in any order. Raises what a person has to mend at once, ``BuildError``
+    for a unit that cannot be computed, and ``BuildStoppedError`` soon after ``stop`` says so.
     """
     driver = Driver(
         lambda: spawn_worker(opened.store.url, opened.plan.plan_id, opened.config),
-        num_workers=opened.config.cluster.workers,
-        max_attempts=opened.config.cluster.max_attempts,
+        opened.config.cluster,
+        unit_size=lambda unit: len(opened.plan.unit_range(unit)),
+        stop=stop,
     )
     return driver.run(unit for unit, is_done in enumerate(done) if not is_done)
 

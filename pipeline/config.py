@@ -213,7 +213,11 @@ class ClusterConfig(Section):
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
     """CPUs that Ray reserves for a worker."""
     max_attempts: PositiveInt = 3
-    """Failures of one unit after which the build stops."""
+    """Failures of a unit after which its candidates are tried apart, to find the guilty ones."""
+    hang_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """A worker whose computation does not move for so long is replaced."""
+    load_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    """A worker that has not loaded its models after so long is replaced."""
 
 
 class Config(Section):

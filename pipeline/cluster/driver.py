@@ -1,58 +1,68 @@
-"""The driver: a thin queue of unit numbers over workers that may die.
+"""The driver: a thin queue of unit numbers over workers that come and go.
 
 It holds numbers, never data: what it needs beyond them is in the store. Losing it loses nothing.
 """
 
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from time import monotonic
 
-import ray
-from ray.exceptions import RayActorError, RayTaskError
-
-from pipeline.cluster.summary import UNITS_IN_FLIGHT, UnitSummary
-from pipeline.errors import BuildError, PermanentStoreError, UserError
+from pipeline.cluster.crew import ActorHandle, Crew, Ended, Worker
+from pipeline.cluster.nodes import free_resources
+from pipeline.cluster.stragglers import Pace
+from pipeline.cluster.summary import UnitSummary
+from pipeline.cluster.suspects import Suspects
+from pipeline.cluster.work import Work
+from pipeline.config import ClusterConfig
+from pipeline.errors import BuildStoppedError
+from pipeline.storage.receipts import Commit
 
 logger = logging.getLogger(__name__)
 
-WAIT_SECONDS = 30.0
-"""How long the cluster may be silent before the driver says what it is waiting for."""
+_WAIT_S = 1.0
+"""How soon a request to stop is heard, and a straggler seen."""
 
-# Ray's handles carry no usable types.
-ActorHandle = Any
-ObjectRef = Any
+_SILENCE_S = 30.0
+"""How long no worker may be there before the driver says what it is waiting for."""
 
-
-@dataclass
-class _Worker:
-    """An actor and what it is doing."""
-
-    actor: ActorHandle
-    ready: bool = False
-    units: dict[ObjectRef, int] = field(default_factory=dict)
+_FAREWELL_S = 60.0
+"""How long workers that were told to leave have for their uploads."""
 
 
 class Driver:
-    """Hands units to workers, two at a time to each, and replaces workers that die.
+    """Hands units to workers, two at a time to each, until every unit is committed.
 
-    ``spawn`` starts an actor with the methods of ``UnitWorker``. A unit whose attempts fail
-    ``max_attempts`` times stops the build with ``BuildError``; what the person at the keyboard has
-    to mend (``UserError``, ``PermanentStoreError``) stops it at once.
+    A unit that fails is tried again, on another worker where there is one, and alone. After
+    ``max_attempts`` failures its candidates are tried apart, and those found guilty are recorded as
+    failed. What no candidate is guilty of stops the build with ``BuildError``; what the person at
+    the keyboard has to mend (``UserError``, ``PermanentStoreError``) stops it at once.
+
+    ``spawn`` starts an actor with the methods of ``WorkerActor``; ``unit_size`` gives the number of
+    candidates in a unit; once ``stop`` says so, the build ends in order with
+    ``BuildStoppedError``.
     """
 
     def __init__(
-        self, spawn: Callable[[], ActorHandle], *, num_workers: int, max_attempts: int
+        self,
+        spawn: Callable[[], ActorHandle],
+        config: ClusterConfig,
+        *,
+        unit_size: Callable[[int], int],
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._spawn = spawn
-        self._num_workers = num_workers
-        self._max_attempts = max_attempts
-        self._workers: list[_Worker] = []
-        self._owners: dict[ObjectRef, _Worker] = {}
-        self._again: deque[int] = deque()
-        self._failures: Counter[int] = Counter()
-        self._failed_starts = 0
+        self._config = config
+        self._stop = stop
+        self._again: deque[Work] = deque()
+        """What has failed and is to be tried again, or in part."""
+        self._suspects = Suspects(max_attempts=config.max_attempts, unit_size=unit_size)
+        self._failed_at: dict[int, Worker] = {}
+        """By unit, the worker that failed last."""
+        self._pace = Pace()
+        self._copied: set[int] = set()
+        """Late units that a second worker was given."""
+        self._copied_and_done: set[int] = set()
 
     def run(self, units: Iterable[int]) -> Iterator[UnitSummary]:
         """Have all units computed and committed; yields each as it is done, in any order."""
@@ -60,124 +70,122 @@ class Driver:
         first = next(queue, None)
         if first is None:
             return
-        self._again.append(first)
+        self._again.append(Work(unit=first))
+        crew = Crew(self._spawn, self._config)
         try:
-            for _ in range(self._num_workers):
-                self._start_worker()
-            yield from self._drain(queue)
+            yield from self._drain(crew, queue)
         finally:
-            for worker in self._workers:
-                ray.kill(worker.actor)
+            crew.close()
 
-    def _drain(self, queue: Iterator[int]) -> Iterator[UnitSummary]:
-        while True:
-            self._fill(queue)
-            if not any(worker.units for worker in self._workers) and not self._again:
+    def _drain(self, crew: Crew, queue: Iterator[int]) -> Iterator[UnitSummary]:
+        heard = monotonic()
+        while not self._stop():
+            self._fill(crew, queue)
+            if not self._again and not self._awaited(crew):
                 return
-            done, _ = ray.wait(list(self._owners), timeout=WAIT_SECONDS)
-            if not done and not any(worker.ready for worker in self._workers):
-                logger.warning(
-                    "still waiting for a worker to start; the cluster has %s",
-                    ray.available_resources(),  # type: ignore[no-untyped-call]
-                )
-            for ref in done:
-                # A worker that died took its other units' references along.
-                if ref in self._owners and (summary := self._settle(ref)):
+            for ended in crew.wait(_WAIT_S):
+                if summary := self._settle(crew, ended):
                     yield summary
+            if any(worker.ready for worker in crew.workers):
+                heard = monotonic()
+            elif monotonic() - heard > _SILENCE_S:
+                logger.warning(
+                    "still waiting for a worker to start; the cluster has %s", free_resources()
+                )
+                heard = monotonic()
+        yield from self._farewell(crew)
 
-    def _fill(self, queue: Iterator[int]) -> None:
-        for worker in self._workers:
-            while (unit := self._next_unit(worker, queue)) is not None:
-                ref = worker.actor.run.remote(unit)
-                worker.units[ref] = unit
-                self._owners[ref] = worker
+    def _farewell(self, crew: Crew) -> Iterator[UnitSummary]:
+        """End in order: what is whole is committed, the rest is dropped."""
+        crew.dismiss()
+        deadline = monotonic() + _FAREWELL_S
+        while crew.busy and monotonic() < deadline:
+            for ended in crew.wait(_WAIT_S):
+                if ended.summary and not self._is_copy_of_done(ended.work.unit):
+                    yield ended.summary
+        raise BuildStoppedError("stopped on request")
 
-    def _next_unit(self, worker: _Worker, queue: Iterator[int]) -> int | None:
+    def _awaited(self, crew: Crew) -> bool:
+        """Whether anything is out that is not merely a copy of what is done."""
+        return any(work.unit not in self._copied_and_done for _, work, _ in crew.out())
+
+    def _fill(self, crew: Crew, queue: Iterator[int]) -> None:
+        for worker in crew.workers:
+            while worker.free and (work := self._next(crew, worker, queue)):
+                crew.send(worker, work)
+
+    def _next(self, crew: Crew, worker: Worker, queue: Iterator[int]) -> Work | None:
         """What a worker may take now.
 
-        A unit that has failed comes first and runs alone: if its worker dies again, no other unit
-        is under suspicion.
+        What has failed comes first and runs alone: if the worker dies again, nothing else is under
+        suspicion.
         """
-        alone = any(self._failures[unit] for unit in worker.units.values())
-        if not worker.ready or alone or len(worker.units) >= UNITS_IN_FLIGHT:
+        if any(work.unit in self._suspects for work, _ in worker.works.values()):
             return None
-        if self._again:
-            return None if worker.units else self._again.popleft()
-        return next(queue, None)
+        if (work := self._next_again(crew, worker)) is not None:
+            if worker.works:
+                return None
+            self._again.remove(work)
+            return work
+        if (unit := next(queue, None)) is not None:
+            return Work(unit=unit)
+        return None if worker.works else self._copy(crew)
 
-    def _settle(self, ref: ObjectRef) -> UnitSummary | None:
-        """Take the result of a finished call: a unit's summary, or None."""
-        worker = self._owners[ref]
-        try:
-            result: Any = ray.get(ref)
-        except RayActorError as error:
-            self._bury(worker, error)
+    def _next_again(self, crew: Crew, worker: Worker) -> Work | None:
+        """What failed elsewhere; what failed here too, if there is no other worker."""
+        others = any(other.ready and other is not worker for other in crew.workers)
+        for work in self._again:
+            if not others or self._failed_at.get(work.unit) is not worker:
+                return work
+        return None
+
+    def _copy(self, crew: Crew) -> Work | None:
+        """A late unit, for a second worker: the first receipt wins."""
+        out = {
+            work.unit: seconds
+            for _, work, seconds in crew.out()
+            if work.unit not in self._copied and work.unit not in self._suspects
+        }
+        unit = self._pace.straggler(out)
+        if unit is None:
             return None
-        except RayTaskError as error:
-            self._forget(ref)
-            self._blame(worker.units.pop(ref, None), error)
+        logger.warning(
+            "unit %d is late after %.0f s and is given to a second worker too", unit, out[unit]
+        )
+        self._copied.add(unit)
+        return Work(unit=unit)
+
+    def _settle(self, crew: Crew, ended: Ended) -> UnitSummary | None:
+        """Take what a worker did: the summary of a unit that is done now, or None."""
+        work, summary, failure = ended.work, ended.summary, ended.failure
+        if failure is not None:
+            self._failed_at[work.unit] = ended.worker
+        if work.trial is not None:
+            self._again.append(self._suspects.tried(work, failure))
             return None
-        self._forget(ref)
-        if worker.units.pop(ref, None) is None:
-            worker.ready = True
+        if failure is not None:
+            if not self._has_copy(crew, work.unit):
+                self._again.append(self._suspects.failed(work, failure))
             return None
-        summary: UnitSummary = result
+        assert summary is not None, "neither trial nor failure"
+        self._suspects.acquit(work.unit)
+        self._failed_at.pop(work.unit, None)
+        if self._is_copy_of_done(work.unit):
+            if summary.commit is Commit.DIFFERENT:
+                logger.warning("unit %d came out differently the second time", work.unit)
+            return None
+        self._pace.add(ended.seconds)
         return summary
 
-    def _start_worker(self) -> None:
-        worker = _Worker(self._spawn())
-        self._workers.append(worker)
-        self._owners[worker.actor.set_up.remote()] = worker
+    def _has_copy(self, crew: Crew, unit: int) -> bool:
+        """Whether another worker has done a unit, or is at it still."""
+        return unit in self._copied_and_done or any(work.unit == unit for _, work, _ in crew.out())
 
-    def _bury(self, worker: _Worker, error: RayActorError) -> None:
-        """Requeue what a dead worker was doing and put another in its place."""
-        logger.warning("a worker died and is replaced: %s", _first_line(error))
-        self._workers.remove(worker)
-        # "Died" may be no more than "cannot be reached", and then it would hold its device.
-        ray.kill(worker.actor)
-        for ref in [ref for ref, owner in self._owners.items() if owner is worker]:
-            self._forget(ref)
-        if not worker.ready:
-            self._count_failed_start(error)
-        for unit in worker.units.values():
-            self._blame(unit, error)
-        self._start_worker()
-
-    def _blame(self, unit: int | None, error: Exception) -> None:
-        """Queue a failed unit again, or give up. ``unit`` is None if a worker's set-up failed."""
-        cause = error.cause if isinstance(error, RayTaskError) else None
-        if isinstance(cause, UserError | PermanentStoreError):
-            raise cause
-        if unit is None:
-            raise BuildError(f"a worker could not load its models:\n{error}") from error
-        self._failures[unit] += 1
-        logger.warning(
-            "unit %d failed (%d of %d): %s",
-            unit,
-            self._failures[unit],
-            self._max_attempts,
-            _first_line(error),
-        )
-        if self._failures[unit] >= self._max_attempts:
-            raise BuildError(
-                f"unit {unit} failed {self._max_attempts} times; every finished unit is safe, and "
-                f"the same command resumes. The last error:\n{error}"
-            ) from error
-        self._again.append(unit)
-
-    def _count_failed_start(self, error: RayActorError) -> None:
-        self._failed_starts += 1
-        if self._failed_starts >= self._max_attempts * self._num_workers:
-            raise BuildError(
-                f"workers died {self._failed_starts} times while starting; is there enough memory "
-                f"for the models? The last error:\n{error}"
-            ) from error
-
-    def _forget(self, ref: ObjectRef) -> None:
-        del self._owners[ref]
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    # Ray prints the remote traceback, which ends in the error itself.
-    return text.splitlines()[-1] if text else type(error).__name__
+    def _is_copy_of_done(self, unit: int) -> bool:
+        """Whether a unit was done before; notes that it is done now, if it may come again."""
+        if unit not in self._copied:
+            return False
+        if unit in self._copied_and_done:
+            return True
+        self._copied_and_done.add(unit)
+        return False

@@ -8,13 +8,16 @@ from contextlib import contextmanager
 
 import ray
 
-from pipeline.cluster.driver import ActorHandle
-from pipeline.cluster.summary import UNITS_IN_FLIGHT
-from pipeline.cluster.worker import UnitWorker
+from pipeline.cluster.actor import WorkerActor
+from pipeline.cluster.crew import ActorHandle
+from pipeline.cluster.work import UNITS_IN_FLIGHT
 from pipeline.config import ClusterConfig, Config
 
 _OBJECT_STORE_BYTES = 100_000_000
 """Only unit numbers and summaries pass through it; 75 MB is Ray's minimum."""
+
+_ASIDE = 2
+"""Calls that a worker answers beside its work: a sign of life, and to be told to leave."""
 
 _WORKER_ENVIRONMENT = {
     # Without it cuBLAS is not deterministic; it must be set before the process touches the GPU.
@@ -54,16 +57,16 @@ def ray_session(config: ClusterConfig, address: str | None = None) -> Iterator[N
 
 
 def spawn_worker(url: str, plan_id: str, config: Config) -> ActorHandle:
-    """Start a ``UnitWorker`` as an actor on its own GPU (or CPUs).
+    """Start a ``WorkerActor`` on its own GPU (or CPUs).
 
     It is never restarted and no call is repeated by Ray: the driver decides.
     """
     return (
-        ray.remote(UnitWorker)
+        ray.remote(WorkerActor)
         .options(
             num_gpus=config.cluster.gpus_per_worker,
             num_cpus=config.cluster.cpus_per_worker,
-            max_concurrency=UNITS_IN_FLIGHT,
+            max_concurrency=UNITS_IN_FLIGHT + _ASIDE,
             max_restarts=0,
             max_task_retries=0,
             runtime_env={"env_vars": _WORKER_ENVIRONMENT},

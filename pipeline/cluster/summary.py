@@ -1,11 +1,8 @@
-"""What travels between driver and workers: unit numbers one way, summaries the other."""
+"""What comes back from workers: a few counts a unit, and signs of life."""
 
 from dataclasses import dataclass
 
 from pipeline.storage.receipts import Commit
-
-UNITS_IN_FLIGHT = 2
-"""One computes while the other is packed and uploaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,3 +16,15 @@ class UnitSummary:
     failed: int
     compute_seconds: float
     commit: Commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sign:
+    """A sign of life."""
+
+    count: int
+    """Steps of work so far; the same as before means that nothing has moved."""
+    leaving: bool
+    """It takes no more units, whoever told it."""
+    node: str
+    """Ray's id of the machine."""

@@ -7,17 +7,23 @@ thread count is a property of the thread that computes.
 
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
+import torch
+
+from pipeline.cluster.beating_denoiser import BeatingDenoiser
+from pipeline.cluster.pulse import Pulse
 from pipeline.cluster.summary import UnitSummary
+from pipeline.cluster.work import Work
 from pipeline.config import Config
 from pipeline.determinism import be_deterministic
-from pipeline.errors import ModelError
+from pipeline.errors import DeviceError, DeviceMemoryError, ModelError
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import folder_digest, sha256
 from pipeline.models.denoiser import Denoiser
@@ -40,7 +46,10 @@ class _Models:
 
 
 class UnitWorker:
-    """Computes and commits units of one plan."""
+    """Computes and commits units of one plan.
+
+    ``pulse`` shows that it goes on, and lets it be told to leave.
+    """
 
     def __init__(self, url: str, plan_id: str, config: Config) -> None:
         self._config = config
@@ -50,6 +59,7 @@ class UnitWorker:
         self._recipe = Recipe.of(self._plan)
         self._compute = ThreadPoolExecutor(max_workers=1, initializer=be_deterministic)
         self._models: _Models | None = None
+        self.pulse = Pulse()
 
     def set_up(self) -> Fingerprint:
         """Load the models, once. Raises ``ModelError`` if they are not those of the plan."""
@@ -57,16 +67,22 @@ class UnitWorker:
             self._models = self._compute.submit(self._load).result()
         return self._models.fingerprint
 
-    def run(self, unit: int) -> UnitSummary:
-        """Compute a unit and commit it."""
+    def run(self, work: Work) -> UnitSummary | None:
+        """Compute a unit and commit it; None for a trial, which is computed and thrown away.
+
+        Raises ``WorkerLeavingError`` if it is told to leave before all is computed, and
+        ``DeviceError`` for a fault after which this worker should not go on.
+        """
         assert self._models is not None, "set_up comes first"
         models = self._models
         started = datetime.now(UTC)
-        produced, seconds = self._compute.submit(self._produce, unit, models).result()
-        receipt = self._receipt(unit, produced, models, started, seconds)
+        produced, seconds = self._compute.submit(self._produce, work, models).result()
+        if work.trial is not None:
+            return None
+        receipt = self._receipt(work, produced, models, started, seconds)
         commit = commit_unit(self._store, receipt, produced.data)
         return UnitSummary(
-            unit=unit,
+            unit=work.unit,
             candidates=len(receipt.outcomes),
             kept=receipt.count(Status.KEPT),
             rejected=receipt.count(Status.REJECTED),
@@ -78,21 +94,26 @@ class UnitWorker:
     def _load(self) -> _Models:
         check_models(self._config, self._plan)
         device = default_device()
-        return _Models(
-            denoiser=load_denoiser(self._config.model, device),
-            rewards=load_rewards(self._config.rewards, device),
-            fingerprint=fingerprint(device),
-        )
+        with _device_faults(device, self._recipe.batch_size):
+            return _Models(
+                denoiser=BeatingDenoiser(load_denoiser(self._config.model, device), self.pulse),
+                rewards=load_rewards(self._config.rewards, device),
+                fingerprint=fingerprint(device),
+            )
 
-    def _produce(self, unit: int, models: _Models) -> tuple[ProducedUnit, float]:
+    def _produce(self, work: Work, models: _Models) -> tuple[ProducedUnit, float]:
+        self.pulse.beat()
         begin = perf_counter()
-        candidates = list(self._prompts.candidates(self._plan, self._plan.unit_range(unit)))
-        produced = produce_unit(candidates, models.denoiser, models.rewards, self._recipe)
+        positions = self._plan.unit_range(work.unit)
+        candidates = list(self._prompts.candidates(self._plan, positions))
+        gaps = _gaps(work, len(candidates))
+        with _device_faults(models.denoiser.device, self._recipe.batch_size):
+            produced = produce_unit(candidates, models.denoiser, models.rewards, self._recipe, gaps)
         return produced, perf_counter() - begin
 
     def _receipt(
         self,
-        unit: int,
+        work: Work,
         produced: ProducedUnit,
         models: _Models,
         started: datetime,
@@ -102,12 +123,16 @@ class UnitWorker:
         return Receipt(
             schema_version=SCHEMA_VERSION,
             plan_id=self._plan.plan_id,
-            unit=unit,
-            data_key=layout.unit_key(self._plan.plan_id, unit, digest),
+            unit=work.unit,
+            data_key=layout.unit_key(self._plan.plan_id, work.unit, digest),
             data_sha256=digest,
             data_bytes=len(produced.data),
             latent_shape=models.denoiser.latent_shape,
             outcomes=produced.outcomes,
+            errors={
+                produced.outcomes[position].candidate: fault.message
+                for position, fault in work.guilty.items()
+            },
             forward_evaluations=produced.forward_evaluations,
             fingerprint=models.fingerprint,
             attempt_id=uuid.uuid4().hex,
@@ -115,6 +140,30 @@ class UnitWorker:
             started=started.isoformat(timespec="seconds"),
             compute_seconds=round(seconds, 3),
         )
+
+
+@contextmanager
+def _device_faults(device: torch.device, batch_size: int) -> Iterator[None]:
+    """Turns a GPU's errors into ours, which say what to do, and tell the driver what they are."""
+    where = f"{device} on {socket.gethostname()}"
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(
+            f"the memory of {where} does not hold the models and batches of {batch_size} "
+            "candidates: lower [units] batch_size, which makes another plan, or give a worker more "
+            f"of a GPU ([cluster] gpus_per_worker), or take a larger one. {error}"
+        ) from error
+    except torch.AcceleratorError as error:
+        raise DeviceError(f"{where} failed: {error}") from error
+
+
+def _gaps(work: Work, size: int) -> dict[int, str]:
+    """Positions that are not to be computed, each with the reason for its outcome."""
+    gaps = {position: fault.reason for position, fault in work.guilty.items()}
+    if work.trial is not None:
+        gaps |= {row: "error:untried" for row in range(size) if row not in work.trial}
+    return gaps
 
 
 def check_models(config: Config, plan: Plan) -> None:

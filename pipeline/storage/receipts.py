@@ -7,6 +7,8 @@ worker that comes second finds out by reading, and its data object is an orphan,
 from collections.abc import Iterator
 from enum import StrEnum
 
+from pydantic import Field
+
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.fingerprint import Fingerprint
 from pipeline.records import Outcome, Record, Status
@@ -28,6 +30,8 @@ class Receipt(Record):
     """Of one noise, without the batch dimension."""
     outcomes: tuple[Outcome, ...]
     """One for each candidate, in the plan's order."""
+    errors: dict[int, str] = Field(default_factory=dict)
+    """Why candidates (by position in the plan) could not be computed, in full."""
     forward_evaluations: int
     """Network evaluations of one latent, summed over the unit's candidates."""
     fingerprint: Fingerprint

@@ -1,6 +1,6 @@
 """The driver against a real Ray: units are done once, whatever happens to workers."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -11,8 +11,9 @@ from ray.exceptions import RayActorError
 
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.summary import UnitSummary
+from pipeline.config import ClusterConfig
 from pipeline.console import show_progress
-from pipeline.errors import BuildError, ModelError, PermanentStoreError
+from pipeline.errors import BuildError, BuildStoppedError, ModelError, PermanentStoreError
 from pipeline.storage.receipts import Commit
 from tests.cluster import stand_ins
 
@@ -57,9 +58,16 @@ def _dies(actor: Any) -> bool:
 
 
 def _run(
-    spawn: Spawn, units: Iterable[int], *, workers: int = 2, max_attempts: int = 3
+    spawn: Spawn,
+    units: Iterable[int],
+    *,
+    workers: int = 2,
+    max_attempts: int = 3,
+    hang_seconds: float = 600.0,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[UnitSummary]:
-    return Driver(spawn, num_workers=workers, max_attempts=max_attempts).run(units)
+    config = ClusterConfig(workers=workers, max_attempts=max_attempts, hang_seconds=hang_seconds)
+    return Driver(spawn, config, unit_size=lambda unit: stand_ins.SIZE, stop=stop).run(units)
 
 
 def _numbers(summaries: Iterable[UnitSummary]) -> list[int]:
@@ -113,10 +121,96 @@ def test_driver_dead_worker_is_replaced_and_its_units_are_done(tmp_path: Path) -
 
 def test_driver_unit_that_kills_workers_is_named_and_not_its_neighbour(tmp_path: Path) -> None:
     spawn = Spawn(stand_ins.DiesOfUnit9, tmp_path)
-    with pytest.raises(BuildError, match="unit 9 failed 3 times"):
-        list(_run(spawn, range(10), workers=1))
+    with pytest.raises(BuildError, match="unit 9 failed 2 times, and fails without any of its"):
+        list(_run(spawn, range(10), workers=1, max_attempts=2))
     assert stand_ins.done(tmp_path) == set(range(9))
-    assert len(stand_ins.attempts(tmp_path, 9)) == 3
+    assert len(stand_ins.attempts(tmp_path, 9)) == 2
+    assert len(stand_ins.trials(tmp_path, 9)) == 1, "without candidates it is tried once"
+    assert spawn.all_dead()
+
+
+def test_driver_guilty_candidates_are_found_and_left_out(tmp_path: Path) -> None:
+    spawn = Spawn(stand_ins.DiesOfCandidates, tmp_path)
+    summaries = list(_run(spawn, range(6), max_attempts=2))
+    assert _numbers(summaries) == list(range(6))
+    assert {s.unit: s.failed for s in summaries} == {0: 0, 1: 0, 2: 0, 3: 3, 4: 0, 5: 0}
+    expected = {1: "worker_died", 4: "ArithmeticError", 6: "worker_died"}
+    assert stand_ins.guilty(tmp_path, 3) == expected
+    assert spawn.all_dead()
+
+
+def test_driver_one_success_acquits_a_candidate(tmp_path: Path) -> None:
+    """Two deaths in one candidate, and then none: a machine's mood must cost no candidate."""
+    spawn = Spawn(stand_ins.DiesTwiceOfCandidate, tmp_path)
+    assert _numbers(_run(spawn, range(6), max_attempts=2)) == list(range(6))
+    assert stand_ins.guilty(tmp_path, 3) == {}
+
+
+def test_driver_gpu_out_of_memory_stops_with_the_setting_to_change(tmp_path: Path) -> None:
+    spawn = Spawn(stand_ins.OutOfMemory, tmp_path)
+    with pytest.raises(BuildError, match=r"lower \[units\] batch_size"):
+        list(_run(spawn, range(6), max_attempts=2))
+    assert len(stand_ins.attempts(tmp_path, 3)) == 2
+    assert stand_ins.trials(tmp_path, 3) == [], "no candidate is to blame, and nothing is halved"
+    assert len(spawn.actors) >= 3, "the second attempt is another process's"
+
+
+def test_driver_gpu_that_failed_costs_its_process_and_no_unit(tmp_path: Path) -> None:
+    spawn = Spawn(stand_ins.GpuFailsOnce, tmp_path)
+    assert _numbers(_run(spawn, range(20))) == list(range(20))
+    assert len(spawn.actors) == 3
+    assert stand_ins.guilty(tmp_path, 3) == {}
+
+
+@pytest.mark.parametrize("kind", [stand_ins.HangsOnce, stand_ins.HangsAsAWhole])
+def test_driver_worker_that_hangs_is_replaced(
+    tmp_path: Path, kind: type[stand_ins.Worker], caplog: pytest.LogCaptureFixture
+) -> None:
+    spawn = Spawn(kind, tmp_path)
+    assert _numbers(_run(spawn, range(8), workers=1, hang_seconds=2.0)) == list(range(8))
+    assert "has not moved for" in caplog.text
+    assert len(spawn.actors) == 2
+    assert spawn.all_dead()
+
+
+def test_driver_worker_that_is_slow_and_moves_is_left_alone(tmp_path: Path) -> None:
+    spawn = Spawn(stand_ins.MovesSlowly, tmp_path)
+    assert _numbers(_run(spawn, range(8), workers=1, hang_seconds=2.0)) == list(range(8))
+    assert len(spawn.actors) == 1
+
+
+def test_driver_straggler_is_given_to_an_idle_worker_and_the_first_wins(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spawn = Spawn(stand_ins.Straggles, tmp_path)
+    assert _numbers(_run(spawn, range(8))) == list(range(8))
+    assert "unit 3 is late" in caplog.text
+    assert len(stand_ins.attempts(tmp_path, 3)) == 2
+    assert spawn.all_dead(), "also the one that is still at it"
+
+
+def test_driver_worker_that_leaves_is_replaced_and_nothing_is_blamed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spawn = Spawn(stand_ins.LeavesOnce, tmp_path)
+    assert _numbers(_run(spawn, range(8), max_attempts=1)) == list(range(8))
+    assert len(spawn.actors) == 3
+    assert "failed" not in caplog.text
+    assert spawn.all_dead()
+
+
+def test_driver_asked_to_stop_commits_what_is_whole_and_drops_the_rest(tmp_path: Path) -> None:
+    spawn = Spawn(stand_ins.WaitsToLeave, tmp_path)
+    finished: list[int] = []
+
+    def stop() -> bool:
+        return {2, 3} <= {unit for unit in range(4) if stand_ins.attempts(tmp_path, unit)}
+
+    with pytest.raises(BuildStoppedError):
+        for summary in _run(spawn, range(1000), workers=1, stop=stop):
+            finished.append(summary.unit)
+    assert sorted(finished) == [0, 1, 3]
+    assert stand_ins.done(tmp_path) == {0, 1, 3}
     assert spawn.all_dead()
 
 
@@ -133,7 +227,7 @@ def test_driver_unit_that_keeps_failing_is_named_and_the_others_stay(tmp_path: P
     with pytest.raises(BuildError) as caught:
         for summary in _run(spawn, range(10), workers=1):
             finished.append(summary)
-    assert "unit 9 failed 3 times" in str(caught.value)
+    assert "unit 9 failed 3 times, and fails without any" in str(caught.value)
     assert "unit 9 has no solution" in str(caught.value)
     assert "resumes" in str(caught.value)
     assert len(stand_ins.attempts(tmp_path, 9)) == 3

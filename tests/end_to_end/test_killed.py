@@ -39,7 +39,7 @@ def killed(config_path: Path, tmp_path: Path) -> Iterator[Path]:
         titles = {process: " ".join(_command_line(process)).strip() for process in started}
         driver.send_signal(signal.SIGKILL)
         assert driver.wait(DEADLINE_S) == -signal.SIGKILL, "it ended before it was killed"
-    assert any(title.startswith("ray::UnitWorker") for title in titles.values())
+    assert any(title.startswith("ray::WorkerActor") for title in titles.values())
     # Ray's own agents, which touch no store, give up only after a minute: seen, 63 s.
     agents = [process for process, title in titles.items() if title.endswith("Agent")]
     _, left = psutil.wait_procs([process for process in started if process not in agents], 30)
@@ -116,7 +116,7 @@ def test_worker_killed_the_build_goes_on_and_ends_in_the_same_bytes(
     workers = [
         process
         for process in psutil.Process().children(recursive=True)
-        if _command_line(process)[:1] and _command_line(process)[0].startswith("ray::UnitWorker")
+        if _command_line(process)[:1] and _command_line(process)[0].startswith("ray::WorkerActor")
     ]
     assert workers
     for process in workers:

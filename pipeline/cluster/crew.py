@@ -1,0 +1,287 @@
+"""The workers of a build: they come when there is room for them, and are replaced when they go.
+
+A worker goes because it died, because it hangs, because its machine is drained, or because its GPU
+has failed. What it was doing comes back as ``Ended`` with a failure; whether the work is to blame
+is said there, and what follows from it is the driver's business.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from pipeline.cluster.nodes import draining_nodes, living_nodes
+from pipeline.cluster.summary import UnitSummary
+from pipeline.cluster.work import UNITS_IN_FLIGHT, Failure, Fault, Work
+from pipeline.config import ClusterConfig
+from pipeline.errors import BuildError, DeviceError, NPDError, WorkerLeavingError
+
+logger = logging.getLogger(__name__)
+
+_ROUND_S = 5.0
+"""How often workers are asked for a sign of life, and Ray for machines that are drained."""
+
+# Ray's handles carry no usable types.
+ActorHandle = Any
+ObjectRef = Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A call of a worker that is over."""
+
+    worker: "Worker"
+    work: Work
+    summary: UnitSummary | None
+    """None for a trial, and for a failure."""
+    failure: Failure | None
+    seconds: float
+    """Since the work was sent."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """An actor, and what it is doing."""
+
+    actor: ActorHandle
+    ready: bool = False
+    leaving: bool = False
+    node: str | None = None
+    """Where it runs; None until it has answered once."""
+    works: dict[ObjectRef, tuple[Work, float]] = field(default_factory=dict)
+    """What it was sent, and when."""
+    count: int = -1
+    moved: float = 0.0
+    """When its count was last seen to change."""
+
+    @property
+    def free(self) -> bool:
+        """Whether it may be sent something."""
+        return self.ready and not self.leaving and len(self.works) < UNITS_IN_FLIGHT
+
+
+class Crew:
+    """Keeps the configured number of workers going; those without a place wait for one.
+
+    ``spawn`` starts an actor with the methods of ``WorkerActor``. Raises ``BuildError`` where
+    workers cannot load their models.
+    """
+
+    def __init__(self, spawn: Callable[[], ActorHandle], config: ClusterConfig) -> None:
+        self._spawn = spawn
+        self._config = config
+        self._failed_starts = 0
+        """Since the last one that went well."""
+        self._owners: dict[ObjectRef, Worker] = {}
+        """Of the set-ups and the work that are not over."""
+        self._signs: dict[ObjectRef, Worker] = {}
+        self._round_s = min(_ROUND_S, config.hang_seconds / 4)
+        self._next_round = monotonic()
+        self._dismissed = False
+        self.workers: list[Worker] = []
+        for _ in range(config.workers):
+            self._start()
+
+    def send(self, worker: Worker, work: Work) -> None:
+        """Have a free worker do something."""
+        assert worker.free, "only a free worker is sent work"
+        if not worker.works:
+            worker.moved = monotonic()
+        ref = worker.actor.run.remote(work)
+        worker.works[ref] = (work, monotonic())
+        self._owners[ref] = worker
+
+    def out(self) -> Iterator[tuple[Worker, Work, float]]:
+        """Who is doing what, and for how many seconds."""
+        now = monotonic()
+        for worker in self.workers:
+            for work, sent in worker.works.values():
+                yield worker, work, now - sent
+
+    @property
+    def busy(self) -> bool:
+        """Whether any work is out."""
+        return any(worker.works for worker in self.workers)
+
+    def wait(self, timeout: float) -> Iterator[Ended]:
+        """What has ended, after at most ``timeout`` seconds."""
+        done, _ = ray.wait([*self._owners, *self._signs], timeout=timeout)
+        for ref in done:
+            if worker := self._signs.pop(ref, None):
+                yield from self._read_sign(worker, ref)
+            elif ref in self._owners:  # a worker that died took its other calls along
+                yield from self._settle(self._owners[ref], ref)
+        if monotonic() >= self._next_round:
+            yield from self._make_round()
+            self._next_round = monotonic() + self._round_s
+
+    def dismiss(self) -> None:
+        """Tell all workers to commit what is whole and to drop the rest; none is replaced."""
+        self._dismissed = True
+        for worker in [*self.workers]:
+            self._tell_to_leave(worker)
+            if not worker.works:
+                self._remove(worker)
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing."""
+        for worker in [*self.workers]:
+            self._remove(worker)
+
+    def _start(self) -> None:
+        worker = Worker(self._spawn())
+        self.workers.append(worker)
+        self._owners[worker.actor.set_up.remote()] = worker
+
+    def _remove(self, worker: Worker) -> None:
+        self.workers.remove(worker)
+        for calls in (self._owners, self._signs):
+            for ref in [ref for ref, owner in calls.items() if owner is worker]:
+                del calls[ref]
+        # "Died" may be no more than "cannot be reached", and then it would hold its device.
+        ray.kill(worker.actor)
+
+    def _replace(self, worker: Worker) -> None:
+        self._remove(worker)
+        if not self._dismissed:
+            self._start()
+
+    def _settle(self, worker: Worker, ref: ObjectRef) -> Iterator[Ended]:
+        """Take the result of a set-up or of work."""
+        try:
+            result: Any = ray.get(ref)
+        except RayTaskError as error:
+            yield from self._raised(worker, ref, error)
+            return
+        except RayError as error:
+            yield from self._lost(worker, error)
+            return
+        del self._owners[ref]
+        if ref not in worker.works:
+            worker.ready = True
+            self._failed_starts = 0
+            return
+        work, sent = worker.works.pop(ref)
+        yield _ended(worker, work, sent, summary=result)
+        self._let_go(worker)
+
+    def _raised(self, worker: Worker, ref: ObjectRef, error: RayTaskError) -> Iterator[Ended]:
+        """A call came back with an error."""
+        del self._owners[ref]
+        cause = error.cause if isinstance(error.cause, NPDError) else None
+        if ref not in worker.works:
+            if not isinstance(cause, DeviceError):
+                raise cause or BuildError(f"a worker could not load its models:\n{error}")
+            logger.warning("a worker could not start and is replaced: %s", cause)
+            self._count_failed_start(cause)
+            self._replace(worker)
+            return
+        work, sent = worker.works.pop(ref)
+        leaving = isinstance(cause, WorkerLeavingError)
+        # With a GPU that has failed the process is of no use; what else it holds will tell.
+        worker.leaving = worker.leaving or leaving or isinstance(cause, DeviceError)
+        failure = Failure(fault=_fault(error), error=cause, blamed=not leaving)
+        yield _ended(worker, work, sent, failure=failure)
+        self._let_go(worker)
+
+    def _lost(self, worker: Worker, error: RayError) -> Iterator[Ended]:
+        """A worker's process is gone, or out of reach."""
+        if not worker.ready:
+            self._count_failed_start(error)
+        fault = Fault(kind="worker_died", message=str(error).strip())
+        gone = worker.node is not None and worker.node not in living_nodes()
+        logger.warning(
+            "a worker died%s and is replaced: %s",
+            " with its machine" if gone else "",
+            fault.last_line,
+        )
+        yield from self._abandon(worker, fault, blamed=not (gone or worker.leaving))
+
+    def _abandon(self, worker: Worker, fault: Fault, *, blamed: bool) -> Iterator[Ended]:
+        self._replace(worker)
+        failure = Failure(fault=fault, error=None, blamed=blamed)
+        for work, sent in worker.works.values():
+            yield _ended(worker, work, sent, failure=failure)
+        worker.works.clear()
+
+    def _let_go(self, worker: Worker) -> None:
+        """Replace a worker that is leaving and has nothing left to do."""
+        if worker.leaving and not worker.works and worker in self.workers:
+            self._replace(worker)
+
+    def _make_round(self) -> Iterator[Ended]:
+        draining = draining_nodes()
+        asked = set(self._signs.values())
+        for worker in [*self.workers]:
+            if worker.node in draining and not worker.leaving:
+                logger.warning("a worker's machine is drained; the worker is replaced")
+                self._tell_to_leave(worker)
+                self._let_go(worker)
+            elif late := self._overdue(worker):
+                yield from self._hung(worker, late)
+            elif worker not in asked:
+                self._signs[worker.actor.sign_of_life.remote()] = worker
+
+    def _read_sign(self, worker: Worker, ref: ObjectRef) -> Iterator[Ended]:
+        try:
+            sign: Any = ray.get(ref)
+        except RayActorError as error:
+            if worker in self.workers:
+                yield from self._lost(worker, error)
+            return
+        if sign.count != worker.count:
+            worker.count, worker.moved = sign.count, monotonic()
+        worker.node = sign.node
+        if sign.leaving and not worker.leaving:
+            logger.warning("a worker was told to end and is replaced")
+            worker.leaving = True
+            self._let_go(worker)
+
+    def _overdue(self, worker: Worker) -> float | None:
+        """How long a worker has done nothing, if that is too long."""
+        still = monotonic() - worker.moved
+        if worker.node is None:  # it waits for a place in the cluster
+            return None
+        if not worker.ready:
+            return still if still > self._config.load_seconds else None
+        return still if worker.works and still > self._config.hang_seconds else None
+
+    def _hung(self, worker: Worker, seconds: float) -> Iterator[Ended]:
+        logger.warning("a worker has not moved for %.0f s and is replaced", seconds)
+        fault = Fault(kind="worker_hung", message=f"the worker did not move for {seconds:.0f} s")
+        if not worker.ready:
+            self._count_failed_start(fault.message)
+        yield from self._abandon(worker, fault, blamed=True)
+
+    def _tell_to_leave(self, worker: Worker) -> None:
+        worker.leaving = True
+        worker.actor.leave.remote()
+
+    def _count_failed_start(self, error: object) -> None:
+        self._failed_starts += 1
+        if self._failed_starts >= self._config.max_attempts * self._config.workers:
+            raise BuildError(
+                f"workers died {self._failed_starts} times while starting; is there enough memory "
+                f"for the models? The last error:\n{error}"
+            )
+
+
+def _ended(
+    worker: Worker,
+    work: Work,
+    sent: float,
+    *,
+    summary: UnitSummary | None = None,
+    failure: Failure | None = None,
+) -> Ended:
+    seconds = monotonic() - sent
+    return Ended(worker=worker, work=work, summary=summary, failure=failure, seconds=seconds)
+
+
+def _fault(error: RayTaskError) -> Fault:
+    """An error as it happened, without Ray's wrapping."""
+    return Fault(kind=type(error.cause or error).__name__, message=str(error).strip())
