@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,7 @@ from pipeline.console import (
     show_manifest,
     show_progress,
 )
-from pipeline.errors import NPDError, UserError
+from pipeline.errors import BuildStoppedError, NPDError, UserError
 from pipeline.storage.open import open_store
 
 app = typer.Typer(
@@ -84,6 +85,7 @@ def build(
     """Build a data set, or resume one; the same command ends in the same bytes."""
     from pipeline import build as steps
     from pipeline.cluster.ray_session import ray_session
+    from pipeline.stop_signal import StopSignal
 
     settings = load_config(config)
     if workers is not None:
@@ -101,18 +103,40 @@ def build(
     done = steps.units_done(opened)
     if sum(done):
         console.print(f"resuming: {sum(done)} units are done")
-    with ray_session(settings.cluster, address):
-        tally = show_progress(
-            steps.compute(opened, done), done=sum(done), total=opened.plan.num_units
-        )
-        with console.status("compacting and sealing"):
-            manifest = steps.publish(opened)
+    with ray_session(settings.cluster, address), StopSignal(_announce_stop) as stop:
+        try:
+            tally = show_progress(
+                steps.compute(opened, done, stop), done=sum(done), total=opened.plan.num_units
+            )
+            stop.be_quick()
+            with console.status("compacting and sealing"):
+                manifest = steps.publish(opened)
+        except (BuildStoppedError, KeyboardInterrupt):
+            durable = sum(steps.units_done(opened))
+            console.print(
+                f"stopped: {durable} of {opened.plan.num_units} units are durable in "
+                f"{opened.store.url}; resume with\n"
+                f"  {_build_command(config, opened.store.url, workers, add=add)}",
+                soft_wrap=True,
+            )
+            raise typer.Exit(stop.exit_code) from None
     if tally.different:
         console.print(
             f"warning: {tally.different} units gave other bytes at a second attempt; the first "
             "ones count"
         )
     show_manifest(manifest, opened.store.url)
+
+
+def _build_command(config: str, url: str, workers: int | None, *, add: bool) -> str:
+    options = [] if workers is None else ["--workers", str(workers)]
+    return shlex.join(["npd", "build", config, "--out", url, *options, *["--add"] * add])
+
+
+def _announce_stop() -> None:
+    console.print(
+        "stopping: what is whole is committed and the rest is dropped; once more stops at once"
+    )
 
 
 @app.command()
