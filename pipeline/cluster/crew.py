@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from pipeline.cluster.nodes import draining_nodes, living_nodes
 from pipeline.cluster.summary import UnitSummary
@@ -182,8 +182,10 @@ class Crew:
             return
         work, sent = worker.works.pop(ref)
         leaving = isinstance(cause, WorkerLeavingError)
+        if leaving and not worker.leaving:
+            self._note_leaving(worker)
         # With a GPU that has failed the process is of no use; what else it holds will tell.
-        worker.leaving = worker.leaving or leaving or isinstance(cause, DeviceError)
+        worker.leaving = worker.leaving or isinstance(cause, DeviceError)
         failure = Failure(fault=_fault(error), error=cause, blamed=not leaving)
         yield _ended(worker, work, sent, failure=failure)
         self._let_go(worker)
@@ -193,13 +195,15 @@ class Crew:
         if not worker.ready:
             self._count_failed_start(error)
         fault = Fault(kind="worker_died", message=str(error).strip())
-        gone = worker.node is not None and worker.node not in living_nodes()
-        logger.warning(
-            "a worker died%s and is replaced: %s",
-            " with its machine" if gone else "",
-            fault.last_line,
-        )
-        yield from self._abandon(worker, fault, blamed=not (gone or worker.leaving))
+        if isinstance(error, ActorUnavailableError):
+            # It may be the machine, whose death Ray takes half a minute to be sure of.
+            what, blamed = "cannot be reached", False
+        elif worker.node is not None and worker.node not in living_nodes():
+            what, blamed = "died with its machine", False
+        else:
+            what, blamed = "died", not worker.leaving
+        logger.warning("a worker %s and is replaced: %s", what, fault.last_line)
+        yield from self._abandon(worker, fault, blamed=blamed)
 
     def _abandon(self, worker: Worker, fault: Fault, *, blamed: bool) -> Iterator[Ended]:
         self._replace(worker)
@@ -237,8 +241,7 @@ class Crew:
             worker.count, worker.moved = sign.count, monotonic()
         worker.node = sign.node
         if sign.leaving and not worker.leaving:
-            logger.warning("a worker was told to end and is replaced")
-            worker.leaving = True
+            self._note_leaving(worker)
             self._let_go(worker)
 
     def _overdue(self, worker: Worker) -> float | None:
@@ -256,6 +259,10 @@ class Crew:
         if not worker.ready:
             self._count_failed_start(fault.message)
         yield from self._abandon(worker, fault, blamed=True)
+
+    def _note_leaving(self, worker: Worker) -> None:
+        logger.warning("a worker was told to end, and is replaced")
+        worker.leaving = True
 
     def _tell_to_leave(self, worker: Worker) -> None:
         worker.leaving = True

@@ -20,6 +20,10 @@ from pipeline.errors import (
 logger = logging.getLogger(__name__)
 
 
+_LOSSES = 10
+"""A unit that goes down with so many machines may be what takes them down."""
+
+
 class Suspects:
     """Units that have failed and are not done yet."""
 
@@ -27,6 +31,8 @@ class Suspects:
         self._max_attempts = max_attempts
         self._unit_size = unit_size
         self._failures: Counter[int] = Counter()
+        self._losses: Counter[int] = Counter()
+        """How often a unit was lost that was not to blame."""
         self._bisections: dict[int, Bisection] = {}
         self._examined: set[int] = set()
         """Units whose candidates have been tried apart."""
@@ -37,6 +43,7 @@ class Suspects:
     def acquit(self, unit: int) -> None:
         """A unit is done."""
         self._failures.pop(unit, None)
+        self._losses.pop(unit, None)
         self._bisections.pop(unit, None)
         self._examined.discard(unit)
 
@@ -48,7 +55,7 @@ class Suspects:
         """
         if isinstance(failure.error, UserError | PermanentStoreError):
             raise failure.error
-        if not failure.blamed:
+        if not self._held_against(work, failure):
             return work
         self._failures[work.unit] += 1
         logger.warning(
@@ -74,7 +81,7 @@ class Suspects:
         if failure is not None:
             if isinstance(failure.error, UserError | PermanentStoreError):
                 raise failure.error
-            if not failure.blamed:
+            if not self._held_against(work, failure):
                 return work
             if not work.trial:
                 raise _given_up(
@@ -98,6 +105,12 @@ class Suspects:
                 fault.last_line,
             )
         return following
+
+    def _held_against(self, work: Work, failure: Failure) -> bool:
+        if failure.blamed:
+            return True
+        self._losses[work.unit] += 1
+        return self._losses[work.unit] > _LOSSES
 
     def _examine(self, unit: int) -> Work:
         size = self._unit_size(unit)

@@ -40,6 +40,14 @@ def test_failure_that_is_nobodys_fault_counts_for_nothing() -> None:
     assert 7 not in suspects
 
 
+def test_unit_that_went_down_with_ten_machines_is_suspected_too() -> None:
+    suspects = _suspects()
+    for _ in range(11):
+        assert suspects.failed(WORK, _failure(blamed=False)) == WORK
+    assert 7 in suspects
+    assert suspects.failed(WORK, _failure(blamed=False)) == Work(unit=7, trial=())
+
+
 def test_acquitted_unit_starts_anew() -> None:
     suspects = _suspects()
     suspects.failed(WORK, _failure())

@@ -87,6 +87,25 @@ def test_driver_killed_the_same_command_resumes_and_ends_in_the_same_bytes(
     assert npd("verify", killed).code == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_driver_told_to_stop_says_what_is_durable_and_how_to_resume(
+    config_path: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "out"
+    command = module_command("pipeline.cli", "build", config_path, "--out", out, "--workers", 1)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as driver:
+        _wait_for_receipts(out, 1, driver)
+        driver.send_signal(number)
+        _, err = driver.communicate(timeout=DEADLINE_S)
+    assert driver.returncode == 128 + number, err
+    assert "stopping: what is whole is committed" in err
+    durable = len(stored_receipts(open_store(str(out))))
+    assert 1 <= durable < NUM_UNITS
+    assert f"stopped: {durable} of {NUM_UNITS} units are durable in file://{out}" in err
+    assert f"npd build {config_path} --out file://{out} --workers 1" in err
+    assert "Traceback" not in err
+
+
 def test_resumed_build_computes_only_units_without_a_receipt(
     config_path: Path, copied: Path, undisturbed: Path
 ) -> None:
@@ -106,9 +125,10 @@ def test_resumed_build_computes_only_units_without_a_receipt(
     assert sealed_bytes(copied) == sealed_bytes(undisturbed)
 
 
-def test_worker_killed_the_build_goes_on_and_ends_in_the_same_bytes(
+def test_workers_killed_and_terminated_the_build_ends_in_the_same_bytes(
     config_path: Path, undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """One by SIGKILL, and one by SIGTERM, as a machine does that goes down."""
     opened = steps.open_build(open_store(str(tmp_path)), load_config(config_path))
     summaries = steps.compute(opened, steps.units_done(opened))
     done = [next(summaries).unit]
@@ -118,11 +138,12 @@ def test_worker_killed_the_build_goes_on_and_ends_in_the_same_bytes(
         for process in psutil.Process().children(recursive=True)
         if _command_line(process)[:1] and _command_line(process)[0].startswith("ray::WorkerActor")
     ]
-    assert workers
-    for process in workers:
-        process.kill()
+    assert len(workers) == 2
+    workers[0].kill()
+    workers[1].terminate()
     done += [summary.unit for summary in summaries]
     assert sorted(done) == list(range(NUM_UNITS))
     assert "a worker died and is replaced" in caplog.text
+    assert "a worker was told to end, and is replaced" in caplog.text
     steps.publish(opened)
     assert sealed_bytes(tmp_path) == sealed_bytes(undisturbed)

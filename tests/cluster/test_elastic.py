@@ -1,0 +1,25 @@
+"""Machines join and leave in the middle of a build."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+DEADLINE_S = 300
+
+
+def test_machines_that_come_are_used_and_those_that_go_cost_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.cluster.elastic_cluster", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert ended.returncode == 0, ended.stderr
+    # Ray too prints on standard output.
+    seen = json.loads(ended.stdout.splitlines()[-1])
+    assert seen["machines_at_first"] == 1
+    assert seen["seconds_until_four_work"] < 60
+    assert (seen["machines_at_last"], seen["drained_or_lost_at_last"]) == (2, 0)
+    # max_attempts is 1: a unit that went with its machine was not held against it.
+    assert seen["done"] == seen["sent"] > 100
+    assert seen["done_twice"] == 0
+    assert "a worker's machine is drained" in ended.stderr
+    assert re.search("a worker (cannot be reached|died with its machine)", ended.stderr)

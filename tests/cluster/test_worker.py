@@ -1,0 +1,108 @@
+"""A real worker in this process: what it commits, and what it raises, without Ray."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.cluster.work import Fault, Work
+from pipeline.cluster.worker import UnitWorker
+from pipeline.errors import DeviceError, DeviceMemoryError, WorkerLeavingError
+from pipeline.models.denoiser import Conditioning
+from pipeline.records import Status
+from pipeline.stages.planning import make_plan
+from pipeline.storage.open import open_store
+from pipeline.storage.plans import write_plan
+from pipeline.storage.receipts import Receipt, read_receipt
+from tests.sealed import write_config
+from tests.stages.broken_models import WrappedDenoiser
+
+FAULT = Fault(kind="ArithmeticError", message="Traceback of host gpu-7\nArithmeticError: 1/0")
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> UnitWorker:
+    """A worker with its models loaded, on a store of its own."""
+    config = write_config(tmp_path)
+    plan, prompts = make_plan(config)
+    store = open_store(str(tmp_path / "out"))
+    write_plan(store, plan, prompts)
+    made = UnitWorker(store.url, plan.plan_id, config)
+    made.set_up()
+    return made
+
+
+def _receipt(worker: UnitWorker, unit: int) -> Receipt:
+    return read_receipt(worker._store, worker._plan.plan_id, unit)
+
+
+def test_worker_dead_letters_are_in_the_receipt_and_cost_the_others_nothing(
+    worker: UnitWorker, tmp_path: Path
+) -> None:
+    assert worker.run(Work(unit=1)) is not None
+    whole = _receipt(worker, 1)
+    (tmp_path / "out" / "receipts" / whole.plan_id / "00000001.json").unlink()
+
+    summary = worker.run(Work(unit=1, guilty={3: FAULT}))
+    assert summary is not None
+    assert summary.failed == 1
+    receipt = _receipt(worker, 1)
+    left_out = receipt.outcomes[3]
+    assert (left_out.status, left_out.reason) == (Status.FAILED, "error:ArithmeticError")
+    assert receipt.errors == {left_out.candidate: FAULT.message}
+    others = [outcome for outcome in receipt.outcomes if outcome is not left_out]
+    assert others == [*whole.outcomes[:3], *whole.outcomes[4:]]
+
+
+def test_worker_trial_computes_and_commits_nothing(worker: UnitWorker) -> None:
+    before = worker.pulse.count
+    assert worker.run(Work(unit=0, trial=(0, 1))) is None
+    assert worker.pulse.count > before
+    assert list(worker._store.list("units/")) == list(worker._store.list("receipts/")) == []
+
+
+def test_worker_told_to_leave_drops_its_unit_at_the_next_step(worker: UnitWorker) -> None:
+    models = worker._models
+    assert models is not None
+
+    class TellsToLeave(WrappedDenoiser):
+        def predict(self, latents: Tensor, timestep: int, conditioning: Conditioning) -> Tensor:
+            worker.pulse.leaving = True
+            return super().predict(latents, timestep, conditioning)
+
+    told = TellsToLeave(models.denoiser)
+    worker._models = replace(models, denoiser=told)
+    with pytest.raises(WorkerLeavingError):
+        worker.run(Work(unit=0))
+    with pytest.raises(WorkerLeavingError):
+        worker.run(Work(unit=1))
+    assert told.rows_predicted == 2 * worker._recipe.batch_size, "one guided step, and no other"
+    assert list(worker._store.list("units/")) == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "message"),
+    [
+        (torch.OutOfMemoryError, DeviceMemoryError, r"lower \[units\] batch_size"),
+        (torch.AcceleratorError, DeviceError, "failed: CUDA error: an illegal memory access"),
+    ],
+)
+def test_worker_says_what_a_gpu_error_means(
+    worker: UnitWorker,
+    raised: Callable[[str], Exception],
+    expected: type[DeviceError],
+    message: str,
+) -> None:
+    models = worker._models
+    assert models is not None
+
+    class Fails(WrappedDenoiser):
+        def decode(self, latents: Tensor) -> Tensor:
+            raise raised("CUDA error: an illegal memory access was encountered")
+
+    worker._models = replace(models, denoiser=Fails(models.denoiser))
+    with pytest.raises(expected, match=message):
+        worker.run(Work(unit=0))
