@@ -1,0 +1,74 @@
+"""A small build whose calls on S3 were seen."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from infra.storage.seaweedfs import SeaweedFS
+from pipeline import build as steps
+from pipeline.reader import NoisePairDataset
+from pipeline.storage import layout
+from pipeline.storage.open import open_store
+from tests.conftest import BUCKET
+from tests.infra.files import policy
+from tests.infra.iam import Policy, Request
+from tests.infra.identities import acting_as, add_identities
+from tests.infra.s3_calls import recorded_calls, request_of
+from tests.sealed import build, changed
+
+SETTINGS: dict[str, Any] = changed(
+    prompts={"seeds_per_prompt": 1},
+    sampling={"num_inference_steps": 1},
+    units={"size": 50, "batch_size": 50},
+    output={"formats": ["arrow"], "images": "none", "shard_bytes": 100_000_000},
+) | {"splits": {"train": 1.0}}
+"""One unit and one shard: what matters here is which calls are made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A sealed data set, and all that its build and a reader asked of S3."""
+
+    url: str
+    prefix: str
+    build: list[Request]
+    read: list[Request]
+    identities: dict[str, dict[str, str]]
+    """The variables with which boto3 is the builder, the keeper, the reader."""
+
+    def policy(self, name: str) -> Policy:
+        """A policy with this data set's bucket and prefix."""
+        return policy(name, bucket=BUCKET, prefix=self.prefix)
+
+
+@pytest.fixture(scope="package")
+def recorded(s3_server: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """The steps of a build, in this process (where its calls are seen), as the builder."""
+    prefix = secrets.token_hex(8)
+    builder, keeper, reader = (
+        policy(name, bucket=BUCKET, prefix=prefix)
+        for name in ("iam-builder", "iam-keeper", "iam-reader")
+    )
+    identities = add_identities(
+        s3_server, {"builder": [builder], "keeper": [builder, keeper], "reader": [reader]}
+    )
+    built = build(tmp_path_factory.mktemp("recorded"), SETTINGS)
+    url = f"s3://{BUCKET}/{prefix}"
+    with acting_as(identities["builder"]), recorded_calls() as build_calls:
+        store = open_store(url)
+        opened = steps.open_build(store, built.config)  # probes, lists, writes the plan
+        built.commit(store)
+        assert all(steps.units_done(opened))
+        built.seal(store)
+        store.put(layout.report_key(built.plan.plan_id, "report.md"), b"figures")
+    with acting_as(identities["reader"]), recorded_calls() as read_calls:
+        assert len(list(NoisePairDataset(url, split="train"))) > 0
+    return Recorded(
+        url=url,
+        prefix=prefix,
+        build=[request_of(*call) for call in build_calls],
+        read=[request_of(*call) for call in read_calls],
+        identities=identities,
+    )

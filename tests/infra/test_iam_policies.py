@@ -1,0 +1,121 @@
+"""The IAM policies of ``infra/storage`` against every call that the code makes on a store.
+
+The data set was built and read by identities that hold these policies alone, on a real server that
+enforces them. What each grant is for is judged by the rules in ``iam.py``.
+"""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import PermanentStoreError
+from pipeline.storage import layout
+from pipeline.storage.open import open_store
+from tests.conftest import BUCKET
+from tests.infra.conftest import Recorded
+from tests.infra.files import ROOT, policy
+from tests.infra.iam import Policy, allows, as_list, statements
+from tests.infra.identities import acting_as
+from tests.infra.s3_calls import ACTIONS, operations_in, request_of
+
+STORE_MODULES = sorted((ROOT / "pipeline" / "storage").glob("s3*.py"))
+"""boto3 stands behind these alone."""
+
+
+def test_every_operation_in_the_store_module_has_its_action() -> None:
+    operations = operations_in(STORE_MODULES)
+    assert operations == set(ACTIONS)
+    granted = {
+        action
+        for name in ("iam-builder", "iam-keeper", "iam-reader")
+        for statement in statements(policy(name))
+        for action in as_list(statement["Action"])
+    }
+    assert granted == {ACTIONS[operation] for operation in operations}
+
+
+def test_a_new_call_in_the_store_module_would_be_seen(tmp_path: Path) -> None:
+    module = tmp_path / "s3_copies.py"
+    module.write_text("def copy(client):\n    client.copy_object()\n    page('list_parts')\n")
+    assert operations_in([module]) == {"CopyObject", "ListParts"}
+
+
+def test_builder_policy_lets_a_build_through_and_the_bucket_policy_does_not_hinder_it(
+    recorded: Recorded,
+) -> None:
+    policies = [recorded.policy("iam-builder"), recorded.policy("bucket-policy")]
+    assert [each for each in recorded.build if not allows(policies, each)] == []
+
+
+def test_builder_policy_grants_no_more_than_a_build_uses(
+    recorded: Recorded,
+) -> None:
+    """Each single grant (a statement's action on a resource) is needed by some request."""
+    whole = recorded.policy("iam-builder")
+    narrowed = list(_each_with_one_grant_less(whole))
+    assert len(narrowed) == 5
+    for policy_without in narrowed:
+        assert not all(allows([policy_without], each) for each in recorded.build)
+
+
+def _each_with_one_grant_less(whole: Policy) -> Iterator[Policy]:
+    for index, statement in enumerate(whole["Statement"]):
+        for action in as_list(statement["Action"]):
+            less = copy.deepcopy(dict(whole))
+            kept = [each for each in as_list(statement["Action"]) if each != action]
+            less["Statement"][index]["Action"] = kept
+            yield less
+
+
+def test_a_real_server_keeps_each_identity_to_its_policy(recorded: Recorded) -> None:
+    receipt = next(open_receipts(recorded))
+    with acting_as(recorded.identities["builder"]):
+        store = open_store(recorded.url)
+        with pytest.raises(PermanentStoreError, match="AccessDenied"):
+            store.delete(receipt)
+        with pytest.raises(PermanentStoreError, match="AccessDenied"):
+            open_store(f"s3://{BUCKET}/elsewhere").put("a", b"")
+    with acting_as(recorded.identities["reader"]):
+        store = open_store(recorded.url)
+        assert store.get(layout.SUCCESS_KEY)
+        for refused in (lambda: store.get(receipt), lambda: store.put("reports/a", b"")):
+            with pytest.raises(PermanentStoreError, match="AccessDenied"):
+                refused()
+    with acting_as(recorded.identities["keeper"]):
+        store = open_store(recorded.url)
+        store.delete(receipt)
+        assert store.head(receipt) is None
+
+
+def open_receipts(recorded: Recorded) -> Iterator[str]:
+    """Keys of the receipts."""
+    with acting_as(recorded.identities["builder"]):
+        yield from (info.key for info in open_store(recorded.url).list("receipts/"))
+
+
+def test_builder_cannot_remove_what_is_committed_and_a_keeper_can() -> None:
+    target = {"Bucket": "BUCKET", "Key": "PREFIX/receipts/p/00000000.json"}
+    removal = request_of("DeleteObject", target)
+    builder, keeper = policy("iam-builder"), policy("iam-keeper")
+    assert not allows([builder], removal)
+    assert allows([builder, keeper], removal)
+
+
+@pytest.mark.parametrize("name", ["iam-builder", "iam-keeper", "iam-reader"])
+def test_nothing_outside_the_prefix_is_granted(name: str) -> None:
+    resources = {each for s in statements(policy(name)) for each in as_list(s["Resource"])}
+    outside = {each for each in resources if not each.startswith("arn:aws:s3:::BUCKET/PREFIX/")}
+    assert outside <= {"arn:aws:s3:::BUCKET"}  # to list
+    assert not any(action.endswith("*") for s in statements(policy(name)) for action in s["Action"])
+
+
+def test_reader_policy_lets_a_sealed_data_set_be_read_and_nothing_else(recorded: Recorded) -> None:
+    reader = recorded.policy("iam-reader")
+    assert recorded.read
+    assert [each for each in recorded.read if not allows([reader], each)] == []
+    assert not all(allows([reader], each) for each in recorded.build)
+    for key in ("units/p/x.arrow", "plans/p/plan.json", "receipts/p/00000000.json"):
+        target = {"Bucket": BUCKET, "Key": f"{recorded.prefix}/{key}"}
+        assert not allows([reader], request_of("GetObject", target))
