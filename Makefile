@@ -16,6 +16,8 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS := 1
 # Hubs are never asked: every model is a local folder.
 export HF_HUB_OFFLINE := 1
+# KubeRay's definition of a RayJob, where it is at hand: infra/README.md.
+export NPD_RAYJOB_CRD ?= $(abspath $(wildcard ../shared/schemas/ray.io_rayjobs.yaml))
 
 .PHONY: demo demo-s3 test check format setup clean
 

@@ -1,0 +1,98 @@
+"""Plain Kubernetes objects and pod templates against Kubernetes' own schemas, strictly."""
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from tests.infra.files import INFRA, manifests, of_kind
+from tests.infra.pods import as_pod, literal_secrets, pod_templates
+from tests.infra.reachable import Peer, may_connect
+
+VERSION = kubernetes_validate.latest_version()
+FILES = sorted(path.name for path in (INFRA / "kuberay").glob("*.yaml"))
+NAMESPACE = "builds"
+
+
+def _validate(manifest: dict[str, Any]) -> None:
+    kubernetes_validate.validate(manifest, VERSION, strict=True)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_object_and_pod_satisfies_kubernetes(name: str) -> None:
+    for manifest in manifests(name):
+        if manifest["kind"] != "RayJob":
+            _validate(manifest)
+        if manifest["kind"] in ("RayJob", "Deployment"):
+            for template in pod_templates(manifest).values():
+                _validate(as_pod(template))
+        assert literal_secrets(manifest) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [("terminationGracePeriodSecond", 120), ("tolerations", {"key": "a"}), ("containers", None)],
+)
+def test_a_wrong_field_of_a_pod_is_refused(field: str, wrong: object) -> None:
+    template = pod_templates(of_kind("RayJob", "rayjob.yaml"))["gpu"]
+    template["spec"][field] = wrong
+    with pytest.raises(kubernetes_validate.ValidationError):
+        _validate(as_pod(template))
+
+
+def test_a_wrong_field_of_a_network_policy_is_refused() -> None:
+    policy = of_kind("NetworkPolicy", "network-policy.yaml")
+    policy["spec"]["ingres"] = policy["spec"].pop("ingress")
+    with pytest.raises(kubernetes_validate.ValidationError, match="ingres"):
+        _validate(policy)
+
+
+POLICY = of_kind("NetworkPolicy", "network-policy.yaml")
+PODS = {
+    role: template["metadata"]["labels"]
+    for name in ("rayjob.yaml", "trial.yaml")
+    for role, template in pod_templates(of_kind("RayJob", name)).items()
+} | {"redis": of_kind("Deployment", "redis.yaml")["spec"]["template"]["metadata"]["labels"]}
+OPERATOR = Peer(
+    labels={"app.kubernetes.io/name": "kuberay-operator"},
+    namespace="kuberay-system",
+    namespace_labels={"kubernetes.io/metadata.name": "kuberay-system"},
+)
+STRANGERS = [
+    Peer(labels={"app": "shop"}, namespace=NAMESPACE),
+    Peer(labels=PODS["head"], namespace="elsewhere"),
+    Peer(labels=OPERATOR.labels, namespace="elsewhere"),
+    Peer(labels={}, namespace="kuberay-system", namespace_labels=OPERATOR.namespace_labels),
+]
+PORTS = {"dashboard": 8265, "gcs": 6379, "client": 10001, "object manager": 8076}
+
+
+def _reaches(peer: Peer, role: str, port: int, policy: dict[str, Any] = POLICY) -> bool:
+    return may_connect(policy, peer, PODS[role], port, namespace=NAMESPACE)
+
+
+@pytest.mark.parametrize("role", PODS)
+def test_network_policy_closes_every_pod_to_strangers(role: str) -> None:
+    for port in PORTS.values():
+        assert not any(_reaches(peer, role, port) for peer in STRANGERS)
+
+
+def test_network_policy_lets_the_pods_of_a_build_reach_each_other() -> None:
+    for labels in PODS.values():
+        peer = Peer(labels=labels, namespace=NAMESPACE)
+        assert all(_reaches(peer, role, port) for role in PODS for port in PORTS.values())
+
+
+def test_network_policy_lets_the_operator_reach_the_dashboard_alone() -> None:
+    assert [name for name, port in PORTS.items() if _reaches(OPERATOR, "head", port)] == [
+        "dashboard"
+    ]
+
+
+def test_an_open_network_policy_would_be_seen() -> None:
+    policy = of_kind("NetworkPolicy", "network-policy.yaml")
+    policy["spec"]["ingress"].append({"from": [{"podSelector": {}}]})
+    assert _reaches(STRANGERS[0], "head", PORTS["dashboard"], policy)
+    policy = of_kind("NetworkPolicy", "network-policy.yaml")
+    policy["spec"]["podSelector"]["matchLabels"] = {"app": "other"}
+    assert _reaches(STRANGERS[0], "head", PORTS["dashboard"], policy)

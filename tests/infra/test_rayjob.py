@@ -1,0 +1,156 @@
+"""The RayJobs: against KubeRay's own schema, and for what the project relies on."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray._private import ray_constants
+
+from jobs import build as job
+from pipeline.config import load_config
+from pipeline.stages.planning import make_plan
+from tests.infra.crd import errors, strict, strict_rayjob_schema
+from tests.infra.files import ROOT, of_kind
+from tests.infra.pods import containers, literal_secrets, pod_templates
+
+DRAIN_TIMEOUT = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+
+FILES = ["rayjob.yaml", "trial.yaml"]
+
+
+@pytest.fixture(params=FILES)
+def rayjob(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return of_kind("RayJob", request.param)
+
+
+@pytest.fixture
+def gpu() -> dict[str, Any]:
+    return of_kind("RayJob", "rayjob.yaml")
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    return strict_rayjob_schema()
+
+
+def test_rayjob_satisfies_the_custom_resource_definition(
+    rayjob: dict[str, Any], schema: dict[str, Any]
+) -> None:
+    assert errors(schema, rayjob) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "wrong", "message"),
+    [
+        ("", "backOffLimit", 5, "backOffLimit"),
+        ("", "backoffLimit", "five", "is not of type 'integer'"),
+        ("rayClusterSpec", "enableInTreeAutoscalling", True, "enableInTreeAutoscalling"),
+        ("rayClusterSpec.authOptions", "mode", "password", "is not one of"),
+        ("rayClusterSpec.gcsFaultToleranceOptions", "redisAdress", "a:1", "redisAdress"),
+        ("rayClusterSpec.headGroupSpec.template.spec", "tolerance", [], "tolerance"),
+    ],
+)
+def test_a_misspelt_or_mistyped_field_is_refused(
+    gpu: dict[str, Any], schema: dict[str, Any], place: str, key: str, wrong: object, message: str
+) -> None:
+    target = gpu["spec"]
+    for name in place.split(".") if place else []:
+        target = target[name]
+    target[key] = wrong
+    (error,) = errors(schema, gpu)
+    assert message in error
+
+
+def test_strict_closes_objects_and_reads_kubernetes_dialect() -> None:
+    quantity = {"x-kubernetes-int-or-string": True}
+    open_object = {"type": "object", "properties": {"a": quantity}}
+    kept = {**open_object, "x-kubernetes-preserve-unknown-fields": True}
+    assert errors(strict(open_object), {"a": 1}) == []
+    assert errors(strict(open_object), {"a": "1Gi"}) == []
+    assert errors(strict(open_object), {"a": 1.5})
+    assert errors(strict(open_object), {"b": 1})
+    assert errors(strict(kept), {"b": 1}) == []
+
+
+def test_rayjob_cleans_up_tries_again_and_asks_for_the_token(rayjob: dict[str, Any]) -> None:
+    spec = rayjob["spec"]
+    assert spec["shutdownAfterJobFinishes"] is True
+    assert spec["ttlSecondsAfterFinished"] > 0
+    assert spec["backoffLimit"] >= 1
+    cluster = spec["rayClusterSpec"]
+    assert cluster["authOptions"]["mode"] == "token"
+    assert cluster["rayVersion"] == ray.__version__
+    assert cluster["enableInTreeAutoscaling"] is True
+    (group,) = cluster["workerGroupSpecs"]
+    assert 1 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+    assert group["minReplicas"] < group["maxReplicas"]
+
+
+def test_gpu_rayjob_is_fault_tolerant_and_runs_on_spot(gpu: dict[str, Any]) -> None:
+    cluster = gpu["spec"]["rayClusterSpec"]
+    redis = cluster["gcsFaultToleranceOptions"]
+    service = of_kind("Service", "redis.yaml")
+    port = service["spec"]["ports"][0]["port"]
+    assert redis["redisAddress"] == f"{service['metadata']['name']}:{port}"
+    assert "secretKeyRef" in redis["redisPassword"]["valueFrom"]
+    worker = pod_templates(gpu)["gpu"]["spec"]
+    assert worker["terminationGracePeriodSeconds"] >= 120
+    drain = {each["name"]: each["value"] for each in worker["containers"][0]["env"]}
+    assert hasattr(ray_constants, DRAIN_TIMEOUT), "Ray has another name for it now"
+    assert 60 <= float(drain[DRAIN_TIMEOUT]) < worker["terminationGracePeriodSeconds"]
+    assert "spot" in worker["nodeSelector"].values()
+    assert {each["key"] for each in worker["tolerations"]} >= {*worker["nodeSelector"]}
+    assert worker["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    head = pod_templates(gpu)["head"]["spec"]
+    assert "spot" not in head["nodeSelector"].values()
+
+
+def test_every_container_is_restricted_and_none_runs_as_root(rayjob: dict[str, Any]) -> None:
+    for template in pod_templates(rayjob).values():
+        assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+    for container in containers(rayjob):
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert set(container["resources"]) == {"requests", "limits"}
+
+
+def test_secrets_are_references(rayjob: dict[str, Any]) -> None:
+    assert literal_secrets(rayjob) == []
+    storage = [c["envFrom"] for c in containers(rayjob) if c["name"] != "ray-job-submitter"]
+    assert len(storage) == 2
+    assert all(each[0]["secretRef"]["name"] == "npd-storage" for each in storage)
+
+
+def test_a_literal_secret_is_found(gpu: dict[str, Any]) -> None:
+    gpu["spec"]["rayClusterSpec"]["gcsFaultToleranceOptions"]["redisPassword"] = {"value": "x"}
+    head = pod_templates(gpu)["head"]["spec"]["containers"][0]
+    head["env"] = [{"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}]
+    cluster = "spec.rayClusterSpec"
+    assert literal_secrets(gpu) == [
+        f"{cluster}.gcsFaultToleranceOptions.redisPassword.value",
+        f"{cluster}.headGroupSpec.template.spec.containers[0].env[0].value",
+    ]
+
+
+def test_entrypoint_is_a_command_that_the_job_understands(rayjob: dict[str, Any]) -> None:
+    words = shlex.split(rayjob["spec"]["entrypoint"])
+    assert words[:3] == ["python", "-m", "jobs.build"]
+    options = {f"--{name}" for name in job.job.__annotations__}
+    given = {word for word in words if word.startswith("--")}
+    assert {"--config", "--out"} <= given <= options
+    mounts = {m["mountPath"] for c in containers(rayjob) for m in c.get("volumeMounts", [])}
+    assert str(Path(words[words.index("--config") + 1]).parent) in mounts
+
+
+def test_trial_configuration_is_a_plan(tmp_path: Path) -> None:
+    """The ConfigMap of the trial, with the image's folder read as this checkout."""
+    for name, text in of_kind("ConfigMap", "trial.yaml")["data"].items():
+        (tmp_path / name).write_text(text.replace("/app", str(ROOT)), encoding="utf-8")
+    config = load_config(tmp_path / "build.toml")
+    plan, _ = make_plan(config)
+    (group,) = of_kind("RayJob", "trial.yaml")["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert plan.num_units == 8
+    assert config.cluster.workers == group["maxReplicas"]
+    assert config.cluster.gpus_per_worker == 0
