@@ -1,0 +1,114 @@
+"""The image's recipe, by hadolint and for what the project relies on. There is no Docker here."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from dockerfile_parse import DockerfileParser
+
+from tests.infra.files import INFRA, ROOT
+from tests.infra.locked import pins, unlocked
+from tests.infra.test_shell import tool
+
+PATH = INFRA / "Dockerfile"
+CONSTRAINTS = INFRA / "constraints.txt"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@pytest.fixture
+def instructions() -> list[tuple[str, str]]:
+    """The instructions in order, each with its text."""
+    structure = DockerfileParser(path=str(PATH)).structure
+    return [(s["instruction"], s["value"]) for s in structure if s["instruction"] != "COMMENT"]
+
+
+def _hadolint(path: Path) -> "subprocess.CompletedProcess[str]":
+    command = [tool("hadolint"), "--no-color", "--failure-threshold=style", str(path)]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def test_hadolint_finds_nothing() -> None:
+    linted = _hadolint(PATH)
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "rule"),
+    [
+        ("USER 1000:1000", "USER root", "DL3002"),
+        ("python:3.11.13-slim-bookworm", "python:latest", "DL3007"),
+        ("wget=1.21.*", "wget", "DL3008"),
+        ("WORKDIR /app", "WORKDR /app", "unexpected"),
+    ],
+)
+def test_hadolint_finds_what_is_wrong(tmp_path: Path, right: str, wrong: str, rule: str) -> None:
+    text = PATH.read_text(encoding="utf-8")
+    assert right in text
+    careless = tmp_path / "Dockerfile"
+    careless.write_text(text.replace(right, wrong))
+    linted = _hadolint(careless)
+    assert linted.returncode != 0
+    assert rule in linted.stdout + linted.stderr
+
+
+def test_image_does_not_run_as_root(instructions: list[tuple[str, str]]) -> None:
+    users = [value for name, value in instructions if name == "USER"]
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1]), "a number, for runAsNonRoot"
+    after = instructions[instructions.index(("USER", users[-1])) :]
+    assert not {"RUN", "COPY", "ADD"} & {name for name, _ in after}
+
+
+def test_base_is_a_full_version_of_the_python_that_is_locked(
+    instructions: list[tuple[str, str]],
+) -> None:
+    name, base = instructions[0]
+    assert name == "FROM"
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm(@sha256:[0-9a-f]{64})?", base)
+
+
+def test_what_is_copied_is_there_and_nothing_else_is_sent(
+    instructions: list[tuple[str, str]],
+) -> None:
+    sources = {
+        each for name, value in instructions if name == "COPY" for each in value.split()[:-1]
+    }
+    assert all((ROOT / source).exists() for source in sources)
+    lines = (INFRA / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    assert lines[1] == "*"
+    assert {line[1:] for line in lines if line.startswith("!")} == sources
+
+
+def test_no_variable_of_the_image_is_a_secret(instructions: list[tuple[str, str]]) -> None:
+    variables = " ".join(value for name, value in instructions if name in ("ENV", "ARG"))
+    assert "PYTHONPATH=/app" in variables
+    assert not re.search(r"(?i)secret|password|token|access_?key", variables)
+
+
+def test_requirements_are_those_of_the_project_and_installed_with_the_lock(
+    instructions: list[tuple[str, str]],
+) -> None:
+    """The recipe's own command, run on this project file."""
+    (recipe,) = (value for name, value in instructions if "requirements.txt" in value)
+    listing, install = recipe.split("&&")
+    listed = subprocess.run(
+        ["sh", "-c", listing.partition(" > ")[0]],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert listed.stdout.splitlines() == PROJECT["dependencies"]
+    assert "--constraint constraints.txt --requirement requirements.txt" in install
+
+
+def test_lock_holds_all_that_the_project_pulls_in() -> None:
+    pinned = pins(CONSTRAINTS)
+    assert unlocked(PROJECT["dependencies"], pinned) == set()
+
+
+def test_a_dependency_without_a_pin_would_be_found() -> None:
+    pinned = pins(CONSTRAINTS)
+    del pinned["botocore"]  # boto3's, and not ours by name
+    assert unlocked(PROJECT["dependencies"], pinned) == {"botocore"}
