@@ -21,6 +21,7 @@ from tests.sealed import build, changed
 SETTINGS: dict[str, Any] = changed(
     prompts={"seeds_per_prompt": 1},
     sampling={"num_inference_steps": 1},
+    redenoise={"num_inference_steps": 2},
     units={"size": 50, "batch_size": 50},
     output={"formats": ["arrow"], "images": "none", "shard_bytes": 100_000_000},
 ) | {"splits": {"train": 1.0}}

@@ -19,6 +19,19 @@ DRAIN_TIMEOUT = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 
 FILES = ["rayjob.yaml", "trial.yaml"]
 
+JOB_FIELDS = {
+    *("entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished"),
+    *("submitterPodTemplate", "rayClusterSpec"),
+}
+CLUSTER_FIELDS = {
+    *("rayVersion", "authOptions", "gcsFaultToleranceOptions", "enableInTreeAutoscaling"),
+    *("autoscalerOptions", "headGroupSpec", "workerGroupSpecs"),
+}
+GROUP_FIELDS = {
+    *("groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"),
+}
+"""What we rely on, for where KubeRay's own list is not at hand."""
+
 
 @pytest.fixture(params=FILES)
 def rayjob(request: pytest.FixtureRequest) -> dict[str, Any]:
@@ -74,6 +87,30 @@ def test_strict_closes_objects_and_reads_kubernetes_dialect() -> None:
     assert errors(strict(kept), {"b": 1}) == []
 
 
+def _unknown_fields(rayjob: dict[str, Any]) -> set[str]:
+    cluster = rayjob["spec"]["rayClusterSpec"]
+    groups = {field for group in cluster["workerGroupSpecs"] for field in group}
+    groups |= set(cluster["headGroupSpec"])
+    return (
+        (set(rayjob["spec"]) - JOB_FIELDS) | (set(cluster) - CLUSTER_FIELDS) | groups - GROUP_FIELDS
+    )
+
+
+def test_rayjob_uses_only_fields_that_we_know(rayjob: dict[str, Any]) -> None:
+    assert _unknown_fields(rayjob) == set()
+    cluster = rayjob["spec"]["rayClusterSpec"]
+    cluster["enableInTreeAutoscalling"] = cluster.pop("enableInTreeAutoscaling")
+    cluster["workerGroupSpecs"][0]["maxReplica"] = 8
+    assert _unknown_fields(rayjob) == {"enableInTreeAutoscalling", "maxReplica"}
+
+
+def test_what_is_mounted_is_a_volume_of_the_pod(rayjob: dict[str, Any]) -> None:
+    for template in pod_templates(rayjob).values():
+        volumes = {volume["name"] for volume in template["spec"].get("volumes", [])}
+        for container in template["spec"]["containers"]:
+            assert {mount["name"] for mount in container.get("volumeMounts", [])} == volumes
+
+
 def test_rayjob_cleans_up_tries_again_and_asks_for_the_token(rayjob: dict[str, Any]) -> None:
     spec = rayjob["spec"]
     assert spec["shutdownAfterJobFinishes"] is True
@@ -110,9 +147,11 @@ def test_gpu_rayjob_is_fault_tolerant_and_runs_on_spot(gpu: dict[str, Any]) -> N
 def test_every_container_is_restricted_and_none_runs_as_root(rayjob: dict[str, Any]) -> None:
     for template in pod_templates(rayjob).values():
         assert template["spec"]["securityContext"]["runAsNonRoot"] is True
-    for container in containers(rayjob):
+    sidecar = rayjob["spec"]["rayClusterSpec"]["autoscalerOptions"]
+    for container in (*containers(rayjob), sidecar):
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    for container in containers(rayjob):
         assert set(container["resources"]) == {"requests", "limits"}
 
 
