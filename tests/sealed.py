@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import load_denoiser, load_rewards
 from pipeline.models.reward import Reward
 from pipeline.plan import Plan, PromptTable
-from pipeline.publish.compact import compact
+from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
 from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.planning import make_plan
@@ -148,7 +148,7 @@ class Built:
 
     def seal(self, store: ObjectStore) -> Manifest:
         """Compact and seal, one shard after the other."""
-        return seal(store, self.plan, self.prompts, lambda tasks: map(compact, tasks))
+        return seal(store, self.plan, self.prompts, partial(map, partial(compact_in, store)))
 
     def sealed_in(self, url: str, **run: Any) -> Manifest:
         """All of it."""

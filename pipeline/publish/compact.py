@@ -27,6 +27,8 @@ class ShardTask:
 
     url: str
     plan_id: str
+    version: int
+    """Of the manifest that will name it."""
     shard: ShardPlan
     format: ShardFormat
     rows_per_batch: int
@@ -57,7 +59,7 @@ def compact_in(store: ObjectStore, task: ShardTask) -> CompactedShard:
         _WRITERS[task.format](path, _rows(store, task.shard), task.rows_per_batch)
         digest = file_sha256(path)
         key = layout.shard_key(
-            task.plan_id, task.shard.split, task.shard.index, digest, task.format
+            task.plan_id, task.version, task.shard.split, task.shard.index, digest, task.format
         )
         if not store.put_file_if_absent(key, path):
             raise VerificationError(f"{store.url}/{key}: damaged; remove it and build again")

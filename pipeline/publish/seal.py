@@ -23,6 +23,9 @@ from pipeline.storage.manifest import LedgerInfo, Manifest, ShardInfo, seal_mani
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Receipt, read_receipts
 
+_VERSION = 1
+"""Of the manifest that a build seals."""
+
 Compactor = Callable[[Iterable[ShardTask]], Iterator[CompactedShard]]
 """Runs ``compact`` over tasks, in order: a bare ``map``, or many machines."""
 
@@ -50,12 +53,13 @@ def seal(
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             plan_id=plan.plan_id,
+            version=_VERSION,
             plan=plan,
             fingerprints=summary.fingerprints(),
             latent_shape=list(summary.latent_shape),
             shards=shards,
             funnel=summary.funnel.total(),
-            ledger=_store_ledger(store, plan.plan_id, path, ledger.num_rows),
+            ledger=_store_ledger(store, plan.plan_id, _VERSION, path, ledger.num_rows),
         )
     seal_manifest(store, manifest)
     return manifest
@@ -69,6 +73,7 @@ def _tasks(
             yield ShardTask(
                 url=url,
                 plan_id=plan.plan_id,
+                version=_VERSION,
                 shard=shard,
                 format=shard_format,
                 rows_per_batch=plan.settings["output"]["rows_per_batch"],
@@ -102,9 +107,11 @@ class _Summary:
         return [self._fingerprints[name] for name in sorted(self._fingerprints)]
 
 
-def _store_ledger(store: ObjectStore, plan_id: str, path: Path, num_rows: int) -> LedgerInfo:
+def _store_ledger(
+    store: ObjectStore, plan_id: str, version: int, path: Path, num_rows: int
+) -> LedgerInfo:
     digest = file_sha256(path)
-    key = layout.ledger_key(plan_id, digest)
+    key = layout.ledger_key(plan_id, version, digest)
     if not store.put_file_if_absent(key, path):
         raise VerificationError(f"{store.url}/{key}: damaged; remove it and build again")
     return LedgerInfo(key=key, sha256=digest, num_rows=num_rows, num_bytes=path.stat().st_size)

@@ -71,7 +71,7 @@ def verify(store: ObjectStore) -> Verification:
     for sealed in success.manifests:
         try:
             manifest = read_manifest(store, sealed)
-        except (VerificationError, ValidationError) as error:
+        except VerificationError as error:
             found.add(str(error))
             continue
         found.manifests += 1
@@ -125,7 +125,7 @@ class _PlanCheck:
             key = layout.receipt_key(plan.plan_id, unit)
             try:
                 receipt = read_receipt(self._store, plan.plan_id, unit)
-            except (ObjectNotFoundError, ValidationError) as error:
+            except (ObjectNotFoundError, VerificationError) as error:
                 self._found.add(f"{key}: {error}")
                 continue
             self._found.units += 1
@@ -146,9 +146,8 @@ class _PlanCheck:
                 self._kept[outcome.split].append(outcome)
             self._unit_object(key, receipt)
         if funnel.total() != self._manifest.funnel:
-            self._found.add(
-                f"{layout.manifest_key(plan.plan_id, 1)}: its funnel is not that of the receipts"
-            )
+            key = layout.manifest_key(plan.plan_id, self._manifest.version)
+            self._found.add(f"{key}: its funnel is not that of the receipts")
 
     def _unit_object(self, receipt_key: str, receipt: Receipt) -> None:
         try:

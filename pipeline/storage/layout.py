@@ -3,13 +3,17 @@
 plans/<plan_id>/plan.json, prompts.parquet
 units/<plan_id>/<unit>-<sha256[:16]>.arrow         what a worker computed
 receipts/<plan_id>/<unit>.json                     the commit point of a unit
-shards/<plan_id>/<split>-<index>-<sha256[:16]>.{arrow,tar}
-ledgers/<plan_id>-<sha256[:16]>.parquet            all candidates with their scores
-manifests/<plan_id>/v<n>.json                      what readers see
+shards/<plan_id>/v<n>/<split>-<index>-<sha256[:16]>.{arrow,tar}
+ledgers/<plan_id>/v<n>-<sha256[:16]>.parquet       all candidates with their scores
+manifests/<plan_id>/v<n>.json                      what readers see: shards and ledger of v<n>
 _SUCCESS                                           the sealed manifests' keys and digests
 reports/<plan_id>/...                              pictures and figures; may be made anew
+.probe/<random>                                    the probe's, for a moment
 """
 
+import re
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from pipeline.identity import short
@@ -51,14 +55,17 @@ def unit_of_receipt(key: str) -> int:
     return int(key.rpartition("/")[2].removesuffix(".json"))
 
 
-def shard_key(plan_id: str, split: Split, index: int, digest: str, shard: ShardFormat) -> str:
-    """A shard, named by content."""
-    return f"shards/{plan_id}/{split.value}-{index:06d}-{short(digest)}.{SUFFIXES[shard]}"
+def shard_key(
+    plan_id: str, version: int, split: Split, index: int, digest: str, shard: ShardFormat
+) -> str:
+    """A shard of a manifest version, named by content."""
+    name = f"{split.value}-{index:06d}-{short(digest)}.{SUFFIXES[shard]}"
+    return f"shards/{plan_id}/v{version}/{name}"
 
 
-def ledger_key(plan_id: str, digest: str) -> str:
-    """The Parquet file of all candidates, named by content."""
-    return f"ledgers/{plan_id}-{short(digest)}.parquet"
+def ledger_key(plan_id: str, version: int, digest: str) -> str:
+    """The Parquet file of all candidates of a manifest version, named by content."""
+    return f"ledgers/{plan_id}/v{version}-{short(digest)}.parquet"
 
 
 def manifest_key(plan_id: str, version: int) -> str:
@@ -69,3 +76,71 @@ def manifest_key(plan_id: str, version: int) -> str:
 def report_key(plan_id: str, name: str) -> str:
     """Something made from a sealed data set for people to look at."""
     return f"reports/{plan_id}/{name}"
+
+
+def probe_key(name: str) -> str:
+    """Something that the probe writes for a moment."""
+    return f".probe/{name}"
+
+
+class Kind(StrEnum):
+    """What an object is, which its key tells."""
+
+    PLAN = "plan"
+    UNIT = "unit object"
+    RECEIPT = "receipt"
+    SHARD = "shard"
+    LEDGER = "ledger"
+    MANIFEST = "manifest"
+    SUCCESS = "success"
+    REPORT = "report"
+    PROBE = "probe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What a key says of its object."""
+
+    kind: Kind
+    plan_id: str = ""
+    """Empty where the object belongs to no plan."""
+    unit: int | None = None
+    """Of unit objects and receipts."""
+    version: int | None = None
+    """Of manifests, and of the shards and ledgers that lie under one."""
+
+
+_PLAN = r"(?P<plan_id>[^/]+)"
+_UNIT = r"(?P<unit>\d{8,})"
+_VERSION = r"v(?P<version>[1-9]\d*)"
+_SHA = "[0-9a-f]{16}"
+
+_PATTERNS = {
+    Kind.PLAN: re.compile(rf"plans/{_PLAN}/(plan\.json|prompts\.parquet)"),
+    Kind.UNIT: re.compile(rf"units/{_PLAN}/{_UNIT}-{_SHA}\.arrow"),
+    Kind.RECEIPT: re.compile(rf"receipts/{_PLAN}/{_UNIT}\.json"),
+    Kind.SHARD: re.compile(rf"shards/{_PLAN}/{_VERSION}/[a-z]+-\d{{6,}}-{_SHA}\.(arrow|tar)"),
+    Kind.LEDGER: re.compile(rf"ledgers/{_PLAN}/{_VERSION}-{_SHA}\.parquet"),
+    Kind.MANIFEST: re.compile(rf"manifests/{_PLAN}/{_VERSION}\.json"),
+    Kind.SUCCESS: re.compile(SUCCESS_KEY),
+    Kind.REPORT: re.compile(rf"reports/{_PLAN}/.+"),
+    Kind.PROBE: re.compile(r"\.probe/.+"),
+}
+
+
+def place_of(key: str) -> Place | None:
+    """What a key says of its object; None for a key that is none of this module's."""
+    for kind, pattern in _PATTERNS.items():
+        if match := pattern.fullmatch(key):
+            found = match.groupdict()
+            return Place(
+                kind=kind,
+                plan_id=found.get("plan_id", ""),
+                unit=_number(found.get("unit")),
+                version=_number(found.get("version")),
+            )
+    return None
+
+
+def _number(digits: str | None) -> int | None:
+    return None if digits is None else int(digits)

@@ -5,12 +5,14 @@ and ledger. Both are a function of what was computed: no times, hosts or attempt
 """
 
 import json
+from collections.abc import Iterator
+from itertools import chain
 
 from pydantic import ValidationError
 
 from pipeline.errors import ObjectNotFoundError, RetryableStoreError, VerificationError
 from pipeline.fingerprint import Fingerprint
-from pipeline.identity import readable_json, sha256
+from pipeline.identity import readable_json, sha256, short
 from pipeline.plan import Plan
 from pipeline.records import SCHEMA_VERSION, Record, Split
 from pipeline.storage import layout
@@ -47,6 +49,8 @@ class Manifest(Record):
 
     schema_version: int
     plan_id: str
+    version: int
+    """From 1; shards and ledger lie under it."""
     plan: Plan
     """The full configuration, with digests in place of paths."""
     fingerprints: list[Fingerprint]
@@ -62,6 +66,15 @@ class Manifest(Record):
         """Pairs in a split."""
         formats = self.shards[split].values()
         return sum(shard.num_samples for shard in next(iter(formats)))
+
+    def files(self) -> Iterator[ShardInfo | LedgerInfo]:
+        """Everything that this manifest names."""
+        formats = (shards for split in self.shards.values() for shards in split.values())
+        return chain(chain.from_iterable(formats), [self.ledger])
+
+    def keys(self) -> Iterator[str]:
+        """Keys of everything that this manifest names."""
+        return (file.key for file in self.files())
 
 
 class SealedManifest(Record):
@@ -98,21 +111,50 @@ def read_success(store: ObjectStore) -> Success | None:
 
 def read_manifest(store: ObjectStore, sealed: SealedManifest) -> Manifest:
     """A sealed manifest, checked against its digest. Raises ``VerificationError``."""
-    where = f"{store.url}/{sealed.key}"
     try:
         data = store.get(sealed.key)
     except ObjectNotFoundError:
         raise VerificationError(
-            f"{where}: {layout.SUCCESS_KEY} names it, and it is not there"
+            f"{store.url}/{sealed.key}: {layout.SUCCESS_KEY} names it, and it is not there"
         ) from None
+    return _checked_manifest(store, sealed, data)
+
+
+def read_version(store: ObjectStore, plan_id: str, version: int) -> Manifest:
+    """Any version of a plan's manifest, also one that is not, or no longer, sealed.
+
+    Raises ``ObjectNotFoundError``, and ``VerificationError`` for one that is damaged.
+    """
+    key = layout.manifest_key(plan_id, version)
+    data = store.get(key)
+    success = read_success(store)
+    sealed = success.of(plan_id) if success else None
+    if sealed is None or sealed.key != key:
+        sealed = SealedManifest(plan_id=plan_id, key=key, sha256=sha256(data))
+    manifest = _checked_manifest(store, sealed, data)
+    # Where nothing promises its bytes, it must at least agree with itself.
+    for file in manifest.files():
+        if short(file.sha256) not in file.key:
+            raise VerificationError(f"{store.url}/{key}: {file.key} has the digest {file.sha256}")
+    return manifest
+
+
+def _checked_manifest(store: ObjectStore, sealed: SealedManifest, data: bytes) -> Manifest:
+    where = f"{store.url}/{sealed.key}"
     if sha256(data) != sealed.sha256:
         raise VerificationError(f"{where}: not the bytes that {layout.SUCCESS_KEY} promises")
-    version = json.loads(data).get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise VerificationError(
-            f"{where}: written with schema_version {version}, this reads {SCHEMA_VERSION}"
-        )
-    return Manifest.model_validate_json(data)
+    try:
+        version = json.loads(data).get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise VerificationError(
+                f"{where}: written with schema_version {version}, this reads {SCHEMA_VERSION}"
+            )
+        manifest = Manifest.model_validate_json(data)
+    except (ValueError, AttributeError) as error:  # pydantic's and json's errors are ValueErrors
+        raise VerificationError(f"{where}: no manifest: {error}") from None
+    if layout.manifest_key(manifest.plan_id, manifest.version) != sealed.key:
+        raise VerificationError(f"{where}: the manifest of another plan or version")
+    return manifest
 
 
 def seal_manifest(store: ObjectStore, manifest: Manifest) -> SealedManifest:
@@ -122,7 +164,7 @@ def seal_manifest(store: ObjectStore, manifest: Manifest) -> SealedManifest:
     means that two builds of one plan computed different things.
     """
     data = readable_json(manifest.model_dump(mode="json"))
-    key = layout.manifest_key(manifest.plan_id, 1)
+    key = layout.manifest_key(manifest.plan_id, manifest.version)
     sealed = SealedManifest(plan_id=manifest.plan_id, key=key, sha256=sha256(data))
     if not store.put_if_absent(key, data):
         raise VerificationError(

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable
 
 from pipeline.errors import ObjectNotFoundError, PermanentStoreError, StoreError
+from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.s3 import S3Store
 
@@ -29,7 +30,7 @@ def probe(store: ObjectStore) -> None:
 
 def _with_scratch_key(store: ObjectStore, check: Callable[[ObjectStore, str], None]) -> None:
     # Its own key each time: two builds may probe one store at the same moment.
-    key = f".probe/{secrets.token_hex(16)}"
+    key = layout.probe_key(secrets.token_hex(16))
     try:
         check(store, key)
     except BaseException as error:

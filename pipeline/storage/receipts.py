@@ -7,7 +7,7 @@ worker that comes second finds out by reading, and its data object is an orphan,
 from collections.abc import Iterator
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.fingerprint import Fingerprint
@@ -82,8 +82,24 @@ def commit_unit(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
 
 
 def read_receipt(store: ObjectStore, plan_id: str, unit: int) -> Receipt:
-    """One unit's receipt. Raises ``ObjectNotFoundError`` if the unit is not done."""
-    return Receipt.model_validate_json(store.get(layout.receipt_key(plan_id, unit)))
+    """One unit's receipt.
+
+    Raises ``ObjectNotFoundError`` if the unit is not done, and ``VerificationError`` for a receipt
+    that is damaged.
+    """
+    key = layout.receipt_key(plan_id, unit)
+    data = store.get(key)
+    try:
+        receipt = Receipt.model_validate_json(data)
+    except ValidationError as error:
+        raise VerificationError(f"{store.url}/{key}: no receipt: {error}") from None
+    if (receipt.plan_id, receipt.unit) != (plan_id, unit):
+        raise VerificationError(f"{store.url}/{key}: the receipt of another unit")
+    if receipt.data_key != layout.unit_key(plan_id, unit, receipt.data_sha256):
+        raise VerificationError(
+            f"{store.url}/{key}: names {receipt.data_key} with the digest {receipt.data_sha256}"
+        )
+    return receipt
 
 
 def read_receipts(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[Receipt]:

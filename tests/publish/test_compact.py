@@ -23,6 +23,7 @@ def _tasks(folder: Path, built: Built, shard_format: ShardFormat) -> list[ShardT
         ShardTask(
             url=str(folder),
             plan_id=built.plan.plan_id,
+            version=1,
             shard=shard,
             format=shard_format,
             rows_per_batch=2,
@@ -63,7 +64,7 @@ def test_compact_twice_is_the_same_bytes_under_the_name_of_their_content(
     assert (first.info.sha256, first.info.num_bytes) == (sha256(data), len(data))
     assert first.info in manifest_of(damaged).shards[first.split][shard_format]
     assert first.info.key == layout.shard_key(
-        built.plan.plan_id, first.split, 0, first.info.sha256, shard_format
+        built.plan.plan_id, 1, first.split, 0, first.info.sha256, shard_format
     )
 
 

@@ -71,7 +71,7 @@ def test_clean_set_has_no_problems_and_everything_is_counted(
     assert (found.manifests, found.units) == (1, built.plan.num_units)
     assert found.candidates == built.plan.num_candidates
     assert found.pairs == 2 * kept > 0, "in both formats"
-    files = [*(sealed_folder / "shards").rglob("*.*"), *(sealed_folder / "ledgers").iterdir()]
+    files = [*(sealed_folder / "shards").rglob("*.*"), *(sealed_folder / "ledgers").rglob("*.*")]
     assert found.shards == len(files) - 1
     assert found.num_bytes == sum(file.stat().st_size for file in files)
 

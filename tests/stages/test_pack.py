@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.records import NoiseStats
+from pipeline.records import SCHEMA_VERSION, NoiseStats
 from pipeline.stages.pack import pack_pairs, write_batches
 from pipeline.storage.schema import NoisePair, PairSchema
 from tests.stages.pairs import SCHEMA, SHAPE, make_pairs
@@ -66,7 +66,7 @@ def test_schema_columns_are_plain_types() -> None:
     nullable = {field.name for field in schema if field.nullable}
     assert nullable == {"source_noise", "source_image", "golden_image"}
     assert json.loads(schema.metadata[b"latent_shape"]) == list(SHAPE)
-    assert schema.metadata[b"schema_version"] == b"1"
+    assert schema.metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
 
 
 def test_schema_read_back_is_the_same() -> None:

@@ -1,0 +1,56 @@
+"""Keys, and what a key says of its object."""
+
+import pytest
+
+from pipeline.records import Split
+from pipeline.storage import layout
+from pipeline.storage.layout import Kind, Place, place_of
+
+PLAN, DIGEST = "0123456789abcdef", "fedcba9876543210" * 4
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        (layout.plan_key(PLAN), Place(kind=Kind.PLAN, plan_id=PLAN)),
+        (layout.prompts_key(PLAN), Place(kind=Kind.PLAN, plan_id=PLAN)),
+        (layout.unit_key(PLAN, 12, DIGEST), Place(kind=Kind.UNIT, plan_id=PLAN, unit=12)),
+        (layout.receipt_key(PLAN, 10**9), Place(kind=Kind.RECEIPT, plan_id=PLAN, unit=10**9)),
+        (
+            layout.shard_key(PLAN, 3, Split.TEST, 7, DIGEST, "webdataset"),
+            Place(kind=Kind.SHARD, plan_id=PLAN, version=3),
+        ),
+        (
+            layout.shard_key(PLAN, 1, Split.TRAIN, 10**6, DIGEST, "arrow"),
+            Place(kind=Kind.SHARD, plan_id=PLAN, version=1),
+        ),
+        (
+            layout.ledger_key(PLAN, 12, DIGEST),
+            Place(kind=Kind.LEDGER, plan_id=PLAN, version=12),
+        ),
+        (layout.manifest_key(PLAN, 2), Place(kind=Kind.MANIFEST, plan_id=PLAN, version=2)),
+        (layout.SUCCESS_KEY, Place(kind=Kind.SUCCESS)),
+        (layout.report_key(PLAN, "pairs.png"), Place(kind=Kind.REPORT, plan_id=PLAN)),
+        (layout.probe_key("x"), Place(kind=Kind.PROBE)),
+    ],
+)
+def test_place_of_every_key_that_layout_makes(key: str, place: Place) -> None:
+    assert place_of(key) == place
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "notes.txt",
+        "_SUCCESS.bak",
+        f"units/{PLAN}/00000012.arrow",
+        f"units/{PLAN}/12-fedcba9876543210.arrow",
+        f"receipts/{PLAN}/00000012.json.tmp",
+        f"shards/{PLAN}/train-000000-fedcba9876543210.arrow",
+        f"shards/{PLAN}/v0/train-000000-fedcba9876543210.arrow",
+        f"ledgers/{PLAN}-fedcba9876543210.parquet",
+        f"manifests/{PLAN}/v1.json/v1.json",
+    ],
+)
+def test_place_of_a_strange_key_is_none(key: str) -> None:
+    assert place_of(key) is None
