@@ -1,4 +1,4 @@
-"""The command ``npd``: plan, build, status, verify, report, options."""
+"""The command ``npd``: plan, build, status, verify, report, options; see ``upkeep`` for more."""
 
 import logging
 import os
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
+from pipeline.arguments import ConfigArgument, UrlArgument
 from pipeline.config import load_config
 from pipeline.console import (
     console,
@@ -20,6 +21,7 @@ from pipeline.console import (
 )
 from pipeline.errors import BuildStoppedError, NPDError, UserError
 from pipeline.storage.open import open_store
+from pipeline.upkeep import upkeep
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,11 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Build Noise Prompt Datasets: golden noise for diffusion models.",
 )
-
-ConfigArgument = Annotated[
-    str, typer.Argument(help="A TOML file, or the bare name of one that ships with the package.")
-]
-UrlArgument = Annotated[str, typer.Argument(help="file:///folder, s3://bucket/prefix or a path.")]
 
 
 @app.command()
@@ -218,6 +215,9 @@ def report(
         if picture is not None and made.picture is not None:
             picture.parent.mkdir(parents=True, exist_ok=True)
             picture.write_bytes(made.picture)
+
+
+app.add_typer(upkeep)
 
 
 def main() -> None:

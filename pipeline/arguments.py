@@ -1,0 +1,24 @@
+"""What several commands take on their command line, and how it is read."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import UserError
+
+ConfigArgument = Annotated[
+    str, typer.Argument(help="A TOML file, or the bare name of one that ships with the package.")
+]
+UrlArgument = Annotated[str, typer.Argument(help="file:///folder, s3://bucket/prefix or a path.")]
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_duration(text: str) -> timedelta:
+    """A number with a unit, as ``30m`` or ``1d``. Raises ``UserError``."""
+    match = re.fullmatch(r"(\d+)([smhd])", text)
+    if match is None:
+        raise UserError(f"{text!r} is no duration; give a number with s, m, h or d, as 30m or 1d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})

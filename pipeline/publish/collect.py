@@ -1,0 +1,172 @@
+"""Garbage: what nothing in a store can ever refer to again.
+
+An object is garbage only by a fact that can never change:
+
+- a unit object whose unit has a receipt, and the receipt names another object: receipts are put
+  once, and the first one wins;
+- a shard or ledger of a manifest version whose manifest is there and does not name it: manifests
+  are put once too.
+
+What is not named for another reason is *pending*: a slow worker or publisher may still commit it,
+however old it is. So collection is safe beside running builds, without locks and without trust in
+clocks; a grace period is a courtesy to people who look for the reason of a failure. A probe's
+leftover alone is judged by its age, since nothing ever refers to one.
+
+A receipt is read only for a unit with several objects. A lone object of a unit with a receipt is
+taken for the one that the receipt names, because that one was put first: where it is not, the named
+one was lost, which ``verify`` finds, and the lone one is collected after the repair. So a million
+units cost a listing, a byte each, and the receipts of those that were computed twice.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import groupby
+
+from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.storage.layout import Kind, Place, place_of
+from pipeline.storage.manifest import read_version
+from pipeline.storage.object_store import ObjectInfo, ObjectStore
+from pipeline.storage.receipts import read_receipt
+
+
+class Standing(StrEnum):
+    """What may become of an object to which nothing refers."""
+
+    GARBAGE = "garbage"
+    """Nothing can ever refer to it again: it may be deleted."""
+    PENDING = "pending"
+    """Something may still: it is never deleted."""
+    UNKNOWN = "unknown"
+    """Its key is none of this system's: it is never deleted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stray:
+    """An object to which nothing refers."""
+
+    key: str
+    num_bytes: int
+    modified: datetime
+    standing: Standing
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """How much of something."""
+
+    objects: int
+    num_bytes: int
+
+
+def find_garbage(store: ObjectStore, *, older_than: datetime) -> Iterator[Stray]:
+    """The garbage that was last written before ``older_than``, in no order that matters."""
+    return (
+        stray
+        for stray in find_strays(store)
+        if stray.standing is Standing.GARBAGE and stray.modified < older_than
+    )
+
+
+def delete_garbage(store: ObjectStore, garbage: Iterable[Stray]) -> Amount:
+    """Delete what ``find_garbage`` found; safe beside running builds and other collections."""
+    return amount_of(_deleted(store, garbage))
+
+
+def amount_of(strays: Iterable[Stray]) -> Amount:
+    """Count objects and add up their bytes."""
+    objects = num_bytes = 0
+    for stray in strays:
+        objects, num_bytes = objects + 1, num_bytes + stray.num_bytes
+    return Amount(objects=objects, num_bytes=num_bytes)
+
+
+def _deleted(store: ObjectStore, garbage: Iterable[Stray]) -> Iterator[Stray]:
+    for stray in garbage:
+        assert stray.standing is Standing.GARBAGE, f"{stray.key}: {stray.why}"
+        store.delete(stray.key)
+        yield stray
+
+
+def find_strays(store: ObjectStore) -> Iterator[Stray]:
+    """Every object to which nothing refers, with what may become of it."""
+    done = _DoneUnits()
+    for place, group in groupby(store.list(""), key=lambda info: place_of(info.key)):
+        if place is None:
+            yield from _all(group, Standing.UNKNOWN, "no key of this system")
+        elif place.kind is Kind.PROBE:
+            yield from _all(group, Standing.GARBAGE, "left by a probe that broke off")
+        elif place.kind in (Kind.SHARD, Kind.LEDGER):
+            yield from _strays_of_version(store, place, group)
+        elif place.kind is Kind.RECEIPT:
+            done.add(place)  # keys come sorted: receipts before units
+        elif place.kind is Kind.UNIT:
+            yield from _strays_of_unit(store, place, list(group), is_done=place in done)
+
+
+def _strays_of_unit(
+    store: ObjectStore, place: Place, objects: list[ObjectInfo], *, is_done: bool
+) -> Iterator[Stray]:
+    if len(objects) == 1:
+        if not is_done:
+            yield _stray(objects[0], Standing.PENDING, "its unit has no receipt yet")
+        return
+    assert place.unit is not None
+    try:
+        named = read_receipt(store, place.plan_id, place.unit).data_key
+    except ObjectNotFoundError:
+        yield from _all(objects, Standing.PENDING, "its unit has no receipt yet")
+    except VerificationError:
+        yield from _all(objects, Standing.PENDING, "the receipt of its unit is damaged")
+    else:
+        why = f"the receipt of unit {place.unit} names another object"
+        yield from _all((o for o in objects if o.key != named), Standing.GARBAGE, why)
+
+
+def _strays_of_version(
+    store: ObjectStore, place: Place, objects: Iterable[ObjectInfo]
+) -> Iterator[Stray]:
+    assert place.version is not None
+    try:
+        manifest = read_version(store, place.plan_id, place.version)
+    except ObjectNotFoundError:
+        yield from _all(objects, Standing.PENDING, f"manifest v{place.version} is not there yet")
+    except VerificationError:
+        yield from _all(
+            objects, Standing.PENDING, f"manifest v{place.version} or _SUCCESS is damaged"
+        )
+    else:
+        named = set(manifest.keys())
+        why = f"manifest v{place.version} does not name it"
+        yield from _all((o for o in objects if o.key not in named), Standing.GARBAGE, why)
+
+
+class _DoneUnits:
+    """Which units have a receipt: a byte each."""
+
+    def __init__(self) -> None:
+        self._plans: dict[str, bytearray] = defaultdict(bytearray)
+
+    def add(self, place: Place) -> None:
+        assert place.unit is not None
+        units = self._plans[place.plan_id]
+        units.extend(bytes(max(0, place.unit + 1 - len(units))))
+        units[place.unit] = 1
+
+    def __contains__(self, place: Place) -> bool:
+        assert place.unit is not None
+        units = self._plans[place.plan_id]
+        return place.unit < len(units) and bool(units[place.unit])
+
+
+def _all(objects: Iterable[ObjectInfo], standing: Standing, why: str) -> Iterator[Stray]:
+    return (_stray(info, standing, why) for info in objects)
+
+
+def _stray(info: ObjectInfo, standing: Standing, why: str) -> Stray:
+    return Stray(
+        key=info.key, num_bytes=info.num_bytes, modified=info.modified, standing=standing, why=why
+    )

@@ -1,0 +1,67 @@
+"""Commands that look after a data set once it is there: gc."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from pipeline.arguments import UrlArgument, parse_duration
+from pipeline.console import human_bytes, human_seconds
+from pipeline.publish.collect import (
+    Standing,
+    Stray,
+    amount_of,
+    delete_garbage,
+    find_strays,
+)
+from pipeline.storage.local import LocalStore
+from pipeline.storage.open import open_store
+
+upkeep = typer.Typer()
+
+_LONGEST_WRITE = timedelta(hours=1)
+"""A writer that lives has a temporary file for seconds."""
+
+
+@upkeep.command()
+def gc(
+    url: UrlArgument,
+    older_than: Annotated[
+        str, typer.Option(help="Leave what is younger, as 30m or 1d; a courtesy: 0s is safe.")
+    ] = "1d",
+    delete: Annotated[bool, typer.Option("--delete", help="Delete it, not only list it.")] = False,
+) -> None:
+    """List, or delete, what nothing in a store can ever refer to again; safe beside builds."""
+    now = datetime.now(UTC)
+    grace = parse_duration(older_than)
+    store = open_store(url)
+
+    def garbage() -> Iterator[Stray]:
+        for stray in find_strays(store):
+            if stray.standing is Standing.PENDING:
+                continue  # of builds that run, or will be resumed
+            is_garbage = stray.standing is Standing.GARBAGE
+            is_young = is_garbage and stray.modified > now - grace
+            print(_line(stray, now) + (f" (younger than {older_than}: left)" if is_young else ""))
+            if is_garbage and not is_young:
+                yield stray
+
+    if not delete:
+        found = amount_of(garbage())
+        print(
+            f"{found.objects} objects of garbage, {human_bytes(found.num_bytes)}: "
+            "nothing was deleted; --delete does it"
+        )
+        return
+    found = delete_garbage(store, garbage())
+    print(f"{found.objects} objects of garbage, {human_bytes(found.num_bytes)}: deleted")
+    if isinstance(store, LocalStore):
+        files = store.remove_leftovers(max(grace, _LONGEST_WRITE).total_seconds())
+        print(f"{files} temporary files of writers that broke off: deleted")
+
+
+def _line(stray: Stray, now: datetime) -> str:
+    age = human_seconds(max(0.0, (now - stray.modified).total_seconds()))
+    size = human_bytes(stray.num_bytes)
+    return f"{stray.standing}: {stray.key}, {size}, {age} old: {stray.why}"
