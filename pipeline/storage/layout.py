@@ -3,6 +3,7 @@
 plans/<plan_id>/plan.json, prompts.parquet
 units/<plan_id>/<unit>-<sha256[:16]>.arrow         what a worker computed
 receipts/<plan_id>/<unit>.json                     the commit point of a unit
+disagreements/<plan_id>/<unit>-<attempt>.json      receipts of attempts that lost and differ
 shards/<plan_id>/v<n>/<split>-<index>-<sha256[:16]>.{arrow,tar}
 ledgers/<plan_id>/v<n>-<sha256[:16]>.parquet       all candidates with their scores
 manifests/<plan_id>/v<n>.json                      what readers see: shards and ledger of v<n>
@@ -55,6 +56,16 @@ def unit_of_receipt(key: str) -> int:
     return int(key.rpartition("/")[2].removesuffix(".json"))
 
 
+def disagreements_prefix(plan_id: str) -> str:
+    """All disagreements of a plan."""
+    return f"disagreements/{plan_id}/"
+
+
+def disagreement_key(plan_id: str, unit: int, attempt_id: str) -> str:
+    """The receipt of an attempt that came second and computed something else."""
+    return f"{disagreements_prefix(plan_id)}{unit:08d}-{attempt_id}.json"
+
+
 def shard_key(
     plan_id: str, version: int, split: Split, index: int, digest: str, shard: ShardFormat
 ) -> str:
@@ -89,6 +100,7 @@ class Kind(StrEnum):
     PLAN = "plan"
     UNIT = "unit object"
     RECEIPT = "receipt"
+    DISAGREEMENT = "disagreement"
     SHARD = "shard"
     LEDGER = "ledger"
     MANIFEST = "manifest"
@@ -105,7 +117,7 @@ class Place:
     plan_id: str = ""
     """Empty where the object belongs to no plan."""
     unit: int | None = None
-    """Of unit objects and receipts."""
+    """Of unit objects, receipts and disagreements."""
     version: int | None = None
     """Of manifests, and of the shards and ledgers that lie under one."""
 
@@ -119,6 +131,7 @@ _PATTERNS = {
     Kind.PLAN: re.compile(rf"plans/{_PLAN}/(plan\.json|prompts\.parquet)"),
     Kind.UNIT: re.compile(rf"units/{_PLAN}/{_UNIT}-{_SHA}\.arrow"),
     Kind.RECEIPT: re.compile(rf"receipts/{_PLAN}/{_UNIT}\.json"),
+    Kind.DISAGREEMENT: re.compile(rf"disagreements/{_PLAN}/{_UNIT}-[^/]+\.json"),
     Kind.SHARD: re.compile(rf"shards/{_PLAN}/{_VERSION}/[a-z]+-\d{{6,}}-{_SHA}\.(arrow|tar)"),
     Kind.LEDGER: re.compile(rf"ledgers/{_PLAN}/{_VERSION}-{_SHA}\.parquet"),
     Kind.MANIFEST: re.compile(rf"manifests/{_PLAN}/{_VERSION}\.json"),

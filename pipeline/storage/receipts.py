@@ -2,6 +2,7 @@
 
 The order is data, then receipt. The receipt is put only where none is, so the first one wins; a
 worker that comes second finds out by reading, and its data object is an orphan, which is harmless.
+Where it computed something else than the first, its receipt is kept beside, as a disagreement.
 """
 
 from collections.abc import Iterator
@@ -47,6 +48,10 @@ class Receipt(Record):
         """Candidates with this status."""
         return sum(outcome.status is status for outcome in self.outcomes)
 
+    def agrees(self, other: "Receipt") -> bool:
+        """Whether two attempts at one unit computed the same."""
+        return (self.data_sha256, self.outcomes) == (other.data_sha256, other.outcomes)
+
     def kept(self) -> Iterator[Outcome]:
         """Outcomes of the stored pairs, in the order of the data object's rows."""
         return (outcome for outcome in self.outcomes if outcome.status is Status.KEPT)
@@ -58,13 +63,14 @@ class Commit(StrEnum):
     MINE = "mine"
     """This attempt's receipt is the one that counts."""
     SAME = "same"
-    """Another attempt was first, with the same data."""
+    """Another attempt was first and computed the same."""
     DIFFERENT = "different"
-    """Another attempt was first, with other data: the computation is not deterministic."""
+    """Another attempt was first and computed something else: it is not deterministic."""
 
 
 def commit_unit(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
-    """Store a unit's data, then its receipt.
+    """Store a unit's data, then its receipt; or, if another attempt was first and computed
+    something else, the receipt as a disagreement.
 
     Raises ``VerificationError`` where other bytes stand under the name of the data's content.
     """
@@ -78,7 +84,11 @@ def commit_unit(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
     first = read_receipt(store, receipt.plan_id, receipt.unit)
     if first.attempt_id == receipt.attempt_id:
         return Commit.MINE
-    return Commit.SAME if first.data_sha256 == receipt.data_sha256 else Commit.DIFFERENT
+    if first.agrees(receipt):
+        return Commit.SAME
+    key = layout.disagreement_key(receipt.plan_id, receipt.unit, receipt.attempt_id)
+    store.put_if_absent(key, receipt.model_dump_json().encode())
+    return Commit.DIFFERENT
 
 
 def read_receipt(store: ObjectStore, plan_id: str, unit: int) -> Receipt:
@@ -115,6 +125,18 @@ def read_receipts(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[
                 f"{store.url}: unit {unit} of plan {plan_id} has no receipt; "
                 "run the build again to finish it"
             ) from None
+
+
+def read_disagreements(store: ObjectStore, plan_id: str) -> Iterator[Receipt]:
+    """Receipts of attempts that came second and computed something else, by unit.
+
+    Raises ``VerificationError`` for one that is damaged.
+    """
+    for info in store.list(layout.disagreements_prefix(plan_id)):
+        try:
+            yield Receipt.model_validate_json(store.get(info.key))
+        except ValidationError as error:
+            raise VerificationError(f"{store.url}/{info.key}: no receipt: {error}") from None
 
 
 def done_units(store: ObjectStore, plan_id: str) -> Iterator[int]:

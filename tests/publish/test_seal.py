@@ -13,7 +13,6 @@ from pipeline.stages.pack import pack_pairs
 from pipeline.storage import layout
 from pipeline.storage.manifest import read_manifest, read_success
 from pipeline.storage.open import open_store
-from pipeline.storage.receipts import Commit, commit_unit
 from pipeline.storage.schema import PairSchema
 from tests.sealed import Built, build, changed, manifest_of, receipt_of
 
@@ -142,26 +141,3 @@ def test_seal_of_nothing_kept_is_a_sealed_set_without_shards(built: Built, tmp_p
     assert manifest.funnel.rejected == {"reward:scene": built.plan.num_candidates}
     assert all(shards == [] for f in manifest.shards.values() for shards in f.values())
     assert verify(open_store(str(tmp_path))).problems == []
-
-
-def test_commit_second_attempt_leaves_the_first(built: Built, tmp_path: Path) -> None:
-    store = open_store(str(tmp_path))
-    plan, (first, other) = built.plan, built.units[:2]
-    mine = receipt_of(plan, 0, first, attempt_id="one")
-    assert commit_unit(store, mine, first.data) is Commit.MINE
-    assert commit_unit(store, mine, first.data) is Commit.MINE, "its reply was lost"
-    late = receipt_of(plan, 0, first, attempt_id="two")
-    assert commit_unit(store, late, first.data) is Commit.SAME
-    different = receipt_of(plan, 0, other, attempt_id="three")
-    assert commit_unit(store, different, other.data) is Commit.DIFFERENT
-    kept = (tmp_path / layout.receipt_key(plan.plan_id, 0)).read_text(encoding="utf-8")
-    assert kept == mine.model_dump_json()
-
-
-def test_commit_onto_a_damaged_object_of_that_name_is_refused(built: Built, tmp_path: Path) -> None:
-    store = open_store(str(tmp_path))
-    receipt = receipt_of(built.plan, 0, built.units[0])
-    store.put(receipt.data_key, b"rubbish")
-    with pytest.raises(VerificationError, match=receipt.data_key):
-        commit_unit(store, receipt, built.units[0].data)
-    assert store.head(layout.receipt_key(built.plan.plan_id, 0)) is None

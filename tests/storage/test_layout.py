@@ -17,6 +17,10 @@ PLAN, DIGEST = "0123456789abcdef", "fedcba9876543210" * 4
         (layout.unit_key(PLAN, 12, DIGEST), Place(kind=Kind.UNIT, plan_id=PLAN, unit=12)),
         (layout.receipt_key(PLAN, 10**9), Place(kind=Kind.RECEIPT, plan_id=PLAN, unit=10**9)),
         (
+            layout.disagreement_key(PLAN, 4, "a1b2"),
+            Place(kind=Kind.DISAGREEMENT, plan_id=PLAN, unit=4),
+        ),
+        (
             layout.shard_key(PLAN, 3, Split.TEST, 7, DIGEST, "webdataset"),
             Place(kind=Kind.SHARD, plan_id=PLAN, version=3),
         ),
