@@ -18,6 +18,7 @@ from pipeline.console import (
     human_seconds,
     show_manifest,
     show_progress,
+    show_verification,
 )
 from pipeline.errors import BuildStoppedError, NPDError, UserError
 from pipeline.storage.open import open_store
@@ -171,13 +172,7 @@ def verify(url: UrlArgument) -> None:
     store = open_store(url)
     with console.status("reading everything back"):
         found = check(store)
-    for problem in found.problems:
-        print(f"wrong: {problem}")
-    print(
-        f"{found.manifests} plans, {found.units} units, {found.candidates} candidates, "
-        f"{found.shards} shards, {found.pairs} pairs, {human_bytes(found.num_bytes)} read: "
-        f"{len(found.problems)} problems"
-    )
+    show_verification(found)
     if found.problems:
         raise typer.Exit(1)
 

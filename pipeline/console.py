@@ -16,6 +16,7 @@ from rich.progress import (
 from rich.table import Table
 
 from pipeline.cluster.summary import UnitSummary
+from pipeline.publish.verify.findings import Verification
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.receipts import Commit
@@ -79,6 +80,24 @@ def show_manifest(manifest: Manifest, url: str) -> None:
     console.print(table)
     console.print(funnel_line(manifest.funnel))
     console.print(f"sealed at {url}", soft_wrap=True)
+
+
+def show_verification(found: Verification) -> None:
+    """What a verification found, a line each, and its summary; on standard output."""
+    for problem in found.problems:
+        print(f"wrong: {problem}")
+    for disagreement in found.disagreements:
+        print(f"differs: {disagreement}")
+    for orphan in found.orphans:
+        print(f"orphan: {orphan.key}: {orphan.why}")
+    if found.orphans:
+        print("nothing reads an orphan; `npd gc` lists and deletes those that are garbage")
+    print(
+        f"{found.manifests} plans, {found.units} units, {found.candidates} candidates, "
+        f"{found.shards} shards, {found.pairs} pairs, {human_bytes(found.num_bytes)} read: "
+        f"{len(found.orphans)} orphans, {len(found.disagreements)} disagreements, "
+        f"{len(found.problems)} problems"
+    )
 
 
 def funnel_line(funnel: Funnel) -> str:

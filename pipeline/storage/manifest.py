@@ -139,6 +139,26 @@ def read_version(store: ObjectStore, plan_id: str, version: int) -> Manifest:
     return manifest
 
 
+def latest_manifests(store: ObjectStore) -> list[SealedManifest]:
+    """For each plan the highest version of its manifest that is whole, by plan id."""
+    latest: dict[str, tuple[int, SealedManifest]] = {}
+    for info in store.list("manifests/"):
+        place = layout.place_of(info.key)
+        if place is None or place.version is None:
+            continue
+        highest, _ = latest.get(place.plan_id, (0, None))
+        if place.version > highest:
+            try:
+                read_version(store, place.plan_id, place.version)
+            except VerificationError:
+                continue
+            sealed = SealedManifest(
+                plan_id=place.plan_id, key=info.key, sha256=sha256(store.get(info.key))
+            )
+            latest[place.plan_id] = (place.version, sealed)
+    return [sealed for _, (_, sealed) in sorted(latest.items())]
+
+
 def _checked_manifest(store: ObjectStore, sealed: SealedManifest, data: bytes) -> Manifest:
     where = f"{store.url}/{sealed.key}"
     if sha256(data) != sealed.sha256:

@@ -1,0 +1,154 @@
+"""Shards against the manifest, and every pair in them against its receipt and its seed."""
+
+import tarfile
+from collections.abc import Iterator
+from hashlib import sha256 as new_sha256
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.diffusion.noise import source_noise, stored
+from pipeline.identity import prompt_id
+from pipeline.publish.verify.findings import Verification, read_promised
+from pipeline.publish.verify.units import Expected, content_of
+from pipeline.reader.shards import read_shard
+from pipeline.records import Outcome, Split
+from pipeline.storage import layout
+from pipeline.storage.layout import ShardFormat
+from pipeline.storage.manifest import Manifest, ShardInfo
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.schema import NoisePair, PairSchema
+
+Rewards = dict[str, float | None]
+
+_UNREADABLE = (pa.ArrowException, tarfile.TarError, EOFError, LookupError, TypeError, ValueError)
+"""What reading a shard raises whose bytes are as promised and make no sense."""
+
+
+def check_shards(
+    store: ObjectStore, manifest: Manifest, expected: Expected, found: Verification
+) -> None:
+    """Check every shard of a manifest; all formats of a split must hold the same pairs."""
+    key = layout.manifest_key(manifest.plan_id, manifest.version)
+    for split, formats in manifest.shards.items():
+        checks = [
+            _SplitCheck(store, manifest, expected, found, split, shard_format)
+            for shard_format in formats
+        ]
+        contents = [check.run(formats[check.format]) for check in checks]
+        if None not in contents and len(set(contents)) > 1:
+            found.add(key, f"{split}: the formats {', '.join(formats)} hold different pairs")
+
+
+class _SplitCheck:
+    """The check of one split in one format."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        manifest: Manifest,
+        expected: Expected,
+        found: Verification,
+        split: Split,
+        shard_format: ShardFormat,
+    ) -> None:
+        self.format = shard_format
+        self._store = store
+        self._manifest = manifest
+        self._expected = expected
+        self._found = found
+        self._split = split
+        self._content = new_sha256()
+
+    def run(self, shards: list[ShardInfo]) -> str | None:
+        """A digest of the pairs' contents; None where a shard cannot be read."""
+        outcomes = iter(self._expected.kept[self._split])
+        damaged = [info for info in shards if not self._shard(info, outcomes)]
+        if self._expected.complete and (left := next(outcomes, None)):
+            key = layout.manifest_key(self._manifest.plan_id, self._manifest.version)
+            where = f"{self._split} ({self.format})"
+            self._found.add(key, f"{where}: pair {left.sample_id} is in no shard")
+        return None if damaged else self._content.hexdigest()
+
+    def _shard(self, info: ShardInfo, outcomes: Iterator[Outcome]) -> bool:
+        """Whether the shard could be read."""
+        self._found.shards += 1
+        data = read_promised(self._store, info.key, info.sha256, "the manifest", self._found)
+        if data is None:
+            # Its pairs cannot be told; go on with the next shard's.
+            for _ in range(info.num_samples):
+                next(outcomes, None)
+            return False
+        self._found.num_bytes += len(data)
+        count = 0
+        readable = True
+        try:
+            for pair in self._pairs(info.key, data):
+                count += 1
+                self._pair(info.key, pair, next(outcomes, None))
+        except _UNREADABLE as error:
+            self._found.add(info.key, f"cannot be read: {error}")
+            readable = False
+        if count != info.num_samples:
+            self._found.add(info.key, f"{count} pairs, {info.num_samples} promised")
+        self._found.pairs += count
+        return readable
+
+    def _pairs(self, key: str, data: bytes) -> Iterator[NoisePair]:
+        file = pa.BufferReader(data)
+        if self.format == "arrow":
+            schema = pa.ipc.open_file(file).schema
+            wanted = PairSchema(
+                latent_shape=tuple(self._manifest.latent_shape),
+                reward_names=tuple(self._manifest.plan.reward_names),
+            ).arrow()
+            if not schema.equals(wanted, check_metadata=True):
+                self._found.add(key, "its columns are not those of the contract")
+                return
+            file.seek(0)
+        yield from read_shard(file, self.format)
+
+    def _pair(self, key: str, pair: NoisePair, outcome: Outcome | None) -> None:
+        content = content_of(pair)
+        self._content.update(content)
+        faults = [*_faults_alone(pair, tuple(self._manifest.latent_shape))]
+        if self._expected.complete:
+            promised = self._expected.contents.get(pair.sample_id, content)
+            faults += _faults_against(pair, outcome)
+            faults += [] if content == promised else ["not what its unit object holds"]
+        for fault in faults:
+            self._found.add(key, f"{pair.sample_id}: {fault}")
+
+
+def _faults_alone(pair: NoisePair, latent_shape: tuple[int, ...]) -> Iterator[str]:
+    """What is wrong with a pair, whatever its receipt says."""
+    if pair.golden_noise.shape != latent_shape:
+        yield f"golden noise has the shape {pair.golden_noise.shape}"
+    if not np.isfinite(pair.golden_noise).all():
+        yield "golden noise is not finite"
+    if pair.source_noise is not None:
+        rebuilt = stored(source_noise(pair.seed, latent_shape)).numpy()
+        if rebuilt.tobytes() != pair.source_noise.tobytes():
+            yield f"source noise is not that of seed {pair.seed}"
+
+
+def _faults_against(pair: NoisePair, outcome: Outcome | None) -> Iterator[str]:
+    """What a pair says otherwise than the receipt of its candidate."""
+    if outcome is None or pair.sample_id != outcome.sample_id:
+        yield f"the receipts have {outcome.sample_id if outcome else 'nothing'} in its place"
+        return
+    promised = (outcome.seed, outcome.prompt_id, outcome.prompt_id)
+    if (pair.seed, prompt_id(pair.prompt), pair.prompt_id) != promised:
+        yield "seed or prompt are not those of its receipt"
+    for name, held, given in (
+        ("source", pair.source_rewards, outcome.source_rewards),
+        ("golden", pair.golden_rewards, outcome.golden_rewards),
+    ):
+        if _as_float32(held) != _as_float32(given):
+            yield f"{name} rewards are not those of its receipt"
+
+
+def _as_float32(rewards: Rewards) -> Rewards:
+    return {
+        name: None if score is None else float(np.float32(score)) for name, score in rewards.items()
+    }

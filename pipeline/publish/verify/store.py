@@ -1,0 +1,132 @@
+"""The verification of a whole store: every sealed plan, and what lies beside."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.plan import Plan, PromptTable
+from pipeline.publish.collect import Standing, find_strays
+from pipeline.publish.verify.findings import Problem, Verification, said_of
+from pipeline.publish.verify.shards import check_shards
+from pipeline.publish.verify.units import check_ledger, check_units
+from pipeline.storage import layout
+from pipeline.storage.layout import place_of
+from pipeline.storage.manifest import (
+    Manifest,
+    SealedManifest,
+    latest_manifests,
+    read_manifest,
+    read_success,
+)
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.plans import read_plan, read_prompt_table
+from pipeline.storage.receipts import read_disagreements, read_receipt
+
+
+def verify(store: ObjectStore) -> Verification:
+    """Check every sealed plan of a store.
+
+    Raises ``VerificationError`` only where there is no manifest at all.
+    """
+    found = Verification()
+    sealed = _sealed(store, found)
+    for each in sealed:
+        try:
+            manifest = read_manifest(store, each)
+        except VerificationError as error:
+            found.add(each.key, said_of(store, each.key, error))
+            continue
+        found.manifests += 1
+        _check_plan(store, manifest, found)
+    for each in sealed:
+        found.disagreements += _disagreements(store, each.plan_id)
+    _orphans(store, {each.plan_id for each in sealed}, found)
+    return found
+
+
+def _sealed(store: ObjectStore, found: Verification) -> Sequence[SealedManifest]:
+    """What ``_SUCCESS`` names; of a plan that it leaves out, the latest manifest."""
+    latest = {sealed.plan_id: sealed for sealed in latest_manifests(store)}
+    named: dict[str, SealedManifest] = {}
+    try:
+        success = read_success(store)
+    except VerificationError as error:
+        found.add(layout.SUCCESS_KEY, said_of(store, layout.SUCCESS_KEY, error))
+    else:
+        if success is None and not latest:
+            raise VerificationError(
+                f"{store.url}: nothing is sealed here; finish it with `npd build`"
+            )
+        if success is None:
+            found.add(layout.SUCCESS_KEY, "missing, and there is a manifest")
+        else:
+            named = {sealed.plan_id: sealed for sealed in success.manifests}
+            for plan_id in sorted(latest.keys() - named.keys()):
+                found.add(layout.SUCCESS_KEY, f"does not name {latest[plan_id].key}")
+    return [sealed for _, sealed in sorted({**latest, **named}.items())]
+
+
+def _check_plan(store: ObjectStore, manifest: Manifest, found: Verification) -> None:
+    plan_and_prompts = _plan(store, manifest, found)
+    if plan_and_prompts is None:
+        return
+    plan, prompts = plan_and_prompts
+    ledger = check_ledger(store, plan, manifest.ledger, found)
+    expected = check_units(store, plan, prompts, ledger, found)
+    if expected.complete and expected.funnel.total() != manifest.funnel:
+        key = layout.manifest_key(plan.plan_id, manifest.version)
+        found.add(key, "its funnel is not that of the receipts")
+    check_shards(store, manifest, expected, found)
+
+
+def _plan(
+    store: ObjectStore, manifest: Manifest, found: Verification
+) -> tuple[Plan, PromptTable] | None:
+    plan_id = manifest.plan_id
+    plan_key, prompts_key = layout.plan_key(plan_id), layout.prompts_key(plan_id)
+    try:
+        plan = read_plan(store, plan_id)
+    except (ObjectNotFoundError, ValidationError) as error:
+        found.add(plan_key, f"cannot be read: {error}")
+        return None
+    try:
+        prompts = read_prompt_table(store, plan_id)
+    except (ObjectNotFoundError, pa.ArrowException) as error:
+        found.add(prompts_key, f"cannot be read: {error}")
+        return None
+    if plan.identity() != plan_id:
+        found.add(plan_key, "its content is not that of its id")
+    if plan != manifest.plan:
+        found.add(plan_key, "not the plan in the manifest")
+    if prompts.sha256() != plan.prompts_sha256:
+        found.add(prompts_key, "not the prompts of the plan")
+    return plan, prompts
+
+
+def _disagreements(store: ObjectStore, plan_id: str) -> list[Problem]:
+    found = []
+    for late in read_disagreements(store, plan_id):
+        key = layout.disagreement_key(plan_id, late.unit, late.attempt_id)
+        what = "outcomes"
+        try:
+            first = read_receipt(store, plan_id, late.unit)
+            counts = f"attempt {first.attempt_id}, which counts"
+            what = "outcomes" if first.data_sha256 == late.data_sha256 else "pairs"
+        except (ObjectNotFoundError, VerificationError):
+            counts = "the attempt that counts"
+        text = f"unit {late.unit}: attempt {late.attempt_id} gave other {what} than {counts}"
+        found.append(Problem(key=key, text=text))
+    return found
+
+
+def _orphans(store: ObjectStore, sealed: set[str], found: Verification) -> None:
+    """Garbage, and what is pending in plans that are sealed, so that no build works on them."""
+    for stray in find_strays(store):
+        place = place_of(stray.key)
+        is_pending = stray.standing is Standing.PENDING
+        if stray.standing is Standing.GARBAGE or (
+            is_pending and place is not None and place.plan_id in sealed
+        ):
+            found.orphans.append(stray)

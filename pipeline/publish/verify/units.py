@@ -1,0 +1,148 @@
+"""Receipts against the plan, unit objects and ledger against receipts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256 as new_sha256
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.plan import Plan, PromptTable
+from pipeline.publish.ledger import ledger_rows, ledger_schema, ledger_table
+from pipeline.publish.verify.findings import Verification, read_promised, said_of
+from pipeline.publish.webdataset_shard import members
+from pipeline.records import Candidate, Outcome, Split
+from pipeline.storage import layout
+from pipeline.storage.funnel import FunnelCount
+from pipeline.storage.manifest import LedgerInfo
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.receipts import Receipt, read_receipt
+from pipeline.storage.schema import NoisePair, PairSchema
+
+
+@dataclass(kw_only=True)
+class Expected:
+    """What the receipts and unit objects of a plan promise of its shards."""
+
+    kept: dict[Split, list[Outcome]] = field(default_factory=lambda: {split: [] for split in Split})
+    """In the plan's order."""
+    contents: dict[str, bytes] = field(default_factory=dict)
+    """Of each pair in a unit object, by sample."""
+    funnel: FunnelCount = field(default_factory=FunnelCount)
+    complete: bool = True
+    """Every receipt could be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """A ledger that can be compared with receipts."""
+
+    key: str
+    table: pa.Table
+
+    def holds(self, outcomes: Sequence[Outcome], candidates: Sequence[Candidate]) -> bool:
+        """Whether it says of some consecutive candidates what became of them."""
+        texts = [candidate.prompt for candidate in candidates]
+        rows = ledger_table(ledger_rows(outcomes, texts), self.table.schema)
+        return bool(self.table.slice(candidates[0].index, len(rows)).equals(rows))
+
+
+def check_ledger(
+    store: ObjectStore, plan: Plan, info: LedgerInfo, found: Verification
+) -> Ledger | None:
+    """The ledger, or None where it cannot be compared with the receipts."""
+    data = read_promised(store, info.key, info.sha256, "the manifest", found)
+    if data is None:
+        return None
+    found.num_bytes += len(data)
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+    except pa.ArrowException as error:
+        found.add(info.key, f"cannot be read: {error}")
+        return None
+    if not table.schema.equals(ledger_schema(plan.reward_names)):
+        found.add(info.key, "its columns are not those of the contract")
+        return None
+    if not table.num_rows == info.num_rows == plan.num_candidates:
+        found.add(
+            info.key,
+            f"{table.num_rows} rows, {info.num_rows} promised, for "
+            f"{plan.num_candidates} candidates",
+        )
+    return Ledger(key=info.key, table=table)
+
+
+def check_units(
+    store: ObjectStore,
+    plan: Plan,
+    prompts: PromptTable,
+    ledger: Ledger | None,
+    found: Verification,
+) -> Expected:
+    """Check every receipt of a plan with its unit object."""
+    expected = Expected()
+    for unit in range(plan.num_units):
+        key = layout.receipt_key(plan.plan_id, unit)
+        candidates = list(prompts.candidates(plan, plan.unit_range(unit)))
+        receipt = _receipt(store, plan, unit, found)
+        if receipt is None:
+            expected.complete = False
+            continue
+        found.units += 1
+        found.candidates += len(receipt.outcomes)
+        if [_identity(outcome) for outcome in receipt.outcomes] != [
+            (candidate.index, candidate.sample_id, candidate.split) for candidate in candidates
+        ]:
+            found.add(key, "its candidates are not those of the plan")
+            expected.complete = False
+            continue
+        expected.funnel.add(receipt.outcomes)
+        if ledger is not None and not ledger.holds(receipt.outcomes, candidates):
+            found.add(key, f"not what {ledger.key} says of it")
+        for outcome in receipt.kept():
+            expected.kept[outcome.split].append(outcome)
+        expected.contents.update(_unit_object(store, receipt, found))
+    return expected
+
+
+def content_of(pair: NoisePair) -> bytes:
+    """A digest of everything in a pair, whatever format it was read from."""
+    digest = new_sha256()
+    for name, data in sorted(members(pair).items()):
+        digest.update(f"{name} {len(data)} ".encode() + data)
+    return digest.digest()
+
+
+def _receipt(store: ObjectStore, plan: Plan, unit: int, found: Verification) -> Receipt | None:
+    key = layout.receipt_key(plan.plan_id, unit)
+    try:
+        return read_receipt(store, plan.plan_id, unit)
+    except ObjectNotFoundError:
+        found.add(key, "missing")
+    except VerificationError as error:
+        found.add(key, said_of(store, key, error))
+    return None
+
+
+def _unit_object(store: ObjectStore, receipt: Receipt, found: Verification) -> dict[str, bytes]:
+    """The contents of its pairs by sample; none where it is damaged."""
+    key = receipt.data_key
+    data = read_promised(store, key, receipt.data_sha256, "its receipt", found)
+    if data is None:
+        return {}
+    try:
+        table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
+    except pa.ArrowException as error:
+        found.add(key, f"cannot be read: {error}")
+        return {}
+    if table["sample_id"].to_pylist() != [outcome.sample_id for outcome in receipt.kept()]:
+        found.add(key, "not the pairs that its receipt lists")
+        return {}
+    schema = PairSchema.of(table.schema)
+    pairs = (pair for batch in table.to_batches() for pair in schema.to_pairs(batch))
+    return {pair.sample_id: content_of(pair) for pair in pairs}
+
+
+def _identity(outcome: Outcome) -> tuple[int, str, Split]:
+    return outcome.candidate, outcome.sample_id, outcome.split
