@@ -1,5 +1,6 @@
 """What several commands take on their command line, and how it is read."""
 
+import math
 import re
 from datetime import timedelta
 from typing import Annotated
@@ -22,3 +23,15 @@ def parse_duration(text: str) -> timedelta:
     if match is None:
         raise UserError(f"{text!r} is no duration; give a number with s, m, h or d, as 30m or 1d")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def parse_margin(text: str) -> tuple[str, float]:
+    """A reward and its margin, as ``scene=0.1``. Raises ``UserError``."""
+    name, _, number = text.partition("=")
+    try:
+        margin = float(number)
+    except ValueError:
+        margin = math.nan
+    if not name or not math.isfinite(margin):
+        raise UserError(f"{text!r} is no margin; give a reward and a number, as scene=0.1")
+    return name, margin

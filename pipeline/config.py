@@ -191,6 +191,8 @@ class OutputConfig(Section):
     """Payload of a shard in bytes, to the nearest pair below."""
     rows_per_batch: PositiveInt = 64
     """Rows in a record batch of an Arrow shard."""
+    store_rejected: bool = False
+    """Keep rejected pairs beside the units, so that margins can be lowered later (npd select)."""
     source_noise: bool = True
     """Store the source noise; it can be rebuilt from the seed."""
     images: Literal["none", "png", "webp"] = "none"

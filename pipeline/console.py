@@ -78,6 +78,8 @@ def show_manifest(manifest: Manifest, url: str) -> None:
             size = human_bytes(sum(shard.num_bytes for shard in shards))
             table.add_row(split, shard_format, str(pairs), str(len(shards)), size)
     console.print(table)
+    margins = ", ".join(f"{name} by {margin:g}" for name, margin in manifest.selection.items())
+    console.print(f"version {manifest.version}, kept where better: {margins}")
     console.print(funnel_line(manifest.funnel))
     console.print(f"sealed at {url}", soft_wrap=True)
 

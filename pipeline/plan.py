@@ -56,6 +56,11 @@ class Plan(Record):
         """Names of all rewards, in the order of the configuration."""
         return [str(reward["name"]) for reward in self.settings["rewards"]]
 
+    @property
+    def margins(self) -> dict[str, float]:
+        """By the name of each reward that selects, how much better the golden image must be."""
+        return {r["name"]: float(r["margin"]) for r in self.settings["rewards"] if r["select"]}
+
     def unit_range(self, unit: int) -> range:
         """Positions of a unit's candidates in the plan."""
         start = unit * self.unit_size

@@ -91,4 +91,4 @@ class Outcome(Record):
     noise_stats: NoiseStats | None
     """None where the golden noise is not finite, or constant."""
     num_bytes: int
-    """Payload of the stored pair in bytes; 0 unless kept."""
+    """Payload of the pair in the unit object, in bytes; 0 where it is not stored."""

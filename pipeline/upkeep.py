@@ -1,13 +1,14 @@
-"""Commands that look after a data set once it is there: gc."""
+"""Commands that look after a data set once it is there: gc, select."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from pipeline.arguments import UrlArgument, parse_duration
-from pipeline.console import human_bytes, human_seconds
+from pipeline.arguments import UrlArgument, parse_duration, parse_margin
+from pipeline.console import console, human_bytes, human_seconds, show_manifest
 from pipeline.publish.collect import (
     Standing,
     Stray,
@@ -59,6 +60,27 @@ def gc(
     if isinstance(store, LocalStore):
         files = store.remove_leftovers(max(grace, _LONGEST_WRITE).total_seconds())
         print(f"{files} temporary files of writers that broke off: deleted")
+
+
+@upkeep.command()
+def select(
+    url: UrlArgument,
+    margin: Annotated[
+        list[str], typer.Option(help="A reward's margin, as scene=0.1; may be given repeatedly.")
+    ],
+    plan: Annotated[str | None, typer.Option(help="Which plan, where several are sealed.")] = None,
+) -> None:
+    """Keep pairs by other margins: makes a new version of a sealed plan, without a GPU."""
+    from pipeline.publish.compact import compact_in
+    from pipeline.publish.select import select as select_anew
+
+    store = open_store(url)
+    margins = dict(map(parse_margin, margin))
+    with console.status("deciding anew"):
+        made = select_anew(store, margins, partial(map, partial(compact_in, store)), plan)
+    if not made.is_new:
+        console.print(f"this selection is there already, as v{made.manifest.version}")
+    show_manifest(made.manifest, store.url)
 
 
 def _line(stray: Stray, now: datetime) -> str:

@@ -157,12 +157,14 @@ class Built:
         return self.seal(store)
 
 
-def build(folder: Path, settings: Mapping[str, Any] = SETTINGS) -> Built:
+def build(
+    folder: Path, settings: Mapping[str, Any] = SETTINGS, *, prompts: list[str] | None = None
+) -> Built:
     """Compute every unit of a plan."""
-    config = write_config(folder, settings)
-    plan, prompts = make_plan(config)
-    units = tuple(produce(plan, prompts, unit) for unit in range(plan.num_units))
-    return Built(config=config, plan=plan, prompts=prompts, units=units)
+    config = write_config(folder, settings, prompts=prompts)
+    plan, table = make_plan(config)
+    units = tuple(produce(plan, table, unit) for unit in range(plan.num_units))
+    return Built(config=config, plan=plan, prompts=table, units=units)
 
 
 def manifest_of(folder: Path) -> Manifest:

@@ -139,7 +139,7 @@ def _strays_of_version(
             objects, Standing.PENDING, f"manifest v{place.version} or _SUCCESS is damaged"
         )
     else:
-        named = set(manifest.keys())
+        named = {file.key for file in manifest.files()}
         why = f"manifest v{place.version} does not name it"
         yield from _all((o for o in objects if o.key not in named), Standing.GARBAGE, why)
 

@@ -5,7 +5,7 @@ same bytes under the same names.
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pipeline.errors import VerificationError
@@ -14,17 +14,16 @@ from pipeline.identity import canonical_json, file_sha256
 from pipeline.plan import Plan, PromptTable
 from pipeline.publish.compact import CompactedShard, ShardTask
 from pipeline.publish.ledger import LedgerWriter
+from pipeline.publish.reselection import Reselection
 from pipeline.publish.shard_plan import ShardPlan, plan_shards
 from pipeline.records import SCHEMA_VERSION, Split
 from pipeline.storage import layout
 from pipeline.storage.funnel import FunnelCount
 from pipeline.storage.layout import ShardFormat
-from pipeline.storage.manifest import LedgerInfo, Manifest, ShardInfo, seal_manifest
+from pipeline.storage.manifest import LedgerInfo, Manifest, ShardInfo
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Receipt, read_receipts
-
-_VERSION = 1
-"""Of the manifest that a build seals."""
+from pipeline.storage.sealing import seal_manifest
 
 Compactor = Callable[[Iterable[ShardTask]], Iterator[CompactedShard]]
 """Runs ``compact`` over tasks, in order: a bare ``map``, or many machines."""
@@ -33,47 +32,70 @@ Compactor = Callable[[Iterable[ShardTask]], Iterator[CompactedShard]]
 def seal(
     store: ObjectStore, plan: Plan, prompts: PromptTable, run_compaction: Compactor
 ) -> Manifest:
-    """Publish a plan whose units are all done.
+    """Publish a plan whose units are all done, as the first version of its manifest.
 
-    Raises ``ObjectNotFoundError`` naming the first unit that is not, and ``VerificationError`` for
-    a unit object that is not what its receipt promises.
+    Raises as ``draft`` does, and ``VerificationError`` if the plan is sealed with another result.
+    """
+    manifest = draft(store, plan, prompts, run_compaction, version=1, margins=plan.margins)
+    seal_manifest(store, manifest)
+    return manifest
+
+
+def draft(
+    store: ObjectStore,
+    plan: Plan,
+    prompts: PromptTable,
+    run_compaction: Compactor,
+    *,
+    version: int,
+    margins: Mapping[str, float],
+) -> Manifest:
+    """Write the shards and the ledger of a version; its manifest is returned and not yet stored.
+
+    Raises ``ObjectNotFoundError`` naming the first unit that is not done, and
+    ``VerificationError`` for a unit object that is not what its receipt promises.
     """
     formats: list[ShardFormat] = list(plan.settings["output"]["formats"])
     shards: dict[Split, dict[ShardFormat, list[ShardInfo]]] = {
         split: {shard_format: [] for shard_format in formats} for split in Split
     }
+    reselection = Reselection(plan, margins)
     with tempfile.TemporaryDirectory(prefix="npd-ledger-") as folder:
         path = Path(folder) / "ledger.parquet"
         with LedgerWriter(path, plan.reward_names) as ledger:
             summary = _Summary(plan, prompts, ledger)
-            receipts = summary.of(read_receipts(store, plan.plan_id, plan.num_units))
-            shard_plans = plan_shards(receipts, plan.settings["output"]["shard_bytes"])
-            for shard in run_compaction(_tasks(store.url, plan, shard_plans, formats)):
+            receipts = map(reselection.of, read_receipts(store, plan.plan_id, plan.num_units))
+            shard_plans = plan_shards(summary.of(receipts), plan.settings["output"]["shard_bytes"])
+            tasks = _tasks(store.url, plan, version, shard_plans, formats)
+            for shard in run_compaction(tasks):
                 shards[shard.split][shard.format].append(shard.info)
-        manifest = Manifest(
+        return Manifest(
             schema_version=SCHEMA_VERSION,
             plan_id=plan.plan_id,
-            version=_VERSION,
+            version=version,
+            selection=dict(margins),
             plan=plan,
             fingerprints=summary.fingerprints(),
             latent_shape=list(summary.latent_shape),
             shards=shards,
             funnel=summary.funnel.total(),
-            ledger=_store_ledger(store, plan.plan_id, _VERSION, path, ledger.num_rows),
+            ledger=_store_ledger(store, plan.plan_id, version, path, ledger.num_rows),
         )
-    seal_manifest(store, manifest)
-    return manifest
 
 
 def _tasks(
-    url: str, plan: Plan, shard_plans: Iterable[ShardPlan], formats: Iterable[ShardFormat]
+    url: str,
+    plan: Plan,
+    version: int,
+    shard_plans: Iterable[ShardPlan],
+    formats: Iterable[ShardFormat],
 ) -> Iterator[ShardTask]:
     for shard in shard_plans:
         for shard_format in formats:
             yield ShardTask(
                 url=url,
                 plan_id=plan.plan_id,
-                version=_VERSION,
+                version=version,
                 shard=shard,
                 format=shard_format,
                 rows_per_batch=plan.settings["output"]["rows_per_batch"],

@@ -7,7 +7,7 @@ the configured size, so shards do not depend on which machine compacts them, or 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from pipeline.records import Split
+from pipeline.records import Split, Status
 from pipeline.storage.receipts import Receipt
 
 
@@ -64,7 +64,9 @@ def plan_shards(receipts: Iterable[Receipt], shard_bytes: int) -> Iterator[Shard
     """
     open_shards = {split: _OpenShard(split) for split in Split}
     for receipt in receipts:
-        for row, outcome in enumerate(receipt.kept()):
+        for row, outcome in enumerate(receipt.stored()):
+            if outcome.status is not Status.KEPT:
+                continue
             shard = open_shards[outcome.split]
             if shard.pieces and shard.num_bytes + outcome.num_bytes > shard_bytes:
                 yield shard.close()

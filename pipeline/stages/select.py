@@ -17,6 +17,8 @@ from math import sqrt
 from pipeline.config import GateConfig
 from pipeline.records import NoiseStats, Status
 
+NOT_CONVERGED = "inversion:not_converged"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
@@ -60,7 +62,7 @@ class Selection:
 
     def _rejection(self, judged: Judged) -> str | None:
         if not judged.converged:
-            return "inversion:not_converged"
+            return NOT_CONVERGED
         assert judged.noise_stats is not None
         if reason := gate_reason(judged.noise_stats, self.num_values, self.gate):
             return reason

@@ -46,7 +46,7 @@ class Recipe:
             gate=GateConfig(**settings["gate"]),
             output=OutputConfig(**settings["output"]),
             batch_size=settings["units"]["batch_size"],
-            margins={r["name"]: r["margin"] for r in settings["rewards"] if r["select"]},
+            margins=plan.margins,
         )
 
     def image_evaluations(self) -> int:
@@ -66,7 +66,7 @@ class ProducedUnit:
 
     outcomes: tuple[Outcome, ...]
     data: bytes
-    """Arrow IPC file of the kept pairs, in the order of the outcomes."""
+    """Arrow IPC file of the stored pairs, in the order of the outcomes."""
     forward_evaluations: int
     """Of one latent each, summed over the candidates."""
 
@@ -175,9 +175,10 @@ def _produce_batch(
         (Status.FAILED, gaps[row]) if row in gaps else selection.decide(one)
         for row, one in enumerate(judged)
     ]
-    kept = [row for row, (status, _) in enumerate(decisions) if status is Status.KEPT]
-    pairs = _pairs(candidates, proposal, judged, source, golden, kept, recipe.output)
-    sizes = {row: pair.num_bytes for row, pair in zip(kept, pairs, strict=True)}
+    wanted = {Status.KEPT, Status.REJECTED} if recipe.output.store_rejected else {Status.KEPT}
+    stored = [row for row, (status, _) in enumerate(decisions) if status in wanted]
+    pairs = _pairs(candidates, proposal, judged, source, golden, stored, recipe.output)
+    sizes = {row: pair.num_bytes for row, pair in zip(stored, pairs, strict=True)}
     outcomes = [
         _failed(candidate, gaps[row], rewards)
         if row in gaps
@@ -238,14 +239,14 @@ def _pairs(
     judged: Sequence[Judged],
     source: SampledImages,
     golden: SampledImages,
-    kept: Sequence[int],
+    stored: Sequence[int],
     output: OutputConfig,
 ) -> list[NoisePair]:
-    """The kept rows of a batch as they are stored."""
-    source_images = _images(source, kept, output)
-    golden_images = _images(golden, kept, output)
+    """Some rows of a batch as they are stored."""
+    source_images = _images(source, stored, output)
+    golden_images = _images(golden, stored, output)
     pairs = []
-    for position, row in enumerate(kept):
+    for position, row in enumerate(stored):
         stats = judged[row].noise_stats
         assert stats is not None, "a candidate without statistics has failed"
         pairs.append(
@@ -267,8 +268,8 @@ def _pairs(
 
 
 def _images(
-    images: SampledImages, kept: Sequence[int], output: OutputConfig
+    images: SampledImages, stored: Sequence[int], output: OutputConfig
 ) -> Sequence[bytes | None]:
     if output.images == "none":
-        return [None] * len(kept)
-    return encode_images(images.pixels, kept, output.images)
+        return [None] * len(stored)
+    return encode_images(images.pixels, stored, output.images)

@@ -79,9 +79,14 @@ def ledger_key(plan_id: str, version: int, digest: str) -> str:
     return f"ledgers/{plan_id}/v{version}-{short(digest)}.parquet"
 
 
+def manifests_prefix(plan_id: str) -> str:
+    """All manifest versions of a plan."""
+    return f"manifests/{plan_id}/"
+
+
 def manifest_key(plan_id: str, version: int) -> str:
     """A manifest version."""
-    return f"manifests/{plan_id}/v{version}.json"
+    return f"{manifests_prefix(plan_id)}v{version}.json"
 
 
 def report_key(plan_id: str, name: str) -> str:

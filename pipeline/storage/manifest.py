@@ -10,18 +10,15 @@ from itertools import chain
 
 from pydantic import ValidationError
 
-from pipeline.errors import ObjectNotFoundError, RetryableStoreError, VerificationError
+from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.fingerprint import Fingerprint
-from pipeline.identity import readable_json, sha256, short
+from pipeline.identity import sha256, short
 from pipeline.plan import Plan
 from pipeline.records import SCHEMA_VERSION, Record, Split
 from pipeline.storage import layout
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.object_store import ObjectStore
-
-_SWAPS = 20
-"""How often sealing tries again when other plans are sealed at the same moment."""
 
 
 class ShardInfo(Record):
@@ -50,7 +47,9 @@ class Manifest(Record):
     schema_version: int
     plan_id: str
     version: int
-    """From 1; shards and ledger lie under it."""
+    """From 1, which the build makes; shards and ledger lie under it."""
+    selection: dict[str, float]
+    """Margin of each reward that selects; those of the plan in version 1."""
     plan: Plan
     """The full configuration, with digests in place of paths."""
     fingerprints: list[Fingerprint]
@@ -72,10 +71,6 @@ class Manifest(Record):
         formats = (shards for split in self.shards.values() for shards in split.values())
         return chain(chain.from_iterable(formats), [self.ledger])
 
-    def keys(self) -> Iterator[str]:
-        """Keys of everything that this manifest names."""
-        return (file.key for file in self.files())
-
 
 class SealedManifest(Record):
     """A line of ``_SUCCESS``."""
@@ -83,6 +78,15 @@ class SealedManifest(Record):
     plan_id: str
     key: str
     sha256: str
+    selection: dict[str, float]
+    """That of the manifest, which could be made again from it."""
+
+    @property
+    def version(self) -> int:
+        """Of the manifest."""
+        place = layout.place_of(self.key)
+        assert place is not None and place.version is not None, f"{self.key} names a manifest"
+        return place.version
 
 
 class Success(Record):
@@ -130,7 +134,7 @@ def read_version(store: ObjectStore, plan_id: str, version: int) -> Manifest:
     success = read_success(store)
     sealed = success.of(plan_id) if success else None
     if sealed is None or sealed.key != key:
-        sealed = SealedManifest(plan_id=plan_id, key=key, sha256=sha256(data))
+        sealed = SealedManifest(plan_id=plan_id, key=key, sha256=sha256(data), selection={})
     manifest = _checked_manifest(store, sealed, data)
     # Where nothing promises its bytes, it must at least agree with itself.
     for file in manifest.files():
@@ -149,11 +153,14 @@ def latest_manifests(store: ObjectStore) -> list[SealedManifest]:
         highest, _ = latest.get(place.plan_id, (0, None))
         if place.version > highest:
             try:
-                read_version(store, place.plan_id, place.version)
+                manifest = read_version(store, place.plan_id, place.version)
             except VerificationError:
                 continue
             sealed = SealedManifest(
-                plan_id=place.plan_id, key=info.key, sha256=sha256(store.get(info.key))
+                plan_id=place.plan_id,
+                key=info.key,
+                sha256=sha256(store.get(info.key)),
+                selection=manifest.selection,
             )
             latest[place.plan_id] = (place.version, sealed)
     return [sealed for _, (_, sealed) in sorted(latest.items())]
@@ -175,43 +182,3 @@ def _checked_manifest(store: ObjectStore, sealed: SealedManifest, data: bytes) -
     if layout.manifest_key(manifest.plan_id, manifest.version) != sealed.key:
         raise VerificationError(f"{where}: the manifest of another plan or version")
     return manifest
-
-
-def seal_manifest(store: ObjectStore, manifest: Manifest) -> SealedManifest:
-    """Store a plan's manifest and add it to ``_SUCCESS``: from then on readers see it.
-
-    Raises ``VerificationError`` if another manifest of the same plan is sealed already, which
-    means that two builds of one plan computed different things.
-    """
-    data = readable_json(manifest.model_dump(mode="json"))
-    key = layout.manifest_key(manifest.plan_id, manifest.version)
-    sealed = SealedManifest(plan_id=manifest.plan_id, key=key, sha256=sha256(data))
-    if not store.put_if_absent(key, data):
-        raise VerificationError(
-            f"{store.url}/{key}: another manifest of this plan is there. Was the software changed "
-            "between two builds into one output?"
-        )
-    for _ in range(_SWAPS):
-        if _add_to_success(store, sealed):
-            return sealed
-    raise RetryableStoreError(f"{store.url}/{layout.SUCCESS_KEY} changes all the time; try again")
-
-
-def _add_to_success(store: ObjectStore, sealed: SealedManifest) -> bool:
-    """Compare and swap; False if another plan was sealed in between."""
-    try:
-        data, version = store.get_versioned(layout.SUCCESS_KEY)
-    except ObjectNotFoundError:
-        return store.put_if_absent(layout.SUCCESS_KEY, _success_json([sealed]))
-    others = [
-        other
-        for other in Success.model_validate_json(data).manifests
-        if other.plan_id != sealed.plan_id
-    ]
-    return store.put_if_version(layout.SUCCESS_KEY, _success_json([*others, sealed]), version)
-
-
-def _success_json(manifests: list[SealedManifest]) -> bytes:
-    ordered = sorted(manifests, key=lambda sealed: sealed.plan_id)
-    success = Success(schema_version=SCHEMA_VERSION, manifests=ordered)
-    return readable_json(success.model_dump(mode="json"))

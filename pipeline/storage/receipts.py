@@ -53,8 +53,12 @@ class Receipt(Record):
         return (self.data_sha256, self.outcomes) == (other.data_sha256, other.outcomes)
 
     def kept(self) -> Iterator[Outcome]:
-        """Outcomes of the stored pairs, in the order of the data object's rows."""
+        """Outcomes of the kept pairs, in the plan's order."""
         return (outcome for outcome in self.outcomes if outcome.status is Status.KEPT)
+
+    def stored(self) -> Iterator[Outcome]:
+        """Outcomes of the rows of the data object, in their order; some may not be kept."""
+        return (outcome for outcome in self.outcomes if outcome.num_bytes)
 
 
 class Commit(StrEnum):

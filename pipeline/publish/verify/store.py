@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.plan import Plan, PromptTable
 from pipeline.publish.collect import Standing, find_strays
+from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Problem, Verification, said_of
 from pipeline.publish.verify.shards import check_shards
 from pipeline.publish.verify.units import check_ledger, check_units
@@ -74,7 +75,8 @@ def _check_plan(store: ObjectStore, manifest: Manifest, found: Verification) -> 
         return
     plan, prompts = plan_and_prompts
     ledger = check_ledger(store, plan, manifest.ledger, found)
-    expected = check_units(store, plan, prompts, ledger, found)
+    reselection = Reselection(plan, manifest.selection)
+    expected = check_units(store, plan, prompts, reselection, ledger, found)
     if expected.complete and expected.funnel.total() != manifest.funnel:
         key = layout.manifest_key(plan.plan_id, manifest.version)
         found.add(key, "its funnel is not that of the receipts")

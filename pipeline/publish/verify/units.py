@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.plan import Plan, PromptTable
 from pipeline.publish.ledger import ledger_rows, ledger_schema, ledger_table
+from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Verification, read_promised, said_of
 from pipeline.publish.webdataset_shard import members
 from pipeline.records import Candidate, Outcome, Split
@@ -77,10 +78,11 @@ def check_units(
     store: ObjectStore,
     plan: Plan,
     prompts: PromptTable,
+    reselection: Reselection,
     ledger: Ledger | None,
     found: Verification,
 ) -> Expected:
-    """Check every receipt of a plan with its unit object."""
+    """Check every receipt of a plan with its unit object, as a selection decides upon them."""
     expected = Expected()
     for unit in range(plan.num_units):
         key = layout.receipt_key(plan.plan_id, unit)
@@ -97,10 +99,11 @@ def check_units(
             found.add(key, "its candidates are not those of the plan")
             expected.complete = False
             continue
-        expected.funnel.add(receipt.outcomes)
-        if ledger is not None and not ledger.holds(receipt.outcomes, candidates):
+        decided = reselection.of(receipt)
+        expected.funnel.add(decided.outcomes)
+        if ledger is not None and not ledger.holds(decided.outcomes, candidates):
             found.add(key, f"not what {ledger.key} says of it")
-        for outcome in receipt.kept():
+        for outcome in decided.kept():
             expected.kept[outcome.split].append(outcome)
         expected.contents.update(_unit_object(store, receipt, found))
     return expected
@@ -136,7 +139,7 @@ def _unit_object(store: ObjectStore, receipt: Receipt, found: Verification) -> d
     except pa.ArrowException as error:
         found.add(key, f"cannot be read: {error}")
         return {}
-    if table["sample_id"].to_pylist() != [outcome.sample_id for outcome in receipt.kept()]:
+    if table["sample_id"].to_pylist() != [outcome.sample_id for outcome in receipt.stored()]:
         found.add(key, "not the pairs that its receipt lists")
         return {}
     schema = PairSchema.of(table.schema)
