@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.identity import canonical_json, seeds_for, sha256, short
+from pipeline.identity import canonical_json, prompt_id, seeds_for, sha256, short, split_for
 from pipeline.records import Candidate, Record, Split
 
 PROMPT_COLUMNS = pa.schema(
@@ -86,6 +86,18 @@ class PromptTable:
                 split=Split(self.table["split"][row].as_py()),
                 seed=seeds_for(root_seed, name, seed_index + 1)[seed_index],
             )
+
+    def is_of(self, plan: Plan) -> bool:
+        """Whether every column is what follows from the plan's prompts."""
+        if self.table.schema != PROMPT_COLUMNS or self.sha256() != plan.prompts_sha256:
+            return False
+        fractions = {split: float(plan.settings["splits"][split.value]) for split in Split}
+        names = [prompt_id(prompt) for prompt in self.table["prompt"].to_pylist()]
+        splits = [split_for(name, fractions).value for name in names]
+        return (self.table["prompt_id"].to_pylist(), self.table["split"].to_pylist()) == (
+            names,
+            splits,
+        )
 
     def sha256(self) -> str:
         """Digest of the prompts in their order."""

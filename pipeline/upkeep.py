@@ -1,4 +1,4 @@
-"""Commands that look after a data set once it is there: gc, select."""
+"""Commands that look after a data set once it is there: gc, select, repair."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from pipeline.arguments import UrlArgument, parse_duration, parse_margin
-from pipeline.console import console, human_bytes, human_seconds, show_manifest
+from pipeline.config import load_config
+from pipeline.console import (
+    console,
+    human_bytes,
+    human_seconds,
+    show_manifest,
+    show_verification,
+)
 from pipeline.publish.collect import (
     Standing,
     Stray,
@@ -81,6 +88,33 @@ def select(
     if not made.is_new:
         console.print(f"this selection is there already, as v{made.manifest.version}")
     show_manifest(made.manifest, store.url)
+
+
+@upkeep.command()
+def repair(
+    url: UrlArgument,
+    config: Annotated[
+        str | None, typer.Option(help="The build's configuration, if units are damaged.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster; else RAY_ADDRESS, else one of our own.")
+    ] = None,
+) -> None:
+    """Make again exactly what is damaged in a sealed data set, then verify it."""
+    from pipeline.publish.repair import repair as mend
+    from pipeline.publish.verify import verify
+    from pipeline.repair import recompute_on_ray
+
+    store = open_store(url)
+    settings = None if config is None else load_config(config)
+    with console.status("looking for damage, and rebuilding"):
+        for key in mend(store, recompute_on_ray(store, settings, address)):
+            print(f"rebuilt: {key}")
+    with console.status("reading everything back"):
+        found = verify(store)
+    show_verification(found)
+    if found.problems:
+        raise typer.Exit(1)
 
 
 def _line(stray: Stray, now: datetime) -> str:

@@ -114,7 +114,14 @@ def produce(plan: Plan, prompts: PromptTable, unit: int) -> ProducedUnit:
 def receipt_of(plan: Plan, unit: int, produced: ProducedUnit, **run: Any) -> Receipt:
     """The receipt of a unit; ``run`` replaces what differs from one attempt to the next."""
     digest = sha256(produced.data)
-    attempt = {"attempt_id": "a", "host": "h", "started": "then", "compute_seconds": 1.0, **run}
+    attempt = {
+        "attempt_id": "a",
+        "host": "h",
+        "started": "then",
+        "compute_seconds": 1.0,
+        "fingerprint": fingerprint(CPU),
+        **run,
+    }
     return Receipt(
         schema_version=SCHEMA_VERSION,
         plan_id=plan.plan_id,
@@ -125,7 +132,6 @@ def receipt_of(plan: Plan, unit: int, produced: ProducedUnit, **run: Any) -> Rec
         latent_shape=demo_models()[0].latent_shape,
         outcomes=produced.outcomes,
         forward_evaluations=produced.forward_evaluations,
-        fingerprint=fingerprint(CPU),
         **attempt,
     )
 

@@ -99,6 +99,8 @@ def find_strays(store: ObjectStore) -> Iterator[Stray]:
             yield from _all(group, Standing.UNKNOWN, "no key of this system")
         elif place.kind is Kind.PROBE:
             yield from _all(group, Standing.GARBAGE, "left by a probe that broke off")
+        elif place.kind is Kind.REPAIR:
+            yield from _all(group, Standing.PENDING, "of a repair that runs or broke off")
         elif place.kind in (Kind.SHARD, Kind.LEDGER):
             yield from _strays_of_version(store, place, group)
         elif place.kind is Kind.RECEIPT:

@@ -1,7 +1,7 @@
 """Unit objects, in order, into one shard."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -48,21 +48,20 @@ def compact(task: ShardTask) -> CompactedShard:
     return compact_in(open_store(task.url), task)
 
 
-def compact_in(store: ObjectStore, task: ShardTask) -> CompactedShard:
+def compact_in(store: ObjectStore, task: ShardTask, *, mend: bool = False) -> CompactedShard:
     """Write a shard and store it under the name of its content; to do it twice is harmless.
 
-    Raises ``VerificationError`` for a unit object that is not what its receipt promises, and for
-    other bytes under the name of the shard's content.
+    Raises ``VerificationError`` for a unit object that is not what its receipt promises, and, but
+    with ``mend``, for other bytes under the name of the shard's content.
     """
     with tempfile.TemporaryDirectory(prefix="npd-shard-") as folder:
         path = Path(folder) / "shard"
-        _WRITERS[task.format](path, _rows(store, task.shard), task.rows_per_batch)
+        WRITERS[task.format](path, _rows(store, task.shard), task.rows_per_batch)
         digest = file_sha256(path)
         key = layout.shard_key(
             task.plan_id, task.version, task.shard.split, task.shard.index, digest, task.format
         )
-        if not store.put_file_if_absent(key, path):
-            raise VerificationError(f"{store.url}/{key}: damaged; remove it and build again")
+        put_named(store, key, path, mend=mend)
         info = ShardInfo(
             key=key,
             sha256=digest,
@@ -70,6 +69,19 @@ def compact_in(store: ObjectStore, task: ShardTask) -> CompactedShard:
             num_bytes=path.stat().st_size,
         )
     return CompactedShard(split=task.shard.split, format=task.format, info=info)
+
+
+def put_named(store: ObjectStore, key: str, path: Path, *, mend: bool = False) -> None:
+    """Store a file under the name of its content, where other bytes are damage.
+
+    Raises ``VerificationError`` for them, or, with ``mend``, replaces them.
+    """
+    if store.put_file_if_absent(key, path):
+        return
+    if mend:
+        store.delete(key)
+    if not mend or not store.put_file_if_absent(key, path):
+        raise VerificationError(f"{store.url}/{key}: damaged; `npd repair` makes it again")
 
 
 def read_unit(store: ObjectStore, data_key: str, data_sha256: str) -> pa.Table:
@@ -102,7 +114,8 @@ def _write_webdataset(path: Path, batches: Iterator[pa.RecordBatch], rows_per_ba
         write_tar(file, batches)
 
 
-_WRITERS: Mapping[ShardFormat, Callable[[Path, Iterator[pa.RecordBatch], int], None]] = {
+WRITERS: dict[ShardFormat, Callable[[Path, Iterator[pa.RecordBatch], int], None]] = {
     "arrow": _write_arrow,
     "webdataset": _write_webdataset,
 }
+"""How each format is written: into a file, from batches, with so many rows in a batch."""

@@ -8,11 +8,10 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from pipeline.errors import VerificationError
 from pipeline.fingerprint import Fingerprint
 from pipeline.identity import canonical_json, file_sha256
 from pipeline.plan import Plan, PromptTable
-from pipeline.publish.compact import CompactedShard, ShardTask
+from pipeline.publish.compact import CompactedShard, ShardTask, put_named
 from pipeline.publish.ledger import LedgerWriter
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.shard_plan import ShardPlan, plan_shards
@@ -49,9 +48,11 @@ def draft(
     *,
     version: int,
     margins: Mapping[str, float],
+    mend: bool = False,
 ) -> Manifest:
     """Write the shards and the ledger of a version; its manifest is returned and not yet stored.
 
+    With ``mend``, a damaged ledger is replaced; shards are the compactor's.
     Raises ``ObjectNotFoundError`` naming the first unit that is not done, and
     ``VerificationError`` for a unit object that is not what its receipt promises.
     """
@@ -79,7 +80,7 @@ def draft(
             latent_shape=list(summary.latent_shape),
             shards=shards,
             funnel=summary.funnel.total(),
-            ledger=_store_ledger(store, plan.plan_id, version, path, ledger.num_rows),
+            ledger=_store_ledger(store, plan.plan_id, version, path, ledger.num_rows, mend=mend),
         )
 
 
@@ -130,10 +131,9 @@ class _Summary:
 
 
 def _store_ledger(
-    store: ObjectStore, plan_id: str, version: int, path: Path, num_rows: int
+    store: ObjectStore, plan_id: str, version: int, path: Path, num_rows: int, *, mend: bool
 ) -> LedgerInfo:
     digest = file_sha256(path)
     key = layout.ledger_key(plan_id, version, digest)
-    if not store.put_file_if_absent(key, path):
-        raise VerificationError(f"{store.url}/{key}: damaged; remove it and build again")
+    put_named(store, key, path, mend=mend)
     return LedgerInfo(key=key, sha256=digest, num_rows=num_rows, num_bytes=path.stat().st_size)

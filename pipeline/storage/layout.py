@@ -9,6 +9,7 @@ ledgers/<plan_id>/v<n>-<sha256[:16]>.parquet       all candidates with their sco
 manifests/<plan_id>/v<n>.json                      what readers see: shards and ledger of v<n>
 _SUCCESS                                           the sealed manifests' keys and digests
 reports/<plan_id>/...                              pictures and figures; may be made anew
+repairs/<plan_id>/...                              a store of units computed again, for a while
 .probe/<random>                                    the probe's, for a moment
 """
 
@@ -36,9 +37,14 @@ def prompts_key(plan_id: str) -> str:
     return f"plans/{plan_id}/prompts.parquet"
 
 
+def unit_prefix(plan_id: str, unit: int) -> str:
+    """All objects of a unit: one, but for attempts that differ."""
+    return f"units/{plan_id}/{unit:08d}-"
+
+
 def unit_key(plan_id: str, unit: int, digest: str) -> str:
-    """A unit's kept pairs, named by content."""
-    return f"units/{plan_id}/{unit:08d}-{short(digest)}.arrow"
+    """A unit's stored pairs, named by content."""
+    return f"{unit_prefix(plan_id, unit)}{short(digest)}.arrow"
 
 
 def receipts_prefix(plan_id: str) -> str:
@@ -94,6 +100,11 @@ def report_key(plan_id: str, name: str) -> str:
     return f"reports/{plan_id}/{name}"
 
 
+def repairs_prefix(plan_id: str) -> str:
+    """Where damaged units are computed again before they are put in place: a store of its own."""
+    return f"repairs/{plan_id}/"
+
+
 def probe_key(name: str) -> str:
     """Something that the probe writes for a moment."""
     return f".probe/{name}"
@@ -111,6 +122,7 @@ class Kind(StrEnum):
     MANIFEST = "manifest"
     SUCCESS = "success"
     REPORT = "report"
+    REPAIR = "repair"
     PROBE = "probe"
 
 
@@ -142,6 +154,7 @@ _PATTERNS = {
     Kind.MANIFEST: re.compile(rf"manifests/{_PLAN}/{_VERSION}\.json"),
     Kind.SUCCESS: re.compile(SUCCESS_KEY),
     Kind.REPORT: re.compile(rf"reports/{_PLAN}/.+"),
+    Kind.REPAIR: re.compile(rf"repairs/{_PLAN}/.+"),
     Kind.PROBE: re.compile(r"\.probe/.+"),
 }
 

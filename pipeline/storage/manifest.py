@@ -17,7 +17,7 @@ from pipeline.plan import Plan
 from pipeline.records import SCHEMA_VERSION, Record, Split
 from pipeline.storage import layout
 from pipeline.storage.funnel import Funnel
-from pipeline.storage.layout import ShardFormat
+from pipeline.storage.layout import Kind, ShardFormat
 from pipeline.storage.object_store import ObjectStore
 
 
@@ -108,9 +108,16 @@ def read_success(store: ObjectStore) -> Success | None:
     except ObjectNotFoundError:
         return None
     try:
-        return Success.model_validate_json(data)
+        success = Success.model_validate_json(data)
     except ValidationError as error:
         raise VerificationError(f"{store.url}/{layout.SUCCESS_KEY}: {error}") from None
+    for sealed in success.manifests:
+        place = layout.place_of(sealed.key)
+        if place is None or (place.kind, place.plan_id) != (Kind.MANIFEST, sealed.plan_id):
+            raise VerificationError(
+                f"{store.url}/{layout.SUCCESS_KEY}: {sealed.key} is no manifest of its plan"
+            )
+    return success
 
 
 def read_manifest(store: ObjectStore, sealed: SealedManifest) -> Manifest:
@@ -129,22 +136,15 @@ def read_version(store: ObjectStore, plan_id: str, version: int) -> Manifest:
 
     Raises ``ObjectNotFoundError``, and ``VerificationError`` for one that is damaged.
     """
-    key = layout.manifest_key(plan_id, version)
-    data = store.get(key)
     success = read_success(store)
     sealed = success.of(plan_id) if success else None
-    if sealed is None or sealed.key != key:
-        sealed = SealedManifest(plan_id=plan_id, key=key, sha256=sha256(data), selection={})
-    manifest = _checked_manifest(store, sealed, data)
-    # Where nothing promises its bytes, it must at least agree with itself.
-    for file in manifest.files():
-        if short(file.sha256) not in file.key:
-            raise VerificationError(f"{store.url}/{key}: {file.key} has the digest {file.sha256}")
-    return manifest
+    if sealed is not None and sealed.key == layout.manifest_key(plan_id, version):
+        return read_manifest(store, sealed)
+    return _read_unpromised(store, plan_id, version)
 
 
 def latest_manifests(store: ObjectStore) -> list[SealedManifest]:
-    """For each plan the highest version of its manifest that is whole, by plan id."""
+    """For each plan the highest version of its manifest that is whole, whatever is sealed."""
     latest: dict[str, tuple[int, SealedManifest]] = {}
     for info in store.list("manifests/"):
         place = layout.place_of(info.key)
@@ -153,7 +153,7 @@ def latest_manifests(store: ObjectStore) -> list[SealedManifest]:
         highest, _ = latest.get(place.plan_id, (0, None))
         if place.version > highest:
             try:
-                manifest = read_version(store, place.plan_id, place.version)
+                manifest = _read_unpromised(store, place.plan_id, place.version)
             except VerificationError:
                 continue
             sealed = SealedManifest(
@@ -164,6 +164,18 @@ def latest_manifests(store: ObjectStore) -> list[SealedManifest]:
             )
             latest[place.plan_id] = (place.version, sealed)
     return [sealed for _, (_, sealed) in sorted(latest.items())]
+
+
+def _read_unpromised(store: ObjectStore, plan_id: str, version: int) -> Manifest:
+    """A manifest whose bytes nothing promises: it must at least agree with itself."""
+    key = layout.manifest_key(plan_id, version)
+    data = store.get(key)
+    itself = SealedManifest(plan_id=plan_id, key=key, sha256=sha256(data), selection={})
+    manifest = _checked_manifest(store, itself, data)
+    for file in manifest.files():
+        if short(file.sha256) not in file.key:
+            raise VerificationError(f"{store.url}/{key}: {file.key} has the digest {file.sha256}")
+    return manifest
 
 
 def _checked_manifest(store: ObjectStore, sealed: SealedManifest, data: bytes) -> Manifest:

@@ -15,18 +15,26 @@ def write_plan(store: ObjectStore, plan: Plan, table: PromptTable) -> Plan:
 
     Raises ``PlanConflictError`` if prompts of another content stand under its name.
     """
-    buffer = io.BytesIO()
-    pq.write_table(table.table, buffer, compression="zstd")
     if (
-        not store.put_if_absent(layout.prompts_key(plan.plan_id), buffer.getvalue())
+        not store.put_if_absent(layout.prompts_key(plan.plan_id), prompts_bytes(table))
         # Another version of pyarrow may have written the same prompts in other bytes.
         and read_prompt_table(store, plan.plan_id).sha256() != plan.prompts_sha256
     ):
         raise PlanConflictError(f"{store.url}: plan {plan.plan_id} is there with other prompts")
-    store.put_if_absent(
-        layout.plan_key(plan.plan_id), plan.model_dump_json(indent=2).encode() + b"\n"
-    )
+    store.put_if_absent(layout.plan_key(plan.plan_id), plan_bytes(plan))
     return read_plan(store, plan.plan_id)
+
+
+def plan_bytes(plan: Plan) -> bytes:
+    """A plan as it is stored."""
+    return plan.model_dump_json(indent=2).encode() + b"\n"
+
+
+def prompts_bytes(table: PromptTable) -> bytes:
+    """Prompts as they are stored."""
+    buffer = io.BytesIO()
+    pq.write_table(table.table, buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def read_plan(store: ObjectStore, plan_id: str) -> Plan:

@@ -35,6 +35,7 @@ PLAN, DIGEST = "0123456789abcdef", "fedcba9876543210" * 4
         (layout.manifest_key(PLAN, 2), Place(kind=Kind.MANIFEST, plan_id=PLAN, version=2)),
         (layout.SUCCESS_KEY, Place(kind=Kind.SUCCESS)),
         (layout.report_key(PLAN, "pairs.png"), Place(kind=Kind.REPORT, plan_id=PLAN)),
+        (f"{layout.repairs_prefix(PLAN)}plans/x", Place(kind=Kind.REPAIR, plan_id=PLAN)),
         (layout.probe_key("x"), Place(kind=Kind.PROBE)),
     ],
 )

@@ -95,15 +95,16 @@ def _plan(
         return None
     try:
         prompts = read_prompt_table(store, plan_id)
-    except (ObjectNotFoundError, pa.ArrowException) as error:
+    except (ObjectNotFoundError, pa.ArrowException, OSError) as error:
         found.add(prompts_key, f"cannot be read: {error}")
         return None
     if plan.identity() != plan_id:
         found.add(plan_key, "its content is not that of its id")
     if plan != manifest.plan:
         found.add(plan_key, "not the plan in the manifest")
-    if prompts.sha256() != plan.prompts_sha256:
+    if not prompts.is_of(plan):
         found.add(prompts_key, "not the prompts of the plan")
+        return None
     return plan, prompts
 
 

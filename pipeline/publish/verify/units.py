@@ -59,7 +59,7 @@ def check_ledger(
     found.num_bytes += len(data)
     try:
         table = pq.read_table(pa.BufferReader(data))
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # pyarrow's word for a broken compression
         found.add(info.key, f"cannot be read: {error}")
         return None
     if not table.schema.equals(ledger_schema(plan.reward_names)):
@@ -136,7 +136,7 @@ def _unit_object(store: ObjectStore, receipt: Receipt, found: Verification) -> d
         return {}
     try:
         table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # pyarrow's word for a broken compression
         found.add(key, f"cannot be read: {error}")
         return {}
     if table["sample_id"].to_pylist() != [outcome.sample_id for outcome in receipt.stored()]:

@@ -1,0 +1,95 @@
+"""Shards, ledger and manifest of a version, made again from receipts and unit objects."""
+
+from collections.abc import Iterable, Iterator
+
+from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.identity import sha256
+from pipeline.plan import Plan, PromptTable
+from pipeline.publish.compact import CompactedShard, ShardTask, compact_in
+from pipeline.publish.seal import draft
+from pipeline.storage.layout import SUCCESS_KEY
+from pipeline.storage.manifest import Manifest, SealedManifest
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.sealing import manifest_bytes, name_in_success, sealed_as
+
+
+def repair_files(
+    store: ObjectStore,
+    plan: Plan,
+    prompts: PromptTable,
+    sealed: SealedManifest,
+    manifest: Manifest | None,
+) -> list[str]:
+    """Make again what is missing or altered; ``manifest`` is None where it is itself.
+
+    Returns the keys. Raises ``VerificationError`` where what is made is not what was promised.
+    """
+    if manifest is None:
+        return _repair_manifest(store, plan, prompts, sealed)
+    damaged = {file.key for file in manifest.files() if not _is_whole(store, file.key, file.sha256)}
+    if not damaged:
+        return []
+
+    whole = {
+        (split, shard_format, index): info
+        for split, formats in manifest.shards.items()
+        for shard_format, infos in formats.items()
+        for index, info in enumerate(infos)
+        if info.key not in damaged
+    }
+
+    def run(tasks: Iterable[ShardTask]) -> Iterator[CompactedShard]:
+        for task in tasks:
+            info = whole.get((task.shard.split, task.format, task.shard.index))
+            if info is None:
+                yield compact_in(store, task, mend=True)
+            else:
+                yield CompactedShard(split=task.shard.split, format=task.format, info=info)
+
+    made = draft(
+        store,
+        plan,
+        prompts,
+        run,
+        version=manifest.version,
+        margins=manifest.selection,
+        mend=True,
+    )
+    files = [*made.files()]
+    wrong = [promised.key for promised in manifest.files() if promised not in files]
+    if wrong:
+        raise VerificationError(_not_promised(store, wrong[0], plan))
+    return sorted(damaged)
+
+
+def _repair_manifest(
+    store: ObjectStore, plan: Plan, prompts: PromptTable, sealed: SealedManifest
+) -> list[str]:
+    def run(tasks: Iterable[ShardTask]) -> Iterator[CompactedShard]:
+        return (compact_in(store, task, mend=True) for task in tasks)
+
+    made = draft(
+        store, plan, prompts, run, version=sealed.version, margins=sealed.selection, mend=True
+    )
+    if sealed_as(made) != sealed:
+        if _is_whole(store, sealed.key, sealed_as(made).sha256):
+            name_in_success(store, sealed_as(made))  # which was at fault, and not the manifest
+            return [SUCCESS_KEY]
+        raise VerificationError(_not_promised(store, sealed.key, plan))
+    store.put(sealed.key, manifest_bytes(made))
+    return [sealed.key]
+
+
+def _is_whole(store: ObjectStore, key: str, digest: str) -> bool:
+    try:
+        return sha256(store.get(key)) == digest
+    except ObjectNotFoundError:
+        return False
+
+
+def _not_promised(store: ObjectStore, key: str, plan: Plan) -> str:
+    return (
+        f"{store.url}/{key}: what follows from the receipts of plan {plan.plan_id} is not what "
+        "was promised; what is damaged stays as it is. Is the software another than that of the "
+        "build? See `fingerprint` in the receipts"
+    )

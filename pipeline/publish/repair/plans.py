@@ -1,0 +1,65 @@
+"""A plan from its manifest, and its prompts from the ledger."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.identity import sha256
+from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
+from pipeline.storage import layout
+from pipeline.storage.manifest import Manifest
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.plans import plan_bytes, prompts_bytes, read_plan, read_prompt_table
+
+
+def repair_plan(store: ObjectStore, plan_id: str, manifest: Manifest | None) -> list[str]:
+    """Restore a plan that is missing or altered; the keys that were written.
+
+    Raises ``VerificationError`` where that from which it follows is damaged too.
+    """
+    written = []
+    plan = _plan(store, plan_id)
+    if plan is None:
+        key = layout.plan_key(plan_id)
+        if manifest is None or manifest.plan.identity() != plan_id:
+            raise VerificationError(f"{store.url}/{key}: damaged, and so is its manifest")
+        plan = manifest.plan
+        store.put(key, plan_bytes(plan))
+        written.append(key)
+    if not _has_prompts(store, plan):
+        key = layout.prompts_key(plan_id)
+        table = None if manifest is None else _prompts_of_ledger(store, plan, manifest)
+        if table is None or not table.is_of(plan):
+            raise VerificationError(f"{store.url}/{key}: damaged, and so is its ledger")
+        store.put(key, prompts_bytes(table))
+        written.append(key)
+    return written
+
+
+def _plan(store: ObjectStore, plan_id: str) -> Plan | None:
+    try:
+        plan = read_plan(store, plan_id)
+    except (ObjectNotFoundError, ValidationError):
+        return None
+    return plan if plan.plan_id == plan.identity() == plan_id else None
+
+
+def _has_prompts(store: ObjectStore, plan: Plan) -> bool:
+    try:
+        return read_prompt_table(store, plan.plan_id).is_of(plan)
+    except (ObjectNotFoundError, pa.ArrowException, OSError):
+        return False
+
+
+def _prompts_of_ledger(store: ObjectStore, plan: Plan, manifest: Manifest) -> PromptTable | None:
+    """Each prompt stands in the row of its first seed."""
+    try:
+        data = store.get(manifest.ledger.key)
+    except ObjectNotFoundError:
+        return None
+    if sha256(data) != manifest.ledger.sha256:
+        return None
+    rows = pq.read_table(pa.BufferReader(data), columns=PROMPT_COLUMNS.names)
+    firsts = list(range(0, rows.num_rows, plan.seeds_per_prompt))
+    return PromptTable(rows.take(firsts).cast(PROMPT_COLUMNS).combine_chunks())

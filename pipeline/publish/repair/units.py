@@ -1,0 +1,100 @@
+"""Damaged unit objects and receipts: computed again beside, checked, and put in place."""
+
+from collections.abc import Sequence
+
+from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.fingerprint import Fingerprint
+from pipeline.identity import canonical_json, sha256, short
+from pipeline.plan import Plan, PromptTable
+from pipeline.publish.reselection import Reselection
+from pipeline.publish.verify.findings import Problem
+from pipeline.publish.verify.units import Ledger
+from pipeline.storage import layout
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.receipts import Receipt, read_receipt
+
+
+def damaged_units(problems: Sequence[Problem]) -> list[int]:
+    """The units whose object or receipt is at fault."""
+    places = (problem.place for problem in problems)
+    return sorted({place.unit for place in places if place is not None and place.unit is not None})
+
+
+class UnitRepair:
+    """Puts units that were computed again, in a store of their own, in the place of damage."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        scratch: ObjectStore,
+        plan: Plan,
+        problems: Sequence[Problem],
+        fingerprints: Sequence[Fingerprint],
+    ) -> None:
+        self._store = store
+        self._scratch = scratch
+        self._plan = plan
+        self._damaged = {problem.key for problem in problems}
+        self._fingerprints = fingerprints
+
+    def check(
+        self, unit: int, prompts: PromptTable, reselection: Reselection, ledger: Ledger | None
+    ) -> None:
+        """Refuse a unit that is not what was promised. Raises ``VerificationError``."""
+        made = read_receipt(self._scratch, self._plan.plan_id, unit)
+        where = f"unit {unit} of plan {self._plan.plan_id}, computed again,"
+        if self._is_damaged(unit):
+            promised = self._digests_of_objects(unit)
+            fingerprints = self._fingerprints
+        else:
+            first = read_receipt(self._store, self._plan.plan_id, unit)
+            promised, fingerprints = {first.data_sha256}, [first.fingerprint]
+        if promised and made.data_sha256 not in promised:
+            raise VerificationError(
+                f"{where} has the digest {made.data_sha256}, and {' or '.join(sorted(promised))} "
+                f"is promised; nothing was replaced. {_who(fingerprints, made)}"
+            )
+        candidates = list(prompts.candidates(self._plan, self._plan.unit_range(unit)))
+        if ledger is not None and not ledger.holds(reselection.of(made).outcomes, candidates):
+            raise VerificationError(
+                f"{where} has other outcomes than {ledger.key}; nothing was replaced. "
+                f"{_who(fingerprints, made)}"
+            )
+
+    def put(self, unit: int) -> list[str]:
+        """Replace what is damaged of a unit, data before receipt; the keys that were written."""
+        made = read_receipt(self._scratch, self._plan.plan_id, unit)
+        data = self._scratch.get(made.data_key)
+        written = []
+        if not self._is_whole(made.data_key, made.data_sha256):
+            self._store.put(made.data_key, data)
+            written.append(made.data_key)
+        if self._is_damaged(unit):
+            key = layout.receipt_key(self._plan.plan_id, unit)
+            self._store.put(key, made.model_dump_json().encode())
+            written.append(key)
+        return written
+
+    def _is_damaged(self, unit: int) -> bool:
+        return layout.receipt_key(self._plan.plan_id, unit) in self._damaged
+
+    def _is_whole(self, key: str, digest: str) -> bool:
+        try:
+            return sha256(self._store.get(key)) == digest
+        except ObjectNotFoundError:
+            return False
+
+    def _digests_of_objects(self, unit: int) -> set[str]:
+        """Of the unit's objects that are what their names say; one of them was committed."""
+        listed = self._store.list(layout.unit_prefix(self._plan.plan_id, unit))
+        digests = {info.key: sha256(self._store.get(info.key)) for info in listed}
+        return {digest for key, digest in digests.items() if short(digest) in key}
+
+
+def _who(promised: Sequence[Fingerprint], made: Receipt) -> str:
+    before = " or ".join(_text(fingerprint) for fingerprint in promised)
+    return f"Computed before with {before}; here with {_text(made.fingerprint)}"
+
+
+def _text(fingerprint: Fingerprint) -> str:
+    return canonical_json(fingerprint.model_dump(mode="json")).decode()
