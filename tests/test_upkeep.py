@@ -69,3 +69,34 @@ def test_gc_removes_what_writers_that_were_killed_left_in_a_folder(damaged: Path
 def test_gc_age_that_is_no_duration_is_refused(damaged: Path, text: str) -> None:
     with pytest.raises(UserError, match="as 30m or 1d"):
         _npd("gc", damaged, "--older-than", text)
+
+
+def test_select_says_what_it_made_and_what_was_there(damaged: Path) -> None:
+    made = _npd("select", damaged, "--margin", "scene=0.1")
+    assert "version 2, kept where better: scene by 0.1" in made
+    again = _npd("select", damaged, "--margin", "scene=0.1")
+    assert "this selection is there already, as v2" in again
+    assert _npd("verify", damaged).endswith("0 orphans, 0 disagreements, 0 problems\n")
+
+
+@pytest.mark.parametrize("text", ["scene", "=0.1", "scene=", "scene=much", "scene=nan"])
+def test_select_margin_that_is_none_is_refused(damaged: Path, text: str) -> None:
+    with pytest.raises(UserError, match=r"as scene=0\.1"):
+        _npd("select", damaged, "--margin", text)
+
+
+def test_repair_without_damaged_units_needs_no_configuration(damaged: Path) -> None:
+    shard = next((damaged / "shards").rglob("train-*.arrow"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1])
+    out = _npd("repair", damaged)
+    assert f"rebuilt: {shard.relative_to(damaged)}" in out
+    assert shard.read_bytes() == whole
+
+
+def test_verify_tells_orphans_and_passes(damaged: Path, orphan: Path) -> None:
+    out = _npd("verify", damaged)
+    why = "the receipt of unit 0 names another object"
+    assert f"orphan: {orphan.relative_to(damaged)}: {why}" in out
+    assert "`npd gc`" in out
+    assert out.endswith("1 orphans, 0 disagreements, 0 problems\n")

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ _PREFERRED: tuple[ShardFormat, ...] = ("arrow", "webdataset")
 class _Stretch:
     """Some consecutive pairs of one shard."""
 
+    plan_id: str
     key: str
     format: ShardFormat
     start: int
@@ -38,11 +39,15 @@ class _Stretch:
 class NoisePairDataset(IterableDataset[dict[str, Any]]):
     """The pairs of one split, each exactly once, also under a ``DataLoader`` with many workers.
 
-    A sample is a dictionary: ``sample_id``, ``prompt``, ``prompt_id`` (str), ``seed`` (int),
-    ``source_noise`` and ``golden_noise`` (float16 tensors (C, H, W); the source noise is rebuilt
-    from its seed where it is not stored), ``source_rewards`` and ``golden_rewards`` (dict of float,
-    NaN where there is no score), ``noise_stats`` (dict of float), and, where they are stored,
-    ``source_image`` and ``golden_image`` (uint8 tensors (H, W, 3)).
+    All sealed plans of the store are one data set, plan after plan; ``plan_id`` (str) tells which
+    one made a sample, and where two plans share a prompt and a seed both have its ``sample_id``.
+
+    A sample is a dictionary: ``plan_id``, ``sample_id``, ``prompt``, ``prompt_id`` (str),
+    ``seed`` (int), ``source_noise`` and ``golden_noise`` (float16 tensors (C, H, W); the source
+    noise is rebuilt from its seed where it is not stored), ``source_rewards`` and
+    ``golden_rewards`` (dict of float, NaN where there is no score), ``noise_stats`` (dict of
+    float), and, where they are stored, ``source_image`` and ``golden_image`` (uint8 tensors
+    (H, W, 3)).
 
     Raises ``UserError`` if nothing is sealed at ``url``.
     """
@@ -53,7 +58,13 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         self._url = store.url
         self._split = _split(split)
         self._stretches = [
-            _Stretch(key=shard.key, format=shard_format, start=0, stop=shard.num_samples)
+            _Stretch(
+                plan_id=manifest.plan_id,
+                key=shard.key,
+                format=shard_format,
+                start=0,
+                stop=shard.num_samples,
+            )
             for manifest in _manifests(store)
             for shard_format, shard in _shards(manifest, self._split)
         ]
@@ -72,7 +83,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         for stretch in _cut(self._stretches, start, stop):
             with open_shard(store, stretch.key) as file:
                 for pair in read_shard(file, stretch.format, stretch.start, stretch.stop):
-                    yield to_sample(pair)
+                    yield {"plan_id": stretch.plan_id, **to_sample(pair)}
 
 
 def to_sample(pair: NoisePair) -> dict[str, Any]:
@@ -139,10 +150,5 @@ def _cut(stretches: list[_Stretch], start: int, stop: int) -> Iterator[_Stretch]
         length = stretch.stop - stretch.start
         begin, end = max(start - first, 0), min(stop - first, length)
         if begin < end:
-            yield _Stretch(
-                key=stretch.key,
-                format=stretch.format,
-                start=stretch.start + begin,
-                stop=stretch.start + end,
-            )
+            yield replace(stretch, start=stretch.start + begin, stop=stretch.start + end)
         first += length

@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from pipeline.errors import NPDError, ObjectNotFoundError, UserError
-from pipeline.publish.compact import compact
+from pipeline.publish.compact import compact, compact_in
 from pipeline.publish.seal import seal
+from pipeline.publish.select import select
 from pipeline.reader import NoisePairDataset
 from pipeline.records import Outcome, Split
 from pipeline.stages.pack import pack_pairs
 from pipeline.storage.open import open_store
 from pipeline.storage.schema import NoisePair, PairSchema
-from tests.sealed import Built, manifest_of
+from tests.sealed import Built, build, changed, demo_prompts, manifest_of
 
 # More workers than this machine may have cores are what is tested.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -211,3 +213,51 @@ def test_stored_pairs_are_as_many_as_outcomes_kept(built: Built, sealed_folder: 
     outcomes: list[Outcome] = [o for unit in built.units for o in unit.outcomes]
     lengths = sum(len(NoisePairDataset(str(sealed_folder), split.value)) for split in Split)
     assert lengths == sum(outcome.status == "kept" for outcome in outcomes)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A second plan: the first prompts again, with other seeds, in other units."""
+    settings = changed(prompts={"seeds_per_prompt": 1, "seed": 8}, units={"size": 8})
+    return build(tmp_path_factory.mktemp("other"), settings, prompts=demo_prompts(12))
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_plans_of_one_store_are_one_data_set_that_tells_them_apart(
+    damaged: Path, built: Built, other: Built, workers: int
+) -> None:
+    before = {split: list(NoisePairDataset(str(damaged), split)) for split in Split}
+    other.sealed_in(str(damaged))
+    kept = {
+        (each.plan.plan_id, outcome.split, outcome.sample_id)
+        for each in (built, other)
+        for unit in each.units
+        for outcome in unit.outcomes
+        if outcome.status == "kept"
+    }
+    found = []
+    for split in Split:
+        dataset = NoisePairDataset(str(damaged), split)
+        samples = list(DataLoader(dataset, batch_size=None, num_workers=workers))
+        assert len(samples) == len(dataset)
+        found += [(sample["plan_id"], split, sample["sample_id"]) for sample in samples]
+        first = {s["sample_id"]: s for s in samples if s["plan_id"] == built.plan.plan_id}
+        assert [s["golden_noise"].tolist() for s in before[split]] == [
+            first[s["sample_id"]]["golden_noise"].tolist() for s in before[split]
+        ]
+    assert len(found) == len(kept) and set(found) == kept
+    assert {plan_id for plan_id, _, _ in found} == {built.plan.plan_id, other.plan.plan_id}
+
+
+def test_plans_follow_each_other_without_workers(damaged: Path, other: Built) -> None:
+    other.sealed_in(str(damaged))
+    plans = [sample["plan_id"] for sample in NoisePairDataset(str(damaged))]
+    assert plans == sorted(plans) and len(set(plans)) == 2
+
+
+def test_selection_is_what_readers_see(damaged: Path, built: Built, other: Built) -> None:
+    other.sealed_in(str(damaged))
+    store = open_store(str(damaged))
+    select(store, {"scene": 1e9}, partial(map, partial(compact_in, store)), built.plan.plan_id)
+    samples = [s for split in Split for s in NoisePairDataset(str(damaged), split)]
+    assert samples and {sample["plan_id"] for sample in samples} == {other.plan.plan_id}
