@@ -120,8 +120,8 @@ def build(
             raise typer.Exit(stop.exit_code) from None
     if tally.different:
         console.print(
-            f"warning: {tally.different} units gave other bytes at a second attempt; the first "
-            "ones count"
+            f"warning: {tally.different} units gave something else at a second attempt; the first "
+            "attempts count, and `npd verify` names both"
         )
     show_manifest(manifest, opened.store.url)
 
