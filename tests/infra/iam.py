@@ -11,6 +11,12 @@ from typing import Any
 
 Policy = Mapping[str, Any]
 
+CONDITION_KEYS = {
+    "aws:PrincipalArn",
+    "s3:if-match",
+    "s3:if-none-match",
+    "s3:ObjectCreationOperation",
+}
 STATEMENT_KEYS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 
 
@@ -66,11 +72,13 @@ def _applies(statement: Mapping[str, Any], request: Request) -> bool:
 
 
 def _holds(operator: str, key: str, wanted: str, context: Mapping[str, str]) -> bool:
-    if key not in ("s3:if-none-match", "s3:if-match", "s3:ObjectCreationOperation"):
+    if key not in CONDITION_KEYS:
         raise ValueError(f"condition key {key!r} is not known")
     match operator:
         case "Null":
             return (key not in context) == (wanted == "true")
         case "Bool":
             return context.get(key) == wanted
+        case "ArnNotLike":
+            return not fnmatchcase(context.get(key, ""), wanted)
     raise ValueError(f"condition operator {operator!r} is not known")

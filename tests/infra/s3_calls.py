@@ -51,10 +51,11 @@ def recorded_calls() -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
         history.disable()
 
 
-def request_of(operation: str, params: Mapping[str, Any]) -> Request:
-    """A client's call as IAM sees it. Raises ``KeyError`` for an operation not in ``ACTIONS``."""
+def request_of(operation: str, params: Mapping[str, Any], role: str = "npd-builder") -> Request:
+    """A role's call as IAM sees it. Raises ``KeyError`` for an operation not in ``ACTIONS``."""
     arn = f"arn:aws:s3:::{params['Bucket']}"
     context = {key: params[name] for name, key in _CONDITIONS.items() if name in params}
+    context["aws:PrincipalArn"] = f"arn:aws:iam::ACCOUNT:role/{role}"
     if ACTIONS[operation] == "s3:PutObject":
         creates = operation in ("PutObject", "CompleteMultipartUpload")
         context["s3:ObjectCreationOperation"] = str(creates).lower()

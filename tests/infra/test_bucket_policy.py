@@ -50,6 +50,14 @@ def test_bucket_policy_lets_success_change_only_by_compare_and_swap() -> None:
     assert allows(policies, _put("reports/p/report.md"))
 
 
+@pytest.mark.parametrize("key", [*COMMIT_POINTS, layout.SUCCESS_KEY])
+def test_bucket_policy_lets_a_keeper_alone_put_what_is_damaged_in_its_place(key: str) -> None:
+    policies = [ANYTHING, policy("bucket-policy")]
+    target = {"Bucket": "BUCKET", "Key": f"PREFIX/{key}"}
+    assert allows(policies, request_of("PutObject", target, role="npd-keeper"))
+    assert not allows(policies, request_of("PutObject", target, role="administrator"))
+
+
 def test_bucket_policy_names_every_commit_point_of_the_layout() -> None:
     plan_id = "p"
     keys = (layout.plan_key(plan_id), layout.receipt_key(plan_id, 0), layout.SUCCESS_KEY)
