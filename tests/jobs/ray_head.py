@@ -1,0 +1,170 @@
+"""The head of a Ray cluster with token authentication, as ``ray start`` starts it on a machine."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.error import URLError
+
+import psutil
+
+from infra.storage.ports import free_ports
+
+READY_TIMEOUT_S = 120.0
+"""Seen: 8 s on an idle machine; its dashboard is ten processes."""
+
+DEATH_TIMEOUT_S = 30.0
+
+POLL_S = 0.1
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class RayHead:
+    """A context manager around one head: its own folder, ports, token and session of processes.
+
+    It keeps its address and token over ``kill`` and ``start``, as a machine does that fell down
+    and came up again. Nothing that it did not start itself is touched.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._token_path = directory / "token"
+        self._dashboard_port, self._client_port = free_ports(2)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._token_path.touch(mode=0o600)
+        self._token_path.write_text(secrets.token_hex(32))
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    @property
+    def address(self) -> str:
+        """Where jobs are submitted to."""
+        return f"http://127.0.0.1:{self._dashboard_port}"
+
+    def client_env(self) -> dict[str, str]:
+        """The environment of a person who may submit jobs here."""
+        return _without_ray() | self._authentication() | {"RAY_API_SERVER_ADDRESS": self.address}
+
+    def stranger_env(self, home: Path) -> dict[str, str]:
+        """The environment of somebody who knows the address alone; Ray looks for tokens at home."""
+        return _without_ray() | {"RAY_API_SERVER_ADDRESS": self.address, "HOME": str(home)}
+
+    def start(self) -> None:
+        """Start; ``wait_until_ready`` comes next."""
+        with (self._directory / "head.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(),
+                # As on a machine of a cluster: `python` is the one that has this package.
+                env=_without_ray() | self._authentication() | {"PATH": _path()},
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self) -> None:
+        """Return when jobs are taken. Raises ``RuntimeError`` with the end of its log."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not self._answers():
+            exited = self._process is None or self._process.poll() is not None
+            if exited or time.monotonic() > deadline:
+                log = (self._directory / "head.log").read_text(errors="replace")
+                raise RuntimeError(f"the head {'ended' if exited else 'is not up'}:\n{log[-3000:]}")
+            time.sleep(POLL_S)
+
+    def kill(self) -> None:
+        """End it and all that it started, as a power cut would: nobody has time for a last word."""
+        if self._process is None:
+            return
+        ended = _kill_tree(self._process.pid)
+        self._process.wait()
+        self._process = None
+        _, left = psutil.wait_procs(ended, DEATH_TIMEOUT_S)
+        assert left == []
+
+    def _command(self) -> list[str]:
+        return [
+            *(_script("ray"), "start", "--head", "--block", "--disable-usage-stats"),
+            *("--port=0", "--min-worker-port=0", "--max-worker-port=0"),  # 0: any that is free
+            f"--dashboard-port={self._dashboard_port}",
+            f"--ray-client-server-port={self._client_port}",
+            *("--num-cpus=2", "--object-store-memory=100000000"),
+            f"--temp-dir={self._directory}",
+        ]
+
+    def _authentication(self) -> dict[str, str]:
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self._token_path)}
+
+    def _answers(self) -> bool:
+        token = {"Authorization": f"Bearer {self._token_path.read_text()}"}
+        request = urllib.request.Request(f"{self.address}/api/jobs/", headers=token)
+        try:
+            with urllib.request.urlopen(request, timeout=READY_TIMEOUT_S):
+                return True
+        except (URLError, ConnectionError):
+            return False
+
+
+def _kill_tree(pid: int) -> list[psutil.Process]:
+    """Kill a process and all its descendants; all that were killed.
+
+    All are stopped first, because one that is killed early may be replaced by one that is not.
+    """
+    root = psutil.Process(pid)
+    stopped: list[psutil.Process] = []
+    while new := [one for one in [root, *root.children(recursive=True)] if one not in stopped]:
+        for process in new:
+            _send(process, "suspend")
+        stopped += new
+    for process in stopped:
+        _send(process, "kill")
+    return stopped
+
+
+def _send(process: psutil.Process, signal: str) -> None:
+    try:
+        getattr(process, signal)()
+    except psutil.NoSuchProcess:
+        return  # it has just ended by itself
+
+
+def submit(env: dict[str, str], *entrypoint: object) -> subprocess.Popen[str]:
+    """``ray job submit -- <entrypoint>`` as a person types it; its output is one text."""
+    return subprocess.Popen(
+        [_script("ray"), "job", "submit", "--", *map(str, entrypoint)],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _without_ray() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
+def _path() -> str:
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+
+
+def _script(name: str) -> str:
+    """A command that pip installed beside this interpreter."""
+    return str(Path(sys.executable).parent / name)

@@ -1,0 +1,105 @@
+"""``ray job submit`` on a real head with token authentication, killed in the middle of a build."""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.storage import layout
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.open import open_store
+from pipeline.storage.receipts import Receipt
+from tests import sealed
+from tests.jobs.ray_head import RayHead, submit
+
+SETTINGS = sealed.changed(
+    prompts={"seeds_per_prompt": 1},
+    units={"size": 4, "batch_size": 4},
+    output={"formats": ["arrow"], "shard_bytes": 60_000},
+)
+NUM_UNITS = 6
+
+DEADLINE_S = 300
+"""Far beyond what anything here takes, on a machine that is busy as well; seen: 30 s a job."""
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[RayHead]:
+    """Started, and perhaps not ready yet; a test that kills it starts it again."""
+    # Not in pytest's own folder: the paths of Ray's sockets must be shorter than 108 characters.
+    with tempfile.TemporaryDirectory(prefix="npd-ray-") as folder, RayHead(Path(folder)) as head:
+        yield head
+
+
+def test_job_on_a_head_that_was_killed_is_submitted_again_and_loses_nothing(
+    head: RayHead, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    store = open_store(str(out))
+    undisturbed = sealed.build(tmp_path / "config", SETTINGS)
+    undisturbed.sealed_in(str(tmp_path / "undisturbed"))
+    assert undisturbed.plan.num_units == NUM_UNITS
+    head.wait_until_ready()
+    build = ("python", "-m", "jobs.build", "--config", tmp_path / "config" / "build.toml")
+
+    with submit(head.client_env(), *build, "--out", out, "--workers", 1) as job:
+        _until(lambda: len(list(out.glob("receipts/*/*.json"))) >= 2 or job.poll() is not None)
+        head.kill()
+        said, _ = job.communicate(timeout=DEADLINE_S)
+    assert job.returncode != 0, f"it ended before the head was killed:\n{said}"
+    before = _objects(store, "receipts/")
+    assert 2 <= len(before) < NUM_UNITS
+    for data in before.values():
+        receipt = Receipt.model_validate_json(data)
+        assert hashlib.sha256(store.get(receipt.data_key)).hexdigest() == receipt.data_sha256
+    written = _times(out / "units")
+
+    head.start()
+    head.wait_until_ready()
+    with submit(head.client_env(), *build, "--out", out, "--workers", 1) as job:
+        said, _ = job.communicate(timeout=DEADLINE_S)
+    assert job.returncode == 0, said
+    assert f"resuming: {len(before)} units are done" in said
+    assert before.items() <= _objects(store, "receipts/").items(), "receipts stay as they were"
+    assert written.items() <= _times(out / "units").items(), "no unit is written again"
+    assert _sealed_bytes(store) == _sealed_bytes(open_store(str(tmp_path / "undisturbed")))
+
+
+@pytest.mark.parametrize("token", [None, "0" * 64], ids=["none", "another"])
+def test_submit_without_the_token_is_refused(
+    head: RayHead, tmp_path: Path, token: str | None
+) -> None:
+    head.wait_until_ready()
+    env = head.stranger_env(tmp_path)
+    if token is not None:
+        env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    with submit(env, "touch", tmp_path / "ran") as job:
+        said, _ = job.communicate(timeout=DEADLINE_S)
+    assert job.returncode != 0
+    assert "AuthenticationError" in said
+    assert "submitted successfully" not in said
+    assert not (tmp_path / "ran").exists()
+
+
+def _objects(store: ObjectStore, prefix: str) -> dict[str, bytes]:
+    return {info.key: store.get(info.key) for info in store.list(prefix)}
+
+
+def _sealed_bytes(store: ObjectStore) -> dict[str, bytes]:
+    """Every sealed object: shards, ledger, manifests and ``_SUCCESS``."""
+    prefixes = ("shards/", "ledgers/", "manifests/", layout.SUCCESS_KEY)
+    return {key: data for prefix in prefixes for key, data in _objects(store, prefix).items()}
+
+
+def _times(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.arrow")}
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
