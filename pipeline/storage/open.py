@@ -35,7 +35,7 @@ def open_store(url: str) -> ObjectStore:
 def _open_file(url: str) -> LocalStore:
     parts = urlsplit(url)
     if "//" not in url or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise UserError(f"{url!r} is not a file URL with an absolute path; {_FORMS}")
+        raise UserError(f"{_shown(url)!r} is not a file URL with an absolute path; {_FORMS}")
     # What follows '?' or '#' is part of a folder's name here: nobody means a query.
     path = url.split("//", 1)[1].removeprefix(parts.netloc)
     return LocalStore(Path(unquote(path)))
@@ -43,10 +43,10 @@ def _open_file(url: str) -> LocalStore:
 
 def _open_s3(url: str) -> S3Store:
     bucket, _, prefix = url.split(":", 1)[1].removeprefix("//").partition("/")
-    if "@" in bucket:  # the message must not repeat what may be a secret
+    if "@" in bucket or (":" in bucket and "@" in prefix):  # a secret key may hold a slash
         raise UserError(f"an S3 URL holds no credentials: set AWS_ACCESS_KEY_ID …; {_FORMS}")
     if "//" not in url or not _BUCKET.fullmatch(bucket):
-        raise UserError(f"{url!r} names no valid bucket; {_FORMS}")
+        raise UserError(f"{_shown(url)!r} names no valid bucket; {_FORMS}")
     if any(character in prefix for character in "?#"):
         raise UserError(
             f"an S3 URL takes no query or fragment: endpoint and region come from AWS_ENDPOINT_URL "
@@ -54,5 +54,10 @@ def _open_s3(url: str) -> S3Store:
         )
     prefix = prefix.strip("/")
     if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
-        raise UserError(f"{url!r} has an empty, '.' or '..' part in its prefix; {_FORMS}")
+        raise UserError(f"{_shown(url)!r} has an empty, '.' or '..' part in its prefix; {_FORMS}")
     return S3Store(bucket, prefix)
+
+
+def _shown(url: str) -> str:
+    """A URL as a message may repeat it: without what may be user info, query or fragment."""
+    return re.split("[?#]", url.rpartition("@")[2], maxsplit=1)[0]

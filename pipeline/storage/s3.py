@@ -32,6 +32,7 @@ from pipeline.storage.object_store import ObjectInfo
 from pipeline.storage.s3_client import make_client, making_client
 from pipeline.storage.s3_errors import (
     broke_off,
+    cause_of,
     code_of,
     is_conflict,
     is_refusal,
@@ -236,7 +237,8 @@ class S3Store:
         try:
             return call()
         except _FAILURES as error:
-            raise store_error(error, f"{doing} {self._where(key)}", self._endpoint()) from error
+            failure = store_error(error, f"{doing} {self._where(key)}", self._endpoint())
+            raise failure from cause_of(error)
 
     @property
     def _client(self) -> "S3Client":
@@ -252,7 +254,7 @@ class S3Store:
     def _make_client(self) -> "S3Client":
         try:
             return make_client()
-        except ValueError as error:  # botocore's way to say that an endpoint is no URL
+        except ValueError as error:
             raise PermanentStoreError(
                 f"cannot open {self.url}: {error}; check the AWS_* variables and the profile"
             ) from error

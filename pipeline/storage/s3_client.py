@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from pipeline.storage.s3_settings import check_credentials, check_endpoint
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -42,12 +44,18 @@ os.register_at_fork(after_in_child=_renew_lock)
 def make_client(**overrides: Any) -> "S3Client":
     """A client that threads may share; processes may not (its connections do not survive a fork).
 
-    ``overrides`` are arguments of ``boto3.session.Session.client``. Raises what botocore raises.
+    ``overrides`` are arguments of ``boto3.session.Session.client``. Raises what botocore raises,
+    and ``ValueError``, without the value, for a setting that cannot be used.
     """
+    check_credentials(os.environ)
     # A session of its own: boto3's default session is not safe to create from several threads.
     session = boto3.session.Session()
     arguments = {"region_name": session.region_name or os.environ.get("AWS_REGION"), **overrides}
-    client = session.client("s3", config=_config(), **arguments)
+    try:
+        client = session.client("s3", config=_config(), **arguments)
+    except ValueError:  # botocore repeats the endpoint, in which there may be a password
+        raise ValueError("the endpoint is not a URL like https://host:port") from None
+    check_endpoint(client.meta.endpoint_url)
     amazon = ".amazonaws.com" in client.meta.endpoint_url
     if amazon or "addressing_style" in (getattr(client.meta.config, "s3", None) or {}):
         return client

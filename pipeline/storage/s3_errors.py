@@ -120,6 +120,8 @@ def store_error(error: Exception, doing: str, endpoint: str) -> StoreError:
         return _answered(error, what)
     if isinstance(error, _CREDENTIAL_ERRORS):
         return PermanentStoreError(f"{what}: {error}; {_CREDENTIALS}")
+    if isinstance(error, aws.ProxyConnectionError):  # without its text, see `cause_of`
+        return RetryableStoreError(f"{what}: the proxy does not answer; check HTTPS_PROXY")
     if isinstance(error, aws.EndpointConnectionError | aws.ConnectTimeoutError):
         remedy = "check AWS_ENDPOINT_URL and that the store runs and can be reached from here"
         return RetryableStoreError(f"{what}: the store does not answer; {remedy}")
@@ -128,6 +130,14 @@ def store_error(error: Exception, doing: str, endpoint: str) -> StoreError:
     if isinstance(error, _TRANSIENT_ERRORS):
         return RetryableStoreError(f"{what}: {error}; run the same command again to go on")
     return PermanentStoreError(f"{what}: {error}")
+
+
+def cause_of(error: Exception) -> Exception | None:
+    """What a traceback may show beneath a ``StoreError``: all but the URL of a proxy.
+
+    botocore leaves out the password in it, but not where the URL is of a kind it does not know.
+    """
+    return None if isinstance(error, aws.ProxyConnectionError) else error
 
 
 def _answered(error: aws.ClientError, what: str) -> StoreError:

@@ -34,7 +34,10 @@ def s3(s3_url: str) -> S3Store:
         ("AWS_ACCESS_KEY_ID", "nobody", "InvalidAccessKeyId.*AWS_ACCESS_KEY_ID"),
         ("AWS_SECRET_ACCESS_KEY", "wrong", "SignatureDoesNotMatch.*AWS_SECRET_ACCESS_KEY"),
         ("AWS_PROFILE", "no-such-profile", "no-such-profile.*AWS_PROFILE"),
-        ("AWS_ENDPOINT_URL", "not a url", "not a url.*check the AWS_"),
+        ("AWS_ENDPOINT_URL", "not a url", "endpoint is not a URL.*check the AWS_"),
+        ("AWS_ENDPOINT_URL", "http://u:p@host:1", "endpoint at host:1 is given with user info"),
+        ("AWS_ENDPOINT_URL", "http://host:1/?a=b", "endpoint at host:1 is given with.*a query"),
+        ("AWS_SESSION_TOKEN", "token\n", "AWS_SESSION_TOKEN holds.*a line break"),
     ],
 )
 def test_wrong_setting_is_permanent_and_named(
