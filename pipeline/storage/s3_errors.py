@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from botocore import exceptions as aws
+from urllib3.exceptions import LocationParseError
 
 from pipeline.errors import (
     ObjectNotFoundError,
@@ -120,8 +121,8 @@ def store_error(error: Exception, doing: str, endpoint: str) -> StoreError:
         return _answered(error, what)
     if isinstance(error, _CREDENTIAL_ERRORS):
         return PermanentStoreError(f"{what}: {error}; {_CREDENTIALS}")
-    if isinstance(error, aws.ProxyConnectionError):  # without its text, see `cause_of`
-        return RetryableStoreError(f"{what}: the proxy does not answer; check HTTPS_PROXY")
+    if _shows_proxy(error):
+        return RetryableStoreError(f"{what}: the proxy cannot be reached; check HTTPS_PROXY")
     if isinstance(error, aws.EndpointConnectionError | aws.ConnectTimeoutError):
         remedy = "check AWS_ENDPOINT_URL and that the store runs and can be reached from here"
         return RetryableStoreError(f"{what}: the store does not answer; {remedy}")
@@ -133,11 +134,18 @@ def store_error(error: Exception, doing: str, endpoint: str) -> StoreError:
 
 
 def cause_of(error: Exception) -> Exception | None:
-    """What a traceback may show beneath a ``StoreError``: all but the URL of a proxy.
+    """What a traceback may show beneath a ``StoreError``: all but what repeats a proxy's URL."""
+    return None if _shows_proxy(error) else error
 
-    botocore leaves out the password in it, but not where the URL is of a kind it does not know.
+
+def _shows_proxy(error: Exception) -> bool:
+    """Whether a text may hold the password of a proxy.
+
+    botocore leaves it out, but for a URL of a kind it does not know; urllib3 repeats what it takes
+    for the host, which is the password where that holds a slash.
     """
-    return None if isinstance(error, aws.ProxyConnectionError) else error
+    unhandled = error.kwargs.get("error") if isinstance(error, aws.HTTPClientError) else None
+    return isinstance(error, aws.ProxyConnectionError) or isinstance(unhandled, LocationParseError)
 
 
 def _answered(error: aws.ClientError, what: str) -> StoreError:

@@ -30,10 +30,10 @@ def check_endpoint(url: str) -> None:
     User info and a query are of no use there: requests are signed with the access key. Raises
     ``ValueError``.
     """
-    parts = urlsplit(url)
-    if "@" in parts.netloc or "?" in url or "#" in url:
+    if any(mark in url for mark in "@?#"):  # not by its parts: a password may hold a slash
+        host = urlsplit(f"//{url.rpartition('@')[2].rpartition('://')[2]}").netloc
         raise ValueError(
-            f"the endpoint at {parts.netloc.rpartition('@')[2]} is given with user info, a query "
+            f"the endpoint at {host} is given with user info, a query "
             "or a fragment, of which S3 makes no use: take them out, and give credentials in "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
