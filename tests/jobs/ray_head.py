@@ -2,10 +2,12 @@
 
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from http.client import HTTPResponse
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,7 +37,7 @@ class RayHead:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._token_path = directory / "token"
-        self._dashboard_port, self._client_port = free_ports(2)
+        self._dashboard_port, self._agent_port, self._client_port = free_ports(3)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -64,6 +66,22 @@ class RayHead:
     def stranger_env(self, home: Path) -> dict[str, str]:
         """The environment of somebody who knows the address alone; Ray looks for tokens at home."""
         return _without_ray() | {"RAY_API_SERVER_ADDRESS": self.address, "HOME": str(home)}
+
+    @property
+    def directory(self) -> Path:
+        """Ray's logs, sockets and what else it writes; the token and the head's own output."""
+        return self._directory
+
+    @property
+    def token_path(self) -> Path:
+        """The file that lets in."""
+        return self._token_path
+
+    def state(self, resource: str) -> bytes:
+        """What ``ray list <resource> --detail`` makes its table of: the reply of the cluster."""
+        with self._get(f"/api/v0/{resource}?detail=true&limit=1000") as reply:
+            data: bytes = reply.read()
+            return data
 
     def start(self) -> None:
         """Start; ``wait_until_ready`` comes next."""
@@ -104,6 +122,7 @@ class RayHead:
             *(_script("ray"), "start", "--head", "--block", "--disable-usage-stats"),
             *("--port=0", "--min-worker-port=0", "--max-worker-port=0"),  # 0: any that is free
             f"--dashboard-port={self._dashboard_port}",
+            f"--dashboard-agent-listen-port={self._agent_port}",
             f"--ray-client-server-port={self._client_port}",
             *("--num-cpus=2", "--object-store-memory=100000000"),
             f"--temp-dir={self._directory}",
@@ -113,13 +132,21 @@ class RayHead:
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self._token_path)}
 
     def _answers(self) -> bool:
-        token = {"Authorization": f"Bearer {self._token_path.read_text()}"}
-        request = urllib.request.Request(f"{self.address}/api/jobs/", headers=token)
         try:
-            with urllib.request.urlopen(request, timeout=READY_TIMEOUT_S):
+            # The agent runs the jobs: the dashboard waits no more than 10 s for it to show up.
+            with socket.create_connection(("127.0.0.1", self._agent_port), timeout=1):
+                pass
+            with self._get("/api/jobs/"):
                 return True
-        except (URLError, ConnectionError):
+        except (URLError, ConnectionError, TimeoutError):
             return False
+
+    def _get(self, path: str) -> HTTPResponse:
+        token = {"Authorization": f"Bearer {self._token_path.read_text()}"}
+        request = urllib.request.Request(f"{self.address}{path}", headers=token)
+        reply = urllib.request.urlopen(request, timeout=READY_TIMEOUT_S)
+        assert isinstance(reply, HTTPResponse)
+        return reply
 
 
 def _kill_tree(pid: int) -> list[psutil.Process]:

@@ -1,0 +1,107 @@
+"""A build on a real cluster, into a real S3 server, with secrets that are searched for after it."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from infra.storage.seaweedfs import SeaweedFS
+from pipeline.storage.open import open_store
+from tests import sealed
+from tests.jobs.ray_head import RayHead, submit
+from tests.secrets.canaries import Canaries, canary
+
+SETTINGS = sealed.changed(
+    prompts={"seeds_per_prompt": 1}, units={"size": 12, "batch_size": 4}, output={"images": "none"}
+)
+STATES = ("actors", "jobs", "nodes", "tasks", "workers", "runtime_envs")
+DEADLINE_S = 300
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A head whose machine holds the secrets, and a client that has its token alone."""
+
+    head: RayHead
+    client_env: dict[str, str]
+    canaries: Canaries
+
+    def said_by_job(self, *command: object) -> tuple[int, str]:
+        """Exit status and all output of a submitted command."""
+        with submit(self.client_env, *command) as job:
+            said, _ = job.communicate(timeout=DEADLINE_S)
+        return job.returncode, said
+
+
+@pytest.fixture
+def cluster(
+    s3_server: SeaweedFS, s3_env: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cluster]:
+    elsewhere = canary("elsewhere")
+    monkeypatch.setenv("HF_TOKEN", elsewhere)  # of no use here, and on many machines
+    with tempfile.TemporaryDirectory(prefix="npd-ray-") as folder, RayHead(Path(folder)) as head:
+        client_env = head.client_env()
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"):
+            del client_env[name]
+        head.wait_until_ready()
+        canaries = Canaries(
+            {
+                "key": s3_server.access_key,
+                "secret": s3_server.secret_key,
+                "elsewhere": elsewhere,
+                "token": head.token_path.read_text(),
+            }
+        )
+        yield Cluster(head, client_env, canaries)
+
+
+def test_build_leaves_no_secret_in_store_logs_and_state(
+    cluster: Cluster, s3_url: str, tmp_path: Path
+) -> None:
+    sealed.write_config(tmp_path, SETTINGS)
+    build = ("python", "-m", "jobs.build", "--config", tmp_path / "build.toml", "--workers", 1)
+    code, said = cluster.said_by_job(*build, "--out", s3_url)
+    assert code == 0, said
+    refused_code, refused = cluster.said_by_job(*build, "--out", "s3://no-such-bucket/prefix")
+    assert refused_code == 1
+    assert "NoSuchBucket" in refused
+
+    canaries, head = cluster.canaries, cluster.head
+    assert canaries.in_text(said + refused) == []
+    store = open_store(s3_url)
+    assert {info.key.split("/")[0] for info in store.list("")} >= {"receipts", "units", "_SUCCESS"}
+    assert canaries.in_store(store) == []
+    assert canaries.in_folder(head.directory, but=(head.token_path,)) == []
+
+    states = {name: head.state(name) for name in STATES}
+    assert b"UnitWorker" in states["actors"]
+    assert b"CUBLAS_WORKSPACE_CONFIG" in states["actors"], "the actor's runtime_env is there"
+    assert b"compact" in states["tasks"]
+    assert b"jobs.build" in states["jobs"]
+    assert [name for name, state in states.items() if canaries.in_bytes(state)] == []
+    listed = _ray_list_actors(cluster.client_env)
+    assert "UnitWorker" in listed
+    assert canaries.in_text(listed) == []
+
+    # The same search finds what is there: a job that prints its environment.
+    _, printed = cluster.said_by_job("env")
+    assert canaries.in_text(printed) == ["key", "secret", "elsewhere"]
+    logs = canaries.in_folder(head.directory, but=(head.token_path,))
+    assert {found.rpartition(": ")[2] for found in logs} == {"key", "secret", "elsewhere"}
+
+
+def _ray_list_actors(env: dict[str, str]) -> str:
+    command = [str(Path(sys.executable).parent / "ray"), "list", "actors", "--detail"]
+    listed = subprocess.run(
+        [*command, "--address", env["RAY_API_SERVER_ADDRESS"]],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+    assert listed.returncode == 0, listed.stderr
+    return listed.stdout + listed.stderr
