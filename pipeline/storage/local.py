@@ -127,8 +127,11 @@ class LocalStore:
             check_key(prefix.removesuffix("/"))
         if self.root.exists() and not self.root.is_dir():
             raise PermanentStoreError(f"cannot list {self.root}: it is a file, not a folder")
-        # Not a walk in order: 'a-b' sorts before 'a/b', so only the whole list can be sorted.
-        yield from sorted(self._walk(prefix), key=lambda info: info.key)
+        for key in self._walk(prefix.rpartition("/")[0], prefix):
+            try:
+                yield _info(key, (self.root / key).stat())
+            except FileNotFoundError:
+                continue  # deleted while we walk
 
     def delete(self, key: str) -> None:
         """Remove an object, and folders that this leaves empty; absent is fine."""
@@ -179,18 +182,15 @@ class LocalStore:
             while piece := file.read(CHUNK_BYTES):
                 yield piece
 
-    def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
-        folder = self.root / prefix.rpartition("/")[0]
-        for parent, folders, names in os.walk(folder):
-            relative = Path(parent).relative_to(self.root)
-            keys = {(relative / name).as_posix(): name for name in names}
-            for key, name in keys.items():
-                if key.startswith(prefix) and not name.startswith(RESERVED):
-                    try:
-                        yield _info(key, (Path(parent) / name).stat())
-                    except FileNotFoundError:
-                        continue  # deleted while we walk
-            folders[:] = [name for name in folders if _may_hold(relative / name, prefix)]
+    def _walk(self, folder: str, prefix: str) -> Iterator[str]:
+        """Keys below a folder in order, with the names of one folder at a time in memory."""
+        for name in _names(self.root / folder):
+            key = f"{folder}/{name}" if folder else name
+            if not key.endswith("/"):
+                if key.startswith(prefix):
+                    yield key
+            elif key.startswith(prefix) or prefix.startswith(key):
+                yield from self._walk(key.removesuffix("/"), prefix)
 
     def _prune(self, folder: Path) -> None:
         while folder != self.root:
@@ -238,10 +238,23 @@ def _info(key: str, status: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key=key, num_bytes=status.st_size, modified=modified)
 
 
-def _may_hold(folder: Path, prefix: str) -> bool:
-    """Whether keys below ``folder`` can start with ``prefix``."""
-    path = f"{folder.as_posix()}/"
-    return path.startswith(prefix) or prefix.startswith(path)
+def _names(folder: Path) -> list[str]:
+    """Names in a folder, those of folders with a '/', in the order of the keys that they begin.
+
+    The '/' makes it that order: 'a-b' comes before 'a/b', though 'a' comes before 'a-b'.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                f"{entry.name}/" if entry.is_dir() else entry.name
+                for entry in entries
+                if not entry.name.startswith(RESERVED)
+                and not (entry.is_symlink() and entry.is_dir())  # could lead in circles
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return []  # nothing there, or deleted while we walk
+    except OSError as error:
+        raise _store_error("list", folder, error) from error
 
 
 def _store_error(doing: str, path: Path, error: OSError) -> StoreError:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectInfo:
-    """What a listing says of one object."""
+    """What a listing says of one object. Without slots a million of them are half a GB more."""
 
     key: str
     num_bytes: int
