@@ -77,10 +77,9 @@ def _botocore_session() -> botocore.session.Session:
 def _read_time(value: Any) -> datetime:
     """A time in a reply. Seen: 0.03 s for a page of a thousand, where botocore takes 0.17 s."""
     try:
-        time = datetime.fromisoformat(value)
+        return datetime.fromisoformat(value)
     except (TypeError, ValueError):  # as in HTTP headers
         return parse_timestamp(value)
-    return time if time.tzinfo is not None else parse_timestamp(value)
 
 
 def _config() -> Config:

@@ -115,3 +115,10 @@ def test_delete_beside_put_in_one_folder(tmp_path: Path) -> None:
         list(pool.map(put_and_delete, range(8)))
     assert list(store.list("")) == []
     assert not (tmp_path / "deep").exists()
+
+
+def test_list_does_not_follow_links_to_folders(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.put("a/b", b"x")
+    (tmp_path / "a" / "circle").symlink_to(tmp_path)
+    assert [info.key for info in store.list("")] == ["a/b"]
