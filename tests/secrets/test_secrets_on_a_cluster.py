@@ -78,13 +78,13 @@ def test_build_leaves_no_secret_in_store_logs_and_state(
     assert canaries.in_folder(head.directory, but=(head.token_path,)) == []
 
     states = {name: head.state(name) for name in STATES}
-    assert b"UnitWorker" in states["actors"]
+    assert b"WorkerActor" in states["actors"]
     assert b"CUBLAS_WORKSPACE_CONFIG" in states["actors"], "the actor's runtime_env is there"
     assert b"compact" in states["tasks"]
     assert b"jobs.build" in states["jobs"]
     assert [name for name, state in states.items() if canaries.in_bytes(state)] == []
     listed = _ray_list_actors(cluster.client_env)
-    assert "UnitWorker" in listed
+    assert "WorkerActor" in listed
     assert canaries.in_text(listed) == []
 
     # The same search finds what is there: a job that prints its environment.
