@@ -1,13 +1,14 @@
 """Servers with one fault each, on real sockets, for the store's error paths."""
 
 import hashlib
-import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from tests.storage.proxy import HangUpError, Link, Proxy
 
 REFUSAL = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>busy</Message></Error>"
 
@@ -87,8 +88,8 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
             thread.join()
 
 
-class LosesReplies:
-    """A TCP proxy that hangs up instead of passing on the reply to some requests.
+class LosesReplies(Proxy):
+    """A proxy that hangs up instead of passing on the reply to some requests.
 
     ``lose(b"PUT ", 2)`` loses the replies to the next two requests that start so (and have
     ``containing`` in their first line); the server has carried them out by then.
@@ -96,14 +97,10 @@ class LosesReplies:
     """
 
     def __init__(self, upstream: str) -> None:
-        address = urlsplit(upstream)
-        self._upstream = (address.hostname or "", address.port or 0)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._start, self._containing, self._left = b"", b"", 0
         self._cut_after: int | None = None
         self.num_lost = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(upstream)
 
     def lose(self, start: bytes, count: int, *, containing: bytes = b"") -> None:
         self._start, self._containing, self._left = start, containing, count
@@ -111,53 +108,18 @@ class LosesReplies:
     def cut_after(self, num_bytes: int) -> None:
         self._cut_after = num_bytes
 
-    def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+    def on_reply(self, link: Link, data: bytes) -> bytes:
+        final = not data.startswith(b"HTTP/1.1 100")  # "go on", before a PUT's body
+        if final and self._left and self._is_meant(link.first_line):
+            self._left -= 1
+            self.num_lost += 1
+            raise HangUpError
+        if self._cut_after is not None and link.first_line.startswith(b"GET "):
+            link.client.sendall(data[: self._cut_after])
+            self._cut_after = None
+            self.num_lost += 1
+            raise HangUpError
+        return data
 
     def _is_meant(self, request: bytes) -> bool:
         return request.startswith(self._start) and self._containing in request
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        upstream = socket.create_connection(self._upstream)
-        request = [b""]  # the start of the request now under way
-        back = threading.Thread(target=self._replies, args=(upstream, client, request), daemon=True)
-        back.start()
-        with suppress(OSError):
-            while data := client.recv(65536):
-                if data.startswith((b"PUT ", b"POST ", b"GET ", b"HEAD ", b"DELETE ")):
-                    request[0] = data.split(b"\r\n", 1)[0]
-                upstream.sendall(data)
-        _hang_up(upstream, client)
-
-    def _replies(
-        self, upstream: socket.socket, client: socket.socket, request: list[bytes]
-    ) -> None:
-        with suppress(OSError):
-            while data := upstream.recv(65536):
-                final = not data.startswith(b"HTTP/1.1 100")  # "go on", before a PUT's body
-                if final and self._left and self._is_meant(request[0]):
-                    self._left -= 1
-                    self.num_lost += 1
-                    break
-                if self._cut_after is not None and request[0].startswith(b"GET "):
-                    client.sendall(data[: self._cut_after])
-                    self._cut_after = None
-                    self.num_lost += 1
-                    break
-                client.sendall(data)
-        _hang_up(upstream, client)
-
-
-def _hang_up(*sockets: socket.socket) -> None:
-    for each in sockets:
-        with suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
-        each.close()

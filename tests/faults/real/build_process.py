@@ -1,0 +1,78 @@
+"""``npd build`` as a process: started, killed, started again."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+STOP_TIMEOUT_S = 30.0
+
+
+class BuildProcess:
+    """One build into ``url``, by one command however often it is started."""
+
+    def __init__(
+        self, config: Path, url: str, *, prefix: Sequence[str], env: Mapping[str, str], log: Path
+    ) -> None:
+        self.url = url
+        self.log = log
+        self.num_resumes = 0
+        self._command = [
+            *prefix,
+            *(sys.executable, "-m", "pipeline.cli", "build", str(config), "--out", url),
+        ]
+        self._env = dict(env)
+        self._process = self._start()
+
+    @property
+    def place(self) -> str:
+        """``bucket/prefix``."""
+        return self.url.removeprefix("s3://")
+
+    @property
+    def pid(self) -> int:
+        """Of the last start."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit status of the last start; None while it runs."""
+        return self._process.poll()
+
+    def kill(self) -> bool:
+        """SIGKILL; False where it had ended by itself."""
+        self._process.send_signal(signal.SIGKILL)
+        return self._process.wait() == -signal.SIGKILL
+
+    def resume(self) -> None:
+        """Start the same command again, once it has ended."""
+        assert self.poll() is not None
+        self.num_resumes += 1
+        self._process = self._start()
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        if self.poll() is None:
+            self.kill()
+
+    def tail(self, num_lines: int = 25) -> str:
+        """The end of what it said."""
+        return "\n".join([f"The end of {self.log}:", *self._lines()[-num_lines:]])
+
+    def last_line(self) -> str:
+        """The last line of what it said."""
+        return next((line for line in reversed(self._lines()) if line.strip()), "")
+
+    def _lines(self) -> list[str]:
+        return self.log.read_text(errors="replace").splitlines()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                self._command,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )

@@ -1,0 +1,108 @@
+"""Builds one after another, under one fault after another."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pipeline.cluster.summary import UNITS_IN_FLIGHT
+from tests.faults.real.build_process import BuildProcess
+from tests.faults.real.chaos import Strike
+from tests.faults.real.fault import Struck
+from tests.faults.real.kinds.driver import KillDriver
+from tests.faults.real.site import Site
+from tests.faults.real.supervisor import Supervisor
+from tests.faults.real.tally import Tally
+from tests.faults.real.undisturbed import build_undisturbed
+from tests.faults.real.waiting import until
+
+STALL_S = 180.0
+"""A build that commits nothing for so long, with no fault about, hangs."""
+
+
+class StalledError(Exception):
+    """A build does not go on."""
+
+
+class Campaign:
+    """One undisturbed build on a site that works, then ``run``. ``say`` prints a line."""
+
+    def __init__(self, site: Site, config: Path, say: Callable[[str], None]) -> None:
+        undisturbed = build_undisturbed(site, config)
+        self.tally = Tally(
+            load_s=undisturbed.load_s, most_in_flight=UNITS_IN_FLIGHT * len(site.nodes)
+        )
+        self._site = site
+        self._begun = time.monotonic()
+        self._say = lambda text: say(f"{time.monotonic() - self._begun:6.1f} s  {text}")
+        self._supervisor = Supervisor(site, config, undisturbed, self.tally, self._say)
+        self._say(f"undisturbed: {undisturbed.num_units} units")
+
+    def run(self, strikes: Iterable[Strike], seconds: float) -> Tally:
+        """Strike for so long, then let the last build end in peace.
+
+        Raises ``StalledError`` where a build does not go on.
+        """
+        self._begun = self._calm_since = time.monotonic()
+        self._build = self._supervisor.begin()
+        for strike in strikes:
+            self._go_on_until(lambda: False, strike.pause_s)
+            if time.monotonic() - self._begun > seconds:
+                break
+            self._strike(strike)
+        until(self._has_ended, math.inf)
+        self.tally.seconds = time.monotonic() - self._begun
+        return self.tally
+
+    def _strike(self, strike: Strike) -> None:
+        fault, build = strike.fault, self._build
+        struck = fault.strike(self._site, strike.chance)
+        if struck is None:
+            return  # nothing was there to be struck, such as a worker while shards are made
+        self.tally.strikes[fault.name] += 1
+        self.tally.kills += fault.kills
+        if isinstance(fault, KillDriver):
+            self._supervisor.note_driver_death()
+        self._go_on_until(lambda: False, strike.outage_s)
+        fault.heal(self._site)
+        self._calm_since = time.monotonic()
+        outcome = self._recovery(fault.name, struck, build) if strike.alone else "not awaited"
+        self._say(f"{fault.name}, {strike.outage_s:.1f} s, {struck.what}: {outcome}")
+
+    def _recovery(self, name: str, struck: Struck, build: BuildProcess) -> str:
+        """Wait for the next unit, and note how long that took."""
+        healed = time.monotonic()
+
+        def next_unit() -> float | None:
+            commits = (
+                seen.when
+                for seen in self._site.gate.commits(build.place)
+                if seen.when > healed and struck.address in (None, seen.address)
+            )
+            return next(commits, None)
+
+        self._go_on_until(
+            lambda: self._build is not build or next_unit() is not None, timeout_s=math.inf
+        )
+        committed = next_unit()
+        if committed is None:
+            return "the build was done first"
+        self.tally.recoveries[name].append(committed - healed)
+        return f"next unit after {committed - healed:.1f} s"
+
+    def _go_on_until(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        def holds() -> bool:
+            if self._has_ended():
+                self._build = self._supervisor.begin()
+                self._calm_since = time.monotonic()
+            return condition()
+
+        until(holds, timeout_s)
+
+    def _has_ended(self) -> bool:
+        ended = self._supervisor.tend(self._build)
+        commits = self._site.gate.commits(self._build.place)
+        moved = max(self._calm_since, commits[-1].when if commits else 0.0)
+        if not ended and time.monotonic() - moved > STALL_S:
+            raise StalledError(f"nothing for {STALL_S:.0f} s.\n{self._build.tail()}")
+        return ended

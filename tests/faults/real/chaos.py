@@ -1,0 +1,42 @@
+"""Which fault comes when: decided by a seed alone."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.faults.real.fault import Fault
+
+_MAX_PAUSE_S = 4.0
+_ALONE = 0.75
+"""Share of the faults after which the build may recover before the next one."""
+
+
+@dataclass(frozen=True)
+class Strike:
+    """One fault, with what was drawn for it."""
+
+    fault: Fault
+    pause_s: float
+    """Before it."""
+    outage_s: float
+    """From strike to heal."""
+    alone: bool
+    """Whether the next one waits until the build has recovered from this one."""
+    chance: random.Random
+    """Decides what the fault itself leaves open, such as which node."""
+
+
+def strikes(seed: int, faults: Sequence[Fault]) -> Iterator[Strike]:
+    """Faults without end: rounds in which each comes once, kills twice, in a shuffled order."""
+    chance = random.Random(seed)
+    while True:
+        deck = [fault for fault in faults for _ in range(2 if fault.kills else 1)]
+        chance.shuffle(deck)
+        for fault in deck:
+            yield Strike(
+                fault=fault,
+                pause_s=chance.uniform(0.0, _MAX_PAUSE_S),
+                outage_s=chance.uniform(*fault.outage_s),
+                alone=chance.random() < _ALONE,
+                chance=random.Random(chance.getrandbits(64)),
+            )

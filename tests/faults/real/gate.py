@@ -1,0 +1,76 @@
+"""The only way from a cluster to its store: sees every commit, and can make trouble on the wire."""
+
+import re
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Protocol
+
+from tests.storage.proxy import Link, Proxy
+
+_RECEIPT = re.compile(rb"PUT /(\S*)/receipts/[^/]+/(\d+)\.json HTTP")
+_UNIT = re.compile(rb"PUT /(\S*)/units/[^/]+/(\d+)-\S* HTTP")
+_INVOCATION = re.compile(rb"amz-sdk-invocation-id: *(\S+)", re.IGNORECASE)
+
+
+class Trouble(Protocol):
+    """What a wire can do to requests and replies; see ``Proxy``."""
+
+    def on_request(self, link: Link, data: bytes) -> bytes:
+        """What to pass on of a piece of a request. Raises ``HangUpError``."""
+        ...
+
+    def on_reply(self, link: Link, data: bytes) -> bytes:
+        """What to pass on of a piece of a reply. Raises ``HangUpError``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A unit's upload, or the reply that committed it."""
+
+    when: float
+    """By ``time.monotonic``."""
+    address: str
+    """The node's."""
+    unit: int
+
+
+class Gate(Proxy):
+    """A proxy before the store."""
+
+    def __init__(self, upstream: str, host: str) -> None:
+        self.trouble: Trouble | None = None
+        self._commits: dict[str, list[Seen]] = defaultdict(list)
+        self._uploads: dict[str, list[Seen]] = defaultdict(list)
+        self._invocations: set[bytes] = set()
+        super().__init__(upstream, host)
+
+    def commits(self, place: str) -> list[Seen]:
+        """Receipts that were accepted under ``place`` (``bucket/prefix``), in order of time."""
+        return list(self._commits[place])
+
+    def uploads(self, place: str) -> list[Seen]:
+        """Uploads of units that were begun under ``place``; a client's own retries count once."""
+        return list(self._uploads[place])
+
+    def on_request(self, link: Link, data: bytes) -> bytes:
+        """Note uploads, then let the trouble have its way."""
+        if data is link.request and (upload := _UNIT.match(data)):
+            invocation = _INVOCATION.search(data)
+            if invocation is None or invocation[1] not in self._invocations:
+                self._invocations |= {invocation[1]} if invocation else set()
+                self._note(self._uploads, link, upload)
+        return self.trouble.on_request(link, data) if self.trouble else data
+
+    def on_reply(self, link: Link, data: bytes) -> bytes:
+        """Let the trouble have its way, then note commits."""
+        data = self.trouble.on_reply(link, data) if self.trouble else data
+        receipt = _RECEIPT.match(link.request)
+        if receipt and data.startswith(b"HTTP/1.1 200"):
+            self._note(self._commits, link, receipt)
+        return data
+
+    def _note(self, log: dict[str, list[Seen]], link: Link, match: re.Match[bytes]) -> None:
+        seen = Seen(time.monotonic(), link.address, int(match[2]))
+        log[match[1].decode()].append(seen)

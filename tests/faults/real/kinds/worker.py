@@ -1,0 +1,30 @@
+"""A worker dies."""
+
+import random
+from typing import TYPE_CHECKING
+
+from tests.faults.real.fault import Struck
+
+if TYPE_CHECKING:
+    from tests.faults.real.site import Site
+
+
+class KillWorker:
+    """SIGKILL of the process that computes units on one node."""
+
+    name = "worker killed"
+    kills = True
+    outage_s = (0.0, 0.0)
+
+    def strike(self, site: "Site", chance: random.Random) -> Struck | None:
+        """Kill one, drawn from all nodes."""
+        workers = [(node, worker) for node in site.nodes for worker in node.workers()]
+        if not workers:
+            return None
+        node, worker = chance.choice(workers)
+        worker.kill()
+        # A node has one CPU, so this is where its successor will be.
+        return Struck(f"pid {worker.pid} on {node.place.name}", node.place.address)
+
+    def heal(self, site: "Site") -> None:
+        """Nothing: the driver replaces it."""

@@ -1,0 +1,69 @@
+"""``python -m tests.faults.real.soak``: faults of real processes for a chosen time.
+
+Prints every fault and, at the end, what it all came to. Exits with 1 if anything was lost,
+duplicated or different, or took too long.
+"""
+
+import argparse
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.faults.real.campaign import Campaign
+from tests.faults.real.chaos import strikes
+from tests.faults.real.kinds.every import every_kind
+from tests.faults.real.network import network
+from tests.faults.real.site import Site
+from tests.faults.real.tally import Tally
+from tests.faults.real.workload import write_config
+
+NUM_NODES = 2
+NUM_UNITS = 64
+UNIT_SIZE = 4
+
+
+def soak(folder: Path, *, seconds: float, seed: int, namespaces: bool = True) -> Tally:
+    """Run it; ``folder`` is empty and has a short path."""
+    config = write_config(folder, num_units=NUM_UNITS, unit_size=UNIT_SIZE, workers=NUM_NODES)
+    with network(namespaces=namespaces) as made:
+        _say(f"seed {seed}, {NUM_NODES} nodes; {made.note}")
+        with Site(folder, made, num_nodes=NUM_NODES) as site:
+            faults = every_kind(links=site.head.place.link is not None)
+            return Campaign(site, config, _say).run(strikes(seed, faults), seconds)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.real.soak", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600, help="how long to strike (600)")
+    parser.add_argument("--seed", type=int, default=1, help="decides what strikes when (1)")
+    parser.add_argument(
+        "--loopback", action="store_true", help="do without network namespaces, so without links"
+    )
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _raise_exit)  # so that everything is taken down again
+    with tempfile.TemporaryDirectory(prefix="npd-", ignore_cleanup_errors=True) as folder:
+        tally = soak(
+            Path(folder),
+            seconds=options.seconds,
+            seed=options.seed,
+            namespaces=not options.loopback,
+        )
+    problems = tally.all_problems()
+    _say("")
+    for line in (*tally.lines(), *(f"wrong: {problem}" for problem in problems)):
+        _say(line)
+    return 1 if problems else 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _raise_exit(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Keeps a site at work: builds follow one another, and what has ended is started again."""
+
+import signal
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+from pipeline.storage.open import open_store
+from tests.faults.real.accountant import Accountant
+from tests.faults.real.again import DriverDeath, num_again, recomputed
+from tests.faults.real.build_process import BuildProcess
+from tests.faults.real.site import Site
+from tests.faults.real.tally import Tally
+from tests.faults.real.undisturbed import Undisturbed
+
+
+class Supervisor:
+    """Does what operators do: revives nodes, resumes builds; and closes the accounts of each."""
+
+    def __init__(
+        self,
+        site: Site,
+        config: Path,
+        undisturbed: Undisturbed,
+        tally: Tally,
+        say: Callable[[str], None],
+    ) -> None:
+        self._site = site
+        self._config = config
+        self._undisturbed = undisturbed
+        self._tally = tally
+        self._say = say
+        self._numbers = count(1)
+        self._deaths: list[DriverDeath] = []
+
+    def begin(self) -> BuildProcess:
+        """Start the next build."""
+        build = self._site.start_build(self._config, f"build-{next(self._numbers)}")
+        self._accountant = Accountant(open_store(build.url))
+        self._deaths = []
+        return build
+
+    def tend(self, build: BuildProcess) -> bool:
+        """To be called again and again; whether the build has ended well, and is accounted for."""
+        self._site.revive_nodes()
+        status = build.poll()
+        if status == 0:
+            self._close(build)
+            return True
+        # Who kills a driver says when it is started again.
+        if status is not None and status != -signal.SIGKILL:
+            self._say(f"{build.place} ended with {status} and is resumed: {build.last_line()}")
+            build.resume()
+        return False
+
+    def note_driver_death(self) -> None:
+        """Remember what was committed when the driver was killed, now."""
+        committed = self._accountant.committed()
+        self._deaths.append(DriverDeath(time.monotonic(), frozenset(committed)))
+
+    def _close(self, build: BuildProcess) -> None:
+        account = self._accountant.close(self._undisturbed.sealed)
+        uploads, tally = self._site.gate.uploads(build.place), self._tally
+        tally.builds += 1
+        tally.identical += not account.different
+        tally.units += self._undisturbed.num_units
+        tally.resumes += build.num_resumes
+        tally.uploads_again += num_again(uploads)
+        tally.lost += len(account.lost)
+        tally.duplicated += len(account.duplicated)
+        tally.driver_deaths += [recomputed(death, uploads) for death in self._deaths]
+        tally.problems += [f"{build.place}: {problem}" for problem in account.problems()]
+        self._say(
+            f"{build.place} is sealed after {build.num_resumes} resumes: "
+            f"{'other' if account.different else 'identical'} bytes"
+        )

@@ -1,0 +1,76 @@
+"""What a campaign came to, and how it is printed."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from statistics import median
+
+from tests.faults.real.again import Recomputed
+
+RECOVERY_S = 15.0
+"""From a killed worker to its successor's first unit, beside the loading of the models."""
+
+
+@dataclass
+class Tally:
+    """Counts, filled while a campaign runs."""
+
+    strikes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Faults that were struck, by name."""
+    recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Seconds from heal to the next unit, of faults that came alone."""
+    kills: int = 0
+    """Processes ended by SIGKILL."""
+    resumes: int = 0
+    """Starts of a build that had begun before."""
+    builds: int = 0
+    identical: int = 0
+    """Builds that ended in the undisturbed bytes."""
+    units: int = 0
+    uploads_again: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    driver_deaths: list[Recomputed] = field(default_factory=list)
+    load_s: float = 0.0
+    """From the appearance of a worker to its first unit, undisturbed."""
+    most_in_flight: int = 0
+    """Units that all workers may have in flight together."""
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    def all_problems(self) -> list[str]:
+        """Everything that must not be; empty if all is well."""
+        found = list(self.problems)
+        slowest = max(self.recoveries.get("worker killed", [0.0]))
+        if slowest > RECOVERY_S + self.load_s:
+            found.append(f"a killed worker's successor took {slowest:.1f} s to its first unit")
+        for death in self.driver_deaths:
+            if death.finished:
+                found.append(f"{death.finished} finished units were computed again")
+            if death.in_flight > self.most_in_flight:
+                found.append(f"a killed driver cost {death.in_flight} uploaded units")
+        return found
+
+    def lines(self) -> list[str]:
+        """The report."""
+        header = f"{'fault':24}{'strikes':>8}{'alone':>7}{'next unit after':>17}{'at most':>10}"
+        rows = [header, "-" * len(header)]
+        for name, count in sorted(self.strikes.items()):
+            seconds = self.recoveries.get(name, [])
+            measured = f"{median(seconds):15.1f} s{max(seconds):8.1f} s" if seconds else ""
+            rows.append(f"{name:24}{count:8}{len(seconds):7}{measured}")
+        in_flight = [death.in_flight for death in self.driver_deaths]
+        return [
+            *rows,
+            "",
+            f"faults {sum(self.strikes.values())}, of them kills {self.kills}",
+            f"resumes {self.resumes}",
+            f"builds {self.builds}, with identical bytes {self.identical}",
+            f"units {self.units}, uploaded again {self.uploads_again}",
+            f"lost {self.lost}",
+            f"duplicated {self.duplicated}",
+            f"a worker's first unit without faults after {self.load_s:.1f} s",
+            f"computed again after {len(in_flight)} killed drivers: finished units "
+            f"{sum(death.finished for death in self.driver_deaths)}, uploaded units without a "
+            f"receipt {sum(in_flight)} (at most {max(in_flight, default=0)} at once; "
+            f"{self.most_in_flight} may be in flight)",
+        ]

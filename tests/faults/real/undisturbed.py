@@ -1,0 +1,43 @@
+"""The build that no fault touches: what all others are compared with."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.storage.open import open_store
+from tests.faults.real.accountant import Sealed, read_sealed
+from tests.faults.real.again import num_again
+from tests.faults.real.site import Site
+from tests.faults.real.waiting import until
+
+_DEADLINE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """Its bytes and its times."""
+
+    sealed: Sealed
+    num_units: int
+    load_s: float
+    """From the appearance of a worker to its first unit."""
+
+
+def build_undisturbed(site: Site, config: Path) -> Undisturbed:
+    """Raises ``RuntimeError`` where even this does not end well."""
+    build = site.start_build(config, "undisturbed")
+
+    def has_ended() -> bool:
+        return build.poll() is not None
+
+    until(lambda: has_ended() or any(node.workers() for node in site.nodes), _DEADLINE_S)
+    appeared = time.monotonic()
+    until(lambda: has_ended() or bool(site.gate.commits(build.place)), _DEADLINE_S)
+    load_s = time.monotonic() - appeared
+    until(has_ended, _DEADLINE_S)
+    if build.poll() != 0:
+        raise RuntimeError(f"the undisturbed build failed: {build.poll()}\n{build.tail()}")
+    uploads = site.gate.uploads(build.place)
+    if num_again(uploads):
+        raise RuntimeError("the undisturbed build uploaded units twice")
+    return Undisturbed(read_sealed(open_store(build.url)), len(uploads), load_s)
