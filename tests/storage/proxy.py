@@ -22,6 +22,8 @@ class Link:
     upstream: socket.socket
     address: str
     """The client's."""
+    port: int
+    """The client's."""
     request: bytes = b""
     """The first bytes of the request now under way: its first line and, as a rule, its headers."""
 
@@ -77,16 +79,18 @@ class Proxy:
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                client, (address, *_) = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client, address), daemon=True).start()
+                client, (address, port) = self._listener.accept()
+                threading.Thread(
+                    target=self._serve, args=(client, address, port), daemon=True
+                ).start()
 
-    def _serve(self, client: socket.socket, address: str) -> None:
+    def _serve(self, client: socket.socket, address: str, port: int) -> None:
         try:
             upstream = socket.create_connection(self._upstream)
         except OSError:  # nobody is there
             client.close()
             return
-        link = Link(client, upstream, address)
+        link = Link(client, upstream, address, port)
         threading.Thread(target=self._replies, args=(link,), daemon=True).start()
         with suppress(OSError, HangUpError):
             while data := client.recv(65536):

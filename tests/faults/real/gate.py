@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tests.storage.proxy import Link, Proxy
 
-_RECEIPT = re.compile(rb"PUT /(\S*)/receipts/[^/]+/(\d+)\.json HTTP")
+RECEIPT = re.compile(rb"PUT /(\S*)/receipts/[^/]+/(\d+)\.json HTTP")
 _UNIT = re.compile(rb"PUT /(\S*)/units/[^/]+/(\d+)-\S* HTTP")
 _INVOCATION = re.compile(rb"amz-sdk-invocation-id: *(\S+)", re.IGNORECASE)
 
@@ -33,6 +33,8 @@ class Seen:
     """By ``time.monotonic``."""
     address: str
     """The node's."""
+    port: int
+    """Of the worker's connection."""
     unit: int
 
 
@@ -66,11 +68,11 @@ class Gate(Proxy):
     def on_reply(self, link: Link, data: bytes) -> bytes:
         """Let the trouble have its way, then note commits."""
         data = self.trouble.on_reply(link, data) if self.trouble else data
-        receipt = _RECEIPT.match(link.request)
+        receipt = RECEIPT.match(link.request)
         if receipt and data.startswith(b"HTTP/1.1 200"):
             self._note(self._commits, link, receipt)
         return data
 
     def _note(self, log: dict[str, list[Seen]], link: Link, match: re.Match[bytes]) -> None:
-        seen = Seen(time.monotonic(), link.address, int(match[2]))
+        seen = Seen(time.monotonic(), link.address, link.port, int(match[2]))
         log[match[1].decode()].append(seen)

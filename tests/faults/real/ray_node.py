@@ -10,6 +10,7 @@ import psutil
 
 from infra.storage.ports import free_ports
 from tests.faults.real.network import Place
+from tests.faults.real.processes import descendants, is_alive, title, worker_processes
 from tests.faults.real.waiting import until
 
 START_TIMEOUT_S = 90.0
@@ -72,11 +73,11 @@ class RayNode:
 
     def workers(self) -> list[psutil.Process]:
         """The processes that compute units."""
-        return [each for each in self._tree() if _title(each).startswith("ray::UnitWorker")]
+        return list(worker_processes(self._process)) if self._process else []
 
     def raylet(self) -> psutil.Process | None:
         """The process that starts workers and speaks for the node."""
-        return next((each for each in self._tree() if _name(each) == "raylet"), None)
+        return next((each for each in self._tree() if _is_raylet(each)), None)
 
     def stop(self) -> None:
         """End everything that was started here, by force."""
@@ -93,10 +94,9 @@ class RayNode:
 
     def _tree(self) -> list[psutil.Process]:
         """All descendants. They are remembered, because a killed parent leaves orphans."""
-        with suppress(psutil.NoSuchProcess):
-            if self._process is not None:
-                self._descendants |= set(self._process.children(recursive=True))
-        return [process for process in self._descendants if _is_alive(process)]
+        if self._process is not None:
+            self._descendants |= set(descendants(self._process))
+        return [process for process in self._descendants if is_alive(process)]
 
     def _head_options(self) -> Iterator[str]:
         yield from ("--head", "--num-cpus=0", "--include-dashboard=false", f"--port={self._port}")
@@ -114,19 +114,5 @@ class RayNode:
         return self._folder / "ray_start.log"
 
 
-def _is_alive(process: psutil.Process) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def _name(process: psutil.Process) -> str:
-    with suppress(psutil.Error):  # it has just ended
-        return str(process.name())
-    return ""
-
-
-def _title(process: psutil.Process) -> str:
-    with suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return ""
+def _is_raylet(process: psutil.Process) -> bool:
+    return Path(title(process).partition(" ")[0]).name == "raylet"

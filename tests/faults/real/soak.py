@@ -19,7 +19,7 @@ from tests.faults.real.tally import Tally
 from tests.faults.real.workload import write_config
 
 NUM_NODES = 2
-NUM_UNITS = 64
+NUM_UNITS = 40
 UNIT_SIZE = 4
 
 

@@ -4,11 +4,11 @@ import random
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 from tests.faults.real.fault import Struck
-from tests.faults.real.gate import Trouble
+from tests.faults.real.gate import RECEIPT, Trouble
 from tests.faults.real.waiting import pause
 from tests.storage.proxy import HangUpError, Link
 
@@ -40,6 +40,10 @@ class Resets:
     def on_reply(self, link: Link, data: bytes) -> bytes:
         """Pass on, or only a part and hang up."""
         return self._count(link, data, link.client) if self._direction == "down" else data
+
+    def is_spent(self) -> bool:
+        """Whether every number has been used."""
+        return not self._numbers
 
     def _count(self, link: Link, data: bytes, onward: socket.socket) -> bytes:
         with self._lock:
@@ -75,6 +79,10 @@ class Busy:
         """Pass on."""
         return data
 
+    def is_spent(self) -> bool:
+        """Whether it has struck as often as it may."""
+        return self._ration.is_spent()
+
 
 class Slow:
     """Holds each of the next ``times`` pieces of replies back for ``seconds``."""
@@ -93,6 +101,37 @@ class Slow:
             pause(self._seconds)
         return data
 
+    def is_spent(self) -> bool:
+        """Whether it has struck as often as it may."""
+        return self._ration.is_spent()
+
+
+class Hold:
+    """Holds receipts back, between a unit's upload and its commit, until released."""
+
+    def __init__(self) -> None:
+        self._held = Event()
+        self._released = Event()
+
+    def on_request(self, link: Link, data: bytes) -> bytes:
+        """Pass on; receipts later."""
+        if data is link.request and RECEIPT.match(data):
+            self._held.set()
+            self._released.wait()
+        return data
+
+    def on_reply(self, link: Link, data: bytes) -> bytes:
+        """Pass on."""
+        return data
+
+    def holds_some(self) -> bool:
+        """Whether a unit is on its way."""
+        return self._held.is_set()
+
+    def release(self) -> None:
+        """Pass on what was held, also where its sender is dead by now, and hold no more."""
+        self._released.set()
+
 
 class _Ration:
     """A number of times, shared by threads."""
@@ -106,6 +145,9 @@ class _Ration:
             taken = self._left > 0
             self._left -= taken
         return taken
+
+    def is_spent(self) -> bool:
+        return self._left == 0
 
 
 class WireTrouble:

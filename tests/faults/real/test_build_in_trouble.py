@@ -1,0 +1,168 @@
+"""One build in all kinds of trouble at once, on a cluster that grows and loses nodes under it."""
+
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from ray._private.node import Node
+from ray.cluster_utils import Cluster
+
+from infra.storage.seaweedfs import SeaweedFS
+from pipeline import build as steps
+from pipeline.config import load_config
+from pipeline.storage.local import LocalStore
+from pipeline.storage.open import open_store
+from tests.faults.real.accountant import Account, Accountant, Sealed, read_sealed
+from tests.faults.real.again import num_again
+from tests.faults.real.build_process import BuildProcess
+from tests.faults.real.gate import Gate
+from tests.faults.real.kinds.wire import Hold, Resets
+from tests.faults.real.processes import worker_processes
+from tests.faults.real.waiting import until
+from tests.faults.real.workload import write_config
+
+BUCKET = "npd-troubled"
+PLACE = f"{BUCKET}/out"
+DEADLINE_S = 180
+"""Far beyond what anything here takes, on a machine that is busy as well."""
+
+NUM_UNITS = 24
+NUM_WORKERS = 4
+NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
+SEED = 20
+
+
+@pytest.fixture
+def config_path(tmp_path: Path) -> Path:
+    return write_config(tmp_path, num_units=NUM_UNITS, unit_size=2, workers=NUM_WORKERS)
+
+
+@pytest.fixture
+def undisturbed(ray_cluster: None, config_path: Path, tmp_path: Path) -> Sealed:
+    """What one worker builds into a folder without any trouble."""
+    config = load_config(config_path)
+    cluster = config.cluster.model_copy(update={"workers": 1})
+    store = LocalStore(tmp_path / "undisturbed")
+    opened = steps.open_build(store, config.model_copy(update={"cluster": cluster}))
+    assert len(list(steps.compute(opened, steps.units_done(opened)))) == NUM_UNITS
+    steps.publish(opened)
+    return read_sealed(store)
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SeaweedFS]:
+    """A store to be killed."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    with SeaweedFS(tmp_path / "s3") as server:
+        server.create_bucket(BUCKET)
+        for name, setting in server.env().items():
+            monkeypatch.setenv(name, setting)
+        yield server
+
+
+@pytest.fixture
+def gate(server: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """The way to the store for everything that is started from here on, and for this process."""
+    gate = Gate(server.endpoint_url, "127.0.0.1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", gate.url)
+    yield gate
+    gate.close()
+
+
+@pytest.fixture
+def cluster(gate: Gate) -> Iterator[Cluster]:
+    """A head that computes nothing, and one node with one CPU."""
+    head = {**NODE, "num_cpus": 0, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        cluster.add_node(**NODE)
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+@pytest.fixture
+def build(cluster: Cluster, config_path: Path, tmp_path: Path) -> Iterator[BuildProcess]:
+    env = os.environ | {"RAY_ADDRESS": cluster.address}
+    log = tmp_path / "build.log"
+    build = BuildProcess(config_path, f"s3://{PLACE}", prefix=(), env=env, log=log)
+    yield build
+    build.stop()
+
+
+def test_build_in_trouble_uses_nodes_that_join_and_ends_in_the_same_bytes(
+    undisturbed: Sealed, server: SeaweedFS, gate: Gate, cluster: Cluster, build: BuildProcess
+) -> None:
+    chance = random.Random(SEED)
+    accountant = Accountant(open_store(build.url))
+
+    _break_the_wire(gate, build, chance)
+
+    # The store dies between a unit's data and its receipt.
+    gate.trouble = hold = Hold()
+    _await(hold.holds_some, build)
+    committed = accountant.committed()
+    server.kill()
+    hold.release()
+    server.restart()
+    assert committed <= accountant.committed(), "what was answered is there"
+
+    # A build that began with one worker uses the three that join.
+    gate.trouble = hold = Hold()
+    joined = [cluster.add_node(**NODE) for _ in range(3)]
+    _await(lambda: len(_uploaders(gate, cluster.list_all_nodes())) == NUM_WORKERS, build)
+
+    # A worker dies, and another's node, each between a unit's data and its receipt.
+    first, second = chance.sample(joined, 2)
+    worker = _worker(first)
+    assert worker is not None
+    worker.kill()
+    second.kill_raylet()
+    hold.release()
+    gate.trouble = None
+
+    _await(lambda: build.poll() == 0, build)
+    assert accountant.close(undisturbed) == Account()
+    units = {seen.unit for seen in gate.uploads(PLACE)}
+    assert units == set(range(NUM_UNITS))
+    assert num_again(gate.uploads(PLACE)) > 0, "no fault has cost anything"
+
+
+def _await(condition: Callable[[], bool], build: BuildProcess) -> None:
+    """Wait for it; a build that gives up is started again, as its message says."""
+
+    def holds() -> bool:
+        if build.poll():
+            build.resume()
+        return condition() or build.poll() == 0
+
+    assert until(holds, DEADLINE_S), f"waited in vain.\n{build.tail()}"
+    assert condition(), f"the build was done too soon.\n{build.tail()}"
+
+
+def _break_the_wire(gate: Gate, build: BuildProcess, chance: random.Random) -> None:
+    """Reset three connections in the middle of requests, then three in the middle of replies."""
+    for direction, num_bytes in (("up", 15_000), ("down", 600)):
+        resets = Resets([chance.randrange(num_bytes) for _ in range(3)], direction)
+        gate.trouble = resets
+        _await(resets.is_spent, build)
+
+
+def _uploaders(gate: Gate, nodes: Iterable[Node]) -> list[psutil.Process]:
+    """Workers that have uploaded a unit, over a connection that they still have."""
+    ports = {seen.port for seen in gate.uploads(PLACE)}
+    return [
+        worker
+        for worker in (_worker(node) for node in nodes)
+        if worker and not ports.isdisjoint(c.laddr.port for c in worker.net_connections("tcp"))
+    ]
+
+
+def _worker(node: Node) -> psutil.Process | None:
+    """The process that computes units on a node."""
+    raylet = next(process for kind, process in node.live_processes() if kind == "raylet")
+    return next(worker_processes(psutil.Process(raylet.pid)), None)

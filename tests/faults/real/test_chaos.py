@@ -1,0 +1,37 @@
+"""A seed alone decides what comes when."""
+
+from collections import Counter
+from itertools import islice
+
+from tests.faults.real.chaos import Strike, strikes
+from tests.faults.real.kinds.every import every_kind
+
+FAULTS = every_kind(links=True)
+ROUND = sum(2 if fault.kills else 1 for fault in FAULTS)
+
+
+def _first(seed: int, count: int) -> list[tuple[object, ...]]:
+    return [_drawn(strike) for strike in islice(strikes(seed, FAULTS), count)]
+
+
+def _drawn(strike: Strike) -> tuple[object, ...]:
+    draws = [strike.chance.random() for _ in range(3)]
+    return strike.fault.name, strike.pause_s, strike.outage_s, strike.alone, *draws
+
+
+def test_seed_repeats_its_faults_and_another_seed_has_others() -> None:
+    assert _first(5, 50) == _first(5, 50)
+    assert _first(5, 50) != _first(6, 50)
+
+
+def test_every_round_has_every_kind_and_kills_twice() -> None:
+    for number in range(3):
+        names = [strike.fault.name for strike in islice(strikes(number, FAULTS), ROUND)]
+        assert Counter(names) == {fault.name: 2 if fault.kills else 1 for fault in FAULTS}
+
+
+def test_moments_are_within_what_the_faults_allow() -> None:
+    for strike in islice(strikes(1, FAULTS), 10 * ROUND):
+        least, most = strike.fault.outage_s
+        assert least <= strike.outage_s <= most
+        assert strike.pause_s >= 0
