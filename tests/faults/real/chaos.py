@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from tests.faults.real.fault import Fault
 
-_MAX_PAUSE_S = 4.0
-_ALONE = 0.75
+_MAX_PAUSE_S = 3.0
+_ALONE = 0.5
 """Share of the faults after which the build may recover before the next one."""
 
 

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -12,6 +12,7 @@ from ray.cluster_utils import Cluster
 
 from infra.storage.seaweedfs import SeaweedFS
 from pipeline import build as steps
+from pipeline.cluster.summary import UNITS_IN_FLIGHT
 from pipeline.config import load_config
 from pipeline.storage.local import LocalStore
 from pipeline.storage.open import open_store
@@ -59,7 +60,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SeaweedF
         monkeypatch.delenv(name)
     with SeaweedFS(tmp_path / "s3") as server:
         server.create_bucket(BUCKET)
-        for name, setting in server.env().items():
+        # More tries than by default: on a busy machine it takes long until the store is back.
+        for name, setting in {**server.env(), "AWS_MAX_ATTEMPTS": "20"}.items():
             monkeypatch.setenv(name, setting)
         yield server
 
@@ -104,23 +106,22 @@ def test_build_in_trouble_uses_nodes_that_join_and_ends_in_the_same_bytes(
 
     # The store dies between a unit's data and its receipt.
     gate.trouble = hold = Hold()
-    _await(hold.holds_some, build)
+    _await(lambda: hold.num_units() > 0, build)
     committed = accountant.committed()
     server.kill()
-    hold.release()
     server.restart()
+    hold.release()
     assert committed <= accountant.committed(), "what was answered is there"
 
     # A build that began with one worker uses the three that join.
     gate.trouble = hold = Hold()
     joined = [cluster.add_node(**NODE) for _ in range(3)]
-    _await(lambda: len(_uploaders(gate, cluster.list_all_nodes())) == NUM_WORKERS, build)
+    # None of them has a unit committed, and each has two at most: three could not have so many.
+    _await(lambda: hold.num_units() > (NUM_WORKERS - 1) * UNITS_IN_FLIGHT, build)
 
     # A worker dies, and another's node, each between a unit's data and its receipt.
     first, second = chance.sample(joined, 2)
-    worker = _worker(first)
-    assert worker is not None
-    worker.kill()
+    _worker(first).kill()
     second.kill_raylet()
     hold.release()
     gate.trouble = None
@@ -152,17 +153,7 @@ def _break_the_wire(gate: Gate, build: BuildProcess, chance: random.Random) -> N
         _await(resets.is_spent, build)
 
 
-def _uploaders(gate: Gate, nodes: Iterable[Node]) -> list[psutil.Process]:
-    """Workers that have uploaded a unit, over a connection that they still have."""
-    ports = {seen.port for seen in gate.uploads(PLACE)}
-    return [
-        worker
-        for worker in (_worker(node) for node in nodes)
-        if worker and not ports.isdisjoint(c.laddr.port for c in worker.net_connections("tcp"))
-    ]
-
-
-def _worker(node: Node) -> psutil.Process | None:
+def _worker(node: Node) -> psutil.Process:
     """The process that computes units on a node."""
     raylet = next(process for kind, process in node.live_processes() if kind == "raylet")
-    return next(worker_processes(psutil.Process(raylet.pid)), None)
+    return next(worker_processes(psutil.Process(raylet.pid)))

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from threading import Event
 
-POLL_S = 0.05
+POLL_S = 0.1
 """Processes announce nothing, so they are looked at again and again."""
 
 

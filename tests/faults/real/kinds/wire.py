@@ -110,13 +110,13 @@ class Hold:
     """Holds receipts back, between a unit's upload and its commit, until released."""
 
     def __init__(self) -> None:
-        self._held = Event()
+        self._units: set[int] = set()
         self._released = Event()
 
     def on_request(self, link: Link, data: bytes) -> bytes:
         """Pass on; receipts later."""
-        if data is link.request and RECEIPT.match(data):
-            self._held.set()
+        if data is link.request and (receipt := RECEIPT.match(data)):
+            self._units.add(int(receipt[2]))
             self._released.wait()
         return data
 
@@ -124,9 +124,9 @@ class Hold:
         """Pass on."""
         return data
 
-    def holds_some(self) -> bool:
-        """Whether a unit is on its way."""
-        return self._held.is_set()
+    def num_units(self) -> int:
+        """How many units are on their way."""
+        return len(self._units)
 
     def release(self) -> None:
         """Pass on what was held, also where its sender is dead by now, and hold no more."""
