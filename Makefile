@@ -3,9 +3,12 @@
 #   make demo      build, verify and report the demo data set into $(OUT)
 #   make demo-s3   the same into a real S3 server on this machine
 #   make test      all tests
+#   make soak      faults of real processes for SECONDS seconds, drawn from SEED
 #   make check     lint, format and types
 #   make format    mend lint and format where a tool can
 
+SECONDS ?= 600
+SEED ?= 1
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 OUT ?= out/demo
 VENV := .venv
@@ -19,7 +22,7 @@ export HF_HUB_OFFLINE := 1
 # KubeRay's definition of a RayJob, where it is at hand: infra/README.md.
 export NPD_RAYJOB_CRD ?= $(abspath $(wildcard ../shared/schemas/ray.io_rayjobs.yaml))
 
-.PHONY: demo demo-s3 test check format setup clean
+.PHONY: demo demo-s3 test soak check format setup clean
 
 demo: $(READY)
 	$(BIN)/npd build demo --out '$(OUT)'
@@ -34,6 +37,9 @@ demo-s3: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest
+
+soak: $(READY)
+	$(BIN)/python -m tests.faults.real.soak --seconds $(SECONDS) --seed $(SEED)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -33,6 +33,7 @@ class Campaign:
             load_s=undisturbed.load_s, most_in_flight=UNITS_IN_FLIGHT * len(site.nodes)
         )
         self._site = site
+        self._is_calm = True
         self._begun = time.monotonic()
         self._say = lambda text: say(f"{time.monotonic() - self._begun:6.1f} s  {text}")
         self._supervisor = Supervisor(site, config, undisturbed, self.tally, self._say)
@@ -67,10 +68,11 @@ class Campaign:
         fault.heal(self._site)
         self._calm_since = time.monotonic()
         outcome = self._recovery(fault.name, struck, build) if strike.alone else "not awaited"
+        self._is_calm = strike.alone
         self._say(f"{fault.name}, {strike.outage_s:.1f} s, {struck.what}: {outcome}")
 
     def _recovery(self, name: str, struck: Struck, build: BuildProcess) -> str:
-        """Wait for the next unit, and note how long that took."""
+        """Wait for the next unit; noted where nothing else was about."""
         healed = time.monotonic()
 
         def next_unit() -> float | None:
@@ -87,7 +89,8 @@ class Campaign:
         committed = next_unit()
         if committed is None:
             return "the build was done first"
-        self.tally.recoveries[name].append(committed - healed)
+        if self._is_calm:
+            self.tally.recoveries[name].append(committed - healed)
         return f"next unit after {committed - healed:.1f} s"
 
     def _go_on_until(self, condition: Callable[[], bool], timeout_s: float) -> None:

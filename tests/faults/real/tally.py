@@ -17,7 +17,7 @@ class Tally:
     strikes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Faults that were struck, by name."""
     recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Seconds from heal to the next unit, of faults that came alone."""
+    """Seconds from heal to the next unit, where no other fault was about."""
     kills: int = 0
     """Processes ended by SIGKILL."""
     resumes: int = 0
@@ -31,7 +31,7 @@ class Tally:
     duplicated: int = 0
     driver_deaths: list[Recomputed] = field(default_factory=list)
     load_s: float = 0.0
-    """From the appearance of a worker to its first unit, undisturbed."""
+    """From the start of a worker's process to its first unit, undisturbed."""
     most_in_flight: int = 0
     """Units that all workers may have in flight together."""
     seconds: float = 0.0
@@ -52,7 +52,7 @@ class Tally:
 
     def lines(self) -> list[str]:
         """The report."""
-        header = f"{'fault':24}{'strikes':>8}{'alone':>7}{'next unit after':>17}{'at most':>10}"
+        header = f"{'fault':24}{'strikes':>8}{'timed':>7}{'next unit after':>17}{'at most':>10}"
         rows = [header, "-" * len(header)]
         for name, count in sorted(self.strikes.items()):
             seconds = self.recoveries.get(name, [])
@@ -62,13 +62,14 @@ class Tally:
         return [
             *rows,
             "",
-            f"faults {sum(self.strikes.values())}, of them kills {self.kills}",
+            f"faults {sum(self.strikes.values())} in {self.seconds:.0f} s",
+            f"kills {self.kills}",
             f"resumes {self.resumes}",
             f"builds {self.builds}, with identical bytes {self.identical}",
             f"units {self.units}, uploaded again {self.uploads_again}",
             f"lost {self.lost}",
             f"duplicated {self.duplicated}",
-            f"a worker's first unit without faults after {self.load_s:.1f} s",
+            f"a worker's process needs {self.load_s:.1f} s to its first unit without faults",
             f"computed again after {len(in_flight)} killed drivers: finished units "
             f"{sum(death.finished for death in self.driver_deaths)}, uploaded units without a "
             f"receipt {sum(in_flight)} (at most {max(in_flight, default=0)} at once; "

@@ -20,7 +20,7 @@ class Undisturbed:
     sealed: Sealed
     num_units: int
     load_s: float
-    """From the appearance of a worker to its first unit."""
+    """From the start of a worker's process to its first unit."""
 
 
 def build_undisturbed(site: Site, config: Path) -> Undisturbed:
@@ -30,14 +30,14 @@ def build_undisturbed(site: Site, config: Path) -> Undisturbed:
     def has_ended() -> bool:
         return build.poll() is not None
 
-    until(lambda: has_ended() or any(node.workers() for node in site.nodes), _DEADLINE_S)
-    appeared = time.monotonic()
     until(lambda: has_ended() or bool(site.gate.commits(build.place)), _DEADLINE_S)
-    load_s = time.monotonic() - appeared
+    first_unit = time.time()
+    workers = [worker for node in site.nodes for worker in node.workers()]
+    starts = [worker.create_time() for worker in workers]
     until(has_ended, _DEADLINE_S)
     if build.poll() != 0:
         raise RuntimeError(f"the undisturbed build failed: {build.poll()}\n{build.tail()}")
     uploads = site.gate.uploads(build.place)
     if num_again(uploads):
         raise RuntimeError("the undisturbed build uploaded units twice")
-    return Undisturbed(read_sealed(open_store(build.url)), len(uploads), load_s)
+    return Undisturbed(read_sealed(open_store(build.url)), len(uploads), first_unit - min(starts))

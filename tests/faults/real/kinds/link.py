@@ -15,7 +15,7 @@ class CutLink:
 
     name = "link cut"
     kills = False
-    outage_s = (1.0, 20.0)
+    outage_s = (1.0, 15.0)
 
     def __init__(self) -> None:
         self._cut: Place | None = None
