@@ -25,6 +25,11 @@ class Place:
     link: str | None = None
     """The device through which all of its traffic goes, where there is one to cut."""
 
+    @property
+    def source(self) -> str | None:
+        """Where its requests come from, as others see it; None where all places look alike."""
+        return self.address if self.link else None
+
     def cut(self) -> None:
         """Let no packet through, without a word to either side."""
         assert self.link is not None

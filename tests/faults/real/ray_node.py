@@ -81,7 +81,7 @@ class RayNode:
 
     def stop(self) -> None:
         """End everything that was started here, by force."""
-        for process in [*self._tree(), *self._descendants]:
+        for process in self._tree():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(self._descendants, timeout=10)

@@ -24,7 +24,7 @@ class CutLink:
         """Cut one."""
         self._cut = chance.choice(site.nodes).place
         self._cut.cut()
-        return Struck(self._cut.name, self._cut.address)
+        return Struck(self._cut.name, self._cut.source)
 
     def heal(self, site: "Site") -> None:
         """Mend it. A node that was given up meanwhile ends itself and is started again."""

@@ -23,7 +23,7 @@ class KillRaylet:
             return None
         node, raylet = chance.choice(raylets)
         raylet.kill()
-        return Struck(f"pid {raylet.pid} on {node.place.name}", node.place.address)
+        return Struck(f"pid {raylet.pid} on {node.place.name}", node.place.source)
 
     def heal(self, site: "Site") -> None:
         """Nothing: the campaign revives nodes that have ended, as a supervisor would."""

@@ -24,7 +24,7 @@ class KillWorker:
         node, worker = chance.choice(workers)
         worker.kill()
         # A node has one CPU, so this is where its successor will be.
-        return Struck(f"pid {worker.pid} on {node.place.name}", node.place.address)
+        return Struck(f"pid {worker.pid} on {node.place.name}", node.place.source)
 
     def heal(self, site: "Site") -> None:
         """Nothing: the driver replaces it."""
