@@ -10,7 +10,7 @@ from tests.faults.real.build_process import BuildProcess
 from tests.faults.real.chaos import Strike
 from tests.faults.real.fault import Struck
 from tests.faults.real.kinds.driver import KillDriver
-from tests.faults.real.site import Site
+from tests.faults.real.rig import Rig
 from tests.faults.real.supervisor import Supervisor
 from tests.faults.real.tally import Tally
 from tests.faults.real.undisturbed import build_undisturbed
@@ -25,18 +25,18 @@ class StalledError(Exception):
 
 
 class Campaign:
-    """One undisturbed build on a site that works, then ``run``. ``say`` prints a line."""
+    """One undisturbed build on a rig that works, then ``run``. ``say`` prints a line."""
 
-    def __init__(self, site: Site, config: Path, say: Callable[[str], None]) -> None:
-        undisturbed = build_undisturbed(site, config)
+    def __init__(self, rig: Rig, config: Path, say: Callable[[str], None]) -> None:
+        undisturbed = build_undisturbed(rig, config)
         self.tally = Tally(
-            load_s=undisturbed.load_s, most_in_flight=UNITS_IN_FLIGHT * len(site.nodes)
+            load_s=undisturbed.load_s, most_in_flight=UNITS_IN_FLIGHT * len(rig.nodes)
         )
-        self._site = site
+        self._rig = rig
         self._is_calm = True
         self._begun = time.monotonic()
         self._say = lambda text: say(f"{time.monotonic() - self._begun:6.1f} s  {text}")
-        self._supervisor = Supervisor(site, config, undisturbed, self.tally, self._say)
+        self._supervisor = Supervisor(rig, config, undisturbed, self.tally, self._say)
         self._say(f"undisturbed: {undisturbed.num_units} units")
 
     def run(self, strikes: Iterable[Strike], seconds: float) -> Tally:
@@ -57,7 +57,7 @@ class Campaign:
 
     def _strike(self, strike: Strike) -> None:
         fault, build = strike.fault, self._build
-        struck = fault.strike(self._site, strike.chance)
+        struck = fault.strike(self._rig, strike.chance)
         if struck is None:
             return  # nothing was there to be struck, such as a worker while shards are made
         self.tally.strikes[fault.name] += 1
@@ -65,7 +65,7 @@ class Campaign:
         if isinstance(fault, KillDriver):
             self._supervisor.note_driver_death()
         self._go_on_until(lambda: False, strike.outage_s)
-        fault.heal(self._site)
+        fault.heal(self._rig)
         self._calm_since = time.monotonic()
         outcome = self._recovery(fault.name, struck, build) if strike.alone else "not awaited"
         self._is_calm = strike.alone
@@ -78,7 +78,7 @@ class Campaign:
         def next_unit() -> float | None:
             commits = (
                 seen.when
-                for seen in self._site.gate.commits(build.place)
+                for seen in self._rig.gate.commits(build.place)
                 if seen.when > healed and struck.address in (None, seen.address)
             )
             return next(commits, None)
@@ -104,7 +104,7 @@ class Campaign:
 
     def _has_ended(self) -> bool:
         ended = self._supervisor.tend(self._build)
-        commits = self._site.gate.commits(self._build.place)
+        commits = self._rig.gate.commits(self._build.place)
         moved = max(self._calm_since, commits[-1].when if commits else 0.0)
         if not ended and time.monotonic() - moved > STALL_S:
             raise StalledError(f"nothing for {STALL_S:.0f} s.\n{self._build.tail()}")

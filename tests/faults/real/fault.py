@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from tests.faults.real.site import Site
+    from tests.faults.real.rig import Rig
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Fault(Protocol):
     outage_s: tuple[float, float]
     """The least and the most seconds between strike and heal."""
 
-    def strike(self, site: "Site", chance: random.Random) -> Struck | None:
+    def strike(self, rig: "Rig", chance: random.Random) -> Struck | None:
         """Do it; None where there is nothing to strike at this moment."""
         ...
 
-    def heal(self, site: "Site") -> None:
+    def heal(self, rig: "Rig") -> None:
         """Do what an operator, a supervisor or time would do; the build does the rest."""
         ...

@@ -14,7 +14,7 @@ from tests.faults.real.campaign import Campaign
 from tests.faults.real.chaos import strikes
 from tests.faults.real.kinds.every import every_kind
 from tests.faults.real.network import network
-from tests.faults.real.site import Site
+from tests.faults.real.rig import Rig
 from tests.faults.real.tally import Tally
 from tests.faults.real.workload import write_config
 
@@ -28,9 +28,9 @@ def soak(folder: Path, *, seconds: float, seed: int, namespaces: bool = True) ->
     config = write_config(folder, num_units=NUM_UNITS, unit_size=UNIT_SIZE, workers=NUM_NODES)
     with network(namespaces=namespaces) as made:
         _say(f"seed {seed}, {NUM_NODES} nodes; {made.note}")
-        with Site(folder, made, num_nodes=NUM_NODES) as site:
-            faults = every_kind(links=site.head.place.link is not None)
-            return Campaign(site, config, _say).run(strikes(seed, faults), seconds)
+        with Rig(folder, made, num_nodes=NUM_NODES) as rig:
+            faults = every_kind(links=rig.head.place.link is not None)
+            return Campaign(rig, config, _say).run(strikes(seed, faults), seconds)
 
 
 def main(arguments: list[str] | None = None) -> int:

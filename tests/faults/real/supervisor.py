@@ -1,4 +1,4 @@
-"""Keeps a site at work: builds follow one another, and what has ended is started again."""
+"""Keeps a rig at work: builds follow one another, and what has ended is started again."""
 
 import signal
 import time
@@ -10,7 +10,7 @@ from pipeline.storage.open import open_store
 from tests.faults.real.accountant import Accountant
 from tests.faults.real.again import DriverDeath, num_again, recomputed
 from tests.faults.real.build_process import BuildProcess
-from tests.faults.real.site import Site
+from tests.faults.real.rig import Rig
 from tests.faults.real.tally import Tally
 from tests.faults.real.undisturbed import Undisturbed
 
@@ -20,13 +20,13 @@ class Supervisor:
 
     def __init__(
         self,
-        site: Site,
+        rig: Rig,
         config: Path,
         undisturbed: Undisturbed,
         tally: Tally,
         say: Callable[[str], None],
     ) -> None:
-        self._site = site
+        self._rig = rig
         self._config = config
         self._undisturbed = undisturbed
         self._tally = tally
@@ -36,14 +36,14 @@ class Supervisor:
 
     def begin(self) -> BuildProcess:
         """Start the next build."""
-        build = self._site.start_build(self._config, f"build-{next(self._numbers)}")
+        build = self._rig.start_build(self._config, f"build-{next(self._numbers)}")
         self._accountant = Accountant(open_store(build.url))
         self._deaths = []
         return build
 
     def tend(self, build: BuildProcess) -> bool:
         """To be called again and again; whether the build has ended well, and is accounted for."""
-        self._site.revive_nodes()
+        self._rig.revive_nodes()
         status = build.poll()
         if status == 0:
             self._close(build)
@@ -61,7 +61,7 @@ class Supervisor:
 
     def _close(self, build: BuildProcess) -> None:
         account = self._accountant.close(self._undisturbed.sealed)
-        uploads, tally = self._site.gate.uploads(build.place), self._tally
+        uploads, tally = self._rig.gate.uploads(build.place), self._tally
         tally.builds += 1
         tally.identical += not account.different
         tally.units += self._undisturbed.num_units

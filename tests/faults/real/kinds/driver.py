@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from tests.faults.real.fault import Struck
 
 if TYPE_CHECKING:
-    from tests.faults.real.site import Site
+    from tests.faults.real.rig import Rig
 
 
 class KillDriver:
@@ -16,13 +16,13 @@ class KillDriver:
     kills = True
     outage_s = (0.0, 2.0)
 
-    def strike(self, site: "Site", chance: random.Random) -> Struck | None:
+    def strike(self, rig: "Rig", chance: random.Random) -> Struck | None:
         """Kill it."""
-        if site.build is None or not site.build.kill():
+        if rig.build is None or not rig.build.kill():
             return None
-        return Struck(f"pid {site.build.pid}")
+        return Struck(f"pid {rig.build.pid}")
 
-    def heal(self, site: "Site") -> None:
+    def heal(self, rig: "Rig") -> None:
         """Run the same command again."""
-        assert site.build is not None
-        site.build.resume()
+        assert rig.build is not None
+        rig.build.resume()

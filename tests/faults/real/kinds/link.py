@@ -7,7 +7,7 @@ from tests.faults.real.fault import Struck
 from tests.faults.real.network import Place
 
 if TYPE_CHECKING:
-    from tests.faults.real.site import Site
+    from tests.faults.real.rig import Rig
 
 
 class CutLink:
@@ -20,13 +20,13 @@ class CutLink:
     def __init__(self) -> None:
         self._cut: Place | None = None
 
-    def strike(self, site: "Site", chance: random.Random) -> Struck:
+    def strike(self, rig: "Rig", chance: random.Random) -> Struck:
         """Cut one."""
-        self._cut = chance.choice(site.nodes).place
+        self._cut = chance.choice(rig.nodes).place
         self._cut.cut()
         return Struck(self._cut.name, self._cut.source)
 
-    def heal(self, site: "Site") -> None:
+    def heal(self, rig: "Rig") -> None:
         """Mend it. A node that was given up meanwhile ends itself and is started again."""
         assert self._cut is not None
         self._cut.mend()

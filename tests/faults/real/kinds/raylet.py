@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from tests.faults.real.fault import Struck
 
 if TYPE_CHECKING:
-    from tests.faults.real.site import Site
+    from tests.faults.real.rig import Rig
 
 
 class KillRaylet:
@@ -16,14 +16,14 @@ class KillRaylet:
     kills = True
     outage_s = (0.0, 1.0)
 
-    def strike(self, site: "Site", chance: random.Random) -> Struck | None:
+    def strike(self, rig: "Rig", chance: random.Random) -> Struck | None:
         """Kill one."""
-        raylets = [(node, raylet) for node in site.nodes if (raylet := node.raylet())]
+        raylets = [(node, raylet) for node in rig.nodes if (raylet := node.raylet())]
         if not raylets:
             return None
         node, raylet = chance.choice(raylets)
         raylet.kill()
         return Struck(f"pid {raylet.pid} on {node.place.name}", node.place.source)
 
-    def heal(self, site: "Site") -> None:
+    def heal(self, rig: "Rig") -> None:
         """Nothing: the campaign revives nodes that have ended, as a supervisor would."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from tests.faults.real.fault import Struck
 
 if TYPE_CHECKING:
-    from tests.faults.real.site import Site
+    from tests.faults.real.rig import Rig
 
 
 class KillServer:
@@ -16,11 +16,11 @@ class KillServer:
     kills = True
     outage_s = (0.0, 5.0)
 
-    def strike(self, site: "Site", chance: random.Random) -> Struck:
+    def strike(self, rig: "Rig", chance: random.Random) -> Struck:
         """Kill it."""
-        site.server.kill()
-        return Struck(site.server.endpoint_url)
+        rig.server.kill()
+        return Struck(rig.server.endpoint_url)
 
-    def heal(self, site: "Site") -> None:
+    def heal(self, rig: "Rig") -> None:
         """The same data on the same ports again."""
-        site.server.restart()
+        rig.server.restart()

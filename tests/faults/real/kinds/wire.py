@@ -13,7 +13,7 @@ from tests.faults.real.waiting import pause
 from tests.storage.proxy import HangUpError, Link
 
 if TYPE_CHECKING:
-    from tests.faults.real.site import Site
+    from tests.faults.real.rig import Rig
 
 _BUSY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>busy</Message></Error>"
 _BUSY_REPLY = (
@@ -160,14 +160,14 @@ class WireTrouble:
         self.name = name
         self._draw = draw
 
-    def strike(self, site: "Site", chance: random.Random) -> Struck:
+    def strike(self, rig: "Rig", chance: random.Random) -> Struck:
         """From now on."""
-        site.gate.trouble, what = self._draw(chance)
+        rig.gate.trouble, what = self._draw(chance)
         return Struck(what)
 
-    def heal(self, site: "Site") -> None:
+    def heal(self, rig: "Rig") -> None:
         """The wire is good again."""
-        site.gate.trouble = None
+        rig.gate.trouble = None
 
 
 def resets(direction: str) -> WireTrouble:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from tests.faults.real.fault import Struck
 
 if TYPE_CHECKING:
-    from tests.faults.real.site import Site
+    from tests.faults.real.rig import Rig
 
 
 class KillWorker:
@@ -16,9 +16,9 @@ class KillWorker:
     kills = True
     outage_s = (0.0, 0.0)
 
-    def strike(self, site: "Site", chance: random.Random) -> Struck | None:
+    def strike(self, rig: "Rig", chance: random.Random) -> Struck | None:
         """Kill one, drawn from all nodes."""
-        workers = [(node, worker) for node in site.nodes for worker in node.workers()]
+        workers = [(node, worker) for node in rig.nodes for worker in node.workers()]
         if not workers:
             return None
         node, worker = chance.choice(workers)
@@ -26,5 +26,5 @@ class KillWorker:
         # A node has one CPU, so this is where its successor will be.
         return Struck(f"pid {worker.pid} on {node.place.name}", node.place.source)
 
-    def heal(self, site: "Site") -> None:
+    def heal(self, rig: "Rig") -> None:
         """Nothing: the driver replaces it."""

@@ -17,7 +17,7 @@ from tests.faults.real.ray_node import RayNode
 BUCKET = "npd-faults"
 
 
-class Site:
+class Rig:
     """A context manager around a cluster of ``num_nodes`` nodes with one worker each.
 
     ``folder`` holds all data and logs. Its path has to be short: Ray puts sockets there, and the
