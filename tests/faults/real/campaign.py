@@ -60,13 +60,15 @@ class Campaign:
         struck = fault.strike(self._rig, strike.chance)
         if struck is None:
             return  # nothing was there to be struck, such as a worker while shards are made
-        self.tally.strikes[fault.name] += 1
-        self.tally.kills += fault.kills
         if isinstance(fault, KillDriver):
             self._supervisor.note_driver_death()
         self._go_on_until(lambda: False, strike.outage_s)
-        fault.heal(self._rig)
+        if not fault.heal(self._rig):
+            self._say(f"{fault.name}: nothing was sent meanwhile")
+            return
         self._calm_since = time.monotonic()
+        self.tally.strikes[fault.name] += 1
+        self.tally.kills += fault.kills
         outcome = self._recovery(fault.name, struck, build) if strike.alone else "not awaited"
         self._is_calm = strike.alone
         self._say(f"{fault.name}, {strike.outage_s:.1f} s, {struck.what}: {outcome}")

@@ -31,6 +31,9 @@ class Fault(Protocol):
         """Do it; None where there is nothing to strike at this moment."""
         ...
 
-    def heal(self, rig: "Rig") -> None:
-        """Do what an operator, a supervisor or time would do; the build does the rest."""
+    def heal(self, rig: "Rig") -> bool:
+        """Do what an operator, a supervisor or time would do; the build does the rest.
+
+        False where the fault met nobody, such as a wire that broke while nothing was sent.
+        """
         ...

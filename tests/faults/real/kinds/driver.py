@@ -22,7 +22,8 @@ class KillDriver:
             return None
         return Struck(f"pid {rig.build.pid}")
 
-    def heal(self, rig: "Rig") -> None:
+    def heal(self, rig: "Rig") -> bool:
         """Run the same command again."""
         assert rig.build is not None
         rig.build.resume()
+        return True

@@ -26,8 +26,9 @@ class CutLink:
         self._cut.cut()
         return Struck(self._cut.name, self._cut.source)
 
-    def heal(self, rig: "Rig") -> None:
+    def heal(self, rig: "Rig") -> bool:
         """Mend it. A node that was given up meanwhile ends itself and is started again."""
         assert self._cut is not None
         self._cut.mend()
         self._cut = None
+        return True

@@ -25,5 +25,6 @@ class KillRaylet:
         raylet.kill()
         return Struck(f"pid {raylet.pid} on {node.place.name}", node.place.source)
 
-    def heal(self, rig: "Rig") -> None:
+    def heal(self, rig: "Rig") -> bool:
         """Nothing: the campaign revives nodes that have ended, as a supervisor would."""
+        return True

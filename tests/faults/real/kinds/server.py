@@ -21,6 +21,7 @@ class KillServer:
         rig.server.kill()
         return Struck(rig.server.endpoint_url)
 
-    def heal(self, rig: "Rig") -> None:
+    def heal(self, rig: "Rig") -> bool:
         """The same data on the same ports again."""
         rig.server.restart()
+        return True

@@ -8,7 +8,7 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 from tests.faults.real.fault import Struck
-from tests.faults.real.gate import RECEIPT, Trouble
+from tests.faults.real.gate import RECEIPT
 from tests.faults.real.waiting import pause
 from tests.storage.proxy import HangUpError, Link
 
@@ -29,6 +29,7 @@ class Resets:
 
     def __init__(self, numbers: list[int], direction: str) -> None:
         self._numbers = list(numbers)
+        self._times = len(numbers)
         self._direction = direction
         self._passed: dict[Link, int] = {}
         self._lock = Lock()
@@ -40,6 +41,10 @@ class Resets:
     def on_reply(self, link: Link, data: bytes) -> bytes:
         """Pass on, or only a part and hang up."""
         return self._count(link, data, link.client) if self._direction == "down" else data
+
+    def has_struck(self) -> bool:
+        """Whether any connection was reset."""
+        return len(self._numbers) < self._times
 
     def is_spent(self) -> bool:
         """Whether every number has been used."""
@@ -79,6 +84,10 @@ class Busy:
         """Pass on."""
         return data
 
+    def has_struck(self) -> bool:
+        """Whether any request was met."""
+        return self._ration.is_begun()
+
     def is_spent(self) -> bool:
         """Whether it has struck as often as it may."""
         return self._ration.is_spent()
@@ -100,6 +109,10 @@ class Slow:
         if self._ration.take():
             pause(self._seconds)
         return data
+
+    def has_struck(self) -> bool:
+        """Whether any request was met."""
+        return self._ration.is_begun()
 
     def is_spent(self) -> bool:
         """Whether it has struck as often as it may."""
@@ -137,7 +150,7 @@ class _Ration:
     """A number of times, shared by threads."""
 
     def __init__(self, times: int) -> None:
-        self._left = times
+        self._times = self._left = times
         self._lock = Lock()
 
     def take(self) -> bool:
@@ -146,8 +159,14 @@ class _Ration:
             self._left -= taken
         return taken
 
+    def is_begun(self) -> bool:
+        return self._left < self._times
+
     def is_spent(self) -> bool:
         return self._left == 0
+
+
+WireFault = Resets | Busy | Slow
 
 
 class WireTrouble:
@@ -156,24 +175,27 @@ class WireTrouble:
     kills = False
     outage_s = (1.0, 5.0)
 
-    def __init__(self, name: str, draw: Callable[[random.Random], tuple[Trouble, str]]) -> None:
+    def __init__(self, name: str, draw: Callable[[random.Random], tuple[WireFault, str]]) -> None:
         self.name = name
         self._draw = draw
+        self._trouble: WireFault | None = None
 
     def strike(self, rig: "Rig", chance: random.Random) -> Struck:
         """From now on."""
-        rig.gate.trouble, what = self._draw(chance)
+        self._trouble, what = self._draw(chance)
+        rig.gate.trouble = self._trouble
         return Struck(what)
 
-    def heal(self, rig: "Rig") -> None:
+    def heal(self, rig: "Rig") -> bool:
         """The wire is good again."""
-        rig.gate.trouble = None
+        trouble, rig.gate.trouble = self._trouble, None
+        return trouble is not None and trouble.has_struck()
 
 
 def resets(direction: str) -> WireTrouble:
     """Connections that are reset, ``up`` (requests) or ``down`` (replies)."""
 
-    def draw(chance: random.Random) -> tuple[Trouble, str]:
+    def draw(chance: random.Random) -> tuple[WireFault, str]:
         numbers = [chance.randrange(_MAX_RESET_BYTES[direction]) for _ in range(6)]
         return Resets(numbers, direction), f"after {', '.join(map(str, numbers))} bytes"
 
@@ -183,7 +205,7 @@ def resets(direction: str) -> WireTrouble:
 def busy() -> WireTrouble:
     """503s."""
 
-    def draw(chance: random.Random) -> tuple[Trouble, str]:
+    def draw(chance: random.Random) -> tuple[WireFault, str]:
         times = chance.randint(3, 12)
         return Busy(times), f"{times} requests"
 
@@ -193,7 +215,7 @@ def busy() -> WireTrouble:
 def slow() -> WireTrouble:
     """Slow answers."""
 
-    def draw(chance: random.Random) -> tuple[Trouble, str]:
+    def draw(chance: random.Random) -> tuple[WireFault, str]:
         times, seconds = chance.randint(2, 6), round(chance.uniform(0.5, 3.0), 1)
         return Slow(times, seconds), f"{times} answers by {seconds} s"
 

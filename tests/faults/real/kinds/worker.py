@@ -26,5 +26,6 @@ class KillWorker:
         # A node has one CPU, so this is where its successor will be.
         return Struck(f"pid {worker.pid} on {node.place.name}", node.place.source)
 
-    def heal(self, rig: "Rig") -> None:
+    def heal(self, rig: "Rig") -> bool:
         """Nothing: the driver replaces it."""
+        return True
