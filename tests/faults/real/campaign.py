@@ -33,7 +33,7 @@ class Campaign:
             load_s=undisturbed.load_s, most_in_flight=UNITS_IN_FLIGHT * len(rig.nodes)
         )
         self._rig = rig
-        self._is_calm = True
+        self._is_calm = False  # its first worker is still to start
         self._begun = time.monotonic()
         self._say = lambda text: say(f"{time.monotonic() - self._begun:6.1f} s  {text}")
         self._supervisor = Supervisor(rig, config, undisturbed, self.tally, self._say)
@@ -56,7 +56,11 @@ class Campaign:
         return self.tally
 
     def _strike(self, strike: Strike) -> None:
-        fault, build = strike.fault, self._build
+        fault = strike.fault
+        if strike.alone and not self._is_calm:
+            self._await_unit(self._build, self._calm_since)
+            self._is_calm = True
+        build = self._build
         struck = fault.strike(self._rig, strike.chance)
         if struck is None:
             return  # nothing was there to be struck, such as a worker while shards are made
@@ -70,36 +74,42 @@ class Campaign:
         self.tally.strikes[fault.name] += 1
         self.tally.kills += fault.kills
         outcome = self._recovery(fault.name, struck, build) if strike.alone else "not awaited"
-        self._is_calm = strike.alone
+        self._is_calm = strike.alone and self._build is build
         self._say(f"{fault.name}, {strike.outage_s:.1f} s, {struck.what}: {outcome}")
 
     def _recovery(self, name: str, struck: Struck, build: BuildProcess) -> str:
-        """Wait for the next unit; noted where nothing else was about."""
-        healed = time.monotonic()
+        """Wait for the next unit, and note how long that took."""
+        healed = self._calm_since
+        committed = self._await_unit(build, healed, struck.address)
+        if committed is None:
+            return "the build was done first"
+        seconds = committed - healed
+        self.tally.recoveries[name].append(seconds)
+        return f"next unit after {seconds:.1f} s"
+
+    def _await_unit(
+        self, build: BuildProcess, since: float, address: str | None = None
+    ) -> float | None:
+        """When the first unit was committed; None where the build ends without one."""
 
         def next_unit() -> float | None:
             commits = (
                 seen.when
                 for seen in self._rig.gate.commits(build.place)
-                if seen.when > healed and struck.address in (None, seen.address)
+                if seen.when > since and address in (None, seen.address)
             )
             return next(commits, None)
 
         self._go_on_until(
             lambda: self._build is not build or next_unit() is not None, timeout_s=math.inf
         )
-        committed = next_unit()
-        if committed is None:
-            return "the build was done first"
-        if self._is_calm:
-            self.tally.recoveries[name].append(committed - healed)
-        return f"next unit after {committed - healed:.1f} s"
+        return next_unit()
 
     def _go_on_until(self, condition: Callable[[], bool], timeout_s: float) -> None:
         def holds() -> bool:
             if self._has_ended():
                 self._build = self._supervisor.begin()
-                self._calm_since = time.monotonic()
+                self._calm_since, self._is_calm = time.monotonic(), False
             return condition()
 
         until(holds, timeout_s)
