@@ -8,7 +8,7 @@ import psutil
 
 def worker_processes(ancestor: psutil.Process) -> Iterator[psutil.Process]:
     """The processes below ``ancestor`` that compute units."""
-    return (each for each in descendants(ancestor) if title(each).startswith("ray::UnitWorker"))
+    return (each for each in descendants(ancestor) if title(each).startswith("ray::WorkerActor"))
 
 
 def descendants(ancestor: psutil.Process) -> list[psutil.Process]:
