@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -57,27 +58,41 @@ ATTEMPTS = 4
 _FAILURES = (BotoCoreError, ClientError)
 
 
+def random_pause(attempt: int) -> None:
+    """Up to 0.2, 0.4, 0.8 s: at random, so that writers that collided do not collide again."""
+    time.sleep(random.uniform(0, 0.2 * 2**attempt))
+
+
 class S3Store:
     """The ``ObjectStore`` of ``s3://`` URLs. May be shared by threads, pickled and forked.
 
-    The client is made at the first call in each process, so constructing one never fails.
+    The client is made by ``connect`` at the first call in each process, so constructing a store
+    never fails. ``pause`` waits after the attempt of that number, from 0.
     """
 
     def __init__(
-        self, bucket: str, prefix: str = "", *, multipart_bytes: int = MULTIPART_BYTES
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        multipart_bytes: int = MULTIPART_BYTES,
+        connect: "Callable[[], S3Client]" = make_client,
+        pause: Callable[[int], None] = random_pause,
     ) -> None:
         self.bucket = bucket
         self.prefix = prefix.strip("/")
         self.multipart_bytes = multipart_bytes
+        self._connect = connect
+        self._pause = pause
         self.url = f"s3://{bucket}/{self.prefix}".rstrip("/")
         self._client_of_process: tuple[int, S3Client] | None = None
 
     def __reduce__(self) -> tuple[Callable[..., "S3Store"], tuple[Any, ...]]:
-        return _reopen, (self.bucket, self.prefix, self.multipart_bytes)
+        return partial(S3Store, **self._settings()), ()
 
     def with_multipart_bytes(self, multipart_bytes: int) -> "S3Store":
         """The same store, with another size from which objects are written in parts."""
-        store = S3Store(self.bucket, self.prefix, multipart_bytes=multipart_bytes)
+        store = S3Store(**self._settings() | {"multipart_bytes": multipart_bytes})
         store._client_of_process = self._client_of_process
         return store
 
@@ -152,7 +167,7 @@ class S3Store:
                 settled = self._settle(key, content, condition, error)
             if settled is not None:
                 return settled
-            _pause(attempt)
+            self._pause(attempt)
         raise RetryableStoreError(
             f"cannot put {self._where(key)}: conditional writes kept colliding; run it again"
         )
@@ -228,7 +243,7 @@ class S3Store:
                 # broke off it does not retry at all.
                 if attempt == ATTEMPTS - 1 or not broke_off(error):
                     raise
-            _pause(attempt)
+            self._pause(attempt)
         raise AssertionError("unreachable")
 
     def _call_once(self, doing: str, key: str, call: Callable[[], T], *, check: bool = True) -> T:
@@ -253,11 +268,21 @@ class S3Store:
 
     def _make_client(self) -> "S3Client":
         try:
-            return make_client()
+            return self._connect()
         except ValueError as error:
             raise PermanentStoreError(
                 f"cannot open {self.url}: {error}; check the AWS_* variables and the profile"
             ) from error
+
+    def _settings(self) -> dict[str, Any]:
+        """The arguments that make this store again."""
+        return {
+            "bucket": self.bucket,
+            "prefix": self.prefix,
+            "multipart_bytes": self.multipart_bytes,
+            "connect": self._connect,
+            "pause": self._pause,
+        }
 
     def _endpoint(self) -> str:
         made = self._client_of_process
@@ -269,13 +294,3 @@ class S3Store:
 
     def _where(self, key: str) -> str:
         return f"{self.url}/{key}"
-
-
-def _reopen(bucket: str, prefix: str, multipart_bytes: int) -> S3Store:
-    return S3Store(bucket, prefix, multipart_bytes=multipart_bytes)
-
-
-def _pause(attempt: int) -> None:
-    """Up to 0.2, 0.4, 0.8 s: at random, so that writers that collided do not collide again."""
-    # A plain sleep: what it waits for happens in the store, which tells nobody.
-    time.sleep(random.uniform(0, 0.2 * 2**attempt))

@@ -1,0 +1,274 @@
+"""One case: a build by two drivers meets one fault at one call, is resumed, and is compared."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from pipeline.publish.verify import verify
+from pipeline.reader.shards import open_shard, read_shard
+from pipeline.storage.manifest import read_manifest, read_success
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.receipts import Commit, commit_unit, read_receipts
+from pipeline.storage.s3 import S3Store
+from tests.faults.simulated.build import CommitUnit, SimulatedBuild
+from tests.faults.simulated.calls import Call, Calls, Fault
+from tests.faults.simulated.faulty_store import STORE_FAULTS, FaultyStore, failing_store
+from tests.faults.simulated.memory_s3 import CLIENT_FAULTS, MemoryS3, failing_client
+from tests.faults.simulated.memory_store import MemoryStore
+from tests.faults.simulated.objects import Clock, Objects
+from tests.faults.simulated.scheduler import Scheduler
+from tests.faults.simulated.stand_in import StandIn
+from tests.faults.simulated.watch import Watch
+
+GRACE = timedelta(days=1)
+"""The collector leaves alone what is younger."""
+
+Collect = Callable[[ObjectStore, datetime], None]
+"""Deletes the garbage of a store that is older than a time."""
+
+
+class Level(StrEnum):
+    """At what the fault strikes."""
+
+    STORE = "store"
+    """A call on an ``ObjectStore``."""
+    CLIENT = "client"
+    """A request of ``S3Store`` to its client."""
+
+
+FAULTS: dict[Level, tuple[Fault, ...]] = {
+    Level.STORE: STORE_FAULTS,
+    Level.CLIENT: CLIENT_FAULTS,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is to happen. ``at`` counts the calls of the whole build, from 1."""
+
+    level: Level
+    seed: int
+    fault: Fault
+    at: int
+
+    @property
+    def command(self) -> str:
+        """What reproduces it."""
+        return (
+            f"python -m tests.faults.simulated --seed {self.seed} --level {self.level} "
+            f"--fault {self.fault} --call {self.at}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A case that did not end as it should."""
+
+    case: Case
+    call: Call | None
+    """None if the build ended before it came to the call."""
+    problems: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.case.fault} at call {self.case.at} ({self.call}): {self.case.command}"]
+        return "\n".join([*lines, *(f"    {problem}" for problem in self.problems)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What is under test, so that a test can put something broken in its place."""
+
+    collect: Collect
+    commit: CommitUnit = commit_unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undisturbed:
+    """What every case has to end in: the store after a build by one worker."""
+
+    objects: dict[str, bytes]
+    """Everything but the receipts, which tell one attempt from another."""
+    sample_ids: list[str]
+
+
+class Simulation:
+    """Runs cases of one plan."""
+
+    def __init__(self, stand_in: StandIn, protocol: Protocol) -> None:
+        self._stand_in = stand_in
+        self._protocol = protocol
+        self._undisturbed = self._build_undisturbed()
+
+    def count_calls(self, level: Level, seed: int) -> int:
+        """Calls of a build that meets no fault. Raises ``AssertionError`` if it goes wrong."""
+        world = _World(self._stand_in, self._protocol, level, seed)
+        world.run()
+        assert not (problems := [*world.problems(), *self._differences(world)]), problems
+        return len(world.calls.log)
+
+    def run(self, case: Case) -> Failure | None:
+        """The failure, or None where all is as it should be."""
+        world = _World(self._stand_in, self._protocol, case.level, case.seed, case.fault, case.at)
+        world.run()
+        problems = world.problems()
+        if world.calls.struck is None:
+            problems.append("the build ended before it came to this call")
+        world.resume()
+        problems += self._differences(world)
+        if not problems:
+            return None
+        log = world.calls.log
+        call = log[case.at - 1] if case.at <= len(log) else None
+        return Failure(case=case, call=call, problems=tuple(problems))
+
+    def _build_undisturbed(self) -> Undisturbed:
+        world = _World(self._stand_in, self._protocol, Level.STORE, seed=0)
+        world.resume()
+        assert not (problems := world.problems()), problems
+        return Undisturbed(
+            objects=_all_but_receipts(world.objects), sample_ids=_sample_ids(world.store)
+        )
+
+    def _differences(self, world: "_World") -> list[str]:
+        """How the store, after the build has ended and been resumed, is not what it should be."""
+        world.elapse()  # a last time, for what the collector may have left
+        wanted, found = self._undisturbed.objects, _all_but_receipts(world.objects)
+        problems = list(world.watch.problems)
+        problems += [f"{key} is missing" for key in sorted(wanted.keys() - found.keys())]
+        problems += [f"{key} is left over" for key in sorted(found.keys() - wanted.keys())]
+        problems += [
+            f"{key} has other bytes than those of an undisturbed build"
+            for key in sorted(wanted.keys() & found.keys())
+            if wanted[key] != found[key]
+        ]
+        if problems:
+            return problems
+        problems += verify(world.store).problems
+        if _sample_ids(world.store) != self._undisturbed.sample_ids:
+            problems.append("readers do not see the pairs of an undisturbed build")
+        return problems
+
+
+class _World:
+    """A store, the processes that use it, and what is seen of them."""
+
+    def __init__(
+        self,
+        stand_in: StandIn,
+        protocol: Protocol,
+        level: Level,
+        seed: int,
+        fault: Fault | None = None,
+        at: int = 0,
+    ) -> None:
+        self._stand_in = stand_in
+        self._protocol = protocol
+        self._fault = fault
+        self._clock = Clock()
+        self.watch = Watch()
+        self.objects = Objects(self._clock, self.watch)
+        self.watch.over(self.objects)
+        self.store = MemoryStore(self.objects)
+        """Without faults; for the resumed build, for the collector between, and to look."""
+        self._scheduler = Scheduler(seed)
+        self.calls = Calls(
+            self._scheduler,
+            failing=failing_store if level is Level.STORE else failing_client,
+            fault=fault,
+            at=at,
+            on_stall=self.elapse,
+        )
+        self._faulty = (
+            FaultyStore(self.store, self.calls)
+            if level is Level.STORE
+            else store_of_client(MemoryS3(self.objects, self.calls))
+        )
+        self._builds: list[SimulatedBuild] = []
+
+    def run(self) -> None:
+        """Two drivers with two workers each, and a collector, at once."""
+        self._builds = [self._build(self._scheduler, self._faulty, name, 2) for name in "AB"]
+        self._scheduler.run()
+
+    def resume(self) -> None:
+        """The same command again, alone."""
+        scheduler = Scheduler(0)
+        build = self._build(scheduler, self.store, "resumed", 1)
+        scheduler.run()
+        self._builds.append(build)
+        if build.manifest is None:
+            self.watch.problems.append(f"the resumed build was not sealed: {build.stopped!r}")
+
+    def elapse(self) -> None:
+        """The grace period passes, and the collector deletes what it may."""
+        self._clock.advance(GRACE + timedelta(seconds=1))
+        self._protocol.collect(self.store, self._clock.now - GRACE)
+
+    def problems(self) -> list[str]:
+        """How the processes did not end as they should."""
+        problems = [
+            f"{process.name} raised {process.error!r}"
+            for process in self._scheduler.processes
+            if process.error is not None
+        ]
+        problems += [
+            f"{process.name} never ended"
+            for process in self._scheduler.processes
+            if not process.ended
+        ]
+        if self._fault not in (Fault.BLACKOUT_BEFORE, Fault.BLACKOUT_AFTER):
+            problems += [
+                f"build {build.name} met no fault and was not sealed: {build.stopped!r}"
+                for build in self._builds
+                if build.manifest is None and not self._was_struck(build)
+            ]
+        commits = [each for build in self._builds for each in build.commits]
+        for unit in range(self._stand_in.plan.num_units):
+            ends = [commit for number, commit in commits if number == unit]
+            if ends.count(Commit.MINE) > 1 or Commit.DIFFERENT in ends:
+                problems.append(f"attempts at unit {unit} ended as {', '.join(ends)}")
+        return problems
+
+    def _was_struck(self, build: SimulatedBuild) -> bool:
+        return any(member.name == self.calls.struck for member in build.process.family())
+
+    def _build(
+        self, scheduler: Scheduler, store: ObjectStore, name: str, workers: int
+    ) -> SimulatedBuild:
+        return SimulatedBuild(
+            scheduler=scheduler,
+            store=store,
+            stand_in=self._stand_in,
+            name=name,
+            num_workers=workers,
+            commit=self._protocol.commit,
+        )
+
+
+def store_of_client(client: MemoryS3) -> S3Store:
+    """The real ``S3Store`` over a client in memory; it does not wait between its tries."""
+    # boto3's own type has a hundred methods that ``S3Store`` does not call.
+    made: Any = client
+    return S3Store("bucket", connect=lambda: made, pause=lambda _: None)
+
+
+def _all_but_receipts(objects: Objects) -> dict[str, bytes]:
+    found = {key: objects.get(key) for key in objects.keys() if not key.startswith("receipts/")}
+    return {key: stored.data for key, stored in found.items() if stored is not None}
+
+
+def _sample_ids(store: ObjectStore) -> list[str]:
+    """All pairs of the data set as the reader gives them, in order."""
+    success = read_success(store)
+    if success is None:
+        return []
+    return [
+        pair.sample_id
+        for sealed in success.manifests
+        for formats in read_manifest(store, sealed).shards.values()
+        for shard_format, shards in formats.items()
+        for shard in shards
+        for pair in read_shard(open_shard(store, shard.key), shard_format)
+    ]

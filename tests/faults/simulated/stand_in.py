@@ -1,0 +1,144 @@
+"""A small plan whose units are computed at once, by a stand-in for the models.
+
+Plan, prompts, noise, packing and receipts are the real ones; only the golden noise, the scores and
+the decisions are made up, as a function of the candidate's position in the plan.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.config import Config
+from pipeline.diffusion.noise import noise_stats, source_noise, stored
+from pipeline.fingerprint import Fingerprint, fingerprint
+from pipeline.identity import sha256
+from pipeline.plan import Plan, PromptTable
+from pipeline.records import SCHEMA_VERSION, Candidate, Outcome, Status
+from pipeline.stages.pack import pack_pairs
+from pipeline.stages.planning import make_plan
+from pipeline.storage import layout
+from pipeline.storage.receipts import Receipt
+from pipeline.storage.schema import NoisePair, PairSchema
+from tests.sealed import changed, write_config
+
+SHAPE = (4, 8, 8)
+_CPU = torch.device("cpu")
+
+_REASONS = {Status.KEPT: None, Status.REJECTED: "reward:scene", Status.FAILED: "image:not_finite"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """What a worker would have computed."""
+
+    outcomes: tuple[Outcome, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandIn:
+    """A plan with all its units."""
+
+    config: Config
+    plan: Plan
+    prompts: PromptTable
+    units: tuple[Unit, ...]
+    fingerprint: Fingerprint
+
+    def receipt(self, unit: int, *, attempt_id: str, host: str, produced: Unit | None = None) -> Receipt:
+        """What one attempt at a unit says of it; attempts differ in nothing that is sealed."""
+        made = self.units[unit] if produced is None else produced
+        digest = sha256(made.data)
+        return Receipt(
+            schema_version=SCHEMA_VERSION,
+            plan_id=self.plan.plan_id,
+            unit=unit,
+            data_key=layout.unit_key(self.plan.plan_id, unit, digest),
+            data_sha256=digest,
+            data_bytes=len(made.data),
+            latent_shape=SHAPE,
+            outcomes=made.outcomes,
+            forward_evaluations=len(made.outcomes),
+            fingerprint=self.fingerprint,
+            attempt_id=attempt_id,
+            host=host,
+            started=f"when {attempt_id} began",
+            compute_seconds=float(len(attempt_id)),
+        )
+
+
+def stand_in(folder: Path, *, seed: int = 7, num_prompts: int = 10) -> StandIn:
+    """A plan of two seeds a prompt in units of four; another ``seed`` makes another plan."""
+    settings = changed(
+        prompts={"seed": seed},
+        units={"size": 4, "batch_size": 4},
+        output={"images": "none", "shard_bytes": 5_000, "rows_per_batch": 2},
+    )
+    prompts = [f"prompt {number}" for number in range(num_prompts)]
+    config = write_config(folder, settings, prompts=prompts)
+    plan, table = make_plan(config)
+    units = tuple(produce(plan, table, unit) for unit in range(plan.num_units))
+    return StandIn(
+        config=config, plan=plan, prompts=table, units=units, fingerprint=fingerprint(_CPU)
+    )
+
+
+def produce(plan: Plan, prompts: PromptTable, unit: int, *, variant: int = 0) -> Unit:
+    """One unit; another ``variant`` is what a computation that is not deterministic could give."""
+    schema = PairSchema(latent_shape=SHAPE, reward_names=tuple(plan.reward_names))
+    outcomes, pairs = [], []
+    for candidate in prompts.candidates(plan, plan.unit_range(unit)):
+        pair = _pair(candidate, plan.reward_names, variant)
+        status = _status(unit, candidate)
+        if status is Status.KEPT:
+            pairs.append(pair)
+        outcomes.append(_outcome(candidate, pair, status))
+    rows_per_batch = plan.settings["output"]["rows_per_batch"]
+    return Unit(outcomes=tuple(outcomes), data=pack_pairs(pairs, schema, rows_per_batch))
+
+
+def _status(unit: int, candidate: Candidate) -> Status:
+    """Some of each, and nothing kept in unit 2."""
+    if candidate.index % 7 == 3:
+        return Status.FAILED
+    return Status.REJECTED if candidate.index % 4 == 1 or unit == 2 else Status.KEPT
+
+
+def _pair(candidate: Candidate, reward_names: list[str], variant: int) -> NoisePair:
+    source = source_noise(candidate.seed, SHAPE)
+    golden = source * (0.9 - 0.1 * variant)
+    stats = noise_stats(source, golden)
+    assert stats is not None, "neither is constant"
+    return NoisePair(
+        sample_id=candidate.sample_id,
+        prompt=candidate.prompt,
+        prompt_id=candidate.prompt_id,
+        seed=candidate.seed,
+        source_noise=stored(source).numpy(),
+        golden_noise=stored(golden).numpy(),
+        source_rewards=dict.fromkeys(reward_names, -0.5),
+        golden_rewards=dict.fromkeys(reward_names, 0.5 + candidate.index),
+        noise_stats=stats,
+        source_image=None,
+        golden_image=None,
+    )
+
+
+def _outcome(candidate: Candidate, pair: NoisePair, status: Status) -> Outcome:
+    failed = status is Status.FAILED
+    nothing = dict.fromkeys(pair.golden_rewards)
+    return Outcome(
+        candidate=candidate.index,
+        sample_id=candidate.sample_id,
+        prompt_id=candidate.prompt_id,
+        split=candidate.split,
+        seed=candidate.seed,
+        status=status,
+        reason=_REASONS[status],
+        truncated=False,
+        source_rewards=pair.source_rewards,
+        golden_rewards=nothing if failed else pair.golden_rewards,
+        noise_stats=None if failed else pair.noise_stats,
+        num_bytes=pair.num_bytes if status is Status.KEPT else 0,
+    )
