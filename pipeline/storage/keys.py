@@ -1,7 +1,11 @@
 """Which keys a store takes: those that mean the same on S3 and on any file system."""
 
+import re
+
 RESERVED = ".npd-"
 """No part of a key starts with this: the local store's own files do."""
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
 
 _MAX_KEY_BYTES = 1024  # S3's limit
 _MAX_PART_BYTES = 255  # of a file name on ext4, XFS, APFS
@@ -22,7 +26,7 @@ def _fault(key: str) -> str | None:
         return "starts or ends with '/'"
     if len(key.encode()) > _MAX_KEY_BYTES:
         return f"is longer than {_MAX_KEY_BYTES} bytes"
-    if any(ord(character) < 32 or character in "\\\x7f" for character in key):
+    if _UNSAFE.search(key):
         return "contains a control character or a backslash"
     for part in key.split("/"):
         if part in ("", ".", ".."):

@@ -165,9 +165,7 @@ class SimulatedBuild:
             assert unit is not None
             self._attempts[unit] += 1
             attempt_id = f"{worker.process.name}-{unit}-{self._attempts[unit]}"
-            receipt = self.stand_in.receipt(
-                unit, attempt_id=attempt_id, host=worker.process.name
-            )
+            receipt = self.stand_in.receipt(unit, attempt_id=attempt_id, host=worker.process.name)
             try:
                 commit = self.commit(self.store, receipt, self.stand_in.units[unit].data)
             except NPDError as error:

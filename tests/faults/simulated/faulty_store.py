@@ -33,9 +33,7 @@ class FaultyStore:
         return self._calls.make("get", key, lambda: self._store.get(key))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        return self._calls.make(
-            "get_range", key, lambda: self._store.get_range(key, start, length)
-        )
+        return self._calls.make("get_range", key, lambda: self._store.get_range(key, start, length))
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
         return self._calls.make("get_versioned", key, lambda: self._store.get_versioned(key))
@@ -50,9 +48,7 @@ class FaultyStore:
         self._calls.make("put", key, lambda: self._store.put(key, data))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        return self._calls.make(
-            "put_if_absent", key, lambda: self._store.put_if_absent(key, data)
-        )
+        return self._calls.make("put_if_absent", key, lambda: self._store.put_if_absent(key, data))
 
     def put_file_if_absent(self, key: str, path: Path) -> bool:
         return self._calls.make(

@@ -82,7 +82,9 @@ class MemoryS3:
         found = self._found("HeadObject", key)
         return {"ContentLength": len(found.data), "LastModified": found.modified}
 
-    def _put(self, key: str, body: bytes, if_none_match: str | None, if_match: str | None) -> Answer:
+    def _put(
+        self, key: str, body: bytes, if_none_match: str | None, if_match: str | None
+    ) -> Answer:
         if if_match is not None and self._objects.get(key) is None:
             raise client_error("PutObject", 404)
         absent = if_none_match == "*"

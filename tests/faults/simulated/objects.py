@@ -44,7 +44,11 @@ class Objects:
         """The object, or None where there is none."""
         return self._objects.get(key)
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def contents(self) -> dict[str, bytes]:
+        """The bytes of all objects by key."""
+        return {key: stored.data for key, stored in self._objects.items()}
+
+    def keys(self, prefix: str) -> list[str]:
         """Keys that start with ``prefix``, sorted by code points."""
         return sorted(key for key in list(self._objects) if key.startswith(prefix))
 

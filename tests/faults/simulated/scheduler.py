@@ -1,4 +1,4 @@
-"""Simulated processes that take turns: a seed decides who goes on, so a run can be repeated exactly.
+"""Simulated processes that take turns: a seed decides whose, so a run can be repeated exactly.
 
 Each process is a thread of its own, because the code under test is ordinary blocking code, but one
 thread runs at a time: it hands over at every store call, and nowhere else.

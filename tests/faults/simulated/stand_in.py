@@ -46,7 +46,9 @@ class StandIn:
     units: tuple[Unit, ...]
     fingerprint: Fingerprint
 
-    def receipt(self, unit: int, *, attempt_id: str, host: str, produced: Unit | None = None) -> Receipt:
+    def receipt(
+        self, unit: int, *, attempt_id: str, host: str, produced: Unit | None = None
+    ) -> Receipt:
         """What one attempt at a unit says of it; attempts differ in nothing that is sealed."""
         made = self.units[unit] if produced is None else produced
         digest = sha256(made.data)
@@ -68,12 +70,12 @@ class StandIn:
         )
 
 
-def stand_in(folder: Path, *, seed: int = 7, num_prompts: int = 10) -> StandIn:
-    """A plan of two seeds a prompt in units of four; another ``seed`` makes another plan."""
+def stand_in(folder: Path, *, seed: int = 7, num_prompts: int = 4) -> StandIn:
+    """A plan of two seeds a prompt in units of two; another ``seed`` makes another plan."""
     settings = changed(
         prompts={"seed": seed},
-        units={"size": 4, "batch_size": 4},
-        output={"images": "none", "shard_bytes": 5_000, "rows_per_batch": 2},
+        units={"size": 2, "batch_size": 2},
+        output={"images": "none", "shard_bytes": 2_500, "rows_per_batch": 2},
     )
     prompts = [f"prompt {number}" for number in range(num_prompts)]
     config = write_config(folder, settings, prompts=prompts)

@@ -1,0 +1,44 @@
+"""All cases of a fault, one after the other: every call of the build, not a sample."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.simulated.calls import Fault
+from tests.faults.simulated.cases import FAULTS, Case, Failure, Level, Protocol, Simulation
+from tests.faults.simulated.stand_in import stand_in
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One fault at one level, at every call of the build that ``seed`` gives."""
+
+    level: Level
+    fault: Fault
+    seed: int
+
+    def cases(self, simulation: Simulation) -> Iterator[Case]:
+        """One case for each call. Raises ``AssertionError`` if the build fails without a fault."""
+        for at in range(1, simulation.count_calls(self.level, self.seed) + 1):
+            yield Case(level=self.level, seed=self.seed, fault=self.fault, at=at)
+
+    def run(self, simulation: Simulation) -> tuple[int, list[Failure]]:
+        """How many cases there were, and those that failed."""
+        results = [simulation.run(case) for case in self.cases(simulation)]
+        return len(results), [failure for failure in results if failure is not None]
+
+
+def sweeps(seed: int) -> list[Sweep]:
+    """All faults at both levels, each with a seed of its own: as many more interleavings."""
+    pairs = [(level, fault) for level, faults in FAULTS.items() for fault in faults]
+    return [
+        Sweep(level=level, fault=fault, seed=seed + number)
+        for number, (level, fault) in enumerate(pairs)
+    ]
+
+
+def open_simulation(protocol: Protocol) -> Simulation:
+    """The simulation of a small plan, made in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        return Simulation(stand_in(Path(folder)), protocol)
