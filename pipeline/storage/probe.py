@@ -28,7 +28,21 @@ def probe(store: ObjectStore) -> None:
         _with_scratch_key(store.with_multipart_bytes(0), _check_put_if_absent)
 
 
+class _BrokenPromiseError(PermanentStoreError):
+    """The store did not do what the protocol needs; or so it looks."""
+
+
 def _with_scratch_key(store: ObjectStore, check: Callable[[ObjectStore, str], None]) -> None:
+    try:
+        _check_once(store, check)
+    except (_BrokenPromiseError, ObjectNotFoundError):
+        # A collection beside this probe may have taken its object for a leftover: one without a
+        # grace period, or any if this process stood still for longer. A store that does break its
+        # promises breaks them again.
+        _check_once(store, check)
+
+
+def _check_once(store: ObjectStore, check: Callable[[ObjectStore, str], None]) -> None:
     # Its own key each time: two builds may probe one store at the same moment.
     key = layout.probe_key(secrets.token_hex(16))
     try:
@@ -71,8 +85,8 @@ def _read(store: ObjectStore, key: str) -> bytes | None:
         return None
 
 
-def _broken(store: ObjectStore, what: str) -> PermanentStoreError:
-    return PermanentStoreError(
+def _broken(store: ObjectStore, what: str) -> _BrokenPromiseError:
+    return _BrokenPromiseError(
         f"the store at {store.url} cannot be built into: {what}. Two workers could then overwrite "
         "each other's results unseen. Use a store that honours conditional writes "
         "(infra/storage/README.md lists some)"
