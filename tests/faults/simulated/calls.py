@@ -50,6 +50,14 @@ class Call:
         return f"{self.process}: {self.method} {self.key}"
 
 
+class Caller(Protocol):
+    """Who decides what becomes of a call."""
+
+    def make(self, method: str, key: str, effect: Callable[[], T]) -> T:
+        """Do what the call does, sooner or later, or let it fail."""
+        ...
+
+
 class Failing(Protocol):
     """What a fault looks like to a caller, which depends on what is called."""
 

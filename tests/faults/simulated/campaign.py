@@ -9,6 +9,9 @@ from tests.faults.simulated.calls import Fault
 from tests.faults.simulated.cases import FAULTS, Case, Failure, Level, Protocol, Simulation
 from tests.faults.simulated.stand_in import stand_in
 
+PROTOCOL = Protocol()
+"""The one of the pipeline."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
@@ -20,7 +23,7 @@ class Sweep:
 
     def cases(self, simulation: Simulation) -> Iterator[Case]:
         """One case for each call. Raises ``AssertionError`` if the build fails without a fault."""
-        for at in range(1, simulation.count_calls(self.level, self.seed) + 1):
+        for at, _ in enumerate(simulation.calls(self.level, self.seed), start=1):
             yield Case(level=self.level, seed=self.seed, fault=self.fault, at=at)
 
     def run(self, simulation: Simulation) -> tuple[int, list[Failure]]:
@@ -38,7 +41,7 @@ def sweeps(seed: int) -> list[Sweep]:
     ]
 
 
-def open_simulation(protocol: Protocol) -> Simulation:
+def open_simulation(protocol: Protocol = PROTOCOL) -> Simulation:
     """The simulation of a small plan, made in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         return Simulation(stand_in(Path(folder)), protocol)

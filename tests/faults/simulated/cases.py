@@ -7,7 +7,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from pipeline.errors import NPDError
 from pipeline.identity import canonical_json
+from pipeline.publish.collect import delete_garbage, find_garbage
+from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Commit, commit_unit
 from pipeline.storage.s3 import S3Store
@@ -23,6 +26,12 @@ from tests.faults.simulated.watch import Watch
 
 GRACE = timedelta(days=1)
 """The collector leaves alone what is younger."""
+
+
+def collect_garbage(store: ObjectStore, older_than: datetime) -> None:
+    """``npd gc --delete``."""
+    delete_garbage(store, find_garbage(store, older_than=older_than))
+
 
 ATTEMPT_FIELDS = ("attempt_id", "host", "started", "compute_seconds")
 """What a receipt says of the attempt and not of the unit."""
@@ -82,8 +91,8 @@ class Failure:
 class Protocol:
     """What is under test, so that a test can put something broken in its place."""
 
-    collect: Collect
     commit: CommitUnit = commit_unit
+    collect: Collect = collect_garbage
 
 
 class Simulation:
@@ -95,12 +104,12 @@ class Simulation:
         self.undisturbed = self._build_undisturbed()
         """What every case has to end in: the store after a build by one worker."""
 
-    def count_calls(self, level: Level, seed: int) -> int:
-        """Calls of a build that meets no fault. Raises ``AssertionError`` if it goes wrong."""
+    def calls(self, level: Level, seed: int) -> list[Call]:
+        """Those of a build that meets no fault. Raises ``AssertionError`` if it goes wrong."""
         world = _World(self._stand_in, self._protocol, level, seed)
         world.run()
         assert not (problems := [*world.problems(), *self._differences(world)]), problems
-        return len(world.calls.log)
+        return world.calls.log
 
     def run(self, case: Case) -> Failure | None:
         """The failure, or None where all is as it should be."""
@@ -174,8 +183,10 @@ class _World:
         self._builds: list[SimulatedBuild] = []
 
     def run(self) -> None:
-        """Two drivers with two workers each, and a collector, at once."""
+        """Two drivers with two workers each, and a collector, at once, on a store with garbage."""
+        self._leave_garbage()
         self._builds = [self._build(self._scheduler, self._faulty, name, 2) for name in "AB"]
+        self._scheduler.start("gc", self._collect_twice)
         self._scheduler.run()
 
     def resume(self) -> None:
@@ -191,6 +202,28 @@ class _World:
         """The grace period passes, and the collector deletes what it may."""
         self._clock.advance(GRACE + timedelta(seconds=1))
         self._protocol.collect(self.store, self._clock.now - GRACE)
+
+    def _leave_garbage(self) -> None:
+        """An attempt at unit 0 gave other bytes, long ago, and ended before its receipt."""
+        other = self._stand_in.other_unit_0
+        receipt = self._stand_in.receipt(0, attempt_id="old", host="old", produced=other)
+        self.store.put_if_absent(receipt.data_key, other.data)
+        self._clock.advance(GRACE + timedelta(seconds=1))
+
+    def _collect_twice(self) -> None:
+        """At any time, and when the old object has become garbage."""
+        receipt = layout.receipt_key(self._stand_in.plan.plan_id, 0)
+        try:
+            self._protocol.collect(self._faulty, self._clock.now - GRACE)
+            self._scheduler.wait(
+                lambda: (
+                    self.objects.get(receipt) is not None
+                    or all(build.process.ended for build in self._builds)
+                )
+            )
+            self._protocol.collect(self._faulty, self._clock.now - GRACE)
+        except NPDError:
+            return  # as the command would; the next one goes on
 
     def problems(self) -> list[str]:
         """How the processes did not end as they should."""

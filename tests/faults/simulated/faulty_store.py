@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.errors import PermanentStoreError, RetryableStoreError
 from pipeline.storage.object_store import ObjectInfo, ObjectStore
-from tests.faults.simulated.calls import Calls, Fault
+from tests.faults.simulated.calls import Caller, Fault
 
 STORE_FAULTS = (
     Fault.CRASH_BEFORE,
@@ -24,7 +24,7 @@ STORE_FAULTS = (
 class FaultyStore:
     """An ``ObjectStore`` whose every call goes through ``calls``."""
 
-    def __init__(self, store: ObjectStore, calls: Calls) -> None:
+    def __init__(self, store: ObjectStore, calls: Caller) -> None:
         self.url = store.url
         self._store = store
         self._calls = calls

@@ -11,13 +11,21 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.response import StreamingBody
 
-from tests.faults.simulated.calls import Calls, Fault
+from tests.faults.simulated.calls import Caller, Fault
 from tests.faults.simulated.objects import Objects, StoredObject
 
 T = TypeVar("T")
 Answer = dict[str, Any]
 
-CLIENT_FAULTS = tuple(Fault)
+CLIENT_FAULTS = (
+    Fault.REPLY_LOST,
+    Fault.OWN_WRITE_REFUSED,
+    Fault.CONFLICT,
+    Fault.REFUSED,
+    Fault.BUSY,
+    Fault.SLOW_BEFORE,
+    # A process that ends between two requests is one that ends beside a call on the store.
+)
 
 ENDPOINT = "http://memory"
 
@@ -32,7 +40,7 @@ _CODES = {
 class MemoryS3:
     """A client of one bucket; with ``calls``, each of its requests goes through them."""
 
-    def __init__(self, objects: Objects, calls: Calls | None = None) -> None:
+    def __init__(self, objects: Objects, calls: Caller | None = None) -> None:
         self.meta = _Meta()
         self._objects = objects
         self._calls = calls

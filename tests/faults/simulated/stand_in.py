@@ -44,6 +44,8 @@ class StandIn:
     plan: Plan
     prompts: PromptTable
     units: tuple[Unit, ...]
+    other_unit_0: Unit
+    """Unit 0 as a computation that is not deterministic could have given it."""
     fingerprint: Fingerprint
 
     def receipt(
@@ -82,7 +84,12 @@ def stand_in(folder: Path, *, seed: int = 7, num_prompts: int = 4) -> StandIn:
     plan, table = make_plan(config)
     units = tuple(produce(plan, table, unit) for unit in range(plan.num_units))
     return StandIn(
-        config=config, plan=plan, prompts=table, units=units, fingerprint=fingerprint(_CPU)
+        config=config,
+        plan=plan,
+        prompts=table,
+        units=units,
+        other_unit_0=produce(plan, table, 0, variant=1),
+        fingerprint=fingerprint(_CPU),
     )
 
 

@@ -61,12 +61,8 @@ class Watch:
         self._promise(receipt["data_key"], receipt["data_sha256"], key)
 
     def _manifest(self, key: str, manifest: dict[str, Any]) -> None:
-        shards = [
-            shard
-            for formats in manifest["shards"].values()
-            for each in formats.values()
-            for shard in each
-        ]
+        splits = manifest["shards"].values()
+        shards = [shard for formats in splits for each in formats.values() for shard in each]
         for info in (*shards, manifest["ledger"]):
             self._promise(info["key"], info["sha256"], key)
 

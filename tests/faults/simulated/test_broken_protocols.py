@@ -1,0 +1,104 @@
+"""The simulation finds a broken protocol; what it finds can be reproduced."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+
+from pipeline.publish.collect import Standing, find_strays
+from pipeline.publish.verify import verify
+from pipeline.reader.shards import open_shard, read_shard
+from pipeline.records import Split
+from pipeline.storage import layout
+from pipeline.storage.manifest import read_manifest, read_success
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.receipts import Commit, Receipt
+from tests.faults.simulated.calls import Call, Fault
+from tests.faults.simulated.campaign import open_simulation
+from tests.faults.simulated.cases import Case, Level, Protocol
+from tests.faults.simulated.memory_store import MemoryStore
+from tests.faults.simulated.objects import Clock, Objects
+
+SEED = 11
+
+
+def _receipt_first(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
+    """A unit is promised before it is there."""
+    key = layout.receipt_key(receipt.plan_id, receipt.unit)
+    store.put_if_absent(key, receipt.model_dump_json().encode())
+    store.put_if_absent(receipt.data_key, data)
+    return Commit.MINE
+
+
+def _last_receipt_wins(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
+    """A store without put-if-absent."""
+    store.put_if_absent(receipt.data_key, data)
+    key = layout.receipt_key(receipt.plan_id, receipt.unit)
+    store.put(key, receipt.model_dump_json().encode())
+    return Commit.SAME
+
+
+def _collect_pending(store: ObjectStore, older_than: datetime) -> None:
+    """Trusts the grace period: whatever nothing refers to by then will never be referred to."""
+    for stray in [*find_strays(store)]:
+        if stray.modified < older_than and stray.standing is not Standing.UNKNOWN:
+            store.delete(stray.key)
+
+
+def _puts_unit_object(call: Call) -> bool:
+    return call.method == "put_if_absent" and call.key.startswith("units/")
+
+
+def _puts_receipt(call: Call) -> bool:
+    return call.method == "put_if_absent" and call.key.startswith("receipts/")
+
+
+def _puts_ledger(call: Call) -> bool:
+    return call.method == "put_file_if_absent" and call.key.startswith("ledgers/")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "fault", "strikes", "problem"),
+    [
+        (Protocol(commit=_receipt_first), Fault.BLACKOUT_BEFORE, _puts_unit_object, "is not there"),
+        (Protocol(commit=_last_receipt_wins), Fault.REPLY_LOST, _puts_unit_object, "was changed"),
+        (Protocol(collect=_collect_pending), Fault.SLOW_BEFORE, _puts_receipt, "is not there"),
+        (Protocol(collect=_collect_pending), Fault.SLOW_AFTER, _puts_unit_object, "is not there"),
+        (Protocol(collect=_collect_pending), Fault.SLOW_BEFORE, _puts_ledger, "is missing"),
+    ],
+)
+def test_simulation_finds_a_broken_protocol_and_finds_it_again(
+    protocol: Protocol, fault: Fault, strikes: Callable[[Call], bool], problem: str
+) -> None:
+    calls = open_simulation().calls(Level.STORE, SEED)
+    simulation = open_simulation(protocol)
+    found = []
+    for at in [at for at, call in enumerate(calls, start=1) if strikes(call)]:
+        case = Case(level=Level.STORE, seed=SEED, fault=fault, at=at)
+        failure = simulation.run(case)
+        if failure is not None:
+            found.append(failure)
+            assert simulation.run(case) == failure
+            assert f"--seed {SEED} --level store --fault {fault} --call {at}" in str(failure)
+    assert any(problem in text for failure in found for text in failure.problems)
+
+
+def test_undisturbed_store_is_verified_and_read_whole() -> None:
+    """What every case ends in is a data set: its bytes stand for all of theirs."""
+    objects = Objects(Clock())
+    simulation = open_simulation()
+    for key, data in simulation.undisturbed.items():
+        objects.put(key, data)
+    store = MemoryStore(objects)
+    success = read_success(store)
+    assert success is not None
+    manifest = read_manifest(store, success.manifests[0])
+    assert manifest.funnel.kept > 0 and manifest.funnel.rejected and manifest.funnel.failed
+    for split in Split:
+        for shard_format, shards in manifest.shards[split].items():
+            pairs = [
+                pair
+                for shard in shards
+                for pair in read_shard(open_shard(store, shard.key), shard_format)
+            ]
+            assert len(pairs) == manifest.num_samples(split) > 0

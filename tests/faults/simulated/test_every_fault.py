@@ -1,0 +1,25 @@
+"""Every call of a small build x every fault: the resumed build ends in the same bytes."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.simulated.campaign import Sweep, open_simulation, sweeps
+from tests.faults.simulated.cases import Simulation
+
+SEED = 2026
+
+
+@pytest.fixture(scope="module")
+def simulation() -> Simulation:
+    return open_simulation()
+
+
+@pytest.mark.parametrize("sweep", sweeps(SEED), ids=lambda sweep: f"{sweep.level}-{sweep.fault}")
+def test_build_into_a_fault_at_any_call_is_resumed_to_the_same_bytes(
+    simulation: Simulation, sweep: Sweep, record_property: Callable[[str, object], None]
+) -> None:
+    count, failures = sweep.run(simulation)
+    record_property("simulated cases", count)
+    assert count > 50, "a build of several workers makes more calls than this"
+    assert not failures, "\n".join(map(str, failures))

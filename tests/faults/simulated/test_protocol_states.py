@@ -1,0 +1,210 @@
+"""Receipts, manifests and ``_SUCCESS`` under any order of commits, seals, crashes, collections.
+
+Attempts at two plans are begun, go on call by call, and end or crash in whatever order hypothesis
+thinks of; some give other bytes than others.
+"""
+
+import tempfile
+from collections.abc import Callable
+from datetime import timedelta
+from functools import cache, partial
+from pathlib import Path
+from typing import TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+
+from pipeline.errors import ObjectNotFoundError
+from pipeline.publish.collect import delete_garbage, find_garbage, find_strays
+from pipeline.publish.compact import compact_in
+from pipeline.publish.seal import seal
+from pipeline.publish.verify import verify
+from pipeline.storage.manifest import read_success
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.plans import write_plan
+from pipeline.storage.receipts import Commit, commit_unit, done_units, read_receipt
+from tests.faults.simulated.faulty_store import FaultyStore
+from tests.faults.simulated.memory_store import MemoryStore
+from tests.faults.simulated.objects import Clock, Objects
+from tests.faults.simulated.scheduler import Process, Scheduler
+from tests.faults.simulated.stand_in import StandIn, Unit, produce, stand_in
+from tests.faults.simulated.watch import Watch
+
+T = TypeVar("T")
+
+NUM_PLANS, NUM_UNITS, NUM_VARIANTS = 2, 2, 2
+GRACE = timedelta(days=1)
+
+
+@cache
+def _plans() -> list[StandIn]:
+    with tempfile.TemporaryDirectory() as folder:
+        return [
+            stand_in(Path(folder) / str(seed), seed=seed, num_prompts=NUM_UNITS)
+            for seed in range(NUM_PLANS)
+        ]
+
+
+@cache
+def _unit(plan: int, unit: int, variant: int) -> Unit:
+    each = _plans()[plan]
+    return produce(each.plan, each.prompts, unit, variant=variant)
+
+
+class _Attempt:
+    """A process that makes as many calls as it is allowed; the ``Caller`` of its own store."""
+
+    def __init__(self, scheduler: Scheduler, name: str) -> None:
+        self.name = name
+        self.allowed = 0
+        self._scheduler = scheduler
+        self.process: Process
+
+    def start(self, body: Callable[[], None]) -> None:
+        self.process = self._scheduler.start(self.name, body)
+
+    def make(self, method: str, key: str, effect: Callable[[], T]) -> T:
+        self._scheduler.wait(lambda: self.allowed > 0)
+        self.allowed -= 1
+        return effect()
+
+
+class ProtocolStates(RuleBasedStateMachine):
+    """Two plans in one store."""
+
+    attempts = Bundle("attempts")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.watch = Watch()
+        self.objects = Objects(self.clock, self.watch)
+        self.watch.over(self.objects)
+        self.store = MemoryStore(self.objects)
+        self.scheduler = Scheduler(0)
+        self.first_receipts: dict[str, bytes] = {}
+        self.sealed: set[str] = set()
+        self.num_attempts = 0
+
+    @initialize()
+    def plan(self) -> None:
+        for each in _plans():
+            write_plan(self.store, each.plan, each.prompts)
+
+    @rule(
+        target=attempts,
+        plan=st.integers(0, NUM_PLANS - 1),
+        unit=st.integers(0, NUM_UNITS - 1),
+        variant=st.integers(0, NUM_VARIANTS - 1),
+    )
+    def begin_unit(self, plan: int, unit: int, variant: int) -> _Attempt:
+        return self._begin(lambda name, store: self._commit(name, store, plan, unit, variant))
+
+    @rule(target=attempts, plan=st.integers(0, NUM_PLANS - 1))
+    def begin_seal(self, plan: int) -> _Attempt:
+        return self._begin(lambda _, store: self._seal(store, _plans()[plan]))
+
+    @rule(target=attempts)
+    def begin_collection(self) -> _Attempt:
+        return self._begin(lambda _, store: self._collect(store))
+
+    @rule(attempt=attempts, calls=st.integers(1, 4))
+    def go_on(self, attempt: _Attempt, calls: int) -> None:
+        attempt.allowed = calls
+        self.scheduler.run()
+
+    @rule(attempt=consumes(attempts))
+    def finish(self, attempt: _Attempt) -> None:
+        self._finish(attempt)
+
+    @rule(attempt=consumes(attempts))
+    def crash(self, attempt: _Attempt) -> None:
+        self.scheduler.crash(attempt.process)
+        self.scheduler.run()
+
+    @rule(days=st.sampled_from([0.1, 2.0]))
+    def let_time_pass(self, days: float) -> None:
+        self.clock.advance(timedelta(days=days))
+
+    @rule()
+    def collect_at_once(self) -> None:
+        self._collect(self.store)
+
+    @invariant()
+    def nothing_was_ever_wrong(self) -> None:
+        assert self.watch.problems == []
+        assert [p.error for p in self.scheduler.processes if p.error is not None] == []
+
+    @invariant()
+    def first_receipt_stays(self) -> None:
+        for info in self.store.list("receipts/"):
+            data = self.store.get(info.key)
+            assert self.first_receipts.setdefault(info.key, data) == data
+        assert all(self.store.head(key) for key in self.first_receipts)
+
+    @invariant()
+    def success_lists_each_sealed_plan_once(self) -> None:
+        success = read_success(self.store)
+        listed = [line.plan_id for line in success.manifests] if success else []
+        assert len(listed) == len(set(listed))
+        assert self.sealed <= set(listed)
+
+    def teardown(self) -> None:
+        """From wherever it was left, the build comes to a whole data set without garbage."""
+        if not self.objects.contents():
+            return  # hypothesis ended before the first rule
+        for process in self.scheduler.processes:
+            self.scheduler.crash(process)
+        self.scheduler.run()
+        for number, each in enumerate(_plans()):
+            done = {*done_units(self.store, each.plan.plan_id)}
+            for unit in {*range(NUM_UNITS)} - done:
+                self._finish(self.begin_unit(number, unit, 0))
+            self._finish(self.begin_seal(number))
+        self.clock.advance(2 * GRACE)
+        self._collect(self.store)
+        self.nothing_was_ever_wrong()
+        self.first_receipt_stays()
+        self.success_lists_each_sealed_plan_once()
+        assert self.sealed == {each.plan.plan_id for each in _plans()}
+        assert [*find_strays(self.store)] == []
+        assert verify(self.store).problems == []
+
+    def _begin(self, body: Callable[[str, ObjectStore], None]) -> _Attempt:
+        self.num_attempts += 1
+        attempt = _Attempt(self.scheduler, f"attempt-{self.num_attempts}")
+        attempt.start(partial(body, attempt.name, FaultyStore(self.store, attempt)))
+        return attempt
+
+    def _finish(self, attempt: _Attempt) -> None:
+        attempt.allowed = 10**6
+        self.scheduler.run()
+        assert attempt.process.ended
+
+    def _commit(self, name: str, store: ObjectStore, plan: int, unit: int, variant: int) -> None:
+        each = _plans()[plan]
+        made = _unit(plan, unit, variant)
+        receipt = each.receipt(unit, attempt_id=name, host="here", produced=made)
+        commit = commit_unit(store, receipt, made.data)
+        first = read_receipt(self.store, each.plan.plan_id, unit)
+        same_data = first.data_sha256 == receipt.data_sha256
+        if first.attempt_id == name:
+            assert commit is Commit.MINE
+        else:
+            assert commit is (Commit.SAME if same_data else Commit.DIFFERENT)
+
+    def _seal(self, store: ObjectStore, each: StandIn) -> None:
+        try:
+            seal(store, each.plan, each.prompts, partial(map, partial(compact_in, store)))
+        except ObjectNotFoundError as error:
+            assert "has no receipt" in str(error)
+        else:
+            self.sealed.add(each.plan.plan_id)
+
+    def _collect(self, store: ObjectStore) -> None:
+        delete_garbage(store, find_garbage(store, older_than=self.clock.now - GRACE))
+
+
+TestProtocolStates = ProtocolStates.TestCase
+TestProtocolStates.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
