@@ -6,7 +6,6 @@ from datetime import datetime
 import pytest
 
 from pipeline.publish.collect import Standing, find_strays
-from pipeline.publish.verify import verify
 from pipeline.reader.shards import open_shard, read_shard
 from pipeline.records import Split
 from pipeline.storage import layout
