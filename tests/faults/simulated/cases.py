@@ -102,7 +102,8 @@ class Simulation:
         self._stand_in = stand_in
         self._protocol = protocol
         self.undisturbed = self._build_undisturbed()
-        """What every case has to end in: the store after a build by one worker."""
+        """The store after a build by one worker: what every case has to end in."""
+        self._wanted = comparable(self.undisturbed)
 
     def calls(self, level: Level, seed: int) -> list[Call]:
         """Those of a build that meets no fault. Raises ``AssertionError`` if it goes wrong."""
@@ -115,27 +116,26 @@ class Simulation:
         """The failure, or None where all is as it should be."""
         world = _World(self._stand_in, self._protocol, case.level, case.seed, case.fault, case.at)
         world.run()
-        problems = world.problems()
+        world.resume()
+        problems = [*world.problems(), *self._differences(world)]
         if world.calls.struck is None:
             problems.append("the build ended before it came to this call")
-        world.resume()
-        problems += self._differences(world)
         if not problems:
             return None
         log = world.calls.log
         call = log[case.at - 1] if case.at <= len(log) else None
         return Failure(case=case, call=call, problems=tuple(problems))
 
-    def _build_undisturbed(self) -> dict[str, bytes]:
-        world = _World(self._stand_in, self._protocol, Level.STORE, seed=0)
+    def _build_undisturbed(self) -> Objects:
+        world = _World(self._stand_in, Protocol(), Level.STORE, seed=0)
         world.resume()
         assert not (problems := world.problems()), problems
-        return comparable(world.objects)
+        return world.objects
 
     def _differences(self, world: "_World") -> list[str]:
         """How the store, after the build has ended and been resumed, is not what it should be."""
         world.elapse()  # a last time, for what the collector may have left
-        wanted, found = self.undisturbed, comparable(world.objects)
+        wanted, found = self._wanted, comparable(world.objects)
         problems = [f"{key} is missing" for key in sorted(wanted.keys() - found.keys())]
         problems += [f"{key} is left over" for key in sorted(found.keys() - wanted.keys())]
         problems += [
@@ -143,7 +143,7 @@ class Simulation:
             for key in sorted(wanted.keys() & found.keys())
             if wanted[key] != found[key]
         ]
-        return problems + world.watch.problems
+        return problems
 
 
 class _World:
@@ -160,7 +160,7 @@ class _World:
     ) -> None:
         self._stand_in = stand_in
         self._protocol = protocol
-        self._fault = fault
+        self._problems: list[str] = []
         self._clock = Clock()
         self.watch = Watch()
         self.objects = Objects(self._clock, self.watch)
@@ -187,16 +187,13 @@ class _World:
         self._leave_garbage()
         self._builds = [self._build(self._scheduler, self._faulty, name, 2) for name in "AB"]
         self._scheduler.start("gc", self._collect_twice)
-        self._scheduler.run()
+        self._let_run(self._scheduler)
 
     def resume(self) -> None:
         """The same command again, alone."""
-        scheduler = Scheduler(0)
-        build = self._build(scheduler, self.store, "resumed", 1)
-        scheduler.run()
-        self._builds.append(build)
-        if build.manifest is None:
-            self.watch.problems.append(f"the resumed build was not sealed: {build.stopped!r}")
+        scheduler = Scheduler(seed=0)
+        self._builds.append(self._build(scheduler, self.store, "resumed", 1))
+        self._let_run(scheduler)
 
     def elapse(self) -> None:
         """The grace period passes, and the collector deletes what it may."""
@@ -226,29 +223,27 @@ class _World:
             return  # as the command would; the next one goes on
 
     def problems(self) -> list[str]:
-        """How the processes did not end as they should."""
-        problems = [
-            f"{process.name} raised {process.error!r}"
-            for process in self._scheduler.processes
-            if process.error is not None
-        ]
-        problems += [
-            f"{process.name} never ended"
-            for process in self._scheduler.processes
-            if not process.ended
-        ]
-        if self._fault not in (Fault.BLACKOUT_BEFORE, Fault.BLACKOUT_AFTER):
-            problems += [
-                f"build {build.name} met no fault and was not sealed: {build.stopped!r}"
-                for build in self._builds
-                if build.manifest is None and not self._was_struck(build)
-            ]
+        """How processes did not end as they should, and what was wrong on the way."""
+        problems = self._problems + self.watch.problems
+        for build in self._builds:
+            met_fault = build.process.crashed or self._was_struck(build)
+            if build.manifest is None and not met_fault:
+                problems.append(f"{build.name} met no fault and did not seal: {build.stopped!r}")
         commits = [each for build in self._builds for each in build.commits]
         for unit in range(self._stand_in.plan.num_units):
             ends = [commit for number, commit in commits if number == unit]
             if ends.count(Commit.MINE) > 1 or Commit.DIFFERENT in ends:
                 problems.append(f"attempts at unit {unit} ended as {', '.join(ends)}")
         return problems
+
+    def _let_run(self, scheduler: Scheduler) -> None:
+        scheduler.run()
+        for process in scheduler.processes:
+            if process.error is not None:
+                self._problems.append(f"{process.name} raised {process.error!r}")
+            if not process.ended:
+                self._problems.append(f"{process.name} waits for ever")
+        scheduler.close()
 
     def _was_struck(self, build: SimulatedBuild) -> bool:
         return any(member.name == self.calls.struck for member in build.process.family())

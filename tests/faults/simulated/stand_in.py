@@ -25,8 +25,8 @@ from tests.sealed import changed, write_config
 SHAPE = (4, 8, 8)
 _CPU = torch.device("cpu")
 
-_FIRST_PROMPT = 12
-"""Five prompts from here on are of all splits, and one shard takes pairs of two units."""
+_FIRST_PROMPT = 14
+"""From here on three of four prompts are training data, one is test data, and none is between."""
 
 _REASONS = {Status.KEPT: None, Status.REJECTED: "reward:scene", Status.FAILED: "image:not_finite"}
 
@@ -75,11 +75,11 @@ class StandIn:
         )
 
 
-def stand_in(folder: Path, *, seed: int = 7, num_prompts: int = 5) -> StandIn:
-    """A plan of two seeds a prompt in units of three; another ``seed`` makes another plan."""
+def stand_in(folder: Path, *, seed: int = 7, num_prompts: int = 4) -> StandIn:
+    """A plan of two seeds a prompt in units of two; another ``seed`` makes another plan."""
     settings = changed(
         prompts={"seed": seed},
-        units={"size": 3, "batch_size": 3},
+        units={"size": 2, "batch_size": 2},
         output={"images": "none", "shard_bytes": 2_500, "rows_per_batch": 2},
     )
     prompts = [f"prompt {number}" for number in range(_FIRST_PROMPT, _FIRST_PROMPT + num_prompts)]
@@ -111,10 +111,10 @@ def produce(plan: Plan, prompts: PromptTable, unit: int, *, variant: int = 0) ->
 
 
 def _status(candidate: Candidate) -> Status:
-    """Some of each; of the last unit, which holds one candidate, none is kept."""
-    if candidate.index % 7 == 3:
+    """Some of each, and nothing kept in unit 1, so that a shard spans the units around it."""
+    if candidate.index == 3:
         return Status.FAILED
-    return Status.REJECTED if candidate.index % 4 == 1 else Status.KEPT
+    return Status.REJECTED if candidate.index in (1, 2, 5, 7) else Status.KEPT
 
 
 def _pair(candidate: Candidate, reward_names: list[str], variant: int) -> NoisePair:

@@ -6,6 +6,7 @@ from datetime import datetime
 import pytest
 
 from pipeline.publish.collect import Standing, find_strays
+from pipeline.publish.verify import verify
 from pipeline.reader.shards import open_shard, read_shard
 from pipeline.records import Split
 from pipeline.storage import layout
@@ -16,7 +17,6 @@ from tests.faults.simulated.calls import Call, Fault
 from tests.faults.simulated.campaign import open_simulation
 from tests.faults.simulated.cases import Case, Level, Protocol
 from tests.faults.simulated.memory_store import MemoryStore
-from tests.faults.simulated.objects import Clock, Objects
 
 SEED = 11
 
@@ -84,20 +84,26 @@ def test_simulation_finds_a_broken_protocol_and_finds_it_again(
 
 def test_undisturbed_store_is_verified_and_read_whole() -> None:
     """What every case ends in is a data set: its bytes stand for all of theirs."""
-    objects = Objects(Clock())
-    simulation = open_simulation()
-    for key, data in simulation.undisturbed.items():
-        objects.put(key, data)
-    store = MemoryStore(objects)
+    store = MemoryStore(open_simulation().undisturbed)
+    assert verify(store).problems == []
     success = read_success(store)
     assert success is not None
     manifest = read_manifest(store, success.manifests[0])
     assert manifest.funnel.kept > 0 and manifest.funnel.rejected and manifest.funnel.failed
     for split in Split:
         for shard_format, shards in manifest.shards[split].items():
-            pairs = [
-                pair
-                for shard in shards
-                for pair in read_shard(open_shard(store, shard.key), shard_format)
-            ]
-            assert len(pairs) == manifest.num_samples(split) > 0
+            files = [open_shard(store, shard.key) for shard in shards]
+            pairs = [pair for file in files for pair in read_shard(file, shard_format)]
+            assert len(pairs) == manifest.num_samples(split)
+
+
+def test_every_kind_of_write_is_struck() -> None:
+    for level, method in ((Level.STORE, "put_"), (Level.CLIENT, "put_object")):
+        calls = open_simulation().calls(level, SEED)
+        written = {call.key.partition("/")[0] for call in calls if call.method.startswith(method)}
+        assert written >= {
+            *("plans", "units", "receipts", "shards", "ledgers", "manifests", "_SUCCESS")
+        }
+        assert {call.process for call in calls} == {"A", "A1", "A2", "B", "B1", "B2", "gc"}
+        deleted = [call.key for call in calls if call.method.startswith("delete")]
+        assert any(key.startswith("units/") for key in deleted), "gc deletes garbage meanwhile"
