@@ -105,7 +105,7 @@ class MemoryS3:
         return {}
 
     def _list(self, prefix: str, after: str, size: int) -> list[Answer]:
-        entries = []
+        entries: list[Answer] = []
         for key in self._objects.keys(prefix):
             found = self._objects.get(key)
             if key > after and found and len(entries) < size:
