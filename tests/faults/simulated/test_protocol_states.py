@@ -98,13 +98,14 @@ class ProtocolStates(RuleBasedStateMachine):
         plan=st.integers(0, NUM_PLANS - 1),
         unit=st.integers(0, NUM_UNITS - 1),
         variant=st.integers(0, NUM_VARIANTS - 1),
+        calls=st.integers(0, 2),
     )
-    def begin_unit(self, plan: int, unit: int, variant: int) -> _Attempt:
-        return self._begin(partial(self._commit, plan=plan, unit=unit, variant=variant))
+    def begin_unit(self, plan: int, unit: int, variant: int, calls: int) -> _Attempt:
+        return self._begin(partial(self._commit, plan=plan, unit=unit, variant=variant), calls)
 
-    @rule(target=attempts, plan=st.integers(0, NUM_PLANS - 1))
-    def begin_seal(self, plan: int) -> _Attempt:
-        return self._begin(partial(self._seal, plan=plan))
+    @rule(target=attempts, plan=st.integers(0, NUM_PLANS - 1), calls=st.integers(0, 12))
+    def begin_seal(self, plan: int, calls: int) -> _Attempt:
+        return self._begin(partial(self._seal, plan=plan), calls)
 
     @rule(target=attempts)
     def begin_collection(self) -> _Attempt:
@@ -125,11 +126,8 @@ class ProtocolStates(RuleBasedStateMachine):
         self.scheduler.run()
 
     @rule(days=st.sampled_from([0.1, 2.0]))
-    def let_time_pass(self, days: float) -> None:
+    def collect_after(self, days: float) -> None:
         self.clock.advance(timedelta(days=days))
-
-    @rule()
-    def collect_at_once(self) -> None:
         self._collect("at once", self.store)
 
     @invariant()
@@ -172,10 +170,12 @@ class ProtocolStates(RuleBasedStateMachine):
         assert [*find_strays(self.store)] == []
         assert verify(self.store).problems == []
 
-    def _begin(self, body: Callable[[str, ObjectStore], None]) -> _Attempt:
+    def _begin(self, body: Callable[[str, ObjectStore], None], calls: int = 0) -> _Attempt:
         self.num_attempts += 1
         attempt = _Attempt(self.scheduler, f"attempt-{self.num_attempts}")
         attempt.start(partial(body, attempt.name, FaultyStore(self.store, attempt)))
+        attempt.allowed = calls
+        self.scheduler.run()
         return attempt
 
     def _run(self, body: Callable[[str, ObjectStore], None]) -> None:
