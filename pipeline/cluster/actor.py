@@ -32,7 +32,7 @@ class WorkerActor(UnitWorker):
 
     def leave(self) -> None:
         """Drop the current unit at its next step and take no other; uploads go on."""
-        self.pulse.leaving = True
+        self.pulse.leave()
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
         self.leave()

@@ -18,7 +18,13 @@ from pipeline.cluster.nodes import draining_nodes, living_nodes
 from pipeline.cluster.summary import UnitSummary
 from pipeline.cluster.work import UNITS_IN_FLIGHT, Failure, Fault, Work
 from pipeline.config import ClusterConfig
-from pipeline.errors import BuildError, DeviceError, NPDError, WorkerLeavingError
+from pipeline.errors import (
+    BuildError,
+    DeviceError,
+    NPDError,
+    RetryableStoreError,
+    WorkerLeavingError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +192,8 @@ class Crew:
             self._note_leaving(worker)
         # With a GPU that has failed the process is of no use; what else it holds will tell.
         worker.leaving = worker.leaving or isinstance(cause, DeviceError)
-        failure = Failure(fault=_fault(error), error=cause, blamed=not leaving)
+        nobodys = leaving or isinstance(cause, RetryableStoreError)
+        failure = Failure(fault=_fault(error), error=cause, blamed=not nobodys)
         yield _ended(worker, work, sent, failure=failure)
         self._let_go(worker)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 
 import torch
 
@@ -23,7 +23,7 @@ from pipeline.cluster.summary import UnitSummary
 from pipeline.cluster.work import Work
 from pipeline.config import Config
 from pipeline.determinism import be_deterministic
-from pipeline.errors import DeviceError, DeviceMemoryError, ModelError
+from pipeline.errors import DeviceError, DeviceMemoryError, ModelError, RetryableStoreError
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import folder_digest, sha256
 from pipeline.models.denoiser import Denoiser
@@ -35,7 +35,12 @@ from pipeline.stages.unit import ProducedUnit, Recipe, produce_unit
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import read_plan, read_prompt_table
-from pipeline.storage.receipts import Receipt, commit_unit
+from pipeline.storage.receipts import Commit, Receipt, commit_unit
+
+_COMMIT_PATIENCE_S = 300.0
+"""For how long a commit is begun again after the store's own retries are used up."""
+
+_COMMIT_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +85,7 @@ class UnitWorker:
         if work.trial is not None:
             return None
         receipt = self._receipt(work, produced, models, started, seconds)
-        commit = commit_unit(self._store, receipt, produced.data)
+        commit = self._commit(receipt, produced.data)
         return UnitSummary(
             unit=work.unit,
             candidates=len(receipt.outcomes),
@@ -90,6 +95,17 @@ class UnitWorker:
             compute_seconds=seconds,
             commit=commit,
         )
+
+    def _commit(self, receipt: Receipt, data: bytes) -> Commit:
+        """Commit a unit, also through a store's bad minutes: to compute it again costs more."""
+        begin = monotonic()
+        while True:
+            try:
+                return commit_unit(self._store, receipt, data)
+            except RetryableStoreError:
+                if self.pulse.leaving or monotonic() - begin > _COMMIT_PATIENCE_S:
+                    raise
+            self.pulse.rest(_COMMIT_PAUSE_S)
 
     def _load(self) -> _Models:
         check_models(self._config, self._plan)

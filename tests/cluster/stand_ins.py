@@ -50,7 +50,7 @@ class Worker:
         )
 
     def leave(self) -> None:
-        self._pulse.leaving = True
+        self._pulse.leave()
 
     def run(self, work: Work) -> UnitSummary | None:
         self._pulse.beat()

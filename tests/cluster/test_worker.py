@@ -10,13 +10,18 @@ from torch import Tensor
 
 from pipeline.cluster.work import Fault, Work
 from pipeline.cluster.worker import UnitWorker
-from pipeline.errors import DeviceError, DeviceMemoryError, WorkerLeavingError
+from pipeline.errors import (
+    DeviceError,
+    DeviceMemoryError,
+    RetryableStoreError,
+    WorkerLeavingError,
+)
 from pipeline.models.denoiser import Conditioning
 from pipeline.records import Status
 from pipeline.stages.planning import make_plan
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import write_plan
-from pipeline.storage.receipts import Receipt, read_receipt
+from pipeline.storage.receipts import Commit, Receipt, read_receipt
 from tests.sealed import write_config
 from tests.stages.broken_models import WrappedDenoiser
 
@@ -70,7 +75,7 @@ def test_worker_told_to_leave_drops_its_unit_at_the_next_step(worker: UnitWorker
 
     class TellsToLeave(WrappedDenoiser):
         def predict(self, latents: Tensor, timestep: int, conditioning: Conditioning) -> Tensor:
-            worker.pulse.leaving = True
+            worker.pulse.leave()
             return super().predict(latents, timestep, conditioning)
 
     told = TellsToLeave(models.denoiser)
@@ -81,6 +86,27 @@ def test_worker_told_to_leave_drops_its_unit_at_the_next_step(worker: UnitWorker
         worker.run(Work(unit=1))
     assert told.rows_predicted == 2 * worker._recipe.batch_size, "one guided step, and no other"
     assert list(worker._store.list("units/")) == []
+
+
+def test_worker_commits_through_a_bad_minute_of_the_store_without_computing_again(
+    worker: UnitWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, refusals = worker._store.put_if_absent, iter(range(2))
+
+    def put_if_absent(key: str, data: bytes) -> bool:
+        if next(refusals, None) is not None:
+            raise RetryableStoreError("503")
+        return put(key, data)
+
+    monkeypatch.setattr(worker._store, "put_if_absent", put_if_absent)
+    models = worker._models
+    assert models is not None
+    watched = WrappedDenoiser(models.denoiser)
+    worker._models = replace(models, denoiser=watched)
+    summary = worker.run(Work(unit=0))
+    assert summary is not None
+    assert (summary.commit, next(refusals, None)) == (Commit.MINE, None)
+    assert len(watched.encoded) == len(set(watched.encoded)), "computed once"
 
 
 @pytest.mark.parametrize(
