@@ -1,0 +1,45 @@
+"""One unit of the demo's prompts, and the pairs that are stored in it."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from pipeline.records import Candidate
+from pipeline.stages.planning import make_plan
+from pipeline.stages.unit import ProducedUnit, Recipe
+from pipeline.storage.schema import NoisePair, PairSchema
+from tests.sealed import SETTINGS, changed, demo_prompts, write_config
+
+SCHEMA = PairSchema(latent_shape=(4, 8, 8), reward_names=("scene", "oracle"))
+
+KEEP_ALL = changed(
+    rewards=[{**SETTINGS["rewards"][0], "margin": -1e6}, SETTINGS["rewards"][1]],
+    gate={"max_norm_deviation": 1e6, "max_kurtosis_deviation": 1e6},
+    units={"size": 6, "batch_size": 4},
+)
+
+
+class Kept(NamedTuple):
+    """A unit whose candidates are all kept: how it is made, from what, and what came out."""
+
+    recipe: Recipe
+    candidates: list[Candidate]
+    produced: ProducedUnit
+
+
+def make_unit(
+    folder: Path, settings: dict[str, Any] = KEEP_ALL, prompts: list[str] | None = None
+) -> tuple[Recipe, list[Candidate]]:
+    """The first unit of a plan: how it is made, and from which candidates."""
+    config = write_config(folder, settings, prompts=prompts or demo_prompts(3))
+    plan, table = make_plan(config)
+    return Recipe.of(plan), list(table.candidates(plan, plan.unit_range(0)))
+
+
+def stored_pairs(produced: ProducedUnit) -> list[NoisePair]:
+    """The pairs in a unit's data, in its order."""
+    file = pa.ipc.open_file(pa.BufferReader(produced.data))
+    schema = PairSchema.of(file.schema)
+    batches = [file.get_batch(index) for index in range(file.num_record_batches)]
+    return [pair for batch in batches for pair in schema.to_pairs(batch)]

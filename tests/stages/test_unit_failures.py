@@ -1,0 +1,84 @@
+"""What is not finite fails its candidate alone, and the others keep their bytes."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.records import Outcome, Status
+from pipeline.stages.unit import ProducedUnit, produce_unit
+from tests.sealed import demo_models
+from tests.stages.broken_models import BadDecoder, BadPrediction, BadReward
+from tests.stages.demo_unit import SCHEMA, Kept, stored_pairs
+
+
+def _assert_only_one_prompt_failed(
+    produced: ProducedUnit, whole: ProducedUnit, prompt_id: str, reason: str
+) -> list[Outcome]:
+    failed = [o for o in produced.outcomes if o.prompt_id == prompt_id]
+    assert [(o.status, o.reason, o.num_bytes) for o in failed] == [(Status.FAILED, reason, 0)] * 2
+    others = [o for o in produced.outcomes if o.prompt_id != prompt_id]
+    assert others == [o for o in whole.outcomes if o.prompt_id != prompt_id]
+    untouched = [p for p in stored_pairs(whole) if p.prompt_id != prompt_id]
+    assert SCHEMA.to_batch(stored_pairs(produced)).equals(SCHEMA.to_batch(untouched))
+    return failed
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6], ids=["nan", "beyond float16"])
+def test_prediction_not_finite_fails_that_candidate_alone(kept: Kept, value: float) -> None:
+    recipe, candidates, whole = kept
+    denoiser, rewards = demo_models()
+    bad = BadPrediction(denoiser, candidates[2].prompt, value)
+    produced = produce_unit(candidates, bad, rewards, recipe)
+    failed = _assert_only_one_prompt_failed(
+        produced, whole, candidates[2].prompt_id, "noise:not_finite"
+    )
+    assert all(outcome.noise_stats is None for outcome in failed)
+
+
+def test_image_latents_not_finite_fail_that_candidate_alone(kept: Kept) -> None:
+    recipe, candidates, whole = kept
+    denoiser, rewards = demo_models()
+    # The proposal is two calls; the images that follow are spoilt. One batch, so that all are.
+    recipe = replace(recipe, batch_size=6)
+    whole = produce_unit(candidates, denoiser, rewards, recipe)
+    bad = BadPrediction(denoiser, candidates[2].prompt, float("nan"), from_call=2)
+    produced = produce_unit(candidates, bad, rewards, recipe)
+    failed = _assert_only_one_prompt_failed(
+        produced, whole, candidates[2].prompt_id, "image:not_finite"
+    )
+    for outcome in failed:
+        assert outcome.source_rewards == outcome.golden_rewards == {"scene": None, "oracle": None}
+        assert outcome.noise_stats is not None
+
+
+def test_decoder_not_finite_fails_the_row(kept: Kept) -> None:
+    recipe, candidates, _ = kept
+    denoiser, rewards = demo_models()
+    produced = produce_unit(candidates, BadDecoder(denoiser, row=1), rewards, recipe)
+    reasons = [outcome.reason for outcome in produced.outcomes]
+    # Batches of 4 and 2.
+    assert reasons == [None, "image:not_finite", None, None, None, "image:not_finite"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_reward_not_finite_fails_that_candidate_alone(kept: Kept, value: float) -> None:
+    recipe, candidates, whole = kept
+    denoiser, rewards = demo_models()
+    prompt = candidates[4].prompt
+    bad = {**rewards, "scene": BadReward(rewards["scene"], prompt, value)}
+    produced = produce_unit(candidates, denoiser, bad, recipe)
+    failed = _assert_only_one_prompt_failed(
+        produced, whole, candidates[4].prompt_id, "reward:scene:no_score"
+    )
+    assert all(outcome.source_rewards["scene"] is None for outcome in failed)
+    assert all(outcome.source_rewards["oracle"] is not None for outcome in failed)
+
+
+def test_reward_not_finite_that_only_records_fails_nobody(kept: Kept) -> None:
+    recipe, candidates, _ = kept
+    denoiser, rewards = demo_models()
+    prompt = candidates[4].prompt
+    bad = {**rewards, "oracle": BadReward(rewards["oracle"], prompt, float("nan"))}
+    produced = produce_unit(candidates, denoiser, bad, recipe)
+    assert {outcome.status for outcome in produced.outcomes} == {Status.KEPT}
+    assert stored_pairs(produced)[4].golden_rewards["oracle"] is None

@@ -1,0 +1,47 @@
+"""Candidates under suspicion are left out: the others keep their bytes."""
+
+import pytest
+
+from pipeline.records import Status
+from pipeline.stages.unit import produce_unit
+from tests.sealed import demo_models
+from tests.stages.broken_models import WrappedDenoiser
+from tests.stages.demo_unit import SCHEMA, Kept, stored_pairs
+
+
+@pytest.mark.parametrize("gaps", [{0}, {1, 4}, {0, 1, 2, 3}, {4, 5}, {0, 1, 2, 3, 5}], ids=str)
+def test_gaps_fail_with_their_reason_and_leave_the_others_their_bytes(
+    kept: Kept, gaps: set[int]
+) -> None:
+    recipe, candidates, whole = kept
+    reasons = {position: f"error:of_{position}" for position in gaps}
+    denoiser, rewards = demo_models()
+    watched = WrappedDenoiser(denoiser)
+    produced = produce_unit(candidates, watched, rewards, recipe, reasons)
+    for position, outcome in enumerate(produced.outcomes):
+        if position in gaps:
+            assert (outcome.status, outcome.reason) == (Status.FAILED, reasons[position])
+            assert outcome.sample_id == candidates[position].sample_id
+            assert set(outcome.golden_rewards.values()) == {None}
+        else:
+            assert outcome == whole.outcomes[position]
+    ids = {outcome.sample_id for outcome in produced.outcomes if outcome.status is Status.KEPT}
+    untouched = [pair for pair in stored_pairs(whole) if pair.sample_id in ids]
+    assert len(untouched) == len(candidates) - len(gaps)
+    assert SCHEMA.to_batch(stored_pairs(produced)).equals(SCHEMA.to_batch(untouched))
+    # What is suspected is nowhere near the model, and the shape of what is encoded is kept.
+    live = {c.prompt for position, c in enumerate(candidates) if position not in gaps}
+    assert set(watched.encoded) - {""} == live
+    assert len(watched.encoded) == 3
+
+
+def test_unit_of_gaps_alone_is_computed_all_the_same(kept: Kept) -> None:
+    recipe, candidates, _ = kept
+    denoiser, rewards = demo_models()
+    watched = WrappedDenoiser(denoiser)
+    everything = dict.fromkeys(range(6), "error:untried")
+    produced = produce_unit(candidates, watched, rewards, recipe, everything)
+    assert {outcome.reason for outcome in produced.outcomes} == {"error:untried"}
+    assert stored_pairs(produced) == []
+    assert watched.encoded == [""] * 3
+    assert watched.rows_predicted > 0
