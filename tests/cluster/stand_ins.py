@@ -1,15 +1,11 @@
-"""Workers and tasks without a model: they succeed, fail and die as a test wants it.
+"""Workers without a model, whose units all succeed; those that go wrong have files of their own.
 
-Workers note every attempt and every commit as a file in one folder, as a store would hold receipts.
+They note every attempt and every commit as a file in one folder, as a store would hold receipts.
 """
 
 import json
-import os
 import secrets
-import select
-import signal
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 import ray
@@ -17,13 +13,6 @@ import ray
 from pipeline.cluster.pulse import Pulse
 from pipeline.cluster.summary import Sign, UnitSummary
 from pipeline.cluster.work import Work
-from pipeline.errors import (
-    DeviceError,
-    DeviceMemoryError,
-    ModelError,
-    PermanentStoreError,
-    VerificationError,
-)
 from pipeline.storage.receipts import Commit
 
 BARRIER_TIMEOUT_S = 60
@@ -102,168 +91,6 @@ def guilty(folder: Path, unit: int) -> dict[int, str]:
     return {int(position): kind for position, kind in found.items()}
 
 
-class DiesOnce(Worker):
-    """Its process ends in the first attempt at unit 3."""
-
-    def compute(self, unit: int, attempt: int) -> None:
-        if unit == 3 and attempt == 1:
-            os._exit(1)
-
-
-class DiesOfUnit9(Worker):
-    """Unit 9 ends the process whatever is tried of it; unit 8 is there when it happens first."""
-
-    def compute(self, unit: int, attempt: int) -> None:
-        if unit == 8 and attempt == 1:
-            threading.Event().wait(BARRIER_TIMEOUT_S)
-
-    def compute_candidates(self, unit: int, live: set[int]) -> None:
-        if unit == 9:
-            os._exit(1)
-
-
-class DiesOfCandidates(Worker):
-    """Two candidates of unit 3 end the process, and one raises an error."""
-
-    def compute_candidates(self, unit: int, live: set[int]) -> None:
-        if unit == 3 and live & {1, 6}:
-            os._exit(1)
-        if unit == 3 and 4 in live:
-            raise ArithmeticError("candidate 4 has no solution")
-
-
-class DiesTwiceOfCandidate(Worker):
-    """A machine's mood: after two deaths in unit 3, candidate 5 goes well."""
-
-    def compute_candidates(self, unit: int, live: set[int]) -> None:
-        mark = self._folder / f"death-{len(list(self._folder.glob('death-*')))}"
-        if unit == 3 and 5 in live and mark.name != "death-2":
-            mark.touch()
-            os._exit(1)
-
-
-class OutOfMemory(Worker):
-    """The GPU never holds unit 3."""
-
-    def compute(self, unit: int, attempt: int) -> None:
-        if unit == 3:
-            raise DeviceMemoryError("batches of 4 candidates do not fit: lower [units] batch_size")
-
-
-class GpuFailsOnce(Worker):
-    """At the first attempt at unit 3 the GPU fails, and with it all that this process does."""
-
-    _failed = False
-
-    def compute(self, unit: int, attempt: int) -> None:
-        if unit == 3 and attempt == 1:
-            self._failed = True
-        if self._failed:
-            raise DeviceError("cuda:0 failed: an illegal memory access was encountered")
-
-
-class HangsOnce(Worker):
-    """The first attempt at unit 3 never ends and never moves."""
-
-    def compute(self, unit: int, attempt: int) -> None:
-        if unit == 3 and attempt == 1:
-            threading.Event().wait(BARRIER_TIMEOUT_S)
-
-
-class HangsAsAWhole(Worker):
-    """The first attempt at unit 3 stops the process, so that it answers nothing."""
-
-    def compute(self, unit: int, attempt: int) -> None:
-        if unit == 3 and attempt == 1:
-            os.kill(os.getpid(), signal.SIGSTOP)
-
-
-class MovesSlowly(Worker):
-    """Unit 3 takes long, and shows that it goes on."""
-
-    def compute(self, unit: int, attempt: int) -> None:
-        for _ in range(30 if unit == 3 else 0):
-            self._pulse.beat()
-            threading.Event().wait(0.1)
-
-
-class Straggles(Worker):
-    """The first attempt at unit 3 goes on, but does not end in this test's life."""
-
-    def compute(self, unit: int, attempt: int) -> None:
-        if unit == 3 and attempt == 1:
-            for _ in range(10 * BARRIER_TIMEOUT_S):
-                self._pulse.beat()
-                threading.Event().wait(0.1)
-
-
-class WaitsToLeave(Worker):
-    """Unit 2 is computed until the worker is told to leave; unit 3 is being uploaded by then."""
-
-    def compute(self, unit: int, attempt: int) -> None:
-        if unit == 2 and attempt == 1:
-            while True:
-                self._pulse.beat()
-                threading.Event().wait(0.01)
-        if unit == 3 and attempt == 1:
-            while not self._pulse.leaving:
-                threading.Event().wait(0.01)
-
-
-class LeavesOnce(Worker):
-    """Its machine goes down in the middle of unit 3."""
-
-    def compute(self, unit: int, attempt: int) -> None:
-        if unit == 3 and attempt == 1:
-            self.leave()
-            self._pulse.beat()
-
-
-class FailsOnce(Worker):
-    """The first attempt at every third unit fails."""
-
-    def compute(self, unit: int, attempt: int) -> None:
-        if unit % 3 == 0 and attempt == 1:
-            raise RuntimeError("out of luck")
-
-
-class FailsAtUnit9(Worker):
-    """Nothing that is tried of unit 9 succeeds."""
-
-    def compute_candidates(self, unit: int, live: set[int]) -> None:
-        if unit == 9:
-            raise ArithmeticError("unit 9 has no solution")
-
-
-class LosesItsBucket(Worker):
-    """The store is gone for good when unit 3 wants it."""
-
-    def compute(self, unit: int, attempt: int) -> None:
-        if unit == 3:
-            raise PermanentStoreError("cannot put s3://b/k: NoSuchBucket")
-
-
-class WithoutModel(Worker):
-    """A person has to put the model there."""
-
-    def set_up(self) -> None:
-        raise ModelError("/models/sd: no such model folder")
-
-
-class WithBrokenModel(Worker):
-    """Loading fails in a way that nobody foresaw."""
-
-    def set_up(self) -> None:
-        raise ArithmeticError("division by zero in the loader")
-
-
-class DiesLoading(Worker):
-    """There is not enough memory for the models."""
-
-    def set_up(self) -> None:
-        os._exit(1)
-
-
 class CountsInFlight(Worker):
     """Its units go two by two, and it notes how many were there at once."""
 
@@ -287,31 +114,3 @@ class Disagrees(Worker):
 
     def commit(self, unit: int) -> Commit:
         return Commit.DIFFERENT if unit == 2 else Commit.MINE
-
-
-def square(number: int) -> int:
-    """A task that succeeds."""
-    return number * number
-
-
-def begin_in_pairs(item: tuple[Path, int]) -> int:
-    """A task that, if its number is even, ends only after the next one has begun."""
-    folder, number = item
-    pipe = folder / f"pair-{number // 2}"
-    with suppress(FileExistsError):  # the other one made it
-        os.mkfifo(pipe)
-    if number % 2:
-        pipe.write_bytes(b"begun")  # waits until the other one has opened it
-    else:
-        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-        begun, _, _ = select.select([reader], [], [], BARRIER_TIMEOUT_S)
-        os.close(reader)
-        assert begun, f"task {number + 1} has not begun while task {number} runs"
-    return number
-
-
-def refuse_three(number: int) -> int:
-    """A task that fails for one input."""
-    if number == 3:
-        raise VerificationError("units/three: not the bytes that its receipt promises")
-    return number

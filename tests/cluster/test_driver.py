@@ -15,7 +15,7 @@ from pipeline.config import ClusterConfig
 from pipeline.console import show_progress
 from pipeline.errors import BuildError, BuildStoppedError, ModelError, PermanentStoreError
 from pipeline.storage.receipts import Commit
-from tests.cluster import stand_ins
+from tests.cluster import failing_workers, lost_workers, slow_workers, stand_ins
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -111,7 +111,7 @@ def test_driver_two_units_are_in_flight_at_a_worker(tmp_path: Path) -> None:
 
 
 def test_driver_dead_worker_is_replaced_and_its_units_are_done(tmp_path: Path) -> None:
-    spawn = Spawn(stand_ins.DiesOnce, tmp_path)
+    spawn = Spawn(lost_workers.DiesOnce, tmp_path)
     assert _numbers(_run(spawn, range(20))) == list(range(20))
     assert stand_ins.done(tmp_path) == set(range(20))
     assert len(stand_ins.attempts(tmp_path, 3)) == 2
@@ -120,7 +120,7 @@ def test_driver_dead_worker_is_replaced_and_its_units_are_done(tmp_path: Path) -
 
 
 def test_driver_unit_that_kills_workers_is_named_and_not_its_neighbour(tmp_path: Path) -> None:
-    spawn = Spawn(stand_ins.DiesOfUnit9, tmp_path)
+    spawn = Spawn(lost_workers.DiesOfUnit9, tmp_path)
     with pytest.raises(BuildError, match="unit 9 failed 2 times, and fails without any of its"):
         list(_run(spawn, range(10), workers=1, max_attempts=2))
     assert stand_ins.done(tmp_path) == set(range(9))
@@ -130,7 +130,7 @@ def test_driver_unit_that_kills_workers_is_named_and_not_its_neighbour(tmp_path:
 
 
 def test_driver_guilty_candidates_are_found_and_left_out(tmp_path: Path) -> None:
-    spawn = Spawn(stand_ins.DiesOfCandidates, tmp_path)
+    spawn = Spawn(lost_workers.DiesOfCandidates, tmp_path)
     summaries = list(_run(spawn, range(6), max_attempts=2))
     assert _numbers(summaries) == list(range(6))
     assert {s.unit: s.failed for s in summaries} == {0: 0, 1: 0, 2: 0, 3: 3, 4: 0, 5: 0}
@@ -141,13 +141,13 @@ def test_driver_guilty_candidates_are_found_and_left_out(tmp_path: Path) -> None
 
 def test_driver_one_success_acquits_a_candidate(tmp_path: Path) -> None:
     """Two deaths in one candidate, and then none: a machine's mood must cost no candidate."""
-    spawn = Spawn(stand_ins.DiesTwiceOfCandidate, tmp_path)
+    spawn = Spawn(lost_workers.DiesTwiceOfCandidate, tmp_path)
     assert _numbers(_run(spawn, range(6), max_attempts=2)) == list(range(6))
     assert stand_ins.guilty(tmp_path, 3) == {}
 
 
 def test_driver_gpu_out_of_memory_stops_with_the_setting_to_change(tmp_path: Path) -> None:
-    spawn = Spawn(stand_ins.OutOfMemory, tmp_path)
+    spawn = Spawn(failing_workers.OutOfMemory, tmp_path)
     with pytest.raises(BuildError, match=r"lower \[units\] batch_size"):
         list(_run(spawn, range(6), max_attempts=2))
     assert len(stand_ins.attempts(tmp_path, 3)) == 2
@@ -156,13 +156,13 @@ def test_driver_gpu_out_of_memory_stops_with_the_setting_to_change(tmp_path: Pat
 
 
 def test_driver_gpu_that_failed_costs_its_process_and_no_unit(tmp_path: Path) -> None:
-    spawn = Spawn(stand_ins.GpuFailsOnce, tmp_path)
+    spawn = Spawn(failing_workers.GpuFailsOnce, tmp_path)
     assert _numbers(_run(spawn, range(20))) == list(range(20))
     assert len(spawn.actors) == 3
     assert stand_ins.guilty(tmp_path, 3) == {}
 
 
-@pytest.mark.parametrize("kind", [stand_ins.HangsOnce, stand_ins.HangsAsAWhole])
+@pytest.mark.parametrize("kind", [slow_workers.HangsOnce, slow_workers.HangsAsAWhole])
 def test_driver_worker_that_hangs_is_replaced(
     tmp_path: Path, kind: type[stand_ins.Worker], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -174,7 +174,7 @@ def test_driver_worker_that_hangs_is_replaced(
 
 
 def test_driver_worker_that_is_slow_and_moves_is_left_alone(tmp_path: Path) -> None:
-    spawn = Spawn(stand_ins.MovesSlowly, tmp_path)
+    spawn = Spawn(slow_workers.MovesSlowly, tmp_path)
     assert _numbers(_run(spawn, range(8), workers=1, hang_seconds=2.0)) == list(range(8))
     assert len(spawn.actors) == 1
 
@@ -182,7 +182,7 @@ def test_driver_worker_that_is_slow_and_moves_is_left_alone(tmp_path: Path) -> N
 def test_driver_straggler_is_given_to_an_idle_worker_and_the_first_wins(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spawn = Spawn(stand_ins.Straggles, tmp_path)
+    spawn = Spawn(slow_workers.Straggles, tmp_path)
     assert _numbers(_run(spawn, range(8))) == list(range(8))
     assert "unit 3 is late" in caplog.text
     assert len(stand_ins.attempts(tmp_path, 3)) == 2
@@ -192,7 +192,7 @@ def test_driver_straggler_is_given_to_an_idle_worker_and_the_first_wins(
 def test_driver_worker_that_leaves_is_replaced_and_nothing_is_blamed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spawn = Spawn(stand_ins.LeavesOnce, tmp_path)
+    spawn = Spawn(lost_workers.LeavesOnce, tmp_path)
     assert _numbers(_run(spawn, range(8), max_attempts=1)) == list(range(8))
     assert len(spawn.actors) == 3
     assert "failed" not in caplog.text
@@ -200,7 +200,7 @@ def test_driver_worker_that_leaves_is_replaced_and_nothing_is_blamed(
 
 
 def test_driver_asked_to_stop_commits_what_is_whole_and_drops_the_rest(tmp_path: Path) -> None:
-    spawn = Spawn(stand_ins.WaitsToLeave, tmp_path)
+    spawn = Spawn(lost_workers.WaitsToLeave, tmp_path)
     finished: list[int] = []
 
     def stop() -> bool:
@@ -215,14 +215,14 @@ def test_driver_asked_to_stop_commits_what_is_whole_and_drops_the_rest(tmp_path:
 
 
 def test_driver_failed_unit_is_tried_again(tmp_path: Path) -> None:
-    spawn = Spawn(stand_ins.FailsOnce, tmp_path)
+    spawn = Spawn(failing_workers.FailsOnce, tmp_path)
     assert _numbers(_run(spawn, range(12), max_attempts=2)) == list(range(12))
     assert [len(stand_ins.attempts(tmp_path, unit)) for unit in range(12)] == [2, 1, 1] * 4
     assert len(spawn.actors) == 2, "an error does not cost the worker"
 
 
 def test_driver_unit_that_keeps_failing_is_named_and_the_others_stay(tmp_path: Path) -> None:
-    spawn = Spawn(stand_ins.FailsAtUnit9, tmp_path)
+    spawn = Spawn(failing_workers.FailsAtUnit9, tmp_path)
     finished: list[UnitSummary] = []
     with pytest.raises(BuildError) as caught:
         for summary in _run(spawn, range(10), workers=1):
@@ -240,8 +240,8 @@ def test_driver_unit_that_keeps_failing_is_named_and_the_others_stay(tmp_path: P
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
     [
-        (stand_ins.WithoutModel, ModelError, "/models/sd: no such model folder"),
-        (stand_ins.LosesItsBucket, PermanentStoreError, "cannot put s3://b/k: NoSuchBucket"),
+        (failing_workers.WithoutModel, ModelError, "/models/sd: no such model folder"),
+        (failing_workers.LosesItsBucket, PermanentStoreError, "cannot put s3://b/k: NoSuchBucket"),
     ],
 )
 def test_driver_what_a_person_must_mend_stops_the_build_as_it_is(
@@ -258,11 +258,11 @@ def test_driver_what_a_person_must_mend_stops_the_build_as_it_is(
 
 def test_driver_unforeseen_error_in_loading_is_shown_with_its_cause(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"(?s)could not load its models.*division by zero"):
-        list(_run(Spawn(stand_ins.WithBrokenModel, tmp_path), range(10)))
+        list(_run(Spawn(failing_workers.WithBrokenModel, tmp_path), range(10)))
 
 
 def test_driver_workers_that_die_loading_stop_the_build(tmp_path: Path) -> None:
-    spawn = Spawn(stand_ins.DiesLoading, tmp_path)
+    spawn = Spawn(lost_workers.DiesLoading, tmp_path)
     with pytest.raises(BuildError, match="died 4 times while starting"):
         list(_run(spawn, range(10), max_attempts=2))
 

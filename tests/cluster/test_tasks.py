@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.cluster.tasks import map_tasks
 from pipeline.errors import VerificationError
-from tests.cluster.stand_ins import begin_in_pairs, refuse_three, square
+from tests.cluster.stand_in_tasks import begin_in_pairs, refuse_three, square
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

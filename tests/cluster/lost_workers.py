@@ -1,0 +1,75 @@
+"""Stand-ins that are lost: their process ends, or they are told to leave."""
+
+import os
+import threading
+
+from tests.cluster.stand_ins import BARRIER_TIMEOUT_S, Worker
+
+
+class DiesOnce(Worker):
+    """Its process ends in the first attempt at unit 3."""
+
+    def compute(self, unit: int, attempt: int) -> None:
+        if unit == 3 and attempt == 1:
+            os._exit(1)
+
+
+class DiesOfUnit9(Worker):
+    """Unit 9 ends the process whatever is tried of it; unit 8 is there when it happens first."""
+
+    def compute(self, unit: int, attempt: int) -> None:
+        if unit == 8 and attempt == 1:
+            threading.Event().wait(BARRIER_TIMEOUT_S)
+
+    def compute_candidates(self, unit: int, live: set[int]) -> None:
+        if unit == 9:
+            os._exit(1)
+
+
+class DiesOfCandidates(Worker):
+    """Two candidates of unit 3 end the process, and one raises an error."""
+
+    def compute_candidates(self, unit: int, live: set[int]) -> None:
+        if unit == 3 and live & {1, 6}:
+            os._exit(1)
+        if unit == 3 and 4 in live:
+            raise ArithmeticError("candidate 4 has no solution")
+
+
+class DiesTwiceOfCandidate(Worker):
+    """A machine's mood: after two deaths in unit 3, candidate 5 goes well."""
+
+    def compute_candidates(self, unit: int, live: set[int]) -> None:
+        mark = self._folder / f"death-{len(list(self._folder.glob('death-*')))}"
+        if unit == 3 and 5 in live and mark.name != "death-2":
+            mark.touch()
+            os._exit(1)
+
+
+class DiesLoading(Worker):
+    """There is not enough memory for the models."""
+
+    def set_up(self) -> None:
+        os._exit(1)
+
+
+class LeavesOnce(Worker):
+    """Its machine goes down in the middle of unit 3."""
+
+    def compute(self, unit: int, attempt: int) -> None:
+        if unit == 3 and attempt == 1:
+            self.leave()
+            self._pulse.beat()
+
+
+class WaitsToLeave(Worker):
+    """Unit 2 is computed until the worker is told to leave; unit 3 is being uploaded by then."""
+
+    def compute(self, unit: int, attempt: int) -> None:
+        if unit == 2 and attempt == 1:
+            while True:
+                self._pulse.beat()
+                threading.Event().wait(0.01)
+        if unit == 3 and attempt == 1:
+            while not self._pulse.leaving:
+                threading.Event().wait(0.01)

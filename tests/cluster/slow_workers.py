@@ -1,0 +1,42 @@
+"""Stand-ins that are slow: they hang, move slowly or straggle."""
+
+import os
+import signal
+import threading
+
+from tests.cluster.stand_ins import BARRIER_TIMEOUT_S, Worker
+
+
+class HangsOnce(Worker):
+    """The first attempt at unit 3 never ends and never moves."""
+
+    def compute(self, unit: int, attempt: int) -> None:
+        if unit == 3 and attempt == 1:
+            threading.Event().wait(BARRIER_TIMEOUT_S)
+
+
+class HangsAsAWhole(Worker):
+    """The first attempt at unit 3 stops the process, so that it answers nothing."""
+
+    def compute(self, unit: int, attempt: int) -> None:
+        if unit == 3 and attempt == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class MovesSlowly(Worker):
+    """Unit 3 takes long, and shows that it goes on."""
+
+    def compute(self, unit: int, attempt: int) -> None:
+        for _ in range(30 if unit == 3 else 0):
+            self._pulse.beat()
+            threading.Event().wait(0.1)
+
+
+class Straggles(Worker):
+    """The first attempt at unit 3 goes on, but does not end in this test's life."""
+
+    def compute(self, unit: int, attempt: int) -> None:
+        if unit == 3 and attempt == 1:
+            for _ in range(10 * BARRIER_TIMEOUT_S):
+                self._pulse.beat()
+                threading.Event().wait(0.1)
