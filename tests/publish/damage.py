@@ -1,0 +1,32 @@
+"""Damage to stored objects."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.identity import readable_json, sha256
+from pipeline.storage import layout
+from pipeline.storage.manifest import Manifest
+
+Damage = Callable[[Path], None]
+
+
+def flip(path: Path) -> None:
+    """One bit in the middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def edit_json(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    content = json.loads(path.read_bytes())
+    edit(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def reseal(folder: Path, manifest: Manifest) -> None:
+    """Store a manifest that tells other things, with ``_SUCCESS`` believing it."""
+    data = readable_json(manifest.model_dump(mode="json"))
+    (folder / layout.manifest_key(manifest.plan_id, 1)).write_bytes(data)
+    edit_json(folder / "_SUCCESS", lambda s: s["manifests"][0].update(sha256=sha256(data)))

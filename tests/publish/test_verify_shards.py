@@ -1,0 +1,150 @@
+"""Damage to shards is found and named, also if every digest agrees."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.identity import sha256
+from pipeline.records import Split
+from pipeline.stages.pack import pack_pairs
+from pipeline.storage import layout
+from pipeline.storage.schema import NoisePair, PairSchema
+from tests.publish.damage import Damage, flip, reseal
+from tests.publish.problems import only_problem_in, problems_in
+from tests.sealed import Built, manifest_of
+
+
+def _with_pairs(built: Built, change: Callable[[NoisePair], NoisePair]) -> tuple[Built, NoisePair]:
+    """The first stored pair changed, before anything was hashed."""
+    unit = built.units[0]
+    table = pa.ipc.open_file(pa.BufferReader(unit.data)).read_all()
+    schema = PairSchema.of(table.schema)
+    pairs = [pair for batch in table.to_batches() for pair in schema.to_pairs(batch)]
+    pairs[0] = change(pairs[0])
+    data = pack_pairs(pairs, schema, built.config.output.rows_per_batch)
+    return replace(built, units=(replace(unit, data=data), *built.units[1:])), pairs[0]
+
+
+@pytest.mark.parametrize("shard_format", ["arrow", "webdataset"])
+@pytest.mark.parametrize("damage", [flip, Path.unlink], ids=["byte", "deleted"])
+def test_shard_damaged_is_named(damaged: Path, shard_format: Any, damage: Damage) -> None:
+    shard = manifest_of(damaged).shards[Split.TRAIN][shard_format][1]
+    damage(damaged / shard.key)
+    assert only_problem_in(damaged).startswith(shard.key)
+
+
+def test_source_noise_one_value_changed_before_all_hashing_is_named(
+    built: Built, tmp_path: Path
+) -> None:
+    def change(pair: NoisePair) -> NoisePair:
+        assert pair.source_noise is not None
+        noise = pair.source_noise.copy()
+        noise[3, 7, 7] = np.nextafter(noise[3, 7, 7], np.float16(9))
+        return replace(pair, source_noise=noise)
+
+    forged, pair = _with_pairs(built, change)
+    manifest = forged.sealed_in(str(tmp_path))
+    problems = problems_in(tmp_path)
+    said = f"{pair.sample_id}: source noise is not that of seed {pair.seed}"
+    assert len(problems) == 2 and all(said in problem for problem in problems), "in both formats"
+    shards = [
+        shard.key for formats in manifest.shards.values() for f in formats.values() for shard in f
+    ]
+    assert all(problem.partition(":")[0] in shards for problem in problems)
+
+
+def test_golden_noise_not_finite_before_all_hashing_is_named(built: Built, tmp_path: Path) -> None:
+    def change(pair: NoisePair) -> NoisePair:
+        noise = pair.golden_noise.copy()
+        noise[0, 0, 0] = np.nan
+        return replace(pair, golden_noise=noise)
+
+    forged, pair = _with_pairs(built, change)
+    forged.sealed_in(str(tmp_path))
+    problems = problems_in(tmp_path)
+    assert len(problems) == 2
+    assert all(f"{pair.sample_id}: golden noise is not finite" in p for p in problems)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda pair: replace(pair, prompt="another prompt"), "seed or prompt"),
+        (
+            lambda pair: replace(pair, golden_rewards={"scene": 0.5, "oracle": 0.5}),
+            "golden rewards",
+        ),
+    ],
+    ids=["prompt", "score"],
+)
+def test_pair_that_its_receipt_does_not_know_is_named(
+    built: Built, tmp_path: Path, change: Callable[[NoisePair], NoisePair], said: str
+) -> None:
+    forged, pair = _with_pairs(built, change)
+    forged.sealed_in(str(tmp_path))
+    problems = problems_in(tmp_path)
+    assert len(problems) == 2
+    assert all(f"{pair.sample_id}: {said}" in problem for problem in problems)
+
+
+def test_shard_that_holds_another_golden_noise_than_its_unit_is_named(damaged: Path) -> None:
+    manifest = manifest_of(damaged)
+    shard = manifest.shards[Split.TRAIN]["arrow"][0]
+    path = damaged / shard.key
+    file = pa.ipc.open_file(pa.BufferReader(path.read_bytes()))
+    schema = PairSchema.of(file.schema)
+    table = file.read_all()
+    pairs = [pair for batch in table.to_batches() for pair in schema.to_pairs(batch)]
+    pairs[0], pairs[1] = (
+        replace(pairs[0], golden_noise=pairs[1].golden_noise),
+        replace(pairs[1], golden_noise=pairs[0].golden_noise),
+    )
+    data = pack_pairs(pairs, schema, 2)
+    path.write_bytes(data)
+    forged = shard.model_copy(update={"sha256": sha256(data), "num_bytes": len(data)})
+    manifest.shards[Split.TRAIN]["arrow"][0] = forged
+    reseal(damaged, manifest)
+    key = layout.manifest_key(manifest.plan_id, 1)
+    said = "not what its unit object holds"
+    assert problems_in(damaged) == [
+        f"{shard.key}: {pairs[0].sample_id}: {said}",
+        f"{shard.key}: {pairs[1].sample_id}: {said}",
+        f"{key}: train: the formats arrow, webdataset hold different pairs",
+    ]
+
+
+@pytest.mark.parametrize("shard_format", ["arrow", "webdataset"])
+def test_shard_that_is_rubbish_with_the_promised_digest_is_named(
+    damaged: Path, shard_format: Any
+) -> None:
+    manifest = manifest_of(damaged)
+    shard = manifest.shards[Split.TRAIN][shard_format][0]
+    data = b"rubbish" * 1000
+    (damaged / shard.key).write_bytes(data)
+    forged = shard.model_copy(update={"sha256": sha256(data), "num_bytes": len(data)})
+    manifest.shards[Split.TRAIN][shard_format][0] = forged
+    reseal(damaged, manifest)
+    assert any(
+        problem.startswith(f"{shard.key}: cannot be read") for problem in problems_in(damaged)
+    )
+
+
+def test_shard_left_out_of_the_manifest_names_the_first_pair_that_is_missing(
+    damaged: Path, built: Built
+) -> None:
+    manifest = manifest_of(damaged)
+    for shards in manifest.shards[Split.TRAIN].values():
+        shards.pop()
+    reseal(damaged, manifest)
+    kept = [o for u in built.units for o in u.outcomes if o.num_bytes and o.split is Split.TRAIN]
+    key = layout.manifest_key(manifest.plan_id, 1)
+    left = kept[manifest.num_samples(Split.TRAIN)].sample_id
+    assert problems_in(damaged) == [
+        f"{key}: train (arrow): pair {left} is in no shard",
+        f"{key}: train (webdataset): pair {left} is in no shard",
+    ]
