@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeline.identity import readable_json, sha256
 from pipeline.storage import layout
 from pipeline.storage.manifest import Manifest
@@ -19,6 +21,17 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def truncate(path: Path) -> None:
+    """The last byte is gone."""
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def replace_bytes(path: Path, old: bytes, new: bytes) -> None:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+
+
 def edit_json(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     content = json.loads(path.read_bytes())
     edit(content)
@@ -30,3 +43,6 @@ def reseal(folder: Path, manifest: Manifest) -> None:
     data = readable_json(manifest.model_dump(mode="json"))
     (folder / layout.manifest_key(manifest.plan_id, 1)).write_bytes(data)
     edit_json(folder / "_SUCCESS", lambda s: s["manifests"][0].update(sha256=sha256(data)))
+
+
+DAMAGES = pytest.mark.parametrize("damage", [flip, Path.unlink, truncate], ids=lambda d: d.__name__)
