@@ -7,7 +7,6 @@ is said there, and what follows from it is the driver's business.
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -15,8 +14,9 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from pipeline.cluster.nodes import draining_nodes, living_nodes
+from pipeline.cluster.roster import ActorHandle, Ended, ObjectRef, Worker
 from pipeline.cluster.summary import UnitSummary
-from pipeline.cluster.work import UNITS_IN_FLIGHT, Failure, Fault, Work
+from pipeline.cluster.work import Failure, Fault, Work
 from pipeline.config import ClusterConfig
 from pipeline.errors import (
     BuildError,
@@ -30,44 +30,6 @@ logger = logging.getLogger(__name__)
 
 _ROUND_S = 5.0
 """How often workers are asked for a sign of life, and Ray for machines that are drained."""
-
-# Ray's handles carry no usable types.
-ActorHandle = Any
-ObjectRef = Any
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """A call of a worker that is over."""
-
-    worker: "Worker"
-    work: Work
-    summary: UnitSummary | None
-    """None for a trial, and for a failure."""
-    failure: Failure | None
-    seconds: float
-    """Since the work was sent."""
-
-
-@dataclass(eq=False)
-class Worker:
-    """An actor, and what it is doing."""
-
-    actor: ActorHandle
-    ready: bool = False
-    leaving: bool = False
-    node: str | None = None
-    """Where it runs; None until it has answered once."""
-    works: dict[ObjectRef, tuple[Work, float]] = field(default_factory=dict)
-    """What it was sent, and when."""
-    count: int = -1
-    moved: float = 0.0
-    """When its count was last seen to change."""
-
-    @property
-    def free(self) -> bool:
-        """Whether it may be sent something."""
-        return self.ready and not self.leaving and len(self.works) < UNITS_IN_FLIGHT
 
 
 class Crew:

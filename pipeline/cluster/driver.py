@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 
-from pipeline.cluster.crew import ActorHandle, Crew, Ended, Worker
+from pipeline.cluster.crew import Crew
 from pipeline.cluster.nodes import free_resources
+from pipeline.cluster.roster import ActorHandle, Ended, Worker
 from pipeline.cluster.stragglers import Pace
 from pipeline.cluster.summary import UnitSummary
 from pipeline.cluster.suspects import Suspects

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import ray
 
 from pipeline.cluster.actor import WorkerActor
-from pipeline.cluster.crew import ActorHandle
+from pipeline.cluster.roster import ActorHandle
 from pipeline.cluster.work import UNITS_IN_FLIGHT
 from pipeline.config import ClusterConfig, Config
 
