@@ -46,20 +46,26 @@ class Scene:
         self._over = False
         self.sent: list[int] = []
         self.done: list[int] = []
+        self.started = 0
+        """Workers, all in all."""
+        actor = ray.remote(num_cpus=1, max_concurrency=4, max_restarts=0)(NotesItsNode)
+
+        def spawn() -> Any:
+            self.started += 1
+            return actor.remote(folder)
+
         config = ClusterConfig(workers=WORKERS, max_attempts=1)
-        self._summaries = Driver(_spawner(folder), config, unit_size=lambda unit: 8).run(
-            self._units()
-        )
+        self._summaries = Driver(spawn, config, unit_size=lambda unit: 8).run(self._units())
 
     def _units(self) -> Iterator[int]:
         for unit in takewhile(lambda _: not self._over, count()):
             self.sent.append(unit)
             yield unit
 
-    def go_on_until(self, *, nodes: int) -> float:
-        """Follow the build until so many machines have done something from now on; seconds."""
+    def go_on_until(self, met: Callable[[set[str]], bool]) -> float:
+        """Follow the build until what its machines have done from now on will do; seconds."""
         begin, start = time.monotonic(), len(self.done)
-        while len(self.nodes(self.done[start:])) < nodes:
+        while not met(self.nodes(self.done[start:])):
             assert time.monotonic() - begin < DEADLINE_S, "waited in vain"
             self._take(next(self._summaries))
         return time.monotonic() - begin
@@ -86,11 +92,6 @@ class Scene:
         self.done.append(summary.unit)
 
 
-def _spawner(folder: Path) -> Callable[[], Any]:
-    actor = ray.remote(num_cpus=1, max_concurrency=4, max_restarts=0)(NotesItsNode)
-    return lambda: actor.remote(folder)
-
-
 def play(folder: Path) -> dict[str, Any]:
     """One machine, then four, one of them drained, one of them lost."""
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
@@ -100,7 +101,7 @@ def play(folder: Path) -> dict[str, Any]:
         scene = Scene(folder)
         first = scene.go_on_for(5)
         added = [cluster.add_node(**NODE) for _ in range(3)]
-        seconds = scene.go_on_until(nodes=WORKERS)
+        seconds = scene.go_on_until(lambda nodes: len(nodes) == WORKERS)
 
         drained, lost = added[0], added[1]
         ray._private.worker.global_worker.gcs_client.drain_node(
@@ -109,8 +110,8 @@ def play(folder: Path) -> dict[str, Any]:
         while drained.node_id in scene.go_on_for(30):
             pass
         cluster.remove_node(lost, allow_graceful=False)
-        while lost.node_id in scene.go_on_for(30):
-            pass
+        # One more for each of the two that went: by then the driver knows of the loss.
+        scene.go_on_until(lambda _: scene.started == WORKERS + 2)
         remaining = scene.go_on_for(30)
         scene.finish()
         return {
