@@ -35,8 +35,9 @@ demo-s3: $(READY)
 		$(BIN)/npd verify s3://npd/demo; \
 		$(BIN)/npd report s3://npd/demo --picture out/demo-s3.png'
 
+# Two processes: half of a test's time is spent waiting for Ray, a server or a disk.
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 soak: $(READY)
 	$(BIN)/python -m tests.faults.real.soak --seconds $(SECONDS) --seed $(SEED)
