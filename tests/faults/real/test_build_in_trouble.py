@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 
 from infra.storage.seaweedfs import SeaweedFS
 from pipeline import build as steps
-from pipeline.cluster.summary import UNITS_IN_FLIGHT
+from pipeline.cluster.work import UNITS_IN_FLIGHT
 from pipeline.config import load_config
 from pipeline.storage.local import LocalStore
 from pipeline.storage.open import open_store
