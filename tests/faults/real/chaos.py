@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from tests.faults.real.fault import Fault
 
 _MAX_PAUSE_S = 3.0
-_ALONE = 0.5
+_ALONE = 0.2
 """Share of the faults after which the build may recover before the next one."""
+
+KILLS_A_ROUND = 3
+"""How often each way of killing comes while each other fault comes once."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,10 @@ class Strike:
 
 
 def strikes(seed: int, faults: Sequence[Fault]) -> Iterator[Strike]:
-    """Faults without end: rounds in which each comes once, kills twice, in a shuffled order."""
+    """Faults without end: rounds with each kind once, kills oftener, in a shuffled order."""
     chance = random.Random(seed)
     while True:
-        deck = [fault for fault in faults for _ in range(2 if fault.kills else 1)]
+        deck = [fault for fault in faults for _ in range(KILLS_A_ROUND if fault.kills else 1)]
         chance.shuffle(deck)
         for fault in deck:
             yield Strike(
