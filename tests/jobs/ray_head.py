@@ -105,7 +105,7 @@ class RayHead:
             if exited or time.monotonic() > deadline:
                 log = (self._directory / "head.log").read_text(errors="replace")
                 raise RuntimeError(f"the head {'ended' if exited else 'is not up'}:\n{log[-3000:]}")
-            time.sleep(POLL_S)
+            time.sleep(POLL_S)  # between two questions to a server that cannot call back
 
     def kill(self) -> None:
         """End it and all that it started, as a power cut would: nobody has time for a last word."""
