@@ -1,5 +1,7 @@
 """The grammar: captions and scenes are one to one, and the hold-out holds."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ from pipeline.demo.scenes import (
 )
 from pipeline.demo.training.diffusion import noisy_captions
 from pipeline.demo.training.pool import render_pool
-from pipeline.demo.training.prompts import NUM_PROMPTS, PROMPTS_FILE, demo_prompts
+from pipeline.demo.training.prompts import DEMO, HELD_OUT, TRAIN, all_prompts
 from pipeline.demo.training.reward import corrupt
 
 BLUE_RING = Thing("blue", "ring")
@@ -91,12 +93,19 @@ def test_training_never_sees_a_held_out_combination() -> None:
     assert not any(scene is None or is_held_out(scene) for scene in [*pool.scenes, *scenes, *worse])
 
 
-def test_shipped_prompts_are_held_out_distinct_and_reproducible() -> None:
-    prompts = PROMPTS_FILE.read_text("utf-8").splitlines()
-    assert prompts == demo_prompts()
-    assert len(set(prompts)) == NUM_PROMPTS == 256
-    scenes = [parse(prompt) for prompt in prompts]
-    assert all(scene is not None and is_held_out(scene) for scene in scenes)
+def test_shipped_prompts_are_distinct_and_reproducible() -> None:
+    shipped = {path: path.read_text("utf-8").splitlines() for path in all_prompts()}
+    assert shipped == all_prompts()
+    assert [len(set(prompts)) for prompts in shipped.values()] == [256, 512, 4096]
+    assert not set(shipped[DEMO]) & set(shipped[HELD_OUT])
+
+
+@pytest.mark.parametrize(("file", "held_out"), [(DEMO, True), (HELD_OUT, True), (TRAIN, False)])
+def test_shipped_prompts_are_on_their_side_of_the_held_out_combinations(
+    file: Path, held_out: bool
+) -> None:
+    scenes = [parse(prompt) for prompt in file.read_text("utf-8").splitlines()]
+    assert all(scene is not None and is_held_out(scene) == held_out for scene in scenes)
 
 
 def test_redraw_word_changes_one_word() -> None:
