@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,9 +10,70 @@ from torch import Tensor
 from pipeline.config import RedenoiseConfig
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.noise import as_model_input, source_noise, stored
-from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
+from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise, redenoise_evaluations
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.records import Candidate
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposedNoise:
+    """What a proposer makes of a batch of source noises."""
+
+    golden_noise: Tensor
+    """float32 (B, ...), on the denoiser's device."""
+    converged: tuple[bool, ...]
+    """For each row, whether its golden noise can be trusted."""
+    forward_evaluations: int
+    """Of one latent each, summed over the batch."""
+
+
+class Proposer(Protocol):
+    """A way from source noise to golden noise."""
+
+    @property
+    def evaluations(self) -> int:
+        """Forward evaluations for one candidate, at most."""
+        ...
+
+    def propose(
+        self, denoiser: Denoiser, prompts: EncodedPrompts, source_noise: Tensor
+    ) -> ProposedNoise:
+        """Golden noise for each row of ``source_noise``, float32 (B, ...).
+
+        A row's result depends on its own noise and prompt alone.
+        """
+        ...
+
+
+class Redenoise:
+    """The method of the paper: down a few steps at high guidance, back at low guidance."""
+
+    def __init__(self, settings: RedenoiseSettings) -> None:
+        self._settings = settings
+
+    @classmethod
+    def of(cls, config: RedenoiseConfig) -> "Redenoise":
+        """The configuration's section as a proposer."""
+        return cls(RedenoiseSettings(**config.model_dump()))
+
+    @property
+    def evaluations(self) -> int:
+        """Forward evaluations for one candidate, at most: exact inversion may end earlier."""
+        return redenoise_evaluations(self._settings)
+
+    def propose(
+        self, denoiser: Denoiser, prompts: EncodedPrompts, source_noise: Tensor
+    ) -> ProposedNoise:
+        """Re-denoise each row of ``source_noise``, float32 (B, ...)."""
+        settings = self._settings
+        result = redenoise(denoiser, prompts, source_noise, settings)
+        down = settings.num_steps * forward_evaluations(settings.guidance_scale)
+        back = int(result.iterations.sum()) * forward_evaluations(settings.inversion_guidance_scale)
+        return ProposedNoise(
+            golden_noise=result.golden_noise,
+            converged=tuple(result.converged.tolist()),
+            forward_evaluations=len(source_noise) * down + back,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +83,7 @@ class Proposal:
     source_noise: Tensor
     golden_noise: Tensor
     converged: tuple[bool, ...]
-    """For each candidate, whether its inversion can be trusted."""
+    """For each candidate, whether its golden noise can be trusted."""
     forward_evaluations: int
     """Of one latent each, summed over the batch; exact inversion ends where it converges."""
 
@@ -32,25 +94,17 @@ def draw_source_noise(candidates: Sequence[Candidate], latent_shape: Sequence[in
 
 
 def propose(
+    proposer: Proposer,
     denoiser: Denoiser,
     prompts: EncodedPrompts,
     candidates: Sequence[Candidate],
-    settings: RedenoiseSettings,
 ) -> Proposal:
-    """Golden noise by re-denoising the stored source noise."""
+    """Golden noise for the stored source noise of each candidate."""
     source = draw_source_noise(candidates, denoiser.latent_shape)
-    result = redenoise(denoiser, prompts, as_model_input(source).to(denoiser.device), settings)
+    proposed = proposer.propose(denoiser, prompts, as_model_input(source).to(denoiser.device))
     return Proposal(
         source_noise=source,
-        golden_noise=stored(result.golden_noise).cpu(),
-        converged=tuple(result.converged.tolist()),
-        forward_evaluations=len(candidates)
-        * settings.num_steps
-        * forward_evaluations(settings.guidance_scale)
-        + int(result.iterations.sum()) * forward_evaluations(settings.inversion_guidance_scale),
+        golden_noise=stored(proposed.golden_noise).cpu(),
+        converged=proposed.converged,
+        forward_evaluations=proposed.forward_evaluations,
     )
-
-
-def redenoise_settings(config: RedenoiseConfig) -> RedenoiseSettings:
-    """The configuration's section as the mathematics takes it."""
-    return RedenoiseSettings(**config.model_dump())

@@ -11,7 +11,6 @@ import torch
 
 from pipeline.config import GateConfig, OutputConfig, RedenoiseConfig, SamplingConfig
 from pipeline.diffusion.noise import noise_stats
-from pipeline.diffusion.redenoise import redenoise_evaluations
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
@@ -19,7 +18,7 @@ from pipeline.plan import Plan
 from pipeline.records import Candidate, Outcome, Status
 from pipeline.stages.judge import Scores, judge
 from pipeline.stages.pack import pack_pairs
-from pipeline.stages.propose import Proposal, propose, redenoise_settings
+from pipeline.stages.propose import Proposal, Proposer, Redenoise, propose
 from pipeline.stages.sample import SampledImages, encode_images, sample_images
 from pipeline.stages.select import Judged, Selection
 from pipeline.storage.schema import NoisePair, PairSchema
@@ -30,7 +29,7 @@ class Recipe:
     """A plan's settings as the stages take them."""
 
     sampling: SamplingConfig
-    redenoise: RedenoiseConfig
+    proposer: Proposer
     gate: GateConfig
     output: OutputConfig
     batch_size: int
@@ -42,7 +41,7 @@ class Recipe:
         settings = plan.settings
         return cls(
             sampling=SamplingConfig(**settings["sampling"]),
-            redenoise=RedenoiseConfig(**settings["redenoise"]),
+            proposer=Redenoise.of(RedenoiseConfig(**settings["redenoise"])),
             gate=GateConfig(**settings["gate"]),
             output=OutputConfig(**settings["output"]),
             batch_size=settings["units"]["batch_size"],
@@ -55,9 +54,7 @@ class Recipe:
 
     def evaluations(self) -> int:
         """Forward evaluations for one candidate, at most: two images and the proposal."""
-        return 2 * self.image_evaluations() + redenoise_evaluations(
-            redenoise_settings(self.redenoise)
-        )
+        return 2 * self.image_evaluations() + self.proposer.evaluations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +149,7 @@ def _produce_batch(
 ) -> _Batch:
     computed = [_padding(c) if row in gaps else c for row, c in enumerate(candidates)]
     prompts = [candidate.prompt for candidate in computed]
-    proposal = propose(denoiser, encoded, computed, redenoise_settings(recipe.redenoise))
+    proposal = propose(recipe.proposer, denoiser, encoded, computed)
     source = sample_images(denoiser, encoded, proposal.source_noise, recipe.sampling)
     golden = sample_images(denoiser, encoded, proposal.golden_noise, recipe.sampling)
     source_scores = judge(rewards, prompts, source)
