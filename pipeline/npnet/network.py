@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.errors import ModelError
+from pipeline.identity import canonical_json, file_sha256, sha256
 from pipeline.npnet.config import LAYOUT, Layout, SmallLayout
 from pipeline.npnet.small import SmallNetwork
 from pipeline.npnet.two_branch import TwoBranchNetwork
@@ -75,10 +76,7 @@ class NPNet(nn.Module):
             network = cls.new(layout, seed=0)
             network.load_state_dict(load_file(path / WEIGHTS_FILE))
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise ModelError(
-                f"{path}: no noise prompt network here: the folder must hold {CONFIG_FILE} and "
-                f"{WEIGHTS_FILE}, as python -m jobs.train_npnet writes them"
-            ) from error
+            raise _missing(path) from error
         except ValidationError as error:
             raise ModelError(f"{path / CONFIG_FILE} describes no network: {error}") from error
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -115,3 +113,23 @@ class NPNet(nn.Module):
             )
         if len(noise) != shape[0]:
             raise ModelError(f"{len(noise)} noises and {shape[0]} prompts: give one prompt a noise")
+
+
+def network_digest(folder: str | Path) -> str:
+    """SHA-256 of a network's two files; what lies beside them tells of its training.
+
+    Raises ``ModelError`` if one is missing.
+    """
+    path = Path(folder)
+    try:
+        files = {name: file_sha256(path / name) for name in (CONFIG_FILE, WEIGHTS_FILE)}
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _missing(path) from error
+    return sha256(canonical_json(files))
+
+
+def _missing(path: Path) -> ModelError:
+    return ModelError(
+        f"{path}: no noise prompt network here: the folder must hold {CONFIG_FILE} and "
+        f"{WEIGHTS_FILE}, as python -m jobs.train_npnet writes them"
+    )

@@ -1,0 +1,92 @@
+"""Train a noise prompt network: ``python -m jobs.train_npnet --data URL --model F --out F``.
+
+On several GPUs or machines: ``accelerate launch -m jobs.train_npnet …`` or ``torchrun``. Run again,
+the same command goes on from the last checkpoint.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import typer
+from accelerate import Accelerator
+from rich.console import Console
+
+from pipeline.cli import run
+from pipeline.config import ModelConfig
+from pipeline.determinism import be_deterministic
+from pipeline.errors import UserError
+from pipeline.models.load import load_denoiser
+from pipeline.npnet.training.run import NewNetwork, TrainedNetwork, train
+from pipeline.npnet.training.settings import Precision, TrainingSettings
+
+_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+_DEFAULTS = TrainingSettings()
+
+
+def job(
+    data: Annotated[str, typer.Option(help="A sealed data set: s3://, file://, a path.")],
+    model: Annotated[str, typer.Option(help="The diffusion model's folder: its text encoder.")],
+    out: Annotated[Path, typer.Option(help="Folder for network, loss curve and checkpoint.")],
+    layout: Annotated[Literal["small", "two_branch"], typer.Option(help="The network.")] = "small",
+    width: Annotated[int, typer.Option(min=8, help="Channels of the small layout.")] = 64,
+    init: Annotated[
+        Path | None, typer.Option(help="Start from this trained network, whatever --layout says.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1)] = _DEFAULTS.steps,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Pairs in a step, over all processes.")
+    ] = _DEFAULTS.batch_size,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = _DEFAULTS.learning_rate,
+    min_gain: Annotated[
+        list[str] | None,
+        typer.Option(help="REWARD=GAIN: leave out pairs that gain less. May be repeated."),
+    ] = None,
+    precision: Annotated[Precision, typer.Option(help="Of the activations.")] = "fp32",
+    seed: Annotated[int, typer.Option(min=0, help="Decides first weights and order.")] = 0,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 200,
+) -> None:
+    """Train a noise prompt network on the train split; the validation split measures it."""
+    be_deterministic()
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu and precision == "fp16":
+        raise UserError("fp16 needs a GPU; on the CPU take fp32, which is also the fastest there")
+    accelerator = Accelerator(mixed_precision=_PRECISION[precision], cpu=on_cpu)
+    say = Console(quiet=not accelerator.is_main_process).print
+    settings = TrainingSettings(
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=lr,
+        seed=seed,
+        precision=precision,
+        min_gain=dict(_gain(option) for option in min_gain or ()),
+    )
+    summary = train(
+        data,
+        load_denoiser(ModelConfig(path=model, name="text encoder"), accelerator.device),
+        NewNetwork(kind=layout, width=width) if init is None else TrainedNetwork(folder=init),
+        settings,
+        out,
+        accelerator,
+        checkpoint_every=checkpoint_every,
+        report=lambda step, loss: say(f"step {step} of {steps}: loss {loss:.4f}"),
+    )
+    explained = summary["variance_explained"]
+    measured = "no validation pairs" if explained is None else f"{explained:.1%} on validation"
+    say(f"{out}: {summary['parameters']:,} parameters, variance explained: {measured}")
+    accelerator.end_training()
+
+
+def _gain(option: str) -> tuple[str, float]:
+    """``scene=0.1`` as ("scene", 0.1)."""
+    name, _, value = option.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise UserError(f"--min-gain {option}: write REWARD=GAIN, as scene=0.0") from None
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(job)
+    run(app)

@@ -1,0 +1,1 @@
+"""Training of a noise prompt network on a sealed data set."""
