@@ -1,0 +1,46 @@
+"""The layouts that the tests of networks use, and inputs for them."""
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.npnet import NPNet
+from pipeline.npnet.config import TINY_SWIN, Layout, SmallLayout, TwoBranchLayout
+
+SMALL = SmallLayout(latent_shape=(4, 8, 8), prompt_width=32, width=16, blocks=2)
+TWO_BRANCH = TwoBranchLayout(
+    latent_shape=(4, 8, 8),
+    prompt_shape=(6, 32),
+    value_hidden=32,
+    swin=TINY_SWIN.model_copy(update={"embed_dim": 24}),
+)
+LAYOUTS: list[Layout] = [SMALL, TWO_BRANCH]
+
+
+def inputs(layout: Layout, batch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Noises and prompt embeddings that fit a layout."""
+    generator = torch.Generator().manual_seed(seed)
+    prompt_shape = layout.prompt_shape if isinstance(layout, TwoBranchLayout) else (6, 32)
+    return (
+        torch.randn(batch, *layout.latent_shape, generator=generator),
+        torch.randn(batch, *prompt_shape, generator=generator),
+    )
+
+
+def shaken(layout: Layout, seed: int = 0) -> NPNet:
+    """A network none of whose parameters is zero, as after some training."""
+    npnet = NPNet.new(layout, seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in npnet.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    npnet.residual_std.fill_(0.25)
+    return npnet
+
+
+def without_gradient(module: nn.Module) -> set[str]:
+    """Parameters that the last backward pass left alone or gave zeros."""
+    return {
+        name
+        for name, parameter in module.named_parameters()
+        if parameter.grad is None or not parameter.grad.any()
+    }
