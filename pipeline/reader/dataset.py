@@ -1,126 +1,328 @@
-"""A sealed data set as a torch ``IterableDataset``."""
+"""Sealed data sets as a torch ``IterableDataset``."""
 
-import io
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import UserError
-from pipeline.reader.shards import open_shard, read_shard
+from pipeline.reader.access import ShardAccess
+from pipeline.reader.cache import Cache
+from pipeline.reader.catalog import Source, read_catalog
+from pipeline.reader.filters import Filters
+from pipeline.reader.order import Indices, epoch_order
+from pipeline.reader.parcel import Parcel
+from pipeline.reader.preference import as_preference, preference_columns
+from pipeline.reader.ranks import rank_and_world_size
+from pipeline.reader.samples import COLUMNS, Form, Row, Sample, to_batch, to_sample
+from pipeline.reader.shared import Shared
+from pipeline.reader.slots import REMAINDERS, Deal, Remainder
+from pipeline.reader.state import Slot, State, read_state, whole
 from pipeline.records import Split
-from pipeline.storage.layout import ShardFormat
-from pipeline.storage.manifest import Manifest, ShardInfo, read_manifest, read_success
-from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.open import open_store
-from pipeline.storage.schema import NoisePair
-
-_PREFERRED: tuple[ShardFormat, ...] = ("arrow", "webdataset")
-"""Arrow first: it is mapped, not parsed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stretch:
-    """Some consecutive pairs of one shard."""
-
-    plan_id: str
-    key: str
-    format: ShardFormat
-    start: int
-    stop: int
 
 
 class NoisePairDataset(IterableDataset[dict[str, Any]]):
-    """The pairs of one split, each exactly once, also under a ``DataLoader`` with many workers.
+    """The pairs of one split, each exactly once an epoch over all ranks and DataLoader workers.
 
-    All sealed plans of the store are one data set, plan after plan; ``plan_id`` (str) tells which
-    one made a sample, and where two plans share a prompt and a seed both have its ``sample_id``.
+    All sealed plans of a store are one data set, plan after plan; ``plan_id`` (str) tells which one
+    made a sample, and where two plans share a prompt and a seed both have its ``sample_id``.
 
     A sample is a dictionary: ``plan_id``, ``sample_id``, ``prompt``, ``prompt_id`` (str),
-    ``seed`` (int), ``source_noise`` and ``golden_noise`` (float16 tensors (C, H, W); the source
-    noise is rebuilt from its seed where it is not stored), ``source_rewards`` and
+    ``seed`` (int), ``source_noise`` and ``golden_noise`` (tensors (C, H, W) of ``dtype``; the
+    source noise is rebuilt from its seed where it is not stored), ``source_rewards`` and
     ``golden_rewards`` (dict of float, NaN where there is no score), ``noise_stats`` (dict of
     float), and, where they are stored, ``source_image`` and ``golden_image`` (uint8 tensors
-    (H, W, 3)).
+    (H, W, 3)). With ``batch_size`` it is a batch: lists of str, tensors with a first dimension B,
+    and float32 (B,) in place of float; give it to ``DataLoader(pairs, batch_size=None)``.
 
-    Raises ``UserError`` if nothing is sealed at ``url``.
+    url: of a store, or ``Source``s that are mixed: an epoch draws weight·n of the n pairs of each
+        (whole passes, then a part of one), evenly interleaved.
+    seed: of the shuffle, which is a function of seed and epoch (``set_epoch``) alone; None keeps
+        the order of the data set. See ``shuffle_bytes``.
+    batch_size: pairs in a batch; None gives samples.
+    drop_last: leave out each rank's last batch if it is smaller.
+    rank, world_size: of this process; by default those of ``torch.distributed`` or of the
+        environment's RANK and WORLD_SIZE.
+    remainder: what becomes of pairs that do not go round: "drop" leaves out fewer than
+        ``world_size``, "repeat" fills up with the epoch's first, so that ranks have equally many
+        either way; "keep" gives the first ranks one more.
+    plans, min_gain, prompt: read only pairs of these plan ids, whose golden score exceeds the
+        source's by at least so much (by reward), in whose prompt the regular expression is found.
+    columns: what is decoded, all by default.
+    view: "preference" gives ``winner_noise``, ``loser_noise`` and ``reward_gap`` under ``reward``
+        in place of noises and scores, and leaves out pairs without that score.
+    on_damage: "skip" leaves out shards that are damaged or missing, with a warning; ``damaged``
+        names them. Ranks may then have different counts.
+    verify: compute each shard's digest when it is first read, once for all workers.
+    cache: where copies of remote shards are kept; by default ``Cache.default()`` for S3, and none
+        for folders.
+    shuffle_bytes: shards among which rows are mixed, and which are mapped at once; see ``order``.
+    prefetch: shards to open ahead.
+
+    Raises ``UserError`` if nothing is sealed at ``url``, or nothing passes the filters.
     """
 
-    def __init__(self, url: str, split: str = "train") -> None:
+    def __init__(
+        self,
+        url: str | Sequence[Source],
+        split: str = "train",
+        *,
+        seed: int | None = None,
+        batch_size: int | None = None,
+        drop_last: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+        remainder: Remainder = "drop",
+        plans: Sequence[str] | None = None,
+        min_gain: Mapping[str, float] | None = None,
+        prompt: str | None = None,
+        dtype: torch.dtype = torch.float16,
+        columns: Sequence[str] = COLUMNS,
+        view: Literal["pair", "preference"] = "pair",
+        reward: str | None = None,
+        on_damage: Literal["raise", "skip"] = "raise",
+        verify: bool = True,
+        cache: Cache | None = None,
+        shuffle_bytes: int = 2_000_000_000,
+        prefetch: int = 4,
+    ) -> None:
         super().__init__()
-        store = open_store(url)
-        self._url = store.url
-        self._split = _split(split)
-        self._stretches = [
-            _Stretch(
-                plan_id=manifest.plan_id,
-                key=shard.key,
-                format=shard_format,
-                start=0,
-                stop=shard.num_samples,
-            )
-            for manifest in _manifests(store)
-            for shard_format, shard in _shards(manifest, self._split)
-        ]
+        _check_one_of("remainder", remainder, REMAINDERS)
+        _check_one_of("view", view, ("pair", "preference"))
+        _check_one_of("on_damage", on_damage, ("raise", "skip"))
+        _check_at_least("batch_size", batch_size, 1)
+        _check_at_least("seed", seed, 0)
+        _check_at_least("shuffle_bytes", shuffle_bytes, 0)
+        _check_at_least("prefetch", prefetch, 0)
+        if (view == "preference") != (reward is not None):
+            raise UserError('view="preference" and reward=… go together: it needs one to prefer by')
+        rank_and_world_size(rank, world_size)
+        if isinstance(plans, str):
+            raise UserError(f"plans is a list of plan ids, not the text {plans!r}")
+        filters = Filters(
+            plans=None if plans is None else tuple(plans),
+            min_gain=min_gain or {},
+            prompt=prompt,
+            scored=() if reward is None else (reward,),
+        )
+        sources = [Source(url)] if isinstance(url, str) else list(url)
+        self._catalog = read_catalog(sources, _split(split), filters, cache)
+        self._form = Form(
+            latent_shape=self._catalog.latent_shape,
+            reward_names=self._catalog.reward_names,
+            dtype=dtype,
+            columns=tuple(columns) if reward is None else preference_columns(tuple(columns)),
+        )
+        self._read = {
+            "data": self._catalog.digest,
+            "split": split,
+            "filters": filters.described(),
+            "seed": seed,
+            "shuffle_bytes": None if seed is None else shuffle_bytes,
+        }
+        self._seed = seed
+        self._batch_size = batch_size
+        self._remainder = remainder
+        self._drop_last = drop_last
+        self._rank = rank
+        self._world_size = world_size
+        self._reward = reward
+        self._shuffle_bytes = shuffle_bytes
+        self._shared = Shared(len(self._catalog.shards))
+        self._access = ShardAccess(
+            self._catalog,
+            self._shared,
+            cache,
+            verify=verify,
+            skips_damage=on_damage == "skip",
+            window_bytes=shuffle_bytes,
+            prefetch=prefetch,
+        )
+        self._state = State()
+        self._pending: State | None = None
+        self._pending_is_workers_own = False
+
+    @property
+    def num_samples(self) -> int:
+        """Pairs of an epoch, over all ranks."""
+        return self._catalog.num_samples
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Of one noise, without the batch dimension."""
+        return self._catalog.latent_shape
+
+    @property
+    def reward_names(self) -> tuple[str, ...]:
+        """Rewards of all plans."""
+        return self._catalog.reward_names
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next iteration reads."""
+        return self._shared.epoch
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """URLs of shards that were skipped so far, in this process and in its workers."""
+        return tuple(self._catalog.shards[shard].url for shard in self._shared.damaged())
 
     def __len__(self) -> int:
-        """Pairs in the split."""
-        return sum(stretch.stop - stretch.start for stretch in self._stretches)
+        """Samples, or batches, of this rank in a whole epoch."""
+        rank, deal = self._rank_and_deal()
+        return deal.num_batches(self.num_samples, rank)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle anew from the next iteration on; reaches workers that live on too."""
+        _check_at_least("epoch", epoch, 0)
+        if self._pending is not None and self._pending.epoch != epoch:
+            self._pending = None
+        self._shared.epoch = epoch
+        self._shared.workers = 0
+        self._state = State(epoch=epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the last iteration is, after what it gave last.
+
+        In a DataLoader worker it is that worker's part: torchdata's ``StatefulDataLoader`` gathers
+        them. A plain ``DataLoader`` with workers reads ahead and tells nobody how far: then this
+        raises ``UserError``, and ``state_after`` counts instead.
+        """
+        if get_worker_info() is None and self._shared.workers:
+            raise UserError(
+                "DataLoader workers read this data set, and only they know how far: use "
+                "StatefulDataLoader (torchdata) and its state, or pairs.state_after(batches)"
+            )
+        state = self._pending or self._state
+        if state.slot is not None and state.slot.num_workers == 1:
+            state = whole(state, self.num_samples)
+        return state.to_dict(self._read)
+
+    def state_after(self, batches: int) -> dict[str, Any]:
+        """The state once each rank has been given so many batches (or samples) of this epoch.
+
+        For a plain ``DataLoader(pairs, batch_size=None, num_workers=…)``, which gives them in
+        order. They count from where this epoch began or was resumed.
+        """
+        _check_at_least("batches", batches, 0)
+        start = self._start()
+        _, deal = self._rank_and_deal()
+        total = self.num_samples
+        dealt = deal.dealt(start.progress.num_remaining(total), [batches])
+        progress = start.progress.after(total, dealt)
+        return State(epoch=start.epoch, progress=progress).to_dict(self._read)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state of this data set, with any number of ranks and workers.
+
+        ``state`` is what ``state_dict`` gave, or that of a whole ``StatefulDataLoader``. Raises
+        ``UserError`` for a state of other data, filters, split or seed.
+        """
+        loaded = read_state(state, self._read, self.num_samples)
+        info = get_worker_info()
+        if info is None:
+            loaded = whole(loaded, self.num_samples)
+            self._shared.workers = 0
+            self._shared.epoch = loaded.epoch
+        elif loaded.slot is not None and loaded.slot != self._slot():
+            raise UserError(
+                f"the state was taken with {loaded.slot}, here is {self._slot()}: make the loader "
+                "without its state, and give that to pairs.load_state_dict(state) first"
+            )
+        self._pending = loaded
+        self._pending_is_workers_own = info is not None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Samples in the order of the data set; a DataLoader worker gets a contiguous part."""
+        """Samples or batches of this rank and worker; after ``load_state_dict``, what is left."""
+        # Set up at once, and not at the first sample: a loader may ask for the state before it.
+        slot = self._slot()
+        start = self._begin()
+        self._state = replace(start, slot=slot)
+        return self._samples(*self._access.locate(self._rows(start, slot)), slot)
+
+    def _samples(self, shards: Indices, places: Indices, slot: Slot) -> Iterator[Sample]:
+        self._access.expect(shards)
+        size = slot.deal.batch_size
+        for first in range(0, len(shards), size):
+            part = slice(first, first + size)
+            rows = self._access.rows(shards[part].tolist(), places[part].tolist())
+            self._state = replace(self._state, taken=self._state.taken + 1)
+            if rows:
+                yield self._given(rows)
+
+    def _given(self, rows: list[Row]) -> Sample:
+        is_worker = get_worker_info() is not None
+        if self._batch_size is None:
+            sample = to_sample(rows[0], self._form)
+        else:
+            sample = to_batch(rows, self._form, shared=is_worker)
+        if self._reward is not None:
+            sample = as_preference(sample, self._reward)
+        return Parcel(sample) if is_worker and self._batch_size is not None else sample
+
+    def _rows(self, start: State, slot: Slot) -> Indices:
+        """The rows of this slot in their order, counted through all shards."""
+        pools = self._catalog.pools
+        owners, drawn = epoch_order(pools, self._seed, start.epoch, self._shuffle_bytes)
+        total = len(drawn)
+        remaining = start.progress.remaining(total)
+        rank, deal = self._rank_and_deal()
+        places = deal.places(len(remaining), rank)
+        if slot.num_workers > 1 or start.taken:
+            batches = np.arange(len(places)) // deal.batch_size
+            turn, worker = np.divmod(batches, slot.num_workers)
+            places = places[(worker == slot.worker) & (turn >= start.taken)]
+        # Places behind the last one are filled up from the start of the epoch.
+        over = places >= len(remaining)
+        order = np.where(over, (places - len(remaining)) % max(total, 1), 0)
+        if len(remaining):
+            order = np.where(over, order, remaining[np.where(over, 0, places)])
+        return self._catalog.row_numbers(owners[order], drawn[order])
+
+    def _begin(self) -> State:
+        """Where this iteration starts; a loaded state is used by one iteration."""
+        start = self._start()
         info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        start, stop = (len(self) * i // workers for i in (worker, worker + 1))
-        # Opened here, not in __init__: a DataLoader worker is another process.
-        store = open_store(self._url)
-        for stretch in _cut(self._stretches, start, stop):
-            with open_shard(store, stretch.key) as file:
-                for pair in read_shard(file, stretch.format, stretch.start, stretch.stop):
-                    yield {"plan_id": stretch.plan_id, **to_sample(pair)}
+        # The same in all workers of one iteration, and never 0.
+        iteration = 0 if info is None else (info.seed - info.id) % 2**62 + 1
+        is_copy = info is not None and not self._pending_is_workers_own
+        # Copies of a loaded state come with every new set of workers: the first ones use it.
+        if is_copy and self._shared.workers not in (0, iteration):
+            start = State(epoch=self._shared.epoch)
+        self._pending = None
+        self._pending_is_workers_own = False
+        self._shared.workers = iteration
+        return start
 
+    def _start(self) -> State:
+        pending = self._pending
+        if pending is None or pending.epoch != self._shared.epoch:
+            return State(epoch=self._shared.epoch)
+        return pending
 
-def to_sample(pair: NoisePair) -> dict[str, Any]:
-    """A pair as training code wants it."""
-    sample: dict[str, Any] = {
-        "sample_id": pair.sample_id,
-        "prompt": pair.prompt,
-        "prompt_id": pair.prompt_id,
-        "seed": pair.seed,
-        "source_noise": source_of(pair),
-        # Copied: the memory belongs to a file that will be closed.
-        "golden_noise": torch.from_numpy(pair.golden_noise.copy()),
-        "source_rewards": _without_none(pair.source_rewards),
-        "golden_rewards": _without_none(pair.golden_rewards),
-        "noise_stats": pair.noise_stats.model_dump(),
-    }
-    for name, image in (("source_image", pair.source_image), ("golden_image", pair.golden_image)):
-        if image is not None:
-            sample[name] = decode_image(image)
-    return sample
+    def _slot(self) -> Slot:
+        _, deal = self._rank_and_deal()
+        info = get_worker_info()
+        if info is None:
+            return Slot(deal=deal)
+        return Slot(deal=deal, num_workers=info.num_workers, worker=info.id)
 
+    def _rank_and_deal(self) -> tuple[int, Deal]:
+        rank, world_size = rank_and_world_size(self._rank, self._world_size)
+        return rank, Deal(
+            world_size=world_size,
+            batch_size=self._batch_size or 1,
+            remainder=self._remainder,
+            drop_last=self._drop_last,
+        )
 
-def source_of(pair: NoisePair) -> Tensor:
-    """The source noise, float16, as stored or rebuilt from the seed."""
-    if pair.source_noise is None:
-        return stored(source_noise(pair.seed, pair.golden_noise.shape))
-    return torch.from_numpy(pair.source_noise.copy())
-
-
-def decode_image(image: bytes) -> Tensor:
-    """A stored picture as uint8 (H, W, 3)."""
-    with Image.open(io.BytesIO(image)) as picture:
-        return torch.from_numpy(np.array(picture.convert("RGB")))
-
-
-def _without_none(rewards: dict[str, float | None]) -> dict[str, float]:
-    return {name: float("nan") if score is None else score for name, score in rewards.items()}
+    def __getstate__(self) -> dict[str, Any]:
+        # A spawned worker is not initialised for torch.distributed: it is told its rank.
+        rank, world_size = rank_and_world_size(self._rank, self._world_size)
+        return {**self.__dict__, "_rank": rank, "_world_size": world_size}
 
 
 def _split(name: str) -> Split:
@@ -130,25 +332,11 @@ def _split(name: str) -> Split:
         raise UserError(f"no split {name!r}; there are {', '.join(Split)}") from None
 
 
-def _manifests(store: ObjectStore) -> list[Manifest]:
-    success = read_success(store)
-    if success is None:
-        raise UserError(f"{store.url}: no sealed data set here; finish it with `npd build`")
-    return [read_manifest(store, sealed) for sealed in success.manifests]
+def _check_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise UserError(f"no {name} {value!r}; there are {', '.join(allowed)}")
 
 
-def _shards(manifest: Manifest, split: Split) -> Iterator[tuple[ShardFormat, ShardInfo]]:
-    formats = manifest.shards[split]
-    shard_format = next(name for name in _PREFERRED if name in formats)
-    return ((shard_format, shard) for shard in formats[shard_format])
-
-
-def _cut(stretches: list[_Stretch], start: int, stop: int) -> Iterator[_Stretch]:
-    """The part of some stretches that lies between two positions of their concatenation."""
-    first = 0
-    for stretch in stretches:
-        length = stretch.stop - stretch.start
-        begin, end = max(start - first, 0), min(stop - first, length)
-        if begin < end:
-            yield replace(stretch, start=stretch.start + begin, stop=stretch.start + end)
-        first += length
+def _check_at_least(name: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise UserError(f"{name} is at least {least}, not {value}")

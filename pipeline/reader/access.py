@@ -1,0 +1,99 @@
+"""Rows of a catalog's shards in whichever process asks: opened, checked, and skipped if need be."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.reader.cache import Cache
+from pipeline.reader.catalog import Catalog, ShardRef
+from pipeline.reader.columns import UNREADABLE, PairColumns, read_columns
+from pipeline.reader.files import open_object
+from pipeline.reader.open_shards import OpenShards
+from pipeline.reader.order import Indices
+from pipeline.reader.samples import Row
+from pipeline.reader.shared import Shared
+
+_DAMAGE = (ObjectNotFoundError, VerificationError)
+
+
+class ShardAccess:
+    """Gives rows, which are counted through all shards of a catalog."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        shared: Shared,
+        cache: Cache | None,
+        *,
+        verify: bool,
+        skips_damage: bool,
+        window_bytes: int,
+        prefetch: int,
+    ) -> None:
+        self._catalog = catalog
+        self._shared = shared
+        self._cache = cache
+        self._verify = verify
+        self._skips_damage = skips_damage
+        self._prefetch = prefetch
+        self._sizes = [ref.info.num_bytes for ref in catalog.shards]
+        # Each source's window may lie across one shard more than fits into it.
+        around = prefetch + 1 + len(catalog.pools)
+        self._capacity = window_bytes + around * max(self._sizes, default=0)
+        self._of_process: tuple[int, OpenShards] | None = None
+
+    def locate(self, numbers: Indices) -> tuple[Indices, Indices]:
+        """The shard of each row, and its place there."""
+        shards = np.searchsorted(self._catalog.first_row, numbers, side="right") - 1
+        return shards, numbers - self._catalog.first_row[shards]
+
+    def expect(self, shards: Indices) -> None:
+        """Say which shards rows will come from, in order."""
+        distinct, first = np.unique(shards, return_index=True)
+        self._open_shards().expect(distinct[np.argsort(first)].tolist())
+
+    def rows(self, shards: Sequence[int], places: Sequence[int]) -> list[Row]:
+        """Some rows; those of damaged shards are left out, or an error that names the shard."""
+        opened = self._open_shards()
+        found = []
+        for shard, place in zip(shards, places, strict=True):
+            if self._skips_damage and self._shared.is_damaged(shard):
+                continue
+            try:
+                found.append((opened.get(shard), place))
+            except _DAMAGE as error:
+                if not self._skips_damage:
+                    raise
+                self._shared.mark_damaged(shard)
+                warnings.warn(f"skipped a shard: {error}", stacklevel=3)
+        return found
+
+    def _open_shards(self) -> OpenShards:
+        """Those of this process: threads and mappings do not cross a fork."""
+        if self._of_process is None or self._of_process[0] != os.getpid():
+            opened = OpenShards(self._open, self._sizes, self._capacity, self._prefetch)
+            self._of_process = (os.getpid(), opened)
+        return self._of_process[1]
+
+    def _open(self, shard: int) -> PairColumns:
+        check = self._verify and not self._shared.is_whole(shard)
+        columns = open_pairs(self._catalog.shards[shard], self._cache, check=check)
+        if check:
+            self._shared.mark_whole(shard)
+        return columns
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_of_process": None}
+
+
+def open_pairs(ref: ShardRef, cache: Cache | None, *, check: bool) -> PairColumns:
+    """The pairs of a shard. Raises ``ObjectNotFoundError`` and ``VerificationError`` naming it."""
+    with open_object(ref.store, ref.info, cache, check=check) as file:
+        try:
+            return read_columns(file, ref.format, ref.plan_id)
+        except UNREADABLE as error:
+            raise VerificationError(f"{ref.url}: cannot be read: {error}") from error

@@ -1,0 +1,239 @@
+"""What there is to read: from URLs through manifests to shards and the rows that pass filters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.identity import canonical_json, sha256
+from pipeline.reader.cache import Cache
+from pipeline.reader.files import open_object
+from pipeline.reader.filters import Filters, check_rewards, rows_passing
+from pipeline.reader.order import Indices, Pool
+from pipeline.records import Split
+from pipeline.storage.layout import ShardFormat
+from pipeline.storage.manifest import (
+    Manifest,
+    SealedManifest,
+    ShardInfo,
+    read_manifest,
+    read_success,
+)
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.open import open_store
+
+_PREFERRED: tuple[ShardFormat, ...] = ("arrow", "webdataset")
+"""Arrow first: it is mapped, not parsed."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set among several that are mixed."""
+
+    url: str
+    weight: float = 1.0
+    """How often an epoch draws each of its pairs, on average: 2 each twice, 0.1 a tenth of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRef:
+    """A shard and where it is."""
+
+    store: ObjectStore
+    info: ShardInfo
+    format: ShardFormat
+    plan_id: str
+
+    @property
+    def url(self) -> str:
+        """For people."""
+        return f"{self.store.url}/{self.info.key}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """The shards of all sources, and the rows of them that are read."""
+
+    shards: tuple[ShardRef, ...]
+    first_row: Indices
+    """Of each shard, counted through all shards, and behind the last one the number of rows."""
+    rows: tuple[Indices | None, ...]
+    """Of each source, the rows that pass, counted through all shards; None where all do."""
+    pools: tuple[Pool, ...]
+    """Of each source, what the epoch's order is made from."""
+    latent_shape: tuple[int, ...]
+    reward_names: tuple[str, ...]
+    """Of all plans, in the order in which they are first named."""
+    digest: str
+    """Of the manifests and weights."""
+
+    @property
+    def num_samples(self) -> int:
+        """Pairs that an epoch draws."""
+        return sum(pool.num_drawn for pool in self.pools)
+
+    def row_numbers(self, owners: Indices, rows: Indices) -> Indices:
+        """Rows of sources as rows counted through all shards."""
+        first = self._first_of_source()
+        if len(self.rows) == 1:
+            kept = self.rows[0]
+            return rows if kept is None else kept[rows]
+        numbers = np.empty_like(rows)
+        for source, kept in enumerate(self.rows):
+            own = owners == source
+            numbers[own] = rows[own] + first[source] if kept is None else kept[rows[own]]
+        return numbers
+
+    def _first_of_source(self) -> list[int]:
+        shards = np.cumsum([0, *(len(pool.counts) for pool in self.pools)])
+        return [int(self.first_row[shard]) for shard in shards]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    """One source."""
+
+    store: ObjectStore
+    weight: float
+    parts: list[tuple[SealedManifest, Manifest]]
+
+
+def read_catalog(
+    sources: Sequence[Source], split: Split, filters: Filters, cache: Cache | None
+) -> Catalog:
+    """Read ``_SUCCESS`` and manifests, and, with filters by row, the ledgers.
+
+    Raises ``UserError`` where nothing is sealed or passes, and for plans, rewards or weights that
+    cannot be.
+    """
+    opened = [_open(source) for source in sources]
+    _check_plans(opened, filters)
+    chosen = [_chosen(source, filters) for source in opened]
+    shards: list[ShardRef] = []
+    rows: list[Indices | None] = []
+    pools: list[Pool] = []
+    for source in chosen:
+        first = sum(shard.info.num_samples for shard in shards)
+        own = [
+            ref for _, manifest in source.parts for ref in _shards(source.store, manifest, split)
+        ]
+        passing = _passing(source, split, filters, cache)
+        counts = np.array([ref.info.num_samples for ref in own], np.int64)
+        if passing is not None:
+            edges = np.cumsum([0, *counts])
+            counts = np.diff(np.concatenate([[0], np.cumsum(passing)])[edges])
+            rows.append(np.flatnonzero(passing) + first)
+        else:
+            rows.append(None)
+        sizes = np.array([ref.info.num_bytes for ref in own], np.int64)
+        # A shard of which nothing passes takes no room in the window: it is never opened.
+        pools.append(Pool(counts=counts, num_bytes=sizes * (counts > 0), weight=source.weight))
+        shards += own
+    catalog = Catalog(
+        shards=tuple(shards),
+        first_row=np.cumsum([0, *(ref.info.num_samples for ref in shards)]),
+        rows=tuple(rows),
+        pools=tuple(pools),
+        latent_shape=_latent_shape(chosen, split),
+        reward_names=_reward_names(chosen),
+        digest=_digest(chosen),
+    )
+    _check_not_empty(catalog, sources, split, filters)
+    return catalog
+
+
+def _open(source: Source) -> _Opened:
+    if not source.weight > 0:
+        raise UserError(f"{source.url}: a weight is positive, not {source.weight:g}")
+    store = open_store(source.url)
+    success = read_success(store)
+    if success is None:
+        raise UserError(f"{store.url}: no sealed data set here; finish it with `npd build`")
+    parts = [(sealed, read_manifest(store, sealed)) for sealed in success.manifests]
+    return _Opened(store=store, weight=source.weight, parts=parts)
+
+
+def _check_plans(opened: Sequence[_Opened], filters: Filters) -> None:
+    there = [sealed.plan_id for source in opened for sealed, _ in source.parts]
+    for plan_id in filters.plans or ():
+        if plan_id not in there:
+            where = ", ".join(source.store.url for source in opened)
+            raise UserError(f"{where}: no plan {plan_id!r}; there are {', '.join(there)}")
+
+
+def _chosen(source: _Opened, filters: Filters) -> _Opened:
+    parts = [
+        (sealed, manifest)
+        for sealed, manifest in source.parts
+        if filters.plans is None or sealed.plan_id in filters.plans
+    ]
+    for _, manifest in parts:
+        check_rewards(filters, manifest, source.store.url)
+    return _Opened(store=source.store, weight=source.weight, parts=parts)
+
+
+def _shards(store: ObjectStore, manifest: Manifest, split: Split) -> list[ShardRef]:
+    formats = manifest.shards[split]
+    shard_format = next(name for name in _PREFERRED if name in formats)
+    return [
+        ShardRef(store=store, info=info, format=shard_format, plan_id=manifest.plan_id)
+        for info in formats[shard_format]
+    ]
+
+
+def _passing(
+    source: _Opened, split: Split, filters: Filters, cache: Cache | None
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
+    if not filters.by_row:
+        return None
+    masks = []
+    for _, manifest in source.parts:
+        with open_object(source.store, manifest.ledger, cache) as ledger:
+            masks.append(rows_passing(filters, manifest, split, ledger))
+    return np.concatenate(masks) if masks else np.zeros(0, bool)
+
+
+def _latent_shape(opened: Sequence[_Opened], split: Split) -> tuple[int, ...]:
+    """The one shape that all plans share. Raises ``UserError`` where they do not."""
+    shapes = {
+        tuple(manifest.latent_shape): f"plan {manifest.plan_id} of {source.store.url}"
+        for source in opened
+        for _, manifest in source.parts
+        if manifest.num_samples(split)
+    }
+    if len(shapes) > 1:
+        said = "; ".join(f"{shape} in {where}" for shape, where in shapes.items())
+        raise UserError(
+            f"pairs of several latent shapes cannot be one data set: {said}; choose with plans="
+        )
+    return next(iter(shapes), ())
+
+
+def _reward_names(opened: Sequence[_Opened]) -> tuple[str, ...]:
+    names = (
+        name
+        for source in opened
+        for _, manifest in source.parts
+        for name in manifest.plan.reward_names
+    )
+    return tuple(dict.fromkeys(names))
+
+
+def _digest(opened: Sequence[_Opened]) -> str:
+    parts = [[source.weight, *(sealed.sha256 for sealed, _ in source.parts)] for source in opened]
+    return sha256(canonical_json(parts))
+
+
+def _check_not_empty(
+    catalog: Catalog, sources: Sequence[Source], split: Split, filters: Filters
+) -> None:
+    if catalog.num_samples or not (filters.described() or len(sources) > 1):
+        return
+    where = ", ".join(source.url for source in sources)
+    without = int(catalog.first_row[-1])
+    said = ", ".join(f"{name}={value!r}" for name, value in filters.described().items())
+    raise UserError(
+        f"{where}: no pair of split {split} is left of {without} with {said or 'these weights'}; "
+        "ask for less"
+    )

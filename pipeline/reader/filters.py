@@ -1,0 +1,112 @@
+"""Which pairs of a data set are read, decided from the ledger before any shard is opened."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import UserError, VerificationError
+from pipeline.records import Split, Status
+from pipeline.storage.manifest import Manifest
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """What a pair must satisfy to be read. Raises ``UserError`` for what cannot be meant."""
+
+    plans: tuple[str, ...] | None = None
+    """Ids of plans; None reads all."""
+    min_gain: Mapping[str, float] = field(default_factory=dict)
+    """By reward, the least golden minus source score; pairs without a score fall."""
+    prompt: str | None = None
+    """A regular expression that is found somewhere in the prompt."""
+    scored: tuple[str, ...] = ()
+    """Rewards under which both noises must have a score."""
+
+    def __post_init__(self) -> None:
+        for name, gain in self.min_gain.items():
+            if math.isnan(gain):
+                raise UserError(f"min_gain of {name!r} is not a number")
+        try:
+            re.compile(self.prompt or "")
+        except re.error as error:
+            raise UserError(f"prompt {self.prompt!r} is no regular expression: {error}") from None
+
+    @property
+    def by_row(self) -> bool:
+        """Whether some pairs of a plan may fall while others stay."""
+        return bool(self.min_gain or self.scored) or self.prompt is not None
+
+    def described(self) -> dict[str, object]:
+        """The filters that are set, as JSON can hold them."""
+        said: dict[str, object] = {
+            "plans": None if self.plans is None else sorted(self.plans),
+            "min_gain": dict(sorted(self.min_gain.items())),
+            "prompt": self.prompt,
+            "scored": sorted(self.scored),
+        }
+        return {name: value for name, value in said.items() if value}
+
+
+def check_rewards(filters: Filters, manifest: Manifest, where: str) -> None:
+    """Raise ``UserError`` for a reward that a plan does not have."""
+    names = manifest.plan.reward_names
+    for name in (*filters.min_gain, *filters.scored):
+        if name not in names:
+            raise UserError(
+                f"{where}: plan {manifest.plan_id} has no reward {name!r}; "
+                f"there are {', '.join(names)}"
+            )
+
+
+def rows_passing(filters: Filters, manifest: Manifest, split: Split, ledger: BinaryIO) -> Mask:
+    """For each pair of a split, in the order of its shards, whether it passes.
+
+    The ledger holds all candidates in the plan's order, and so do shards what was kept of them.
+    Raises ``VerificationError`` where the two do not hold equally many.
+    """
+    columns = ["split", "status"]
+    columns += ["prompt"] * (filters.prompt is not None)
+    columns += ["source_rewards", "golden_rewards"] * bool(filters.min_gain or filters.scored)
+    ledger.seek(0)
+    table = pq.read_table(ledger, columns=columns)
+    kept = pc.and_(
+        pc.equal(table["split"], split.value), pc.equal(table["status"], Status.KEPT.value)
+    )
+    table = table.filter(kept)
+    if table.num_rows != manifest.num_samples(split):
+        raise VerificationError(
+            f"{manifest.ledger.key}: {table.num_rows} pairs of {split} are kept, "
+            f"the shards hold {manifest.num_samples(split)}"
+        )
+    passing = np.ones(table.num_rows, bool)
+    for name in (*filters.min_gain, *filters.scored):
+        gain = _scores(table, "golden_rewards", name) - _scores(table, "source_rewards", name)
+        # NaN, where there is no score, compares as false.
+        passing &= gain >= filters.min_gain.get(name, -math.inf)
+    if filters.prompt is not None:
+        passing &= _matching(table["prompt"], filters.prompt)
+    return passing
+
+
+def _scores(table: pa.Table, column: str, name: str) -> npt.NDArray[np.float32]:
+    scores = pc.struct_field(table[column], name)
+    numbers: npt.NDArray[np.float32] = pc.fill_null(scores, math.nan).to_numpy()
+    return numbers
+
+
+def _matching(prompts: pa.ChunkedArray, expression: str) -> Mask:
+    """Each distinct prompt is looked at once: all seeds share it."""
+    search = re.compile(expression).search
+    coded = prompts.combine_chunks().dictionary_encode()
+    found = np.array([search(text) is not None for text in coded.dictionary.to_pylist()], bool)
+    return found[coded.indices.to_numpy()] if len(coded) else np.zeros(0, bool)

@@ -1,0 +1,88 @@
+"""The order of an epoch: a pure function of what is read, the seed and the epoch.
+
+Rows are shuffled in a window that slides over shuffled shards. Shards are laid end to end on a line
+of bytes; a row is drawn at its shard's start plus a random distance of at most the window, and rows
+come in the order of where they were drawn. So at any time the rows come from the shards of one
+window, which bounds what must be at hand; a new shard is needed now and then rather than many at
+once; and the first rows need one shard. A data set that fits into the window is mixed throughout.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """The rows of one source, shard after shard."""
+
+    counts: Indices
+    """Rows of each shard."""
+    num_bytes: Indices
+    """Size of each shard."""
+    weight: float
+    """How often an epoch draws each row, on average."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in all shards."""
+        return int(self.counts.sum())
+
+    @property
+    def num_drawn(self) -> int:
+        """Rows that an epoch draws."""
+        return round(self.weight * self.num_rows)
+
+
+def epoch_order(
+    pools: Sequence[Pool], seed: int | None, epoch: int, window_bytes: int
+) -> tuple[Indices, Indices]:
+    """Which pool and which of its rows stand at each place of an epoch.
+
+    A pool of n rows and weight w gives round(w·n) of them: whole passes, each in an order of its
+    own, then the first of another pass. Pools are interleaved evenly. Without a seed, rows keep
+    their order. The window is shared among the pools by what they give.
+    """
+    total = sum(pool.num_drawn for pool in pools)
+    drawn = [
+        _drawn(pool, seed, epoch, number, window_bytes * pool.num_drawn // max(total, 1))
+        for number, pool in enumerate(pools)
+    ]
+    if len(drawn) == 1:
+        return np.zeros(total, np.int64), drawn[0]
+    owners = np.repeat(np.arange(len(drawn)), [len(rows) for rows in drawn])
+    # Row i of n stands at (i + ½)/n of the epoch.
+    places = np.concatenate([(np.arange(len(rows)) + 0.5) / max(len(rows), 1) for rows in drawn])
+    merged = np.argsort(places, kind="stable")
+    return owners[merged], np.concatenate(drawn)[merged]
+
+
+def _drawn(pool: Pool, seed: int | None, epoch: int, number: int, window_bytes: int) -> Indices:
+    passes: list[Indices] = []
+    left = pool.num_drawn
+    while left > 0:
+        if seed is None:
+            rows = np.arange(pool.num_rows)
+        else:
+            generator = np.random.default_rng([seed, epoch, number, len(passes)])
+            rows = sliding_order(pool.counts, pool.num_bytes, window_bytes, generator)
+        passes.append(rows[:left])
+        left -= len(rows)
+    return np.concatenate(passes) if passes else np.zeros(0, np.int64)
+
+
+def sliding_order(
+    counts: Indices, num_bytes: Indices, window_bytes: int, generator: np.random.Generator
+) -> Indices:
+    """A permutation of the rows of some shards, by a window that slides over them."""
+    permuted = generator.permutation(len(counts))
+    starts = np.empty(len(counts))
+    ends = np.cumsum(num_bytes[permuted])
+    starts[permuted] = ends - num_bytes[permuted]
+    window = min(window_bytes, int(num_bytes.sum()))
+    drawn = np.repeat(starts, counts) + window * generator.random(int(counts.sum()))
+    return np.argsort(drawn, kind="stable")

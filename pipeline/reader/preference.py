@@ -1,0 +1,33 @@
+"""A pair as a preference: which of its two noises a reward likes better, and by how much."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.reader.samples import COLUMNS, NOISES, REWARDS
+
+NEEDED = (*NOISES, *REWARDS)
+
+
+def preference_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """What must be read to show some columns as preferences."""
+    return tuple(name for name in COLUMNS if name in columns or name in NEEDED)
+
+
+def as_preference(sample: dict[str, Any], reward: str) -> dict[str, Any]:
+    """A sample or a batch, with ``winner_noise``, ``loser_noise`` and ``reward_gap``.
+
+    They stand in place of the noises and the scores. The gap, of ``reward``, is not negative; the
+    golden noise wins a tie. It is a float of a sample, and float32 (B,) of a batch.
+    """
+    source, golden = (sample[name] for name in NOISES)
+    gain = sample["golden_rewards"][reward] - sample["source_rewards"][reward]
+    said = {name: value for name, value in sample.items() if name not in NEEDED}
+    if isinstance(gain, Tensor):
+        golden_wins = (gain >= 0).view(-1, *[1] * (source.dim() - 1))
+        winner = torch.where(golden_wins, golden, source)
+        loser = torch.where(golden_wins, source, golden)
+    else:
+        winner, loser = (golden, source) if gain >= 0 else (source, golden)
+    return {**said, "winner_noise": winner, "loser_noise": loser, "reward_gap": abs(gain)}

@@ -1,0 +1,33 @@
+"""Which of how many data-parallel processes this is."""
+
+import os
+
+import torch.distributed as dist
+
+from pipeline.errors import UserError
+
+
+def rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """As given; else of ``torch.distributed``, else of RANK and WORLD_SIZE, else 0 of 1.
+
+    Raises ``UserError`` for one without the other, or a rank that does not lie below the size.
+    """
+    if (rank is None) != (world_size is None):
+        raise UserError("rank and world_size go together: give both or none")
+    if rank is None or world_size is None:
+        rank, world_size = _found()
+    if not 0 <= rank < world_size:
+        raise UserError(f"rank {rank} does not lie in 0 … {world_size - 1}")
+    return rank, world_size
+
+
+def _found() -> tuple[int, int]:
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        try:
+            return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        except ValueError:
+            said = f"RANK={os.environ['RANK']!r}, WORLD_SIZE={os.environ['WORLD_SIZE']!r}"
+            raise UserError(f"the environment has {said}: not numbers") from None
+    return 0, 1

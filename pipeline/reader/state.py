@@ -1,0 +1,130 @@
+"""A position in an epoch as a dictionary that JSON can hold, and back.
+
+Where one process reads, it is the progress of the epoch, which any number of ranks and workers can
+continue. A DataLoader worker knows only how many batches it made itself: its state says this and
+how places were dealt, and the states of all workers of a rank together are a progress again. Ranks
+are taken to be in step, as data-parallel training keeps them, so one rank's state is enough.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.reader.progress import Progress
+from pipeline.reader.slots import Deal
+
+_KIND = "noise-pairs"
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """One DataLoader worker's part of one rank's part."""
+
+    deal: Deal
+    num_workers: int = 1
+    worker: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Where reading goes on."""
+
+    epoch: int = 0
+    progress: Progress = field(default_factory=Progress)
+    """Before any batch of ``slot``."""
+    slot: Slot | None = None
+    """None in a state that knows the progress of all workers."""
+    taken: int = 0
+    """Batches that the slot's worker has made."""
+
+    def to_dict(self, read: Mapping[str, Any]) -> dict[str, Any]:
+        """``read`` says what this is a position in."""
+        said: dict[str, Any] = {
+            "kind": _KIND,
+            "version": _VERSION,
+            "read": dict(read),
+            "epoch": self.epoch,
+            "position": self.progress.position,
+            "ahead": [list(stretch) for stretch in self.progress.ahead],
+        }
+        if self.slot is not None:
+            said["slot"] = asdict(self.slot)
+            said["taken"] = self.taken
+        return said
+
+
+def read_state(content: Any, read: Mapping[str, Any], total: int) -> State:
+    """The state in what ``state_dict`` gave, alone or inside the state of a StatefulDataLoader.
+
+    Raises ``UserError`` for a state of something else, or of some of the workers only.
+    """
+    found = list(_states_in(content))
+    if not found:
+        raise UserError("the state holds no position in a noise pair data set")
+    if _steps_since_snapshot(content):
+        raise UserError(
+            "the state is older than what was read: give StatefulDataLoader "
+            "snapshot_every_n_steps=1, or load the state into another one with as many workers"
+        )
+    states = [_from_dict(each, read) for each in found]
+    return states[0] if len(states) == 1 else _joined(states, total)
+
+
+def whole(state: State, total: int) -> State:
+    """A state that knows all workers. Raises ``UserError`` where it knows one of several."""
+    return state if state.slot is None else _joined([state], total)
+
+
+def _joined(states: Sequence[State], total: int) -> State:
+    first = states[0]
+    slots = {state.slot.worker: state for state in states if state.slot is not None}
+    if first.slot is None or sorted(slots) != list(range(first.slot.num_workers)):
+        raise UserError(
+            "the state is that of one DataLoader worker among several: load the whole state, "
+            "pairs.load_state_dict(loader.state_dict())"
+        )
+    alike = {(s.epoch, s.progress, replace(s.slot, worker=0)) for s in states if s.slot is not None}
+    if len(alike) > 1:
+        raise UserError("the state's workers disagree on how the epoch was dealt out")
+    taken = [slots[worker].taken for worker in sorted(slots)]
+    dealt = first.slot.deal.dealt(first.progress.num_remaining(total), taken)
+    return State(epoch=first.epoch, progress=first.progress.after(total, dealt))
+
+
+def _states_in(content: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(content, Mapping):
+        if content.get("kind") == _KIND:
+            yield content
+        else:
+            for value in content.values():
+                yield from _states_in(value)
+
+
+def _steps_since_snapshot(content: Any) -> int:
+    return int(content.get("_steps_since_snapshot", 0)) if isinstance(content, Mapping) else 0
+
+
+def _from_dict(content: Mapping[str, Any], read: Mapping[str, Any]) -> State:
+    if content["version"] != _VERSION:
+        raise UserError(
+            f"the state has version {content['version']}, this reads {_VERSION}: "
+            "use the noise-prompt-dataset that wrote it"
+        )
+    for name, value in read.items():
+        if content["read"].get(name) != value:
+            raise UserError(
+                f"the state is a position in something else: its {name} is "
+                f"{content['read'].get(name)!r}, here it is {value!r}"
+            )
+    slot = content.get("slot")
+    return State(
+        epoch=content["epoch"],
+        progress=Progress(
+            position=content["position"],
+            ahead=tuple((start, stop) for start, stop in content["ahead"]),
+        ),
+        slot=None if slot is None else Slot(**{**slot, "deal": Deal(**slot["deal"])}),
+        taken=content.get("taken", 0),
+    )
