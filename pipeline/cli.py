@@ -21,6 +21,7 @@ from pipeline.console import (
     show_verification,
 )
 from pipeline.errors import BuildStoppedError, NPDError, UserError
+from pipeline.export_command import exports
 from pipeline.storage.open import open_store
 from pipeline.upkeep import upkeep
 
@@ -213,6 +214,7 @@ def report(
 
 
 app.add_typer(upkeep)
+app.add_typer(exports)
 
 
 def main() -> None:

@@ -18,13 +18,19 @@ from pipeline.storage.schema import Noise, NoisePair, PairSchema
 
 def write_tar(sink: BinaryIO, batches: Iterable[pa.RecordBatch]) -> None:
     """Write all pairs of some record batches, in their order."""
+    write_samples(
+        sink, (pair for batch in batches for pair in PairSchema.of(batch.schema).to_pairs(batch))
+    )
+
+
+def write_samples(sink: BinaryIO, pairs: Iterable[NoisePair]) -> None:
+    """Write some pairs, in their order."""
     with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for batch in batches:
-            for pair in PairSchema.of(batch.schema).to_pairs(batch):
-                for name, data in sorted(members(pair).items()):
-                    info = tarfile.TarInfo(f"{pair.sample_id}.{name}")
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
+        for pair in pairs:
+            for name, data in sorted(members(pair).items()):
+                info = tarfile.TarInfo(f"{pair.sample_id}.{name}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
 
 
 def members(pair: NoisePair) -> dict[str, bytes]:

@@ -1,0 +1,146 @@
+"""The card of a data set on the Hugging Face hub: README.md with a YAML header."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.publish.export.order import Order
+
+DATA = "data"
+CANDIDATES = "candidates.parquet"
+
+REWARD_LICENCES: Mapping[str, str] = {
+    "scene": "apache-2.0",
+    "scene_oracle": "apache-2.0",
+    "image_reward": "apache-2.0",
+    "hpsv2": "apache-2.0",
+}
+"""Of the weights of each kind of reward, where it is known."""
+
+_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
+
+
+def card(order: "Order") -> str:
+    """The whole file."""
+    return "\n".join([*_header(order), "", *_body(order), ""])
+
+
+def size_category(num_samples: int) -> str:
+    """The hub's name of a size."""
+    return next((name for end, name in _SIZES if num_samples < end), "1M<n<10M")
+
+
+def _header(order: "Order") -> Iterator[str]:
+    """YAML; a JSON string is one in YAML too."""
+    model = order.manifest.plan.settings.get("model", {}).get("name", "")
+    yield "---"
+    yield f"pretty_name: {json.dumps(f'Noise Prompt Dataset {model}'.strip(), ensure_ascii=False)}"
+    yield f"license: {order.licences.data}"
+    yield "task_categories:"
+    yield "- text-to-image"
+    yield "size_categories:"
+    yield f"- {size_category(sum(_counts(order).values()))}"
+    yield "tags:"
+    yield from ("- golden-noise", "- noise-prompt-dataset", "- diffusion")
+    yield "configs:"
+    yield "- config_name: pairs"
+    yield "  default: true"
+    yield "  data_files:"
+    for split in order.splits:
+        yield f"  - split: {split.value}"
+        yield f"    path: {DATA}/{split.value}-*.parquet"
+    yield "- config_name: candidates"
+    yield "  data_files:"
+    yield "  - split: candidates"
+    yield f"    path: {CANDIDATES}"
+    yield "---"
+
+
+def _body(order: "Order") -> Iterator[str]:
+    manifest = order.manifest
+    settings = manifest.plan.settings
+    yield "# Noise Prompt Dataset"
+    yield ""
+    yield (
+        "Pairs of initial noises for a text-to-image diffusion model. The golden noise is the "
+        "source noise after one high-then-low guidance step (arXiv 2411.09502); a pair is here if "
+        "the picture from its golden noise scored better."
+    )
+    yield ""
+    yield from _table(("split", "pairs"), _counts(order).items())
+    yield ""
+    yield "## Loading"
+    yield ""
+    yield "```python"
+    yield "from datasets import load_dataset"
+    yield ""
+    yield f'pairs = load_dataset("path/to/this", split="{order.splits[0].value}")'
+    yield 'noises = pairs.select_columns(["source_noise", "golden_noise"])'
+    yield 'noises = noises.with_format("numpy", dtype="float16")'
+    shape = ", ".join(map(str, manifest.latent_shape))
+    yield f'x_T = noises[0]["source_noise"].reshape({shape})'
+    yield "```"
+    yield ""
+    yield (
+        "Noise is float16, flattened row by row. The configuration `candidates` holds every "
+        "candidate, also those that were not kept, with all scores: kept pairs alone prove nothing."
+    )
+    yield ""
+    yield "## How it was made"
+    yield ""
+    yield from _table(("what", "value"), _provenance(order))
+    yield ""
+    yield from _table(("what became of candidates", "count"), _funnel(order))
+    yield ""
+    yield "Every setting that decides the result:"
+    yield ""
+    yield "```json"
+    yield json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)
+    yield "```"
+    yield ""
+    yield "## Licences"
+    yield ""
+    yield from _table(("of what", "licence"), _licences(order))
+
+
+def _counts(order: "Order") -> dict[str, int]:
+    return {split.value: order.manifest.num_samples(split) for split in order.splits}
+
+
+def _provenance(order: "Order") -> Iterator[tuple[str, Any]]:
+    manifest = order.manifest
+    yield "plan", f"`{manifest.plan_id}`, version {manifest.version}"
+    yield "manifest", f"`{order.manifest_sha256}`"
+    yield "shape of a noise", " × ".join(map(str, manifest.latent_shape))
+    for name, margin in manifest.selection.items():
+        yield "kept where", f"golden {name} > source {name} + {margin:g}"
+    for each in manifest.fingerprints:
+        packages = ", ".join(f"{name} {version}" for name, version in each.packages.items())
+        yield "computed on", f"{each.device} ({each.kernels}), Python {each.python}, {packages}"
+
+
+def _funnel(order: "Order") -> Iterator[tuple[str, int]]:
+    funnel = order.manifest.funnel
+    yield "candidates", funnel.candidates
+    yield "kept", funnel.kept
+    for reason, count in funnel.rejected.items():
+        yield f"rejected by {reason}", count
+    for reason, count in funnel.failed.items():
+        yield f"failed by {reason}", count
+
+
+def _licences(order: "Order") -> Iterator[tuple[str, str]]:
+    yield "these data", order.licences.data
+    yield "the diffusion model", order.licences.model
+    yield "the prompts", order.licences.prompts
+    for reward in order.manifest.plan.settings["rewards"]:
+        kind = reward.get("kind", reward["name"])
+        yield f"the reward {reward['name']} ({kind})", REWARD_LICENCES.get(kind, "unknown")
+
+
+def _table(head: tuple[str, str], rows: Any) -> Iterator[str]:
+    yield f"| {head[0]} | {head[1]} |"
+    yield "|---|---|"
+    for name, value in rows:
+        yield f"| {name} | {value} |"

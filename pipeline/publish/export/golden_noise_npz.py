@@ -1,0 +1,87 @@
+"""The training layout of the paper's authors: an ``.npz`` for each pair, and a log of captions.
+
+    train/pairs/<index>_<seed>.npz    arr_0 source noise, arr_1 golden noise: float16 (1, C, H, W);
+                                      arr_2 the index, an integer
+    train/prompts.txt                 a line a pair: index, seed, caption, both lists of scores
+
+The splits are apart, because the authors' trainer draws its validation pairs from whatever folder
+it is given. It takes folder and log as ``--data-dir`` and ``--prompt-path``, with ``--pick``, and
+opens every file of the folder: so the log lies beside it. With ``--discard`` it drops pairs whose
+first golden score is not strictly larger than the source score.
+
+A line is JSON and a Python literal at once, since their loader evaluates it: no ``null``, no
+``true``, no surrogate pairs. The scores are of the rewards that selected, in the plan's order.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.publish.export.format import Format
+from pipeline.publish.export.part import Part
+from pipeline.records import Split
+from pipeline.storage.schema import NoisePair
+
+if TYPE_CHECKING:
+    from pipeline.publish.export.order import Order
+
+PAIRS, LOG = "pairs", "prompts.txt"
+
+
+class GoldenNoiseNpz(Format):
+    """``--format golden-noise-npz``."""
+
+    def __init__(self, order: "Order", scratch: Path) -> None:
+        super().__init__(order, scratch)
+        self._log = scratch / LOG
+        self._num_not_better = 0
+
+    def write_part(self, folder: Path, part: Part) -> None:
+        """One file a pair, and its line for the log."""
+        pairs = folder / part.split.value / PAIRS
+        pairs.mkdir(parents=True)
+        with self._log.open("a", encoding="utf-8") as log:
+            for index, pair in enumerate(part.pairs, start=part.first):
+                log.write(self._line(index, pair))
+                assert pair.source_noise is not None, "a part has every source noise"
+                np.savez(
+                    pairs / f"{index}_{pair.seed}.npz",
+                    pair.source_noise[np.newaxis],
+                    pair.golden_noise[np.newaxis],
+                    np.array(index, dtype=np.int64),
+                )
+
+    def finish_split(self, folder: Path, split: Split) -> None:
+        """The log."""
+        (folder / split.value).mkdir()
+        (folder / split.value / LOG).write_bytes(self._log.read_bytes())
+        self._log.unlink()
+
+    def remarks(self) -> list[str]:
+        """How many pairs their filter would drop."""
+        if not self._num_not_better:
+            return []
+        return [
+            f"{self._num_not_better} pairs were kept, under a negative margin, without a strictly "
+            "larger golden score: the authors' loader drops them where it runs with --discard"
+        ]
+
+    def _line(self, index: int, pair: NoisePair) -> str:
+        source = [_score(pair.source_rewards[name]) for name in self.order.selecting]
+        golden = [_score(pair.golden_rewards[name]) for name in self.order.selecting]
+        self._num_not_better += not source[0] < golden[0]
+        line = {
+            "index": index,
+            "seed": pair.seed,
+            "caption": pair.prompt,
+            "original_score_list": source,
+            "optimized_score_list": golden,
+        }
+        return json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _score(score: float | None) -> float:
+    assert score is not None, "a kept pair has every score that selects"
+    return score

@@ -1,0 +1,92 @@
+"""A folder that is ready to be pushed to the Hugging Face hub, or loaded where it lies.
+
+data/train-00000-of-00010.parquet …    the pairs; pictures, where stored, as the hub shows them
+candidates.parquet                     the ledger: all candidates, kept or not, with all scores
+README.md                              the card
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.publish.export.card import CANDIDATES, DATA, card
+from pipeline.publish.export.format import Format
+from pipeline.publish.export.parquet import record_batches, write_parquet
+from pipeline.publish.export.part import Part
+from pipeline.storage.object_store import ObjectStore
+
+_PICTURES = ("source_image", "golden_image")
+_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+class HuggingFace(Format):
+    """``--format hf``."""
+
+    has_card = True
+
+    def write_part(self, folder: Path, part: Part) -> None:
+        """One Parquet file."""
+        (folder / DATA).mkdir()
+        batches = map(_with_pictures, record_batches(part, self.order.schema))
+        first = next(batches)
+        schema = _with_features(first.schema)
+        path = folder / DATA / f"{part.name}.parquet"
+        write_parquet(path, schema, _as(schema, first, batches))
+
+    def finish(self, folder: Path, store: ObjectStore) -> None:
+        """The ledger and the card."""
+        store.get_file(self.order.manifest.ledger.key, folder / CANDIDATES)
+        (folder / "README.md").write_text(card(self.order), encoding="utf-8")
+
+    def remarks(self) -> list[str]:
+        """Licences that nobody has named."""
+        unknown = [
+            name
+            for name, licence in self.order.licences.model_dump().items()
+            if licence == "unknown"
+        ]
+        if not unknown:
+            return []
+        return [f"the card says that the licence of {', '.join(unknown)} is unknown"]
+
+
+def _with_pictures(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Pictures as the hub knows them; without their columns where there are none."""
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    for name in _PICTURES:
+        column = columns[name]
+        if column.null_count == len(column):
+            del columns[name]
+        else:
+            paths = pa.nulls(len(column), pa.string())
+            columns[name] = pa.StructArray.from_arrays([column, paths], fields=list(_PICTURE))
+    return pa.RecordBatch.from_pydict(columns).replace_schema_metadata(batch.schema.metadata)
+
+
+def _with_features(schema: pa.Schema) -> pa.Schema:
+    """The schema with what ``datasets`` writes into its own files: what each column means."""
+    features = {field.name: _feature(field.type) for field in schema}
+    info = json.dumps({"info": {"features": features}})
+    return schema.with_metadata({**(schema.metadata or {}), "huggingface": info})
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    if kind == _PICTURE:
+        return {"_type": "Image"}
+    if pa.types.is_struct(kind):
+        return {field.name: _feature(field.type) for field in kind}
+    if pa.types.is_fixed_size_list(kind):
+        return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "List"}
+    names = {pa.float16(): "float16", pa.float32(): "float32"}
+    return {"dtype": names.get(kind, str(kind)), "_type": "Value"}
+
+
+def _as(
+    schema: pa.Schema, first: pa.RecordBatch, others: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    yield first.cast(schema)
+    for batch in others:
+        yield batch.cast(schema)

@@ -1,0 +1,88 @@
+"""MosaicML streaming's own files, written by its own writer: a folder for each split.
+
+    train/shard.00000.mds …     pairs; noises are arrays of float16 (C, H, W)
+    train/index.json            what ``StreamingDataset(local="…/train")`` opens
+
+The library is not among this package's dependencies: it comes with four cloud SDKs and torchvision.
+"""
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UserError
+from pipeline.publish.export.format import Format
+from pipeline.publish.export.part import Part
+from pipeline.records import Split
+from pipeline.storage.schema import NoisePair
+
+if TYPE_CHECKING:
+    from pipeline.publish.export.order import Order
+
+INDEX = "index.json"
+
+_FORMAT_VERSION = 2
+"""Of the index."""
+
+
+class Mds(Format):
+    """``--format mds``."""
+
+    def __init__(self, order: "Order", scratch: Path) -> None:
+        super().__init__(order, scratch)
+        try:
+            self._writer: Any = import_module("streaming").MDSWriter
+        except ImportError as error:
+            raise UserError(
+                f"--format mds needs MosaicML's streaming library ({error}); install it with "
+                "`pip install mosaicml-streaming`"
+            ) from None
+        self._shards: list[dict[str, Any]] = []
+
+    def write_part(self, folder: Path, part: Part) -> None:
+        """One shard; its entry of the index is kept for the end of the split."""
+        # The writer numbers its shards from 0 and wants a folder of its own.
+        out = self.scratch / part.name
+        samples = map(_sample, part.pairs)
+        first = next(samples)
+        with self._writer(out=str(out), columns=self._columns(first), size_limit=None) as writer:
+            writer.write(first)
+            for sample in samples:
+                writer.write(sample)
+        (entry,) = json.loads((out / INDEX).read_bytes())["shards"]
+        name = f"shard.{part.index:05d}.mds"
+        (folder / part.split.value).mkdir()
+        (out / entry["raw_data"]["basename"]).rename(folder / part.split.value / name)
+        entry["raw_data"]["basename"] = name
+        self._shards.append(entry)
+
+    def finish_split(self, folder: Path, split: Split) -> None:
+        """The index."""
+        index = {"version": _FORMAT_VERSION, "shards": self._shards}
+        (folder / split.value).mkdir()
+        (folder / split.value / INDEX).write_text(json.dumps(index, sort_keys=True))
+        self._shards = []
+
+    def _columns(self, sample: dict[str, Any]) -> dict[str, str]:
+        noise = f"ndarray:float16:{','.join(map(str, self.order.manifest.latent_shape))}"
+        encodings = {
+            "sample_id": "str",
+            "prompt": "str",
+            "prompt_id": "str",
+            "seed": "int",
+            "source_noise": noise,
+            "golden_noise": noise,
+            "source_rewards": "json",
+            "golden_rewards": "json",
+            "noise_stats": "json",
+            "source_image": "bytes",
+            "golden_image": "bytes",
+        }
+        return {name: encodings[name] for name in sample}
+
+
+def _sample(pair: NoisePair) -> dict[str, Any]:
+    """A pair by column; without columns for pictures where there are none."""
+    sample = {**vars(pair), "noise_stats": pair.noise_stats.model_dump()}
+    return {name: value for name, value in sample.items() if value is not None}

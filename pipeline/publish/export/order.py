@@ -1,0 +1,140 @@
+"""What is to be exported: a plan's sealed pairs, which splits of them, and how."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import UserError
+from pipeline.identity import readable_json
+from pipeline.publish.export.formats import FORMATS, FormatName, format_named
+from pipeline.records import SCHEMA_VERSION, Record, Split
+from pipeline.storage.manifest import Manifest, SealedManifest, read_manifest, read_success
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.schema import PairSchema
+
+SAMPLES_PER_FILE = 1000
+"""262 MB of SDXL-sized pairs: a file that is quick to fetch, and few enough of them."""
+
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+
+
+class Licences(Record):
+    """What the card of a data set says of licences, as identifiers of the Hugging Face hub."""
+
+    data: str = "unknown"
+    model: str = "unknown"
+    prompts: str = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """An export that can be made: everything that decides its bytes."""
+
+    manifest: Manifest
+    manifest_sha256: str
+    format: FormatName
+    splits: tuple[Split, ...]
+    """Each holds pairs."""
+    samples_per_file: int
+    licences: Licences
+
+    @property
+    def schema(self) -> PairSchema:
+        """The columns of the pairs."""
+        return PairSchema(
+            latent_shape=tuple(self.manifest.latent_shape),
+            reward_names=tuple(self.manifest.plan.reward_names),
+        )
+
+    @property
+    def selecting(self) -> list[str]:
+        """The rewards that chose the pairs, in the plan's order."""
+        names = self.manifest.plan.reward_names
+        return [name for name in names if name in self.manifest.selection]
+
+    def description(self) -> bytes:
+        """``export.json``."""
+        return readable_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "plan_id": self.manifest.plan_id,
+                "version": self.manifest.version,
+                "manifest_sha256": self.manifest_sha256,
+                "format": self.format,
+                "splits": {split.value: self.manifest.num_samples(split) for split in self.splits},
+                "samples_per_file": self.samples_per_file,
+                "licences": self.licences.model_dump(),
+            }
+        )
+
+
+def order_export(
+    store: ObjectStore,
+    format_name: str,
+    splits: Sequence[str] = (),
+    plan_id: str | None = None,
+    *,
+    samples_per_file: int = SAMPLES_PER_FILE,
+    licences: Licences | None = None,
+) -> Order:
+    """An export of what is sealed in a store.
+
+    Without ``splits``, of all that hold pairs; ``plan_id`` may be left out where one plan is
+    sealed. Raises ``UserError`` for a format, split or plan that is not there, a split without
+    pairs, and licences for a format that has no card.
+    """
+    sealed = _sealed(store, plan_id)
+    manifest = read_manifest(store, sealed)
+    name = format_named(format_name)
+    if licences is not None and not FORMATS[name].has_card:
+        with_card = ", ".join(each for each, made in FORMATS.items() if made.has_card)
+        raise UserError(f"{name} has no card to write licences into; there is one in {with_card}")
+    return Order(
+        manifest=manifest,
+        manifest_sha256=sealed.sha256,
+        format=name,
+        splits=_splits(manifest, splits),
+        samples_per_file=samples_per_file,
+        licences=_checked(licences or Licences()),
+    )
+
+
+def _sealed(store: ObjectStore, plan_id: str | None) -> SealedManifest:
+    success = read_success(store)
+    if success is None:
+        raise UserError(f"{store.url}: nothing is sealed here; finish it with `npd build`")
+    names = ", ".join(sealed.plan_id for sealed in success.manifests)
+    if plan_id is None:
+        if len(success.manifests) > 1:
+            raise UserError(f"{store.url} holds several plans; name one with --plan: {names}")
+        return success.manifests[0]
+    sealed = success.of(plan_id)
+    if sealed is None:
+        raise UserError(f"no plan {plan_id!r} is sealed in {store.url}; there are {names}")
+    return sealed
+
+
+def _splits(manifest: Manifest, names: Sequence[str]) -> tuple[Split, ...]:
+    for name in names:
+        if name not in list(Split):
+            raise UserError(f"no split {name!r}; there are {', '.join(Split)}")
+        if not manifest.num_samples(Split(name)):
+            raise UserError(f"the split {name!r} of plan {manifest.plan_id} holds no pairs")
+    wanted = tuple(
+        split
+        for split in Split
+        if manifest.num_samples(split) and (not names or split.value in names)
+    )
+    if not wanted:
+        raise UserError(f"plan {manifest.plan_id} kept no pairs: there is nothing to export")
+    return wanted
+
+
+def _checked(licences: Licences) -> Licences:
+    for name in licences.model_dump().values():
+        if not _LICENCE.fullmatch(name):
+            raise UserError(
+                f"{name!r} is no licence identifier of the Hugging Face hub; "
+                "give one as cc-by-4.0, apache-2.0 or other"
+            )
+    return licences

@@ -1,0 +1,159 @@
+"""The export itself: pairs into files, files into a store, and each of them read back.
+
+Every file is a function of the pairs, so an export that was killed is begun again: a file that is
+there is compared, not written, and the end is the same bytes. A folder belongs to the export whose
+``export.json`` it holds.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+
+from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
+from pipeline.identity import file_sha256
+from pipeline.publish.export.format import Format
+from pipeline.publish.export.formats import FORMATS
+from pipeline.publish.export.order import Order
+from pipeline.publish.export.part import Part
+from pipeline.publish.export.source import sealed_pairs
+from pipeline.records import Split
+from pipeline.storage.content import CHUNK_BYTES
+from pipeline.storage.local import LocalStore
+from pipeline.storage.object_store import ObjectStore
+
+DESCRIPTION = "export.json"
+"""Of what a folder is the export; written first."""
+CHECKSUMS = "SHA256SUMS"
+"""The digest of every file, as ``sha256sum --check`` reads them; written last."""
+
+_FILES_AT_ONCE = 8
+"""Where each pair is a file, waiting for the store is most of the time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What an export came to."""
+
+    is_new: bool
+    """It was finished now; else it was there, whole."""
+    num_files: int
+    num_bytes: int
+    remarks: tuple[str, ...]
+
+
+def export(store: ObjectStore, target: ObjectStore, order: Order) -> Exported:
+    """Write what is ordered from ``store`` into ``target``; one at a time into one target.
+
+    Raises ``UserError`` for a target that holds anything else, and ``VerificationError`` for a
+    damaged shard, or a file of the target that is not what it should be.
+    """
+    with tempfile.TemporaryDirectory(prefix="npd-export-") as name:
+        scratch = Path(name) / "scratch"
+        scratch.mkdir()
+        made = FORMATS[order.format](order, scratch)
+        if _claim(target, order) and target.head(CHECKSUMS) is not None:
+            return Exported(is_new=False, num_files=0, num_bytes=0, remarks=())
+        checksums = Path(name) / CHECKSUMS
+        num_files = num_bytes = 0
+        with checksums.open("w", encoding="utf-8") as sums:
+            for folder in _written(Path(name), store, order, made):
+                for stored in _put_all(target, folder):
+                    sums.write(f"{stored.sha256}  {stored.key}\n")
+                    num_files, num_bytes = num_files + 1, num_bytes + stored.num_bytes
+        if isinstance(target, LocalStore):
+            target.remove_leftovers(0)  # of an export that was killed: loaders list their folders
+        _put(target, CHECKSUMS, checksums)
+    return Exported(
+        is_new=True, num_files=num_files, num_bytes=num_bytes, remarks=tuple(made.remarks())
+    )
+
+
+def _claim(target: ObjectStore, order: Order) -> bool:
+    """Make a target that of this export; whether it was that before. Raises ``UserError``."""
+    try:
+        there = target.get(DESCRIPTION)
+    except ObjectNotFoundError:
+        found = next(iter(target.list("")), None)
+        if found is not None:
+            raise UserError(
+                f"{target.url} is not empty (it holds {found.key}) and no export; choose another "
+                "output"
+            ) from None
+        if target.put_if_absent(DESCRIPTION, order.description()):
+            return False
+        there = target.get(DESCRIPTION)
+    if there != order.description():
+        raise UserError(
+            f"{target.url} holds another export ({DESCRIPTION} says of what); choose another output"
+        )
+    return True
+
+
+def _written(folder: Path, store: ObjectStore, order: Order, made: Format) -> Iterator[Path]:
+    """Folders with the next files, each gone when the next one is asked for."""
+    for split in order.splits:
+        for part in _parts(store, order, split):
+            with tempfile.TemporaryDirectory(dir=folder) as name:
+                made.write_part(Path(name), part)
+                yield Path(name)
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            made.finish_split(Path(name), split)
+            yield Path(name)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        made.finish(Path(name), store)
+        yield Path(name)
+
+
+def _parts(store: ObjectStore, order: Order, split: Split) -> Iterator[Part]:
+    pairs = sealed_pairs(store, order.manifest, split)
+    starts = range(0, order.manifest.num_samples(split), order.samples_per_file)
+    for index, first in enumerate(starts):
+        yield Part(
+            split=split,
+            index=index,
+            parts=len(starts),
+            first=first,
+            pairs=islice(pairs, order.samples_per_file),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    key: str
+    sha256: str
+    num_bytes: int
+
+
+def _put_all(target: ObjectStore, folder: Path) -> Iterator[_Stored]:
+    """Store every file of a folder under its path in it, in order."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="export") as pool:
+        yield from pool.map(
+            lambda path: _put(target, path.relative_to(folder).as_posix(), path), paths
+        )
+
+
+def _put(target: ObjectStore, key: str, path: Path) -> _Stored:
+    """Store a file, unless it is there, and read it back. Raises ``VerificationError``."""
+    digest = file_sha256(path)
+    if not target.put_file_if_absent(key, path) or _stored_sha256(target, key) != digest:
+        raise VerificationError(
+            f"{target.url}/{key}: not what this export writes. It is damaged, or other versions "
+            "of the libraries began the export: remove the output and export again"
+        )
+    return _Stored(key=key, sha256=digest, num_bytes=path.stat().st_size)
+
+
+def _stored_sha256(target: ObjectStore, key: str) -> str:
+    """The digest of what is stored, read piece by piece."""
+    digest = hashlib.sha256()
+    for start in count(0, CHUNK_BYTES):
+        piece = target.get_range(key, start, CHUNK_BYTES)
+        digest.update(piece)
+        if len(piece) < CHUNK_BYTES:
+            break
+    return digest.hexdigest()
