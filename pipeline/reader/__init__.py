@@ -3,5 +3,6 @@
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Source
 from pipeline.reader.dataset import NoisePairDataset
+from pipeline.reader.table import NoisePairTable
 
-__all__ = ["Cache", "NoisePairDataset", "Source"]
+__all__ = ["Cache", "NoisePairDataset", "NoisePairTable", "Source"]

@@ -58,19 +58,22 @@ class ShardAccess:
 
     def rows(self, shards: Sequence[int], places: Sequence[int]) -> list[Row]:
         """Some rows; those of damaged shards are left out, or an error that names the shard."""
-        opened = self._open_shards()
-        found = []
-        for shard, place in zip(shards, places, strict=True):
-            if self._skips_damage and self._shared.is_damaged(shard):
-                continue
-            try:
-                found.append((opened.get(shard), place))
-            except _DAMAGE as error:
-                if not self._skips_damage:
-                    raise
-                self._shared.mark_damaged(shard)
-                warnings.warn(f"skipped a shard: {error}", stacklevel=3)
-        return found
+        opened = {shard: self._columns(shard) for shard in dict.fromkeys(shards)}
+        found = ((opened[shard], place) for shard, place in zip(shards, places, strict=True))
+        return [(columns, place) for columns, place in found if columns is not None]
+
+    def _columns(self, shard: int) -> PairColumns | None:
+        """An opened shard; None for one that is to be skipped."""
+        if self._skips_damage and self._shared.is_damaged(shard):
+            return None
+        try:
+            return self._open_shards().get(shard)
+        except _DAMAGE as error:
+            if not self._skips_damage:
+                raise
+            self._shared.mark_damaged(shard)
+            warnings.warn(f"skipped a shard: {error}", stacklevel=2)
+            return None
 
     def _open_shards(self) -> OpenShards:
         """Those of this process: threads and mappings do not cross a fork."""

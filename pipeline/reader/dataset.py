@@ -1,7 +1,6 @@
 """Sealed data sets as a torch ``IterableDataset``."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,8 +9,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.errors import UserError
 from pipeline.reader.access import ShardAccess
+from pipeline.reader.arguments import check_at_least, check_one_of, names, split_named
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Source, read_catalog
+from pipeline.reader.cursor import Cursor
 from pipeline.reader.filters import Filters
 from pipeline.reader.order import Indices, epoch_order
 from pipeline.reader.parcel import Parcel
@@ -20,8 +21,7 @@ from pipeline.reader.ranks import rank_and_world_size
 from pipeline.reader.samples import COLUMNS, Form, Row, Sample, to_batch, to_sample
 from pipeline.reader.shared import Shared
 from pipeline.reader.slots import REMAINDERS, Deal, Remainder
-from pipeline.reader.state import Slot, State, read_state, whole
-from pipeline.records import Split
+from pipeline.reader.state import Slot, State
 
 
 class NoisePairDataset(IterableDataset[dict[str, Any]]):
@@ -90,33 +90,32 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         prefetch: int = 4,
     ) -> None:
         super().__init__()
-        _check_one_of("remainder", remainder, REMAINDERS)
-        _check_one_of("view", view, ("pair", "preference"))
-        _check_one_of("on_damage", on_damage, ("raise", "skip"))
-        _check_at_least("batch_size", batch_size, 1)
-        _check_at_least("seed", seed, 0)
-        _check_at_least("shuffle_bytes", shuffle_bytes, 0)
-        _check_at_least("prefetch", prefetch, 0)
+        check_one_of("remainder", remainder, REMAINDERS)
+        check_one_of("view", view, ("pair", "preference"))
+        check_one_of("on_damage", on_damage, ("raise", "skip"))
+        check_at_least("batch_size", batch_size, 1)
+        check_at_least("seed", seed, 0)
+        check_at_least("shuffle_bytes", shuffle_bytes, 0)
+        check_at_least("prefetch", prefetch, 0)
         if (view == "preference") != (reward is not None):
             raise UserError('view="preference" and reward=… go together: it needs one to prefer by')
         rank_and_world_size(rank, world_size)
-        if isinstance(plans, str):
-            raise UserError(f"plans is a list of plan ids, not the text {plans!r}")
         filters = Filters(
-            plans=None if plans is None else tuple(plans),
+            plans=None if plans is None else names("plans", plans),
             min_gain=min_gain or {},
             prompt=prompt,
             scored=() if reward is None else (reward,),
         )
+        columns = names("columns", columns)
         sources = [Source(url)] if isinstance(url, str) else list(url)
-        self._catalog = read_catalog(sources, _split(split), filters, cache)
+        self._catalog = read_catalog(sources, split_named(split), filters, cache)
         self._form = Form(
             latent_shape=self._catalog.latent_shape,
             reward_names=self._catalog.reward_names,
             dtype=dtype,
-            columns=tuple(columns) if reward is None else preference_columns(tuple(columns)),
+            columns=columns if reward is None else preference_columns(columns),
         )
-        self._read = {
+        read = {
             "data": self._catalog.digest,
             "split": split,
             "filters": filters.described(),
@@ -141,9 +140,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
             window_bytes=shuffle_bytes,
             prefetch=prefetch,
         )
-        self._state = State()
-        self._pending: State | None = None
-        self._pending_is_workers_own = False
+        self._cursor = Cursor(self._shared, read, self.num_samples)
 
     @property
     def num_samples(self) -> int:
@@ -177,12 +174,8 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffle anew from the next iteration on; reaches workers that live on too."""
-        _check_at_least("epoch", epoch, 0)
-        if self._pending is not None and self._pending.epoch != epoch:
-            self._pending = None
-        self._shared.epoch = epoch
-        self._shared.workers = 0
-        self._state = State(epoch=epoch)
+        check_at_least("epoch", epoch, 0)
+        self._cursor.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the last iteration is, after what it gave last.
@@ -191,15 +184,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         them. A plain ``DataLoader`` with workers reads ahead and tells nobody how far: then this
         raises ``UserError``, and ``state_after`` counts instead.
         """
-        if get_worker_info() is None and self._shared.workers:
-            raise UserError(
-                "DataLoader workers read this data set, and only they know how far: use "
-                "StatefulDataLoader (torchdata) and its state, or pairs.state_after(batches)"
-            )
-        state = self._pending or self._state
-        if state.slot is not None and state.slot.num_workers == 1:
-            state = whole(state, self.num_samples)
-        return state.to_dict(self._read)
+        return self._cursor.state_dict()
 
     def state_after(self, batches: int) -> dict[str, Any]:
         """The state once each rank has been given so many batches (or samples) of this epoch.
@@ -207,13 +192,8 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         For a plain ``DataLoader(pairs, batch_size=None, num_workers=…)``, which gives them in
         order. They count from where this epoch began or was resumed.
         """
-        _check_at_least("batches", batches, 0)
-        start = self._start()
-        _, deal = self._rank_and_deal()
-        total = self.num_samples
-        dealt = deal.dealt(start.progress.num_remaining(total), [batches])
-        progress = start.progress.after(total, dealt)
-        return State(epoch=start.epoch, progress=progress).to_dict(self._read)
+        check_at_least("batches", batches, 0)
+        return self._cursor.state_after(self._slot(), batches)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of this data set, with any number of ranks and workers.
@@ -221,26 +201,13 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         ``state`` is what ``state_dict`` gave, or that of a whole ``StatefulDataLoader``. Raises
         ``UserError`` for a state of other data, filters, split or seed.
         """
-        loaded = read_state(state, self._read, self.num_samples)
-        info = get_worker_info()
-        if info is None:
-            loaded = whole(loaded, self.num_samples)
-            self._shared.workers = 0
-            self._shared.epoch = loaded.epoch
-        elif loaded.slot is not None and loaded.slot != self._slot():
-            raise UserError(
-                f"the state was taken with {loaded.slot}, here is {self._slot()}: make the loader "
-                "without its state, and give that to pairs.load_state_dict(state) first"
-            )
-        self._pending = loaded
-        self._pending_is_workers_own = info is not None
+        self._cursor.load(state, self._slot())
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Samples or batches of this rank and worker; after ``load_state_dict``, what is left."""
         # Set up at once, and not at the first sample: a loader may ask for the state before it.
         slot = self._slot()
-        start = self._begin()
-        self._state = replace(start, slot=slot)
+        start = self._cursor.begin(slot)
         return self._samples(*self._access.locate(self._rows(start, slot)), slot)
 
     def _samples(self, shards: Indices, places: Indices, slot: Slot) -> Iterator[Sample]:
@@ -249,7 +216,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         for first in range(0, len(shards), size):
             part = slice(first, first + size)
             rows = self._access.rows(shards[part].tolist(), places[part].tolist())
-            self._state = replace(self._state, taken=self._state.taken + 1)
+            self._cursor.advance()
             if rows:
                 yield self._given(rows)
 
@@ -276,32 +243,9 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
             turn, worker = np.divmod(batches, slot.num_workers)
             places = places[(worker == slot.worker) & (turn >= start.taken)]
         # Places behind the last one are filled up from the start of the epoch.
-        over = places >= len(remaining)
-        order = np.where(over, (places - len(remaining)) % max(total, 1), 0)
-        if len(remaining):
-            order = np.where(over, order, remaining[np.where(over, 0, places)])
+        filled = np.arange(deal.world_size) % max(total, 1)
+        order = np.concatenate([remaining, filled])[places]
         return self._catalog.row_numbers(owners[order], drawn[order])
-
-    def _begin(self) -> State:
-        """Where this iteration starts; a loaded state is used by one iteration."""
-        start = self._start()
-        info = get_worker_info()
-        # The same in all workers of one iteration, and never 0.
-        iteration = 0 if info is None else (info.seed - info.id) % 2**62 + 1
-        is_copy = info is not None and not self._pending_is_workers_own
-        # Copies of a loaded state come with every new set of workers: the first ones use it.
-        if is_copy and self._shared.workers not in (0, iteration):
-            start = State(epoch=self._shared.epoch)
-        self._pending = None
-        self._pending_is_workers_own = False
-        self._shared.workers = iteration
-        return start
-
-    def _start(self) -> State:
-        pending = self._pending
-        if pending is None or pending.epoch != self._shared.epoch:
-            return State(epoch=self._shared.epoch)
-        return pending
 
     def _slot(self) -> Slot:
         _, deal = self._rank_and_deal()
@@ -323,20 +267,3 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         # A spawned worker is not initialised for torch.distributed: it is told its rank.
         rank, world_size = rank_and_world_size(self._rank, self._world_size)
         return {**self.__dict__, "_rank": rank, "_world_size": world_size}
-
-
-def _split(name: str) -> Split:
-    try:
-        return Split(name)
-    except ValueError:
-        raise UserError(f"no split {name!r}; there are {', '.join(Split)}") from None
-
-
-def _check_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise UserError(f"no {name} {value!r}; there are {', '.join(allowed)}")
-
-
-def _check_at_least(name: str, value: int | None, least: int) -> None:
-    if value is not None and value < least:
-        raise UserError(f"{name} is at least {least}, not {value}")

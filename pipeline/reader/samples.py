@@ -1,12 +1,13 @@
 """Rows of shards as samples and as batches of tensors."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import nan, prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -79,7 +80,7 @@ def to_batch(rows: Sequence[Row], form: Form, *, shared: bool) -> Sample:
         elif name in TEXTS:
             batch[name] = [columns.texts[name][index] for columns, index in rows]
         elif name == "seed":
-            batch[name] = torch.tensor([int(columns.seeds[index]) for columns, index in rows])
+            batch[name] = torch.from_numpy(np.array([c.seeds[i] for c, i in rows], np.int64))
         elif name in NOISES:
             batch[name] = _noises(rows, name, form, shared=shared)
         elif name in IMAGES:
@@ -87,10 +88,8 @@ def to_batch(rows: Sequence[Row], form: Form, *, shared: bool) -> Sample:
                 images = [decode_image(columns.images[name](index)) for columns, index in rows]
                 batch[name] = torch.stack(images)
         else:
-            numbers = [_numbers(row, name, form) for row in rows]
             batch[name] = {
-                key: torch.tensor([each[key] for each in numbers], dtype=torch.float32)
-                for key in numbers[0]
+                key: torch.from_numpy(_column(rows, name, key)) for key in _keys(rows, name, form)
             }
     return batch
 
@@ -134,9 +133,15 @@ def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 def _numbers(row: Row, name: str, form: Form) -> dict[str, float]:
-    columns, index = row
-    scores: Mapping[str, Any] = columns.numbers[name]
-    if name not in REWARDS:
-        return {key: float(values[index]) for key, values in scores.items()}
-    # All plans' rewards, so that samples of several plans collate.
-    return {key: float(scores[key][index]) if key in scores else nan for key in form.reward_names}
+    return {key: float(_column([row], name, key)[0]) for key in _keys([row], name, form)}
+
+
+def _keys(rows: Sequence[Row], name: str, form: Form) -> Iterable[str]:
+    """Of all plans' rewards, so that samples of several plans collate; or of the statistics."""
+    return form.reward_names if name in REWARDS else rows[0][0].numbers[name]
+
+
+def _column(rows: Sequence[Row], name: str, key: str) -> npt.NDArray[np.float32]:
+    """One number of each row, NaN where its plan has none."""
+    columns = [(columns.numbers[name].get(key), index) for columns, index in rows]
+    return np.array([nan if each is None else each[i] for each, i in columns], np.float32)

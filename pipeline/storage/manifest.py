@@ -8,8 +8,6 @@ import json
 from collections.abc import Iterator
 from itertools import chain
 
-from pydantic import ValidationError
-
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.fingerprint import Fingerprint
 from pipeline.identity import sha256, short
@@ -107,10 +105,14 @@ def read_success(store: ObjectStore) -> Success | None:
         data = store.get(layout.SUCCESS_KEY)
     except ObjectNotFoundError:
         return None
+    where = f"{store.url}/{layout.SUCCESS_KEY}"
     try:
+        version = json.loads(data).get("schema_version")
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise VerificationError(_other_version(where, version))
         success = Success.model_validate_json(data)
-    except ValidationError as error:
-        raise VerificationError(f"{store.url}/{layout.SUCCESS_KEY}: {error}") from None
+    except (ValueError, AttributeError) as error:  # pydantic's and json's errors are ValueErrors
+        raise VerificationError(f"{where}: {error}") from None
     for sealed in success.manifests:
         place = layout.place_of(sealed.key)
         if place is None or (place.kind, place.plan_id) != (Kind.MANIFEST, sealed.plan_id):
@@ -185,12 +187,16 @@ def _checked_manifest(store: ObjectStore, sealed: SealedManifest, data: bytes) -
     try:
         version = json.loads(data).get("schema_version")
         if version != SCHEMA_VERSION:
-            raise VerificationError(
-                f"{where}: written with schema_version {version}, this reads {SCHEMA_VERSION}"
-            )
+            raise VerificationError(_other_version(where, version))
         manifest = Manifest.model_validate_json(data)
     except (ValueError, AttributeError) as error:  # pydantic's and json's errors are ValueErrors
         raise VerificationError(f"{where}: no manifest: {error}") from None
     if layout.manifest_key(manifest.plan_id, manifest.version) != sealed.key:
         raise VerificationError(f"{where}: the manifest of another plan or version")
     return manifest
+
+
+def _other_version(where: str, version: object) -> str:
+    is_newer = isinstance(version, int) and version > SCHEMA_VERSION
+    remedy = "upgrade noise-prompt-dataset" if is_newer else "read it with the one that wrote it"
+    return f"{where}: written with schema_version {version}, this reads {SCHEMA_VERSION}; {remedy}"

@@ -1,5 +1,29 @@
-"""The small sealed data set: as it is, and as a copy to damage."""
+"""The small sealed data set: as it is, and as a copy to damage; and larger ones of synthetic pairs."""
 
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.sdxl_pairs import write_pairs
 from tests.sealed import built, damaged, sealed_folder
 
 __all__ = ["built", "damaged", "sealed_folder"]
+
+SHAPE = (4, 4, 4)
+COUNT = 203
+"""Prime to the numbers of ranks, workers and pairs in a batch that tests take, but for 7 and 29."""
+
+
+@pytest.fixture(scope="session")
+def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic pairs in 21 shards. Read only."""
+    folder = tmp_path_factory.mktemp("pairs")
+    write_pairs(str(folder), COUNT, latent_shape=SHAPE, shard_bytes=2_560, rows_per_batch=4)
+    return folder
+
+
+@pytest.fixture
+def pairs_copy(pairs_folder: Path, tmp_path: Path) -> Path:
+    """A copy of its own for each test."""
+    return Path(shutil.copytree(pairs_folder, tmp_path / "pairs"))

@@ -1,0 +1,120 @@
+"""Random access to the pairs of a sealed data set."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from pipeline.errors import UserError
+from pipeline.reader.access import ShardAccess
+from pipeline.reader.arguments import names, split_named
+from pipeline.reader.cache import Cache
+from pipeline.reader.catalog import Source, read_catalog
+from pipeline.reader.filters import Filters
+from pipeline.reader.samples import COLUMNS, Form, Row, to_batch, to_sample
+from pipeline.reader.shared import Shared
+
+
+class NoisePairTable(Dataset[dict[str, Any]]):
+    """The pairs of one split by row or ``sample_id``, memory-mapped: what is asked for is read.
+
+    ``table[7]`` and ``table["<sample_id>"]`` are samples, ``table[2:9]`` and ``table[[4, 1]]`` are
+    batches, as ``NoisePairDataset`` gives them; rows stand in the data set's order. The filters and
+    other arguments are the dataset's. Shards from S3 are fetched whole into the cache, the first
+    time that one of their rows is asked for. May be given to a ``DataLoader`` with a sampler.
+
+    Raises ``UserError`` as the dataset does.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        split: str = "train",
+        *,
+        plans: Sequence[str] | None = None,
+        min_gain: Mapping[str, float] | None = None,
+        prompt: str | None = None,
+        dtype: torch.dtype = torch.float16,
+        columns: Sequence[str] = COLUMNS,
+        verify: bool = True,
+        cache: Cache | None = None,
+        mapped_bytes: int = 64_000_000_000,
+    ) -> None:
+        filters = Filters(
+            plans=None if plans is None else names("plans", plans),
+            min_gain=min_gain or {},
+            prompt=prompt,
+        )
+        self._catalog = read_catalog([Source(url)], split_named(split), filters, cache)
+        self._form = Form(
+            latent_shape=self._catalog.latent_shape,
+            reward_names=self._catalog.reward_names,
+            dtype=dtype,
+            columns=names("columns", columns),
+        )
+        self._access = ShardAccess(
+            self._catalog,
+            Shared(len(self._catalog.shards)),
+            cache,
+            verify=verify,
+            skips_damage=False,
+            window_bytes=mapped_bytes,
+            prefetch=0,
+        )
+        self._rows_by_id: dict[str, list[int]] | None = None
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Of one noise, without the batch dimension."""
+        return self._catalog.latent_shape
+
+    def __len__(self) -> int:
+        return self._catalog.num_samples
+
+    def __getitem__(self, key: int | str | slice | Sequence[int]) -> dict[str, Any]:
+        """Raises ``IndexError`` for a row, ``KeyError`` for a ``sample_id`` that is not there."""
+        if isinstance(key, str):
+            return self[self.row_of(key)]
+        if isinstance(key, int):
+            return to_sample(self._located([key])[0], self._form)
+        rows = range(*key.indices(len(self))) if isinstance(key, slice) else key
+        if not len(rows):
+            raise UserError("no rows are no batch: ask for one or more")
+        return to_batch(self._located(rows), self._form, shared=False)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[row] for row in range(len(self)))
+
+    def row_of(self, sample_id: str) -> int:
+        """The row of a ``sample_id``; the first call opens all shards to know them.
+
+        Raises ``KeyError`` where there is none, ``UserError`` where several plans have it.
+        """
+        rows = self._ids().get(sample_id)
+        if rows is None:
+            raise KeyError(sample_id)
+        if len(rows) > 1:
+            raise UserError(f"{sample_id} is in rows {rows}, of several plans: choose with plans=")
+        return rows[0]
+
+    def _ids(self) -> dict[str, list[int]]:
+        if self._rows_by_id is None:
+            rows_by_id: dict[str, list[int]] = {}
+            located = self._located(range(len(self)))
+            for row, (columns, place) in enumerate(located):
+                rows_by_id.setdefault(columns.texts["sample_id"][place], []).append(row)
+            self._rows_by_id = rows_by_id
+        return self._rows_by_id
+
+    def _checked(self, row: int) -> int:
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        return row % len(self)
+
+    def _located(self, rows: Sequence[int]) -> list[Row]:
+        places = np.array([self._checked(row) for row in rows], np.int64)
+        numbers = self._catalog.row_numbers(np.zeros_like(places), places)
+        shards, places = self._access.locate(numbers)
+        return self._access.rows(shards.tolist(), places.tolist())
