@@ -1,0 +1,133 @@
+"""Whole training runs in this process, on the small sealed data set."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from safetensors.torch import load_file
+
+from pipeline.errors import ModelError, UserError
+from pipeline.npnet import NPNet
+from pipeline.npnet.config import SmallLayout
+from pipeline.npnet.training.pairs import every_pair
+from pipeline.npnet.training.prompts import PromptEncoder
+from pipeline.npnet.training.run import NewNetwork, TrainedNetwork, train
+from pipeline.npnet.training.settings import TrainingSettings
+from pipeline.npnet.training.variance import variance_explained
+from tests.sealed import demo_models
+
+SETTINGS = TrainingSettings(
+    steps=30, batch_size=8, learning_rate=2e-3, warmup_steps=5, ema_decay=0.9
+)
+SMALL = NewNetwork(kind="small", width=16)
+
+
+def _train(
+    data: Path,
+    out: Path,
+    accelerator: Accelerator,
+    start: NewNetwork | TrainedNetwork = SMALL,
+    settings: TrainingSettings = SETTINGS,
+    checkpoint_every: int = 10,
+) -> dict[str, Any]:
+    return dict(
+        train(
+            str(data),
+            demo_models()[0],
+            start,
+            settings,
+            out,
+            accelerator,
+            checkpoint_every=checkpoint_every,
+            report=lambda step, loss: None,
+        )
+    )
+
+
+def _explained(folder: Path, data: Path) -> float:
+    """On the pairs that it was trained on: whether it learns, not whether it generalises."""
+    batches = every_pair(str(data), "train", 8)
+    return variance_explained(NPNet.load(folder), batches, PromptEncoder(demo_models()[0]))
+
+
+@pytest.mark.parametrize("kind", ["small", "two_branch"])
+def test_train_either_layout_learns_the_pairs(
+    sealed_folder: Path, tmp_path: Path, accelerator: Accelerator, kind: Any
+) -> None:
+    summary = _train(sealed_folder, tmp_path, accelerator, NewNetwork(kind=kind, width=16))
+    assert _explained(tmp_path, sealed_folder) > 0.05
+    assert summary["variance_explained"] is not None
+    assert NPNet.load(tmp_path).layout.kind == kind
+
+
+def test_train_leaves_curve_picture_and_summary(
+    sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    _train(sealed_folder, tmp_path, accelerator)
+    points = [json.loads(line) for line in (tmp_path / "loss.jsonl").read_text().splitlines()]
+    assert [point["step"] for point in points] == [10, 20, 30]
+    assert points[-1]["loss"] < points[0]["loss"] < 1.2
+    assert all("variance_explained" in point for point in points)
+    with Image.open(tmp_path / "loss.png") as picture:
+        colours = picture.convert("RGB").getcolors(100_000)
+    assert colours is not None and (31, 119, 180) in {colour for _, colour in colours}
+    summary = json.loads((tmp_path / "training.json").read_text())
+    assert summary["variance_explained"] == points[-1]["variance_explained"]
+
+
+def test_train_again_when_done_computes_nothing(
+    sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    summary = _train(sealed_folder, tmp_path, accelerator)
+    weights = tmp_path / "model.safetensors"
+    written = weights.stat().st_mtime_ns
+    assert _train(sealed_folder, tmp_path, accelerator) == summary
+    assert weights.stat().st_mtime_ns == written
+
+
+def test_train_into_the_folder_of_another_run_is_refused(
+    sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    _train(sealed_folder, tmp_path, accelerator)
+    other = SETTINGS.model_copy(update={"seed": 1})
+    with pytest.raises(UserError, match=r"training\.json is of a run with another settings"):
+        _train(sealed_folder, tmp_path, accelerator, settings=other)
+    (tmp_path / "training.json").unlink()
+    with pytest.raises(UserError, match=r"checkpoint\.pt is of a run with another settings"):
+        _train(sealed_folder, tmp_path, accelerator, settings=other)
+
+
+def test_train_from_a_network_starts_at_its_weights(
+    sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    _train(sealed_folder, tmp_path / "base", accelerator)
+    still = SETTINGS.model_copy(update={"steps": 1, "learning_rate": 1e-12})
+    start = TrainedNetwork(folder=tmp_path / "base")
+    _train(sealed_folder, tmp_path / "tuned", accelerator, start, still)
+    base, tuned = (load_file(tmp_path / name / "model.safetensors") for name in ("base", "tuned"))
+    for name, tensor in base.items():
+        torch.testing.assert_close(tuned[name], tensor, atol=1e-9, rtol=0)
+
+
+def test_train_from_a_network_explains_more(
+    sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    _train(sealed_folder, tmp_path / "base", accelerator)
+    start = TrainedNetwork(folder=tmp_path / "base")
+    _train(sealed_folder, tmp_path / "tuned", accelerator, start)
+    base, tuned = (_explained(tmp_path / name, sealed_folder) for name in ("base", "tuned"))
+    assert tuned > base + 0.05
+
+
+def test_train_from_a_network_for_other_latents_names_both_shapes(
+    sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    layout = SmallLayout(latent_shape=(4, 16, 16), prompt_width=128, width=16)
+    NPNet.new(layout, 0).save(tmp_path / "other")
+    start = TrainedNetwork(folder=tmp_path / "other")
+    with pytest.raises(ModelError, match=r"\(1, 4, 8, 8\).*\(B, 4, 16, 16\)"):
+        _train(sealed_folder, tmp_path / "tuned", accelerator, start)
