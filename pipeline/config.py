@@ -133,6 +133,15 @@ class RedenoiseConfig(Section):
         return self
 
 
+class NPNetConfig(Section):
+    """Golden noise proposed by a trained noise prompt network, in place of ``[redenoise]``."""
+
+    path: str
+    """Folder that ``jobs.train_npnet`` wrote."""
+    rounds: PositiveInt = 1
+    """How often the network is applied; each round counts as one forward evaluation."""
+
+
 class RewardConfig(Section):
     """A model that scores images against prompts."""
 
@@ -229,7 +238,8 @@ class Config(Section):
     splits: SplitsConfig = SplitsConfig()
     model: ModelConfig
     sampling: SamplingConfig
-    redenoise: RedenoiseConfig
+    redenoise: RedenoiseConfig | None = None
+    npnet: NPNetConfig | None = None
     rewards: Annotated[tuple[RewardConfig, ...], Field(strict=False, min_length=1)]
     gate: GateConfig = GateConfig()
     units: UnitsConfig = UnitsConfig()
@@ -245,6 +255,14 @@ class Config(Section):
         if not any(reward.select for reward in rewards):
             raise ValueError("none has select = true, so nothing could be kept")
         return rewards
+
+    @model_validator(mode="after")
+    def _one_proposer(self) -> Self:
+        if (self.redenoise is None) == (self.npnet is None):
+            raise ValueError(
+                "golden noise is proposed either by [redenoise] or by [npnet]; set one of the two"
+            )
+        return self
 
 
 def load_config(name: str | Path) -> Config:
@@ -279,10 +297,14 @@ def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
             path = None if reward.path is None else absolute(reward.path)
             yield reward.model_copy(update={"path": path})
 
+    npnet = config.npnet
+    if npnet is not None:
+        npnet = npnet.model_copy(update={"path": absolute(npnet.path)})
     return config.model_copy(
         update={
             "prompts": config.prompts.model_copy(update={"path": absolute(config.prompts.path)}),
             "model": config.model.model_copy(update={"path": absolute(config.model.path)}),
+            "npnet": npnet,
             "rewards": tuple(rewards()),
         }
     )

@@ -27,8 +27,10 @@ from pipeline.errors import DeviceError, DeviceMemoryError, ModelError, Retryabl
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import folder_digest, sha256
 from pipeline.models.denoiser import Denoiser
-from pipeline.models.load import default_device, load_denoiser, load_rewards
+from pipeline.models.load import default_device, load_denoiser, load_network, load_rewards
 from pipeline.models.reward import Reward
+from pipeline.npnet import NPNet
+from pipeline.npnet.network import network_digest
 from pipeline.plan import Plan
 from pipeline.records import SCHEMA_VERSION, Status
 from pipeline.stages.unit import ProducedUnit, Recipe, produce_unit
@@ -47,6 +49,7 @@ _COMMIT_PAUSE_S = 1.0
 class _Models:
     denoiser: Denoiser
     rewards: Mapping[str, Reward]
+    network: NPNet | None
     fingerprint: Fingerprint
 
 
@@ -111,9 +114,11 @@ class UnitWorker:
         check_models(self._config, self._plan)
         device = default_device()
         with _device_faults(device, self._recipe.batch_size):
+            denoiser = load_denoiser(self._config.model, device)
             return _Models(
-                denoiser=BeatingDenoiser(load_denoiser(self._config.model, device), self.pulse),
+                denoiser=BeatingDenoiser(denoiser, self.pulse),
                 rewards=load_rewards(self._config.rewards, device),
+                network=load_network(self._config.npnet, denoiser),
                 fingerprint=fingerprint(device),
             )
 
@@ -124,7 +129,9 @@ class UnitWorker:
         candidates = list(self._prompts.candidates(self._plan, positions))
         gaps = _gaps(work, len(candidates))
         with _device_faults(models.denoiser.device, self._recipe.batch_size):
-            produced = produce_unit(candidates, models.denoiser, models.rewards, self._recipe, gaps)
+            produced = produce_unit(
+                candidates, models.denoiser, models.rewards, self._recipe, gaps, models.network
+            )
         return produced, perf_counter() - begin
 
     def _receipt(
@@ -194,8 +201,15 @@ def check_models(config: Config, plan: Plan) -> None:
     for path, digest in expected.items():
         if not Path(path).is_dir():
             raise ModelError(f"{path}: no such model folder on {socket.gethostname()}")
-        if folder_digest(Path(path)) != digest:
-            raise ModelError(
-                f"{path}: its files on {socket.gethostname()} are not those of the plan; "
-                "put the same model on every machine"
-            )
+        _refuse_other_files(path, folder_digest(Path(path)), digest)
+    if config.npnet is not None:
+        path = config.npnet.path
+        _refuse_other_files(path, network_digest(path), plan.settings["npnet"]["digest"])
+
+
+def _refuse_other_files(path: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise ModelError(
+            f"{path}: its files on {socket.gethostname()} are not those of the plan; "
+            "put the same model on every machine"
+        )

@@ -5,6 +5,7 @@ Everything but plain guidance follows from the ledger, without a model.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from pipeline.evaluate.gains import (
 )
 from pipeline.evaluate.scores import Mask, Scores
 from pipeline.evaluate.statistics import Estimate
+from pipeline.identity import short
 from pipeline.plan import Plan
 from pipeline.stages.unit import Recipe
 from pipeline.storage.funnel import Funnel
@@ -51,13 +53,22 @@ def make_report(manifest: Manifest, scores: Scores, extra: Sequence[Comparison] 
 
 def _models(manifest: Manifest) -> str:
     settings = manifest.plan.settings
-    sampling, redenoise = settings["sampling"], settings["redenoise"]
+    sampling = settings["sampling"]
     return (
         f"Model {settings['model']['name']}, images of {sampling['num_inference_steps']} steps at "
-        f"guidance {sampling['guidance_scale']:g}; golden noise by {redenoise['num_steps']} of "
-        f"{redenoise['num_inference_steps']} steps at guidance {redenoise['guidance_scale']:g} "
-        f"down and {redenoise['inversion_guidance_scale']:g} back "
-        f"({redenoise['inversion'].replace('_', ' ')})."
+        f"guidance {sampling['guidance_scale']:g}; golden noise by {_proposer(settings)}."
+    )
+
+
+def _proposer(settings: Mapping[str, Any]) -> str:
+    if "npnet" in settings:
+        digest, rounds = short(settings["npnet"]["digest"]), settings["npnet"]["rounds"]
+        return f"noise prompt network {digest}, applied {rounds} time{'s' * (rounds > 1)}"
+    redenoise = settings["redenoise"]
+    return (
+        f"{redenoise['num_steps']} of {redenoise['num_inference_steps']} steps at guidance "
+        f"{redenoise['guidance_scale']:g} down and {redenoise['inversion_guidance_scale']:g} back "
+        f"({redenoise['inversion'].replace('_', ' ')})"
     )
 
 

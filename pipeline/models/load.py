@@ -5,12 +5,13 @@ from pathlib import Path
 
 import torch
 
-from pipeline.config import ModelConfig, RewardConfig
+from pipeline.config import ModelConfig, NPNetConfig, RewardConfig
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.reward import Reward
 from pipeline.models.stable_diffusion import StableDiffusionDenoiser
+from pipeline.npnet import NPNet
 
 _DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -33,6 +34,22 @@ def load_denoiser(config: ModelConfig, device: torch.device) -> Denoiser:
 def load_rewards(configs: tuple[RewardConfig, ...], device: torch.device) -> dict[str, Reward]:
     """All rewards of a configuration by name, in its order. Raises ``ModelError``."""
     return {config.name: _LOADERS[config.kind](config, device) for config in configs}
+
+
+def load_network(config: NPNetConfig | None, denoiser: Denoiser) -> NPNet | None:
+    """The noise prompt network of a configuration that proposes with one.
+
+    Raises ``ModelError``, also for a network that was trained for another diffusion model's
+    latents or text encoder.
+    """
+    if config is None:
+        return None
+    network = NPNet.load(config.path, denoiser.device)
+    with torch.inference_mode():
+        noise = torch.zeros(1, *denoiser.latent_shape, device=denoiser.device)
+        prompt = denoiser.encode_prompts([""]).conditional.tensors["encoder_hidden_states"]
+        network(noise, prompt)  # refuses shapes that are not its own
+    return network
 
 
 def _scene(config: RewardConfig, device: torch.device) -> Reward:

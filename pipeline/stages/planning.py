@@ -10,6 +10,7 @@ from pipeline.errors import ModelError
 from pipeline.fingerprint import ALGORITHM_VERSION
 from pipeline.identity import folder_digest, prompt_id, split_for
 from pipeline.models.model_index import check_model_folder
+from pipeline.npnet.network import network_digest
 from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
 from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.prompts import read_prompts
@@ -51,11 +52,16 @@ def make_plan(config: Config) -> tuple[Plan, PromptTable]:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    settings = config.model_dump(mode="json", exclude={"cluster"})
+    # Of the two proposers, a plan knows the one that it has.
+    unused = {name for name in ("redenoise", "npnet") if getattr(config, name) is None}
+    settings = config.model_dump(mode="json", exclude={"cluster", *unused})
     for name in ("path", "format", "column"):
         # The prompts' own digest stands for where they came from.
         del settings["prompts"][name]
     settings["model"]["digest"] = _model_digest(settings["model"].pop("path"))
+    if config.npnet is not None:
+        del settings["npnet"]["path"]
+        settings["npnet"]["digest"] = network_digest(config.npnet.path)
     for reward in settings["rewards"]:
         path = reward.pop("path")
         reward["digest"] = None if path is None else _model_digest(path)

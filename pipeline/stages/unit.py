@@ -9,16 +9,23 @@ from math import prod
 
 import torch
 
-from pipeline.config import GateConfig, OutputConfig, RedenoiseConfig, SamplingConfig
+from pipeline.config import GateConfig, OutputConfig, SamplingConfig
 from pipeline.diffusion.noise import noise_stats
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
+from pipeline.npnet import NPNet
 from pipeline.plan import Plan
 from pipeline.records import Candidate, Outcome, Status
 from pipeline.stages.judge import Scores, judge
 from pipeline.stages.pack import pack_pairs
-from pipeline.stages.propose import Proposal, Proposer, Redenoise, propose
+from pipeline.stages.propose import Proposal, Proposer, propose
+from pipeline.stages.proposers import (
+    ProposerSettings,
+    make_proposer,
+    proposal_evaluations,
+    proposer_settings,
+)
 from pipeline.stages.sample import SampledImages, encode_images, sample_images
 from pipeline.stages.select import Judged, Selection
 from pipeline.storage.schema import NoisePair, PairSchema
@@ -29,7 +36,7 @@ class Recipe:
     """A plan's settings as the stages take them."""
 
     sampling: SamplingConfig
-    proposer: Proposer
+    proposer: ProposerSettings
     gate: GateConfig
     output: OutputConfig
     batch_size: int
@@ -41,7 +48,7 @@ class Recipe:
         settings = plan.settings
         return cls(
             sampling=SamplingConfig(**settings["sampling"]),
-            proposer=Redenoise.of(RedenoiseConfig(**settings["redenoise"])),
+            proposer=proposer_settings(settings),
             gate=GateConfig(**settings["gate"]),
             output=OutputConfig(**settings["output"]),
             batch_size=settings["units"]["batch_size"],
@@ -54,7 +61,7 @@ class Recipe:
 
     def evaluations(self) -> int:
         """Forward evaluations for one candidate, at most: two images and the proposal."""
-        return 2 * self.image_evaluations() + self.proposer.evaluations
+        return 2 * self.image_evaluations() + proposal_evaluations(self.proposer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +81,11 @@ def produce_unit(
     rewards: Mapping[str, Reward],
     recipe: Recipe,
     gaps: Mapping[int, str] | None = None,
+    network: NPNet | None = None,
 ) -> ProducedUnit:
     """Compute one unit, always in the same batches.
+
+    ``network`` is the noise prompt network of a plan that proposes with one.
 
     ``gaps`` are positions in ``candidates`` that are not computed, each with the reason for which
     its candidate has failed. A gap is padded, so that every batch keeps its shape and the other
@@ -83,6 +93,7 @@ def produce_unit(
     it tells whether anything but a candidate is at fault.
     """
     gaps = gaps or {}
+    proposer = make_proposer(recipe.proposer, network)
     outcomes: list[Outcome] = []
     pairs: list[NoisePair] = []
     evaluations = 0
@@ -98,6 +109,7 @@ def produce_unit(
                 encoded.take(rows),
                 denoiser,
                 rewards,
+                proposer,
                 recipe,
                 reasons,
             )
@@ -144,12 +156,13 @@ def _produce_batch(
     encoded: EncodedPrompts,
     denoiser: Denoiser,
     rewards: Mapping[str, Reward],
+    proposer: Proposer,
     recipe: Recipe,
     gaps: Mapping[int, str],
 ) -> _Batch:
     computed = [_padding(c) if row in gaps else c for row, c in enumerate(candidates)]
     prompts = [candidate.prompt for candidate in computed]
-    proposal = propose(recipe.proposer, denoiser, encoded, computed)
+    proposal = propose(proposer, denoiser, encoded, computed)
     source = sample_images(denoiser, encoded, proposal.source_noise, recipe.sampling)
     golden = sample_images(denoiser, encoded, proposal.golden_noise, recipe.sampling)
     source_scores = judge(rewards, prompts, source)
