@@ -37,10 +37,12 @@ class Cursor:
         start = self.start()
         # The same in all workers of one iteration, and never 0.
         iteration = 0 if info is None else (info.seed - info.id) % 2**62 + 1
-        is_copy = info is not None and not self._loaded_in_worker
-        # Copies of a loaded state come with every new set of workers: the first ones use it.
-        if is_copy and self._shared.workers not in (0, iteration):
-            start = State(epoch=self._shared.epoch)
+        if info is not None and self._loaded is not None and not self._loaded_in_worker:
+            # Copies of a loaded state come with every new set of workers: the first ones use it.
+            if self._shared.resumed not in (0, iteration):
+                start = State(epoch=self._shared.epoch)
+            else:
+                self._shared.resumed = iteration
         self._loaded = None
         self._loaded_in_worker = False
         self._shared.workers = iteration
@@ -81,7 +83,7 @@ class Cursor:
         in_worker = get_worker_info() is not None
         if not in_worker:
             loaded = whole(loaded, self._total)
-            self._shared.workers = 0
+            self._shared.workers = self._shared.resumed = 0
             self._shared.epoch = loaded.epoch
         elif loaded.slot is not None and loaded.slot != slot:
             raise UserError(

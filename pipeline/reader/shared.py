@@ -11,10 +11,10 @@ _WHOLE, _DAMAGED = 1, 2
 
 
 class Shared:
-    """The epoch, which iteration of workers began last, and what is known of each shard."""
+    """The epoch, which iterations of workers there were, and what is known of each shard."""
 
     def __init__(self, num_shards: int) -> None:
-        self._numbers = _shared_zeros(2, torch.int64)
+        self._numbers = _shared_zeros(3, torch.int64)
         self._shards = _shared_zeros(num_shards, torch.uint8)
 
     @property
@@ -34,6 +34,15 @@ class Shared:
     @workers.setter
     def workers(self, iteration: int) -> None:
         self._numbers[1] = iteration
+
+    @property
+    def resumed(self) -> int:
+        """The iteration of workers that used the state loaded last; 0 if none did."""
+        return int(self._numbers[2])
+
+    @resumed.setter
+    def resumed(self, iteration: int) -> None:
+        self._numbers[2] = iteration
 
     def is_whole(self, shard: int) -> bool:
         """Whether some process has checked the shard's digest."""

@@ -1,4 +1,4 @@
-"""The small sealed data set: as it is, and as a copy to damage; and larger ones of synthetic pairs."""
+"""The small sealed data set, also as a copy to damage; and synthetic pairs in many shards."""
 
 import shutil
 from pathlib import Path
