@@ -1,0 +1,98 @@
+"""Hugging Face ``datasets``: memory-mapped Arrow from disk, ``streaming=True`` from S3."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+
+from benchmarks.peers.peer import BATCH_SIZE, COLUMNS, Batch, Reading, files_below, presigned
+
+_SHAPE = (-1, 4, 128, 128)
+_SHUFFLE_BUFFER = 1000
+"""What its documentation takes for streams."""
+
+
+class HuggingFace:
+    """Whole batches by index from disk; batched Arrow tables from a stream."""
+
+    module = "datasets"
+
+    def prepare(self, sealed: Path, folder: Path) -> None:
+        """The Arrow shards are its own format."""
+        folder.mkdir()
+        for number, shard in enumerate(sorted(sealed.rglob("train-*.arrow"))):
+            shutil.copy(shard, folder / f"train-{number:05d}.arrow")
+
+    def epochs(self, reading: Reading) -> Iterator[Iterator[Batch]]:
+        """A ``DataLoader`` over the map-style data set, or over the stream."""
+        loader: DataLoader[Any] = _stream(reading) if reading.is_remote else _mapped(reading)
+        while True:
+            yield iter(loader)
+
+
+def _mapped(reading: Reading) -> DataLoader[Any]:
+    from datasets import load_dataset
+
+    files = sorted(map(str, Path(reading.url).glob("*.arrow")))
+    pairs = load_dataset("arrow", data_files=files, split="train", cache_dir=str(reading.work))
+    pairs = pairs.select_columns(list(COLUMNS)).with_format("arrow")
+    order = RandomSampler(pairs) if reading.shuffle else SequentialSampler(pairs)
+    return DataLoader(
+        pairs,
+        sampler=BatchSampler(order, BATCH_SIZE, drop_last=False),
+        batch_size=None,
+        collate_fn=_batch,
+        num_workers=reading.workers,
+        persistent_workers=reading.workers > 0,
+    )
+
+
+def _stream(reading: Reading) -> DataLoader[Any]:
+    from datasets import load_dataset
+
+    urls = presigned(reading.url, files_below(reading.url, ".arrow"))
+    pairs = load_dataset("arrow", data_files=urls, split="train", streaming=True)
+    pairs = pairs.select_columns(list(COLUMNS))
+    if reading.shuffle:
+        pairs = pairs.shuffle(seed=0, buffer_size=_SHUFFLE_BUFFER)
+    return DataLoader(
+        pairs.with_format("arrow").batch(BATCH_SIZE),
+        batch_size=None,
+        collate_fn=_batched_row,
+        num_workers=reading.workers,
+        persistent_workers=reading.workers > 0,
+    )
+
+
+def _batch(table: Any) -> Batch:
+    """An Arrow table as tensors: quicker than the library's own torch format, which goes by row."""
+    return {
+        "source_noise": _noise(table["source_noise"]),
+        "golden_noise": _noise(table["golden_noise"]),
+        "prompt": table["prompt"].to_pylist(),
+        "seed": table["seed"].to_pylist(),
+    }
+
+
+def _noise(column: Any) -> torch.Tensor:
+    values = column.combine_chunks().flatten().to_numpy().reshape(_SHAPE)
+    return torch.from_numpy(np.array(values))
+
+
+def _batched_row(table: Any) -> Batch:
+    """A table of one row, whose cells are lists of a batch."""
+    return {
+        "source_noise": _nested(table["source_noise"]),
+        "golden_noise": _nested(table["golden_noise"]),
+        "prompt": table["prompt"].to_pylist()[0],
+        "seed": table["seed"].to_pylist()[0],
+    }
+
+
+def _nested(column: Any) -> torch.Tensor:
+    values = column.combine_chunks().flatten().flatten().to_numpy().reshape(_SHAPE)
+    return torch.from_numpy(np.array(values))

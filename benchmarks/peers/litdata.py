@@ -1,0 +1,67 @@
+"""litData: its optimised chunks; from S3 they are copied to a local cache first."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.peers.peer import BATCH_SIZE, FILE_BYTES, Batch, Reading, train_pairs
+from pipeline.storage.schema import NoisePair
+
+
+class LitData:
+    """``StreamingDataset`` under a ``StreamingDataLoader``."""
+
+    module = "litdata"
+
+    def prepare(self, sealed: Path, folder: Path) -> None:
+        """The writer behind ``optimize``, without its processes."""
+        from litdata.streaming.writer import BinaryWriter
+
+        writer = BinaryWriter(cache_dir=str(folder), chunk_bytes=FILE_BYTES)
+        for index, pair in enumerate(train_pairs(sealed)):
+            writer.add_item(index, _sample(pair))
+        writer.done()
+        writer.merge()
+
+    def epochs(self, reading: Reading) -> Iterator[Iterator[Batch]]:
+        """Tensors, which it reads without copying."""
+        from litdata import StreamingDataLoader, StreamingDataset
+
+        dataset = StreamingDataset(
+            reading.url,
+            cache_dir=str(reading.work),
+            shuffle=reading.shuffle,
+            seed=0,
+            drop_last=False,
+            max_cache_size="10GB",
+            storage_options=_storage() if reading.is_remote else {},
+        )
+        loader = StreamingDataLoader(
+            dataset,
+            batch_size=BATCH_SIZE,
+            num_workers=reading.workers,
+            persistent_workers=reading.workers > 0,
+        )
+        while True:
+            yield iter(loader)
+
+
+def _sample(pair: NoisePair) -> dict[str, Any]:
+    assert pair.source_noise is not None, "sealed pairs come with their source noise"
+    return {
+        "source_noise": torch.from_numpy(pair.source_noise.copy()),
+        "golden_noise": torch.from_numpy(pair.golden_noise.copy()),
+        "prompt": pair.prompt,
+        "seed": pair.seed,
+    }
+
+
+def _storage() -> dict[str, str]:
+    return {
+        "endpoint_url": os.environ["AWS_ENDPOINT_URL"],
+        "aws_access_key_id": os.environ["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": os.environ["AWS_SECRET_ACCESS_KEY"],
+    }

@@ -1,0 +1,180 @@
+"""Samples a second from disk and from S3: our reader against others', each from its own format.
+
+    python -m benchmarks.readers [--pairs 2000] [--repeats 3] [--only litdata …] [--disk-only]
+
+The same SDXL-sized pairs (two float16 noises (4, 128, 128), a prompt, a seed: 262 kB) in files of
+64 MB; batches of 64; 0 and 2 DataLoader workers; in order and shuffled. Each reading is a process
+of its own: its first epoch begins with an empty cache of the library's (the machine's own page
+cache is warm), the later ones with workers and caches that are there. The readings take turns, and
+the table shows medians. Memory is the peak of what a reading adds to the process that has imported
+the library, workers included, mapped files not.
+Goal: the fastest of all in samples a second and in time to the first batch.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+from benchmarks.peers import PEERS
+from benchmarks.sdxl_pairs import write_pairs
+from infra.storage.seaweedfs import SeaweedFS
+from pipeline.storage.open import open_store
+
+BUCKET = "readers"
+SAMPLE_SECONDS = 0.1
+"""Between two looks at the memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A row of the table."""
+
+    place: str
+    workers: int
+    shuffle: bool
+    peer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What one reading came to."""
+
+    first_batch: float
+    first_epoch: float
+    later_epochs: float
+    """Seconds; the median of the others."""
+    peak_bytes: int
+
+
+def installed(names: list[str]) -> list[str]:
+    """The libraries that are here; says what is not."""
+    here = [name for name in names if find_spec(PEERS[name].module)]
+    for name in names:
+        if name not in here:
+            print(f"{name} is left out: it is not installed; `pip install {name}`")
+    return here
+
+
+def read(way: Way, url: str, count: int) -> Figures:
+    """One reading in a fresh process, watched from here."""
+    with tempfile.TemporaryDirectory(prefix="npd-cache-") as work:
+        command = [sys.executable, "-m", "benchmarks.peers.reading", way.peer, url, work]
+        command += [str(way.workers), str(way.shuffle), str(count)]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdin is not None and process.stdout is not None
+            while (line := process.stdout.readline()) and line != "ready\n":
+                pass  # what a library prints when it is imported
+            before = _tree_bytes(process.pid)
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            peak = before
+            while True:
+                try:
+                    process.wait(SAMPLE_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    peak = max(peak, _tree_bytes(process.pid))
+            said = process.stdout.read()
+        if process.returncode:
+            raise SystemExit(f"{way} failed: {said}")
+    figures: dict[str, Any] = json.loads(said.splitlines()[-1])
+    first, *later = figures["epochs"]
+    return Figures(
+        first_batch=figures["first_batch"],
+        first_epoch=first,
+        later_epochs=median(later),
+        peak_bytes=peak - before,
+    )
+
+
+def _tree_bytes(pid: int) -> int:
+    """Anonymous and shared memory of a process and its children; what is shared counts once."""
+    total = 0
+    try:
+        parent = psutil.Process(pid)
+        for process in [parent, *parent.children(recursive=True)]:
+            for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
+                    total += int(line.split()[1]) * 1024
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+        pass  # it has just ended
+    return total
+
+
+def upload(folder: Path, url: str) -> None:
+    """Every file of a folder, below an S3 URL."""
+    store = open_store(url)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        key = path.relative_to(folder).as_posix()
+        if not path.name.startswith(".npd-"):
+            assert store.put_file_if_absent(key, path), f"{url}/{key} is there with other bytes"
+
+
+def show(figures: dict[Way, list[Figures]], count: int) -> None:
+    """The table, in Markdown."""
+    print("\n| from | workers | order | reader | samples/s, first epoch | later | ", end="")
+    print("first batch | memory |\n|---|---|---|---|---|---|---|---|")
+    for way, runs in figures.items():
+        first = count / median(run.first_epoch for run in runs)
+        later = count / median(run.later_epochs for run in runs)
+        batch = median(run.first_batch for run in runs)
+        peak = median(run.peak_bytes for run in runs)
+        order = "shuffled" if way.shuffle else "in order"
+        print(
+            f"| {way.place} | {way.workers} | {order} | {way.peer} | {first:,.0f} | {later:,.0f} | "
+            f"{batch * 1000:,.0f} ms | {peak / 1e6:,.0f} MB |"
+        )
+
+
+def main() -> None:
+    """Prepare every format, measure in turns, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=2000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--disk-only", action="store_true")
+    options = parser.parse_args()
+    peers = installed(options.only)
+    with tempfile.TemporaryDirectory(prefix="npd-readers-") as name:
+        work = Path(name)
+        write_pairs(str(work / "sealed"), options.pairs, shard_bytes=64 * 1024 * 1024)
+        for peer in peers:
+            PEERS[peer].prepare(work / "sealed", work / peer)
+        with SeaweedFS(work / "seaweedfs") as server:
+            server.create_bucket(BUCKET)
+            os.environ.update(server.env())
+            os.environ["S3_ENDPOINT_URL"] = server.endpoint_url  # MosaicML's name for it
+            urls = {("disk", peer): str(work / peer) for peer in peers}
+            if not options.disk_only:
+                urls |= {("S3", peer): f"s3://{BUCKET}/{peer}" for peer in peers}
+                for peer in peers:
+                    upload(work / peer, urls["S3", peer])
+            ways = [
+                Way(place=place, workers=workers, shuffle=shuffle, peer=peer)
+                for place in dict.fromkeys(place for place, _ in urls)
+                for workers in (0, 2)
+                for shuffle in (False, True)
+                for peer in peers
+            ]
+            figures: dict[Way, list[Figures]] = defaultdict(list)
+            for _ in range(options.repeats):
+                for way in ways:
+                    figures[way].append(read(way, urls[way.place, way.peer], options.pairs))
+            show({way: figures[way] for way in ways}, options.pairs)
+
+
+if __name__ == "__main__":
+    main()
