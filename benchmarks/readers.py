@@ -31,6 +31,9 @@ from benchmarks.sdxl_pairs import write_pairs
 from infra.storage.seaweedfs import SeaweedFS
 from pipeline.storage.open import open_store
 
+# Before datasets is imported, here or in a reading.
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
 BUCKET = "readers"
 SAMPLE_SECONDS = 0.1
 """Between two looks at the memory."""
@@ -173,6 +176,7 @@ def main() -> None:
             for _ in range(options.repeats):
                 for way in ways:
                     figures[way].append(read(way, urls[way.place, way.peer], options.pairs))
+                    print(f"{way}: {figures[way][-1]}", file=sys.stderr, flush=True)
             show({way: figures[way] for way in ways}, options.pairs)
 
 

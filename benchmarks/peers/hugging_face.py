@@ -1,6 +1,6 @@
 """Hugging Face ``datasets``: memory-mapped Arrow from disk, ``streaming=True`` from S3."""
 
-import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,15 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
-from benchmarks.peers.peer import BATCH_SIZE, COLUMNS, Batch, Reading, files_below, presigned
+from benchmarks.peers.peer import (
+    BATCH_SIZE,
+    COLUMNS,
+    FILE_BYTES,
+    Batch,
+    Reading,
+    files_below,
+    presigned,
+)
 
 _SHAPE = (-1, 4, 128, 128)
 _SHUFFLE_BUFFER = 1000
@@ -22,10 +30,13 @@ class HuggingFace:
     module = "datasets"
 
     def prepare(self, sealed: Path, folder: Path) -> None:
-        """The Arrow shards are its own format."""
-        folder.mkdir()
-        for number, shard in enumerate(sorted(sealed.rglob("train-*.arrow"))):
-            shutil.copy(shard, folder / f"train-{number:05d}.arrow")
+        """Its own Arrow files, which it maps where they lie."""
+        from datasets import load_dataset
+
+        shards = sorted(map(str, sealed.rglob("train-*.arrow")))
+        with tempfile.TemporaryDirectory(prefix="npd-prepare-") as cache:
+            pairs = load_dataset("arrow", data_files=shards, split="train", cache_dir=cache)
+            pairs.select_columns(list(COLUMNS)).save_to_disk(folder, max_shard_size=FILE_BYTES)
 
     def epochs(self, reading: Reading) -> Iterator[Iterator[Batch]]:
         """A ``DataLoader`` over the map-style data set, or over the stream."""
@@ -35,11 +46,9 @@ class HuggingFace:
 
 
 def _mapped(reading: Reading) -> DataLoader[Any]:
-    from datasets import load_dataset
+    from datasets import load_from_disk
 
-    files = sorted(map(str, Path(reading.url).glob("*.arrow")))
-    pairs = load_dataset("arrow", data_files=files, split="train", cache_dir=str(reading.work))
-    pairs = pairs.select_columns(list(COLUMNS)).with_format("arrow")
+    pairs = load_from_disk(reading.url).with_format("arrow")
     order = RandomSampler(pairs) if reading.shuffle else SequentialSampler(pairs)
     return DataLoader(
         pairs,
@@ -56,7 +65,6 @@ def _stream(reading: Reading) -> DataLoader[Any]:
 
     urls = presigned(reading.url, files_below(reading.url, ".arrow"))
     pairs = load_dataset("arrow", data_files=urls, split="train", streaming=True)
-    pairs = pairs.select_columns(list(COLUMNS))
     if reading.shuffle:
         pairs = pairs.shuffle(seed=0, buffer_size=_SHUFFLE_BUFFER)
     return DataLoader(

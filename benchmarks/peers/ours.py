@@ -7,8 +7,7 @@ from pathlib import Path
 from torch.utils.data import DataLoader
 
 from benchmarks.peers.peer import BATCH_SIZE, COLUMNS, Batch, Reading
-from pipeline.reader import NoisePairDataset
-from pipeline.reader.cache import Cache
+from pipeline.reader import Cache, NoisePairDataset
 
 
 class Ours:
