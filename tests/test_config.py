@@ -210,6 +210,23 @@ def test_rewards_impossible_ones_name_line_and_reason(
     assert int(message.removeprefix(f"{path}:").split(":")[0]) >= _line_of(path, "[[rewards]]")
 
 
+@pytest.mark.parametrize("proposers", [(), ("redenoise", "npnet")], ids=["none", "both"])
+def test_proposer_other_than_exactly_one_is_refused(
+    tmp_path: Path, proposers: tuple[str, ...]
+) -> None:
+    sections = changed(npnet={"path": "network"})
+    chosen = {"redenoise", "npnet"} - set(proposers)
+    path = _write(tmp_path, to_toml({n: s for n, s in sections.items() if n not in chosen}))
+    assert "either by [redenoise] or by [npnet]; set one of the two" in _error(path)
+
+
+def test_network_path_is_relative_to_the_file(tmp_path: Path) -> None:
+    sections = {n: s for n, s in changed(npnet={"path": "nets/a"}).items() if n != "redenoise"}
+    config = load_config(_write(tmp_path, to_toml(sections)))
+    assert config.npnet is not None
+    assert config.npnet.path == str(tmp_path / "nets" / "a")
+
+
 def test_section_missing_is_named(tmp_path: Path) -> None:
     settings = {name: section for name, section in SETTINGS.items() if name != "model"}
     path = _write(tmp_path, to_toml(settings))
