@@ -21,6 +21,7 @@ from pipeline.console import (
     show_verification,
 )
 from pipeline.errors import BuildStoppedError, NPDError, UserError
+from pipeline.evaluate_command import trials
 from pipeline.export_command import exports
 from pipeline.storage.open import open_store
 from pipeline.upkeep import upkeep
@@ -215,6 +216,7 @@ def report(
 
 app.add_typer(upkeep)
 app.add_typer(exports)
+app.add_typer(trials)
 
 
 def main() -> None:

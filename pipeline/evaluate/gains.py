@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.evaluate.scores import Mask, Scores
 from pipeline.evaluate.statistics import Estimate, Values, mean, win_rate
@@ -27,14 +28,18 @@ def paired_gain(standard: Values, other: Values, scores: Scores, mask: Mask) -> 
     """Compare two columns of scores where ``mask`` is set; None where it is nowhere."""
     if not mask.any():
         return None
-    before, after = standard[mask], other[mask]
+    return gain_of(standard[mask], other[mask], scores.prompt_ids[mask])
+
+
+def gain_of(before: Values, after: Values, prompt_ids: npt.NDArray[np.str_]) -> Gain:
+    """Compare scores pair by pair, an entry a pair; intervals are over prompts."""
     ties = int((after == before).sum())
     return Gain(
         num_pairs=len(before),
         standard=float(before.mean()),
         other=float(after.mean()),
         wins=win_rate(int((after > before).sum()) + ties // 2, len(before)),
-        gain=mean(after - before, scores.prompt_ids[mask]),
+        gain=mean(after - before, prompt_ids),
     )
 
 

@@ -1,0 +1,93 @@
+"""Prompts that nothing was trained on, and seeds that no pair has: checked, not assumed."""
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipeline.errors import UserError
+from pipeline.identity import prompt_id
+from pipeline.records import Split
+from pipeline.stages.prompts import read_prompts
+from pipeline.storage.manifest import Manifest, read_manifest, read_success
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.plans import read_prompt_table
+
+_SEEN = (Split.TRAIN, Split.VALIDATION)
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """What a trial must know of the data set that a network was trained on."""
+
+    url: str
+    manifests: tuple[Manifest, ...]
+    splits: dict[str, Split]
+    """By prompt, of all plans."""
+    seeds: frozenset[int]
+    """Of all candidates, kept or not: a noise follows from its seed alone."""
+
+    @property
+    def test_prompts(self) -> list[str]:
+        """The prompts of the test split, in the order of the data set."""
+        return [prompt for prompt, split in self.splits.items() if split is Split.TEST]
+
+
+def read_data_set(store: ObjectStore) -> DataSet:
+    """Prompts and seeds of everything sealed in a store. Raises ``UserError`` if nothing is."""
+    success = read_success(store)
+    if success is None:
+        raise UserError(f"{store.url}: no sealed data set here; finish it with `npd build`")
+    manifests = tuple(read_manifest(store, sealed) for sealed in success.manifests)
+    splits: dict[str, Split] = {}
+    seeds: set[int] = set()
+    for manifest in manifests:
+        table = read_prompt_table(store, manifest.plan_id).table
+        for prompt, name in zip(
+            table["prompt"].to_pylist(), table["split"].to_pylist(), strict=True
+        ):
+            # Plans may have other fractions: a prompt that one of them trains on is seen.
+            if splits.get(prompt) not in _SEEN:
+                splits[prompt] = Split(name)
+        ledger = io.BytesIO(store.get(manifest.ledger.key))
+        seeds.update(pq.read_table(ledger, columns=["seed"])["seed"].to_pylist())
+    return DataSet(url=store.url, manifests=manifests, splits=splits, seeds=frozenset(seeds))
+
+
+def held_out_prompts(path: Path | None, column: str, data: DataSet | None) -> list[str]:
+    """The prompts of a file, or else of the data set's test split, none of them seen.
+
+    Raises ``UserError`` where there is neither, and where prompts of the file were trained on.
+    """
+    if path is not None:
+        prompts = list(read_prompts(path, None, column).prompts)
+        if data is not None:
+            _refuse_seen(path, prompts, data)
+        return prompts
+    if data is None:
+        raise UserError("no prompts to evaluate on: give --prompts, or --data with a test split")
+    if not data.test_prompts:
+        raise UserError(
+            f"{data.url}: has no test split; give held-out prompts with --prompts, or build a data "
+            "set with splits.test above 0"
+        )
+    return data.test_prompts
+
+
+def seen_prompts(prompts: Iterable[str], data: DataSet) -> list[str]:
+    """Which prompts are in the splits that a network is trained and tuned on."""
+    seen = {prompt_id(prompt) for prompt, split in data.splits.items() if split in _SEEN}
+    return [prompt for prompt in prompts if prompt_id(prompt) in seen]
+
+
+def _refuse_seen(path: Path, prompts: Sequence[str], data: DataSet) -> None:
+    if leaks := seen_prompts(prompts, data):
+        examples = ", ".join(map(repr, leaks[:_EXAMPLES]))
+        raise UserError(
+            f"{path}: {len(leaks)} of {len(prompts)} prompts are in the train or validation split "
+            f"of {data.url}, as {examples}{', …' if len(leaks) > _EXAMPLES else ''}; "
+            "a trial is on prompts that nothing was trained on: take them out"
+        )

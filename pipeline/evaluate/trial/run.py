@@ -1,0 +1,101 @@
+"""A trial from its samples to its files."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.determinism import be_deterministic
+from pipeline.evaluate.trial.categories import Categories
+from pipeline.evaluate.trial.document import to_html, to_markdown
+from pipeline.evaluate.trial.examples import choose_examples
+from pipeline.evaluate.trial.findings import Trial, find, to_json
+from pipeline.evaluate.trial.held_out import DataSet
+from pipeline.evaluate.trial.line_up import seeds_needed
+from pipeline.evaluate.trial.page.report import trial_page
+from pipeline.evaluate.trial.results import Results
+from pipeline.evaluate.trial.samples import Sample, chunks_of, draw_samples
+from pipeline.evaluate.trial.settings import Setup
+from pipeline.evaluate.trial.summary import sentences, summary
+from pipeline.evaluate.trial.workers import chunk_files, compute_missing
+from pipeline.identity import readable_json
+
+EXAMPLES = 8
+"""Of the largest gains, the largest losses and the random samples, each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A trial that is laid out."""
+
+    setup: Setup
+    chunks: Sequence[Sequence[Sample]]
+    files: Sequence[Path]
+    """Where each chunk's result lies, or will lie."""
+    folder: Path
+    data: DataSet | None
+    categories: Categories
+
+    @property
+    def done(self) -> int:
+        """Chunks that are there already."""
+        return sum(file.exists() for file in self.files)
+
+
+def lay_out(
+    setup: Setup,
+    prompts: Sequence[str],
+    categories: Categories,
+    data: DataSet | None,
+    folder: Path,
+) -> Run:
+    """Fix samples and chunks. Raises ``UserError`` as ``draw_samples`` does, and ``ModelError``."""
+    be_deterministic()  # before the chunks are named by, among others, this process's threads
+    settings = setup.settings
+    samples = draw_samples(
+        prompts,
+        settings.seeds_per_prompt,
+        seeds_needed(setup.entries()),
+        settings.seed,
+        frozenset() if data is None else data.seeds,
+    )
+    chunks = list(chunks_of(samples, settings.batch_size, settings.seeds_per_prompt))
+    return Run(
+        setup=setup,
+        chunks=chunks,
+        files=chunk_files(setup, chunks, folder / "chunks"),
+        folder=folder,
+        data=data,
+        categories=categories,
+    )
+
+
+def compute(run: Run, workers: int) -> Iterator[int]:
+    """Compute what is not there yet; yields as often as a chunk is done."""
+    return compute_missing(run.setup, run.chunks, run.files, workers)
+
+
+def publish(run: Run) -> Trial:
+    """Put the chunks together and write trial.json, trial.html, summary.md and summary.html."""
+    setup = run.setup
+    rewards = [reward.name for reward in setup.config.rewards]
+    results = Results.read(setup.entries(), rewards, run.chunks, run.files)
+    trial = find(results, setup.selecting, setup.judging, run.categories)
+    examples = choose_examples(results, trial.subject, trial.judging, EXAMPLES)
+    blocks = summary(trial, run.data)
+    described = {**setup.described(), "data": _described(run.data), "examples": asdict(examples)}
+    run.folder.mkdir(parents=True, exist_ok=True)
+    for name, content in {
+        "trial.json": readable_json(to_json(trial, results, described)),
+        "trial.html": trial_page(trial, results, examples, sentences(trial, run.data)).encode(),
+        "summary.md": to_markdown(blocks).encode(),
+        "summary.html": to_html(blocks).encode(),
+    }.items():
+        (run.folder / name).write_bytes(content)
+    return trial
+
+
+def _described(data: DataSet | None) -> dict[str, object] | None:
+    """The data set that the samples were held against."""
+    if data is None:
+        return None
+    return {"url": data.url, "plans": [manifest.plan_id for manifest in data.manifests]}

@@ -1,0 +1,138 @@
+"""What decides a trial: samples, arms, models. Chunks of results are named by it."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from pipeline.config import Config, SamplingConfig
+from pipeline.evaluate.trial.bench import Bench
+from pipeline.evaluate.trial.line_up import GOLDEN, Entry, Options, line_up
+from pipeline.fingerprint import fingerprint
+from pipeline.identity import folder_digest
+from pipeline.models.load import default_device, load_denoiser, load_rewards
+from pipeline.records import Record
+from pipeline.stages.propose import Proposer, Redenoise
+
+
+class Network(Protocol):
+    """A proposer that a trial judges: hashable, and sent to other processes by value."""
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """That of everything which decides its noise."""
+        ...
+
+    def load(self, device: torch.device) -> Proposer:
+        """Bring it into memory."""
+        ...
+
+
+class TrialSettings(Record):
+    """What a person chooses, beside the configuration and the networks."""
+
+    sampling: SamplingConfig
+    """How images are sampled; the configuration's, but perhaps with more steps."""
+    seeds_per_prompt: int
+    seed: int
+    """Root of the samples' seeds."""
+    batch_size: int
+    guidance: tuple[float, ...]
+    """Scales at which proposed noise is compared with standard noise too."""
+    plain_guidance: tuple[float, ...]
+    """Scales at which guided sampling of standard noise competes."""
+    limit_guidance: int | None
+    """Samples for the comparisons under guidance; None for all."""
+    limit_controls: int | None
+    """Samples for the controls; None for all."""
+
+
+class Setup:
+    """A configuration, networks and settings: all that a process needs to compute chunks.
+
+    Compared and hashed by what it loads, so that a process loads it once.
+    """
+
+    def __init__(
+        self, config: Config, networks: tuple[Network, ...], settings: TrialSettings
+    ) -> None:
+        self.config = config
+        self.networks = networks
+        self.settings = settings
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Setup) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[object, ...]:
+        return self.config, self.networks, self.settings
+
+    @property
+    def selecting(self) -> str:
+        """The first reward that selected pairs; best-of-n seeds are chosen by it."""
+        return next(reward.name for reward in self.config.rewards if reward.select)
+
+    @property
+    def judging(self) -> str:
+        """The reward that the claim is judged by: the first that selected nothing, if any."""
+        independent = (reward.name for reward in self.config.rewards if not reward.select)
+        return next(independent, self.selecting)
+
+    def entries(self) -> list[Entry]:
+        """The arms."""
+        settings = self.settings
+        return line_up(
+            Options(
+                sampling=settings.sampling,
+                golden_evaluations=Redenoise.of(self.config.redenoise).evaluations,
+                networks=tuple(network.name for network in self.networks),
+                guidance=settings.guidance,
+                plain_guidance=settings.plain_guidance,
+                limit_guidance=settings.limit_guidance,
+                limit_controls=settings.limit_controls,
+            )
+        )
+
+    def described(self) -> dict[str, Any]:
+        """All that decides the images and scores, as JSON: digests in place of paths."""
+        config = self.config
+        return {
+            "model": {
+                **config.model.model_dump(exclude={"path"}),
+                "digest": folder_digest(Path(config.model.path)),
+            },
+            "rewards": [
+                {
+                    **reward.model_dump(include={"name", "kind", "select"}),
+                    "digest": None if reward.path is None else folder_digest(Path(reward.path)),
+                }
+                for reward in config.rewards
+            ],
+            "redenoise": config.redenoise.model_dump(),
+            "networks": {network.name: network.digest for network in self.networks},
+            "settings": self.settings.model_dump(),
+            "arms": [entry.described() for entry in self.entries()],
+            "fingerprint": fingerprint(default_device()).model_dump(),
+        }
+
+
+@cache
+def load_bench(setup: Setup) -> Bench:
+    """The models of a setup, loaded once a process. Raises ``ModelError``."""
+    device = default_device()
+    proposers = {network.name: network.load(device) for network in setup.networks}
+    return Bench(
+        denoiser=load_denoiser(setup.config.model, device),
+        rewards=load_rewards(setup.config.rewards, device),
+        selecting=setup.selecting,
+        proposers={GOLDEN: Redenoise.of(setup.config.redenoise), **proposers},
+        sampling=setup.settings.sampling,
+    )

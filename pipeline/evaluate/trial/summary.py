@@ -1,0 +1,160 @@
+"""One page for the person who decides: what was compared, what it gained, and what it costs."""
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.evaluate.trial.document import Block, Heading, Paragraph, Table
+from pipeline.evaluate.trial.figures import p_value, percent, share, signed
+from pipeline.evaluate.trial.findings import Comparison, Trial
+from pipeline.evaluate.trial.held_out import DataSet
+from pipeline.evaluate.trial.line_up import GOLDEN, STANDARD
+from pipeline.stages.unit import Recipe
+
+
+def summary(trial: Trial, data: DataSet | None) -> list[Block]:
+    """The whole page."""
+    return [
+        Heading(f"Trial summary: {trial.subject} against {STANDARD}"),
+        *(Paragraph(sentence) for sentence in sentences(trial, data)),
+        Heading("What it gained"),
+        _table(
+            [c for c in trial.comparisons if c.reward == trial.judging and c.against == STANDARD]
+        ),
+        Heading("What it costs"),
+        *(Paragraph(sentence) for sentence in _costs(trial, data)),
+        Heading("Where it does not help"),
+        *(Paragraph(sentence) for sentence in _limits(trial)),
+    ]
+
+
+def sentences(trial: Trial, data: DataSet | None) -> list[str]:
+    """The verdict, then what was compared."""
+    return [*_verdict(trial), *_setting(trial, data)]
+
+
+def _verdict(trial: Trial) -> Iterator[str]:
+    found = trial.comparison(trial.subject, trial.judging)
+    if found is None:
+        yield f"{trial.subject} and {STANDARD} have no scored image in common: nothing was found."
+        return
+    gain = found.gain
+    if not found.excludes_zero:
+        said = "is not told from standard noise: the interval includes zero"
+    elif gain.gain.value > 0:
+        said = "beats standard noise: the interval excludes zero"
+    else:
+        said = "is worse than standard noise: the interval excludes zero"
+    closed = (
+        f" It closes {percent(found.gap_closed)} of the gap between standard and golden noise."
+        if found.gap_closed is not None and trial.subject != GOLDEN
+        else ""
+    )
+    yield (
+        f"{trial.subject} {said}. Under {trial.judging} it goes from {gain.standard:.3f} to "
+        f"{gain.other:.3f}, a gain of {signed(gain.gain)} on {gain.num_pairs:,} pairs; it wins "
+        f"{percent(gain.wins)} (sign test over {found.num_prompts:,} prompts: p "
+        f"{_equals(found.sign_test)}).{closed}"
+    )
+
+
+def _equals(value: float) -> str:
+    said = p_value(value)
+    return said if said.startswith("<") else f"= {said}"
+
+
+def _setting(trial: Trial, data: DataSet | None) -> Iterator[str]:
+    checked = (
+        f"none of the prompts is in the train or validation split of {data.url}, none of the seeds "
+        "is one of its candidates'"
+        if data is not None
+        else "that they are held out was not checked, for no data set was named (--data)"
+    )
+    yield (
+        f"Compared on {trial.num_prompts:,} prompts with {trial.num_samples // trial.num_prompts} "
+        f"seeds each, {trial.num_samples:,} pairs: {checked}. All intervals are 95%, by bootstrap "
+        "over prompts."
+    )
+    if trial.independent:
+        yield f"{trial.judging} judges. It selected no pair; {trial.selecting} did."
+    else:
+        yield (
+            f"{trial.judging} judges, and it also selected the pairs: a gain under it may be its "
+            "own. Name a reward with select = false to judge independently."
+        )
+
+
+def _table(found: Sequence[Comparison]) -> Table:
+    header = ["against standard noise", "pairs", "gain", "wins", "gap closed"]
+    rows = [
+        [
+            comparison.arm,
+            f"{comparison.gain.num_pairs:,}",
+            signed(comparison.gain.gain),
+            percent(comparison.gain.wins),
+            share(comparison.gap_closed),
+        ]
+        for comparison in found
+    ]
+    return Table(header, rows)
+
+
+def _costs(trial: Trial, data: DataSet | None) -> Iterator[str]:
+    standard, golden = trial.cost(STANDARD), trial.cost(GOLDEN)
+    subject = trial.cost(trial.subject)
+    yield (
+        f"An image: {subject.forward_evaluations:.4g} forward evaluations and "
+        f"{subject.seconds:.3f} s with {trial.subject}; {standard.forward_evaluations:.4g} and "
+        f"{standard.seconds:.3f} s with {STANDARD}; {golden.forward_evaluations:.4g} and "
+        f"{golden.seconds:.3f} s with {GOLDEN}."
+    )
+    if data is None:
+        return
+    evaluations = sum(
+        manifest.plan.num_candidates * Recipe.of(manifest.plan).evaluations()
+        for manifest in data.manifests
+    )
+    kept = sum(manifest.funnel.kept for manifest in data.manifests)
+    candidates = sum(manifest.plan.num_candidates for manifest in data.manifests)
+    seconds = evaluations * standard.seconds / standard.forward_evaluations
+    sentence = (
+        f"The data set: {candidates:,} candidates, {kept:,} pairs, {evaluations:,} forward "
+        f"evaluations, about {seconds:,.0f} s of one worker "
+        "at the speed seen here; training comes on top."
+    )
+    saved = golden.forward_evaluations - subject.forward_evaluations
+    if trial.subject != GOLDEN and saved > 0:
+        sentence += (
+            f" Against golden noise for every image it has paid for itself after "
+            f"{evaluations / saved:,.0f} images."
+        )
+    yield sentence
+
+
+def _limits(trial: Trial) -> Iterator[str]:
+    """Where it loses, or gains nothing: under guidance, and against other ways."""
+    guided = [
+        found
+        for found in trial.comparisons
+        if found.reward == trial.judging and found.against != STANDARD
+    ]
+    for found in guided:
+        yield f"{found.arm}: {signed(found.gain.gain)} against {found.against}; {_said(found)}."
+    duels = [duel for duel in trial.duels if duel.reward == trial.judging]
+    for duel in duels:
+        if duel.gain.gain.low <= 0:
+            cost = trial.cost(duel.against).forward_evaluations
+            yield (
+                f"{duel.arm} against {duel.against} ({cost:.4g} evaluations an image): "
+                f"{signed(duel.gain.gain)}; {_apart(duel)}."
+            )
+    if not guided and not duels:
+        yield "Not measured: no comparison under guidance and no network were asked for."
+
+
+def _apart(duel: Comparison) -> str:
+    return f"{duel.against} is better" if duel.excludes_zero else "not told apart"
+
+
+def _said(found: Comparison) -> str:
+    if not found.excludes_zero:
+        return "not told from zero"
+    return "it helps" if found.gain.gain.value > 0 else "it harms"

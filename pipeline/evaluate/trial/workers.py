@@ -1,0 +1,93 @@
+"""The processes of a trial: chunks computed side by side, each kept as soon as it is there.
+
+A chunk is named by all that decides it, so a trial that was killed goes on where it stood, and one
+with other settings, in the same folder, takes nothing from it.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+
+import torch
+
+from pipeline.determinism import be_deterministic
+from pipeline.errors import NPDError
+from pipeline.evaluate.trial.chunk import compute_chunk
+from pipeline.evaluate.trial.samples import Sample
+from pipeline.evaluate.trial.settings import Setup, load_bench
+from pipeline.identity import canonical_json, sha256, short
+
+
+def chunk_files(setup: Setup, chunks: Sequence[Sequence[Sample]], folder: Path) -> list[Path]:
+    """Where the result of each chunk lies, or will lie."""
+    described = setup.described()
+    return [
+        folder
+        / f"{short(sha256(canonical_json([described, [asdict(sample) for sample in chunk]])))}.npz"
+        for chunk in chunks
+    ]
+
+
+def compute_missing(
+    setup: Setup, chunks: Sequence[Sequence[Sample]], files: Sequence[Path], workers: int
+) -> Iterator[int]:
+    """Compute the chunks whose files are not there; yields the position of each, when it is.
+
+    On GPUs one process uses one. Raises ``ModelError`` as loading does, and ``NPDError`` if a
+    process dies.
+    """
+    todo = [position for position, file in enumerate(files) if not file.exists()]
+    if workers == 1:
+        for position in todo:
+            compute_to_file(setup, chunks[position], files[position])
+            yield position
+        return
+    context = multiprocessing.get_context("spawn")
+    devices: SimpleQueue[str] = context.SimpleQueue()
+    for device in _devices(workers):
+        devices.put(device)
+    with ProcessPoolExecutor(workers, context, _start, (devices,)) as pool:
+        futures = {
+            pool.submit(compute_to_file, setup, chunks[position], files[position]): position
+            for position in todo
+        }
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        except BrokenProcessPool:
+            raise NPDError(
+                "a process of the trial died, perhaps for want of memory: try fewer --workers or a "
+                "smaller --batch-size; chunks that are done are kept"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def compute_to_file(setup: Setup, samples: Sequence[Sample], file: Path) -> None:
+    """Compute one chunk; its file is there whole or not at all."""
+    result = compute_chunk(
+        load_bench(setup), setup.entries(), samples, setup.settings.seeds_per_prompt
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    partial.write_bytes(result.to_bytes())
+    partial.replace(file)
+
+
+def _devices(workers: int) -> list[str]:
+    """For each process what it may see: one GPU of those that are visible here, or none."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = named.split(",") if named else [str(n) for n in range(torch.cuda.device_count())]
+    return [visible[index % len(visible)] if visible else "" for index in range(workers)]
+
+
+def _start(devices: "SimpleQueue[str]") -> None:
+    """Set a process up, before anything in it looks for a GPU."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()
+    be_deterministic()

@@ -1,0 +1,83 @@
+"""Networks whose trial has a known end, and small trials of the demo's real models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.config import BUNDLED, Config, RedenoiseConfig, SamplingConfig
+from pipeline.evaluate.trial.run import Run, lay_out
+from pipeline.evaluate.trial.settings import Network, Setup, TrialSettings
+from pipeline.models.denoiser import Denoiser, EncodedPrompts
+from pipeline.stages.propose import ProposedNoise, Proposer, Redenoise
+from tests.sealed import changed, write_config
+
+CONFIG = changed(redenoise={"num_inference_steps": 4, "num_steps": 2})
+SETTINGS = TrialSettings(
+    sampling=SamplingConfig(num_inference_steps=3, guidance_scale=1.0),
+    seeds_per_prompt=2,
+    seed=11,
+    batch_size=4,
+    guidance=(5.5,),
+    plain_guidance=(2.0,),
+    limit_guidance=3,
+    limit_controls=None,
+)
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """A network that leaves the noise as it is."""
+
+    name: str = "unchanged"
+    digest: str = "u"
+    evaluations: int = 0
+
+    def load(self, device: torch.device) -> Proposer:
+        return self
+
+    def propose(
+        self, denoiser: Denoiser, prompts: EncodedPrompts, source_noise: Tensor
+    ) -> ProposedNoise:
+        return ProposedNoise(
+            golden_noise=source_noise,
+            converged=(True,) * len(source_noise),
+            forward_evaluations=0,
+        )
+
+
+@dataclass(frozen=True)
+class Regenerated:
+    """A network that has learned golden noise perfectly: it is golden noise."""
+
+    redenoise: RedenoiseConfig
+    name: str = "perfect"
+    digest: str = field(default="p")
+
+    def load(self, device: torch.device) -> Proposer:
+        return Redenoise.of(self.redenoise)
+
+
+def held_out(count: int) -> list[str]:
+    """The first held-out prompts of the demo."""
+    return (BUNDLED / "held_out.txt").read_text("utf-8").splitlines()[:count]
+
+
+def small_trial(
+    folder: Path,
+    networks: Sequence[Network] | None = None,
+    settings: TrialSettings = SETTINGS,
+    prompts: int = 6,
+) -> Run:
+    """A trial of a perfect network and one that does nothing, laid out."""
+    config = trial_config(folder)
+    if networks is None:
+        networks = (Regenerated(config.redenoise), Unchanged())
+    setup = Setup(config, tuple(networks), settings)
+    return lay_out(setup, held_out(prompts), {}, None, folder / "trial")
+
+
+def trial_config(folder: Path) -> Config:
+    return write_config(folder, CONFIG)

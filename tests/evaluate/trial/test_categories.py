@@ -1,0 +1,48 @@
+"""Categories of the demo's captions and of a file's column."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import PromptFileError
+from pipeline.evaluate.trial.categories import read_categories, scene_categories
+
+
+def test_captions_have_the_categories_of_their_scenes() -> None:
+    assert scene_categories(
+        [
+            "three red rings",
+            "a small blue circle",
+            "a red ring and a blue circle",
+            "a red ring left of a red circle",
+            "a photo of a cat",
+        ]
+    ) == {
+        "three red rings": ("count: 3", "colour: red"),
+        "a small blue circle": ("single object", "size words", "colour: blue"),
+        "a red ring and a blue circle": ("two objects, and", "colour: blue", "colour: red"),
+        "a red ring left of a red circle": ("two objects, relation", "colour: red"),
+    }
+
+
+def test_column_of_a_file_is_read_beside_its_prompts(tmp_path: Path) -> None:
+    table = tmp_path / "prompts.csv"
+    table.write_text('"Prompts","Category"\n"A  red car, old.","Colors"\n"Two cats","Counting"\n')
+    expected = {"A red car, old.": ("Colors",), "Two cats": ("Counting",)}
+    assert read_categories(table, "Prompts", "Category") == expected
+    lines = tmp_path / "prompts.jsonl"
+    lines.write_text(
+        '{"p": "A red car, old.", "c": "Colors"}\n\n{"p": "Two cats", "c": "Counting"}'
+    )
+    assert read_categories(lines, "p", "c") == expected
+
+
+def test_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "prompts.csv"
+    table.write_text("prompt,kind\nA cat,animals\n")
+    with pytest.raises(PromptFileError, match="no column 'category'; has 'prompt', 'kind'"):
+        read_categories(table, "prompt", "category")
+    text = tmp_path / "prompts.txt"
+    text.write_text("A cat\n")
+    with pytest.raises(PromptFileError, match="has no columns"):
+        read_categories(text, "prompt", "category")

@@ -1,0 +1,103 @@
+"""What was seen is refused, and no seed of the data set comes again."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.evaluate.trial.held_out import held_out_prompts, read_data_set
+from pipeline.evaluate.trial.samples import chunks_of, draw_samples
+from pipeline.identity import prompt_id, seeds_for
+from pipeline.records import Split
+from pipeline.storage.open import open_store
+from tests.evaluate.trial.networks import held_out
+from tests.sealed import Built, manifest_of
+
+
+def test_data_set_has_the_prompts_and_all_seeds_of_its_ledger(
+    sealed_folder: Path, built: Built
+) -> None:
+    data = read_data_set(open_store(str(sealed_folder)))
+    ledger = pq.read_table(sealed_folder / manifest_of(sealed_folder).ledger.key)
+    assert data.seeds == set(ledger["seed"].to_pylist())
+    assert list(data.splits) == built.prompts.table["prompt"].to_pylist()
+
+
+def test_test_split_is_evaluated_where_no_file_is_named(sealed_folder: Path, built: Built) -> None:
+    data = read_data_set(open_store(str(sealed_folder)))
+    table = built.prompts.table
+    expected = [
+        prompt
+        for prompt, split in zip(
+            table["prompt"].to_pylist(), table["split"].to_pylist(), strict=True
+        )
+        if split == "test"
+    ]
+    assert expected and held_out_prompts(None, "prompt", data) == expected
+
+
+@pytest.mark.parametrize("split", [Split.TRAIN, Split.VALIDATION])
+def test_prompts_that_were_trained_on_are_refused_with_count_and_examples(
+    sealed_folder: Path, tmp_path: Path, split: Split
+) -> None:
+    data = read_data_set(open_store(str(sealed_folder)))
+    seen = [prompt for prompt, of in data.splits.items() if of is split]
+    file = tmp_path / "prompts.txt"
+    # Written in another way, it is the same prompt.
+    file.write_text("\n".join([*held_out(5), f"  {seen[0]} ", *data.test_prompts]), "utf-8")
+    total = 5 + 1 + len(data.test_prompts)
+    with pytest.raises(UserError, match=rf"1 of {total} prompts .*{seen[0]!r}"):
+        held_out_prompts(file, "prompt", data)
+    file.write_text("\n".join([*held_out(5), *data.test_prompts]), "utf-8")
+    assert held_out_prompts(file, "prompt", data) == [*held_out(5), *data.test_prompts]
+
+
+def test_prompts_from_nowhere_are_refused(sealed_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give --prompts, or --data"):
+        held_out_prompts(None, "prompt", None)
+    data = read_data_set(open_store(str(sealed_folder)))
+    with pytest.raises(UserError, match="has no test split"):
+        held_out_prompts(None, "prompt", replace(data, splits={"a": Split.TRAIN}))
+    with pytest.raises(UserError, match="no sealed data set here"):
+        read_data_set(open_store(str(tmp_path)))
+
+
+def test_samples_have_seeds_that_no_candidate_has_and_none_twice() -> None:
+    prompts = held_out(20)
+    # Their first choices are taken: exactly these must be left out.
+    taken = {seeds_for(5, prompt_id(prompt), 2)[1] for prompt in prompts}
+    samples = draw_samples(prompts, 2, 3, 5, taken)
+    seeds = [seed for sample in samples for seed in sample.seeds]
+    assert len(set(seeds)) == len(seeds) == 20 * 2 * 4
+    assert not taken & set(seeds)
+    for sample in samples[::2]:
+        assert sample.seeds[0] == seeds_for(5, sample.prompt_id, 1)[0]
+
+
+def test_samples_keep_their_own_seeds_whatever_the_controls_need() -> None:
+    few, many = (draw_samples(held_out(5), 2, extra, 5, frozenset()) for extra in (1, 4))
+    assert [sample.seeds[0] for sample in few] == [sample.seeds[0] for sample in many]
+
+
+def test_wrong_prompts_are_a_derangement() -> None:
+    samples = draw_samples(held_out(17), 2, 1, 5, frozenset())
+    wrong = {sample.prompt: sample.wrong_prompt for sample in samples}
+    assert all(prompt != other for prompt, other in wrong.items())
+    assert set(wrong.values()) == set(wrong) == set(held_out(17))
+    with pytest.raises(UserError, match="two prompts or more"):
+        draw_samples(held_out(1), 2, 1, 5, frozenset())
+
+
+def test_ranks_take_first_seeds_first() -> None:
+    samples = draw_samples(held_out(4), 2, 0, 5, frozenset())
+    assert [sample.rank for sample in samples] == [0, 4, 1, 5, 2, 6, 3, 7]
+
+
+@pytest.mark.parametrize(("size", "expected"), [(4, [4, 4, 2]), (5, [4, 4, 2]), (1, [2] * 5)])
+def test_chunks_hold_whole_prompts(size: int, expected: list[int]) -> None:
+    samples = draw_samples(held_out(5), 2, 0, 5, frozenset())
+    chunks = list(chunks_of(samples, size, 2))
+    assert list(map(len, chunks)) == expected
+    assert [sample for chunk in chunks for sample in chunk] == samples

@@ -1,0 +1,115 @@
+"""The page is one file, and its pictures are what they claim to be."""
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.evaluate.statistics import Estimate
+from pipeline.evaluate.trial.examples import choose_examples
+from pipeline.evaluate.trial.line_up import STANDARD
+from pipeline.evaluate.trial.page.html import tag
+from pipeline.evaluate.trial.page.pictures import difference, picture, signed_map
+from pipeline.evaluate.trial.page.plots import forest
+from tests.evaluate.trial.conftest import Done
+from tests.evaluate.trial.pages import Page
+
+
+def decoded(source: str) -> np.ndarray:
+    head, _, data = source.partition("base64,")
+    assert head in ("data:image/png;", "data:image/webp;")
+    with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as image:
+        return np.array(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("name", ["trial.html", "summary.html"])
+def test_page_needs_no_other_file_and_closes_what_it_opens(done: Done, name: str) -> None:
+    page = Page(done.run.folder / name)
+    assert not page.open
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    for _, attributes in page.tags:
+        for attribute, value in attributes.items():
+            if attribute in ("src", "href", "srcset", "xlink:href", "data", "poster"):
+                assert value is not None and value.startswith("data:image/")
+    text = (done.run.folder / name).read_text("utf-8")
+    assert not re.search(r"url\(|@import", text)
+    assert set(re.findall(r"https?://[^\"<\s]+", text)) <= {"http://www.w3.org/2000/svg"}
+
+
+def test_pictures_of_the_page_are_the_kept_images_in_order(done: Done) -> None:
+    results = done.results
+    examples = choose_examples(results, "perfect", "oracle", 8)
+    shown = [*examples.gains, *examples.losses, *examples.random]
+    expected = [one.image for sample in shown for one in results.shown(sample).values()]
+    page = Page(done.run.folder / "trial.html")
+    sources = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+    pictures = [decoded(source) for source in sources if source]
+    assert len(pictures) > len(expected) > 0
+    for found, image in zip(pictures, expected, strict=False):
+        np.testing.assert_array_equal(found, image)
+
+
+def test_examples_are_the_extremes_of_the_judging_reward(done: Done) -> None:
+    results = done.results
+    gain = results.column("perfect", "oracle") - results.column(STANDARD, "oracle")
+    scene = results.column("perfect", "scene") - results.column(STANDARD, "scene")
+    found = choose_examples(results, "perfect", "oracle", 3)
+    ranked = sorted(range(len(gain)), key=lambda sample: (gain[sample], scene[sample]))
+    assert found.gains == [sample for sample in ranked[::-1][:3] if gain[sample] > 0]
+    assert found.losses == [sample for sample in ranked[:3] if gain[sample] < 0]
+    assert found.gains and len(set(found.random)) == 3
+
+
+def test_example_of_a_network_that_does_nothing_is_neither_gain_nor_loss(done: Done) -> None:
+    found = choose_examples(done.results, "unchanged", "oracle", 3)
+    assert found.gains == found.losses == [] and len(found.random) == 3
+
+
+def test_page_and_summary_say_the_figures_that_were_found(done: Done) -> None:
+    found = done.trial.comparison("perfect", "oracle")
+    assert found is not None
+    figure = f"{found.gain.gain.value:+.3f}".replace("-", "−")
+    text = " ".join(Page(done.run.folder / "trial.html").texts)
+    summary = (done.run.folder / "summary.md").read_text("utf-8")
+    for said in (text, summary, " ".join(Page(done.run.folder / "summary.html").texts)):
+        assert figure in said and "guidance 5.5" in said and "12 pairs" in said
+    assert "that they are held out was not checked" in summary
+    closes = "It closes 100.0% [100.0%, 100.0%] of the gap"
+    assert (closes in summary) == (found.gap_closed is not None)
+
+
+def test_text_is_escaped() -> None:
+    assert tag("p", '<b> & "x"', title='"') == (
+        '<p title="&quot;">&lt;b&gt; &amp; &quot;x&quot;</p>'
+    )
+
+
+def test_forest_places_intervals_by_value_and_colours_by_sign(tmp_path: Path) -> None:
+    rows = [("up", Estimate(2.0, 1.0, 3.0)), ("down", Estimate(-1.0, -1.5, -0.5))]
+    file = tmp_path / "forest.html"
+    file.write_text(forest([*rows, ("none", Estimate(0.0, -1.0, 1.0))]), "utf-8")
+    circles = [attributes for tag, attributes in Page(file).tags if tag == "circle"]
+    up, down, none = (float(circle["cx"] or "") for circle in circles)
+    assert (up - none) == pytest.approx(2 * (none - down))
+    assert len({circle["fill"] for circle in circles}) == 3
+
+
+def test_large_pictures_are_shown_smaller_and_small_ones_as_they_are() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (512, 1024, 3), dtype=np.uint8)
+    sources = [
+        re.search(r'src="([^"]+)"', picture(image, "")) for image in (pixels, pixels[:9, :9])
+    ]
+    large, small = (decoded(source[1]) for source in sources if source)
+    assert large.shape == (128, 256, 3)
+    np.testing.assert_array_equal(small, pixels[:9, :9])
+
+
+def test_maps_are_red_above_zero_blue_below_and_white_at_it() -> None:
+    colours = signed_map(np.array([[2.0, 0.0, -2.0]], dtype=np.float32), 2.0)
+    assert colours.tolist() == [[[178, 24, 43], [255, 255, 255], [33, 102, 172]]]
+    black, white = np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), 255, np.uint8)
+    assert difference(black, white).tolist() == difference(white, black).tolist() == [[[255] * 3]]
