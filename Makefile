@@ -2,6 +2,7 @@
 #
 #   make demo      build, verify and report the demo data set into $(OUT)
 #   make demo-s3   the same into a real S3 server on this machine
+#   make demo-train  pairs, two networks trained on them, and a trial on held-out prompts
 #   make test      all tests
 #   make soak      faults of real processes for SECONDS seconds, drawn from SEED
 #   make check     lint, format and types
@@ -11,6 +12,7 @@ SECONDS ?= 600
 SEED ?= 1
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 OUT ?= out/demo
+TRAIN_OUT ?= out/demo_train
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -22,7 +24,7 @@ export HF_HUB_OFFLINE := 1
 # KubeRay's definition of a RayJob, where it is at hand: infra/README.md.
 export NPD_RAYJOB_CRD ?= $(abspath $(wildcard ../shared/schemas/ray.io_rayjobs.yaml))
 
-.PHONY: demo demo-s3 test soak check format setup clean
+.PHONY: demo demo-s3 demo-train test soak check format setup clean
 
 demo: $(READY)
 	$(BIN)/npd build demo --out '$(OUT)'
@@ -34,6 +36,21 @@ demo-s3: $(READY)
 		$(BIN)/npd build demo --out s3://npd/demo; \
 		$(BIN)/npd verify s3://npd/demo; \
 		$(BIN)/npd report s3://npd/demo --picture out/demo-s3.png'
+
+# The networks are trained at the same time, one a core.
+demo-train: $(READY)
+	$(BIN)/npd build demo_train --out '$(TRAIN_OUT)/pairs'
+	set -e; \
+	for layout in small two_branch; do \
+		$(BIN)/python -m jobs.train_npnet --data '$(TRAIN_OUT)/pairs' --layout $$layout \
+			--model pipeline/demo/model --out '$(TRAIN_OUT)'/$$layout --steps 1600 & \
+		jobs="$$jobs $$!"; \
+	done; \
+	for job in $$jobs; do wait $$job; done
+	$(BIN)/npd evaluate --config demo_train --data '$(TRAIN_OUT)/pairs' \
+		--npnet NPNet='$(TRAIN_OUT)/small' --npnet two-branch='$(TRAIN_OUT)/two_branch' \
+		--prompts pipeline/demo/held_out.txt --steps 20 --plain-guidance 1.5 --guidance 5.5 \
+		--limit-controls 512 --workers 2 --out '$(TRAIN_OUT)/trial'
 
 # Two processes: half of a test's time is spent waiting for Ray, a server or a disk.
 test: $(READY)
