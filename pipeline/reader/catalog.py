@@ -107,6 +107,8 @@ def read_catalog(
     Raises ``UserError`` where nothing is sealed or passes, and for plans, rewards or weights that
     cannot be.
     """
+    if not sources:
+        raise UserError("no source to read: give a URL, or one Source or more")
     opened = [_open(source) for source in sources]
     _check_plans(opened, filters)
     chosen = [_chosen(source, filters) for source in opened]
