@@ -28,7 +28,7 @@ from tests.sealed import manifest_of
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 _SIZE = 1000
-_SPAWN = get_context("spawn")
+_FORK = get_context("fork")
 
 
 def _content(name: str) -> bytes:
@@ -114,7 +114,7 @@ def _fetch_slowly(folder: Path, begun: Event, name: str) -> None:
 
 def test_cache_shared_by_processes_stays_right_and_bounded(tmp_path: Path) -> None:
     names = "abcdefgh" * 25
-    with _SPAWN.Pool(3) as pool:
+    with _FORK.Pool(3) as pool:
         orders = [names, names[::-1], names[3:] + names[:3]]
         done = [pool.apply_async(_read_names, (tmp_path, order, 4 * _SIZE)) for order in orders]
         sizes = []
@@ -134,8 +134,8 @@ def _sizes(folder: Path) -> Iterator[int]:
 
 
 def test_cache_download_killed_in_the_middle_is_begun_again(tmp_path: Path) -> None:
-    begun = _SPAWN.Event()
-    process = _SPAWN.Process(target=_fetch_slowly, args=(tmp_path, begun, "a"))
+    begun = _FORK.Event()
+    process = _FORK.Process(target=_fetch_slowly, args=(tmp_path, begun, "a"), daemon=True)
     process.start()
     assert begun.wait(60)
     with ThreadPoolExecutor(1) as threads:
@@ -149,8 +149,8 @@ def test_cache_download_killed_in_the_middle_is_begun_again(tmp_path: Path) -> N
 
 
 def test_cache_removes_what_a_killed_process_left(tmp_path: Path) -> None:
-    begun = _SPAWN.Event()
-    process = _SPAWN.Process(target=_fetch_slowly, args=(tmp_path, begun, "a"))
+    begun = _FORK.Event()
+    process = _FORK.Process(target=_fetch_slowly, args=(tmp_path, begun, "a"), daemon=True)
     process.start()
     assert begun.wait(60)
     process.kill()
