@@ -36,7 +36,6 @@ class LitData:
             shuffle=reading.shuffle,
             seed=0,
             drop_last=False,
-            max_cache_size="10GB",
             storage_options=_storage() if reading.is_remote else {},
         )
         loader = StreamingDataLoader(
