@@ -1,7 +1,7 @@
 """Every setting of a configuration file with its meaning, read from the configuration itself."""
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -12,7 +12,7 @@ def describe_options() -> Iterator[str]:
     """The lines of a reference: a section, then its keys with type, default and meaning."""
     for name, field in Config.model_fields.items():
         section = _section(field.annotation)
-        header = f"[[{name}]]" if section is not field.annotation else f"[{name}]"
+        header = f"[[{name}]]" if get_origin(field.annotation) is tuple else f"[{name}]"
         yield ""
         yield f"{header}  # {_first_line(section.__doc__)}"
         for key, option in section.model_fields.items():
@@ -21,7 +21,7 @@ def describe_options() -> Iterator[str]:
 
 
 def _section(annotation: Any) -> type[Section]:
-    """A section's own type, or the one that a tuple of sections holds."""
+    """A section's own type, or the one in an optional section or in a tuple of sections."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     return _section(get_args(annotation)[0])

@@ -6,13 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
+from jobs.train_npnet import job
 from pipeline.config import BUNDLED
+from pipeline.errors import UserError
 from tests.sealed import built, sealed_folder
 
 __all__ = ["built", "sealed_folder"]
@@ -21,27 +25,24 @@ DEADLINE_S = 240
 MODEL = str(BUNDLED / "model")
 
 
-def _arguments(data: Path, out: Path, **options: Any) -> list[str]:
-    named = {"data": data, "model": MODEL, "out": out, "width": 16, "batch-size": 8, **options}
-    return ["jobs.train_npnet", *(f"--{name}={value}" for name, value in named.items())]
+def _options(data: Path, out: Path, **options: Any) -> dict[str, Any]:
+    return {"data": str(data), "model": MODEL, "out": out, "width": 16, "batch_size": 8, **options}
 
 
-def _run(arguments: list[str], launcher: tuple[str, ...] = ()) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *launcher, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def _command(options: dict[str, Any], *launcher: str) -> list[str]:
+    named = (f"--{name.replace('_', '-')}={value}" for name, value in options.items())
+    return [sys.executable, *launcher, "-m", "jobs.train_npnet", *named]
 
 
-def _kill_after_first_checkpoint(arguments: list[str], out: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as process:
+@pytest.fixture(autouse=True)
+def _own_accelerator() -> Iterator[None]:
+    yield
+    # accelerate keeps one state a process: the next test may want another one.
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def _kill_after_first_checkpoint(command: list[str], out: Path) -> None:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + DEADLINE_S
         while not (out / "checkpoint.pt").exists():
             assert process.poll() is None and time.monotonic() < deadline, "no checkpoint"
@@ -54,32 +55,49 @@ def _points(out: Path) -> list[dict[str, float]]:
 
 
 def test_train_killed_and_run_again_ends_in_the_same_bytes(
-    sealed_folder: Path, tmp_path: Path
+    sealed_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = {"steps": 120, "checkpoint-every": 7}
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    _run(_arguments(sealed_folder, whole, **options))
-
-    again = _arguments(sealed_folder, killed, **options)
-    _kill_after_first_checkpoint(again, killed)
-    assert not (killed / "training.json").exists()
-    step = torch.load(killed / "checkpoint.pt", weights_only=True)["step"]
+    whole = _options(sealed_folder, tmp_path / "whole", steps=120, checkpoint_every=7)
+    job(**whole)
+    killed = whole | {"out": tmp_path / "killed"}
+    _kill_after_first_checkpoint(_command(killed), killed["out"])
+    assert not (killed["out"] / "training.json").exists()
+    step = torch.load(killed["out"] / "checkpoint.pt", weights_only=True)["step"]
     assert 0 < step < 120
-    output = _run(again)
-    assert "step 120 of 120" in output and f"step {step} of 120" not in output
 
+    capsys.readouterr()
+    job(**killed)
+    said = capsys.readouterr().out
+    assert "step 120 of 120" in said and f"step {step} of 120" not in said
     for name in ("model.safetensors", "config.json", "loss.jsonl"):
-        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+        assert (killed["out"] / name).read_bytes() == (whole["out"] / name).read_bytes()
 
 
 def test_train_in_two_processes_learns_as_one_does(sealed_folder: Path, tmp_path: Path) -> None:
-    options = {"steps": 20, "checkpoint-every": 10}
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    _run(_arguments(sealed_folder, alone, **options))
-    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
-    output = _run(_arguments(sealed_folder, together, **options), launcher)
-    assert output.count("step 20 of 20") == 1  # one process speaks
-    assert json.loads((together / "training.json").read_text())["processes"] == 2
-    expected = _points(alone)
-    for point, one in zip(_points(together), expected, strict=True):
-        assert point == pytest.approx(one, rel=1e-3)
+    alone = _options(sealed_folder, tmp_path / "alone", steps=20, checkpoint_every=10)
+    job(**alone)
+    together = alone | {"out": tmp_path / "together"}
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    done = subprocess.run(
+        _command(together, *launcher),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("step 20 of 20") == 1, "one process speaks"
+    assert json.loads((together["out"] / "training.json").read_text())["processes"] == 2
+    for point, expected in zip(_points(together["out"]), _points(alone["out"]), strict=True):
+        assert point == pytest.approx(expected, rel=1e-3)
+
+
+def test_train_half_precision_on_the_cpu_says_what_to_take(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="fp16 needs a GPU; on the CPU take fp32"):
+        job(**_options(tmp_path, tmp_path / "out", precision="fp16"))
+
+
+@pytest.mark.parametrize("option", ["scene", "scene=", "scene=much"])
+def test_train_gain_that_is_no_number_says_how_to_write_it(tmp_path: Path, option: str) -> None:
+    with pytest.raises(UserError, match=r"write REWARD=GAIN, as scene=0\.0"):
+        job(**_options(tmp_path, tmp_path / "out", min_gain=[option]))

@@ -65,7 +65,8 @@ class Training:
         """
         settings = self._settings
         losses: list[Tensor] = []
-        explained: float | None = None
+        # A run that was killed after its last checkpoint has no step left to measure at.
+        explained = validate(self.average) if self._step == settings.steps else None
         for batch in islice(self._pairs, settings.steps - self._step):
             losses.append(self._take_step(batch))
             is_last = self._step == settings.steps

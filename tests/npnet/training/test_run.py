@@ -18,7 +18,8 @@ from pipeline.npnet.training.prompts import PromptEncoder
 from pipeline.npnet.training.run import NewNetwork, TrainedNetwork, train
 from pipeline.npnet.training.settings import TrainingSettings
 from pipeline.npnet.training.variance import variance_explained
-from tests.sealed import demo_models
+from tests.sealed import build, demo_models, demo_prompts
+from tests.stages.demo_unit import KEEP_ALL
 
 SETTINGS = TrainingSettings(
     steps=30, batch_size=8, learning_rate=2e-3, warmup_steps=5, ema_decay=0.9
@@ -87,6 +88,30 @@ def test_train_again_when_done_computes_nothing(
     written = weights.stat().st_mtime_ns
     assert _train(sealed_folder, tmp_path, accelerator) == summary
     assert weights.stat().st_mtime_ns == written
+
+
+def test_train_killed_after_its_last_checkpoint_writes_what_is_missing(
+    sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    summary = _train(sealed_folder, tmp_path, accelerator)
+    written = (tmp_path / "model.safetensors").read_bytes()
+    for name in ("training.json", "model.safetensors"):
+        (tmp_path / name).unlink()
+    again = _train(sealed_folder, tmp_path, accelerator)
+    assert (tmp_path / "model.safetensors").read_bytes() == written
+    assert again | {"seconds": 0} == summary | {"seconds": 0}
+
+
+def test_train_without_validation_pairs_measures_nothing(
+    tmp_path: Path, accelerator: Accelerator
+) -> None:
+    all_to_train = KEEP_ALL | {"splits": {"train": 1.0}}
+    built = build(tmp_path / "config", all_to_train, prompts=demo_prompts(2))
+    built.sealed_in(str(tmp_path / "data"))
+    short = SETTINGS.model_copy(update={"steps": 2, "batch_size": 2})
+    summary = _train(tmp_path / "data", tmp_path / "out", accelerator, settings=short)
+    assert summary["variance_explained"] is None
+    assert NPNet.load(tmp_path / "out").layout.kind == "small"
 
 
 def test_train_into_the_folder_of_another_run_is_refused(
