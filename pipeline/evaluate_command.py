@@ -26,6 +26,10 @@ def evaluate(
         str, typer.Option(help="A TOML file, or the bare name of one that ships with the package.")
     ],
     out: Annotated[Path, typer.Option(help="The folder for results, and for resuming.")],
+    rewards: Annotated[
+        str | None,
+        typer.Option(help="A configuration whose rewards judge, in place of those of --config."),
+    ] = None,
     npnet: Annotated[
         list[str] | None,
         typer.Option(help="A trained network: FOLDER or NAME=FOLDER; may be given repeatedly."),
@@ -81,6 +85,8 @@ def evaluate(
     from pipeline.evaluate.trial.settings import Setup, TrialSettings
 
     settings = load_config(config)
+    if rewards is not None:
+        settings = settings.model_copy(update={"rewards": load_config(rewards).rewards})
     sampling = settings.sampling
     if steps is not None:
         sampling = sampling.model_copy(update={"num_inference_steps": steps})

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 
 from pipeline.config import Config, SamplingConfig
+from pipeline.errors import UserError
 from pipeline.evaluate.trial.bench import Bench
 from pipeline.evaluate.trial.line_up import GOLDEN, Entry, Options, line_up
 from pipeline.fingerprint import fingerprint
@@ -56,13 +57,20 @@ class TrialSettings(Record):
 class Setup:
     """A configuration, networks and settings: all that a process needs to compute chunks.
 
-    Compared and hashed by what it loads, so that a process loads it once.
+    Compared and hashed by what it loads, so that a process loads it once. Raises ``UserError`` for
+    a configuration without ``[redenoise]``.
     """
 
     def __init__(
         self, config: Config, networks: tuple[Network, ...], settings: TrialSettings
     ) -> None:
+        if config.redenoise is None:
+            raise UserError(
+                "a trial measures against re-denoised golden noise: give a configuration with "
+                "[redenoise], and networks by --npnet"
+            )
         self.config = config
+        self.redenoise = config.redenoise
         self.networks = networks
         self.settings = settings
 
@@ -92,7 +100,7 @@ class Setup:
         return line_up(
             Options(
                 sampling=settings.sampling,
-                golden_evaluations=Redenoise.of(self.config.redenoise).evaluations,
+                golden_evaluations=Redenoise.of(self.redenoise).evaluations,
                 networks=tuple(network.name for network in self.networks),
                 guidance=settings.guidance,
                 plain_guidance=settings.plain_guidance,
@@ -116,7 +124,7 @@ class Setup:
                 }
                 for reward in config.rewards
             ],
-            "redenoise": config.redenoise.model_dump(),
+            "redenoise": self.redenoise.model_dump(),
             "networks": {network.name: network.digest for network in self.networks},
             "settings": self.settings.model_dump(),
             "arms": [entry.described() for entry in self.entries()],
@@ -133,6 +141,6 @@ def load_bench(setup: Setup) -> Bench:
         denoiser=load_denoiser(setup.config.model, device),
         rewards=load_rewards(setup.config.rewards, device),
         selecting=setup.selecting,
-        proposers={GOLDEN: Redenoise.of(setup.config.redenoise), **proposers},
+        proposers={GOLDEN: Redenoise.of(setup.redenoise), **proposers},
         sampling=setup.settings.sampling,
     )

@@ -1,7 +1,7 @@
 """Networks whose trial has a known end, and small trials of the demo's real models."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -54,7 +54,7 @@ class Regenerated:
 
     redenoise: RedenoiseConfig
     name: str = "perfect"
-    digest: str = field(default="p")
+    digest: str = "p"
 
     def load(self, device: torch.device) -> Proposer:
         return Redenoise.of(self.redenoise)
@@ -74,6 +74,7 @@ def small_trial(
     """A trial of a perfect network and one that does nothing, laid out."""
     config = trial_config(folder)
     if networks is None:
+        assert config.redenoise is not None
         networks = (Regenerated(config.redenoise), Unchanged())
     setup = Setup(config, tuple(networks), settings)
     return lay_out(setup, held_out(prompts), {}, None, folder / "trial")

@@ -41,6 +41,7 @@ class Drawings:
         self.samples = [sample for chunk in run.chunks for sample in chunk][::2]
         self.entries: dict[str, Entry] = {entry.name: entry for entry in run.setup.entries()}
         config, denoiser = trial_config(folder), CountingDenoiser()
+        assert config.redenoise is not None
         redenoise = Redenoise.of(config.redenoise)
         self.bench = Bench(
             denoiser=denoiser,

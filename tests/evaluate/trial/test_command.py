@@ -1,0 +1,88 @@
+"""``npd evaluate`` as a person calls it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.config import BUNDLED
+from pipeline.errors import ModelError, UserError
+from pipeline.npnet import NPNet
+from pipeline.npnet.config import SmallLayout
+from tests.evaluate.trial.networks import CONFIG, trial_config
+from tests.sealed import Built, to_toml
+
+
+def _evaluate(*arguments: object) -> str:
+    """What the command prints; its errors are raised."""
+    ended = CliRunner().invoke(app, ["evaluate", *map(str, arguments)], catch_exceptions=False)
+    assert ended.exit_code == 0, ended.output
+    return ended.output
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    trial_config(tmp_path)
+    return tmp_path / "build.toml"
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """A new network, which leaves the noise as it is."""
+    layout = SmallLayout(latent_shape=(4, 8, 8), prompt_width=128, width=16, blocks=1)
+    NPNet.new(layout, seed=0).save(tmp_path / "npnet")
+    return tmp_path / "npnet"
+
+
+def test_untrained_network_gains_nothing_on_prompts_that_were_not_seen(
+    sealed_folder: Path, config: Path, network: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "trial"
+    said = _evaluate(
+        *("--config", config, "--rewards", "demo", "--npnet", f"new={network}"),
+        *("--data", sealed_folder, "--prompts", BUNDLED / "held_out.txt", "--limit", 3),
+        *("--seeds-per-prompt", 1, "--steps", 1, "--limit-guidance", 2, "--out", out),
+    )
+    assert "new is not told from standard noise" in said
+    assert "none of the prompts is in the train or validation split" in said
+    assert "The data set: 48 candidates" in said
+    findings = json.loads((out / "trial.json").read_text("utf-8"))["findings"]
+    gains = [found["gain"] for found in findings["comparisons"] if found["arm"] == "new"]
+    assert len(gains) == 2, "both rewards of the demo"
+    for gain in gains:
+        assert gain["num_pairs"] == 3 and gain["gain"] == {"value": 0, "low": 0, "high": 0}
+    assert {found["category"] for found in findings["categories"]} >= {"count: 2", "colour: red"}
+
+
+def test_prompts_that_were_trained_on_are_refused_before_anything_runs(
+    sealed_folder: Path, built: Built, config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "trial"
+    with pytest.raises(UserError, match="are in the train or validation split"):
+        _evaluate(
+            *("--config", config, "--data", sealed_folder),
+            *("--prompts", built.config.prompts.path, "--out", out),
+        )
+    assert not out.exists()
+
+
+def test_networks_that_are_not_there_or_share_a_name_are_refused(
+    config: Path, network: Path, tmp_path: Path
+) -> None:
+    start = ("--config", config, "--prompts", BUNDLED / "held_out.txt", "--out", tmp_path / "out")
+    with pytest.raises(ModelError, match="no noise prompt network"):
+        _evaluate(*start, "--npnet", tmp_path)
+    with pytest.raises(UserError, match="'NPNet' twice"):
+        _evaluate(*start, "--npnet", network, "--npnet", network)
+
+
+def test_configuration_without_golden_noise_is_refused(network: Path, tmp_path: Path) -> None:
+    settings = {name: section for name, section in CONFIG.items() if name != "redenoise"}
+    file = tmp_path / "loop.toml"
+    file.write_text(to_toml({**settings, "npnet": {"path": str(network)}}), "utf-8")
+    with pytest.raises(UserError, match=r"give a configuration with \[redenoise\]"):
+        _evaluate(
+            *("--config", file, "--prompts", BUNDLED / "held_out.txt", "--out", tmp_path / "out")
+        )
