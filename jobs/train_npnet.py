@@ -30,6 +30,7 @@ def job(
     out: Annotated[Path, typer.Option(help="Folder for network, loss curve and checkpoint.")],
     layout: Annotated[Literal["small", "two_branch"], typer.Option(help="The network.")] = "small",
     width: Annotated[int, typer.Option(min=8, help="Channels of the small layout.")] = 64,
+    dropout: Annotated[float, typer.Option(help="Of the small layout.")] = 0.0,
     init: Annotated[
         Path | None, typer.Option(help="Start from this trained network, whatever --layout says.")
     ] = None,
@@ -38,6 +39,7 @@ def job(
         int, typer.Option(min=1, help="Pairs in a step, over all processes.")
     ] = _DEFAULTS.batch_size,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = _DEFAULTS.learning_rate,
+    weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = _DEFAULTS.weight_decay,
     min_gain: Annotated[
         list[str] | None,
         typer.Option(help="REWARD=GAIN: leave out pairs that gain less. May be repeated."),
@@ -57,6 +59,7 @@ def job(
         steps=steps,
         batch_size=batch_size,
         learning_rate=lr,
+        weight_decay=weight_decay,
         seed=seed,
         precision=precision,
         min_gain=dict(_gain(option) for option in min_gain or ()),
@@ -64,7 +67,9 @@ def job(
     summary = train(
         data,
         load_denoiser(ModelConfig(path=model, name="text encoder"), accelerator.device),
-        NewNetwork(kind=layout, width=width) if init is None else TrainedNetwork(folder=init),
+        NewNetwork(kind=layout, width=width, dropout=dropout)
+        if init is None
+        else TrainedNetwork(folder=init),
         settings,
         out,
         accelerator,

@@ -28,6 +28,8 @@ class SmallLayout(Record):
     """Heads of the attention to the tokens."""
     groups: Count = 8
     """Groups of a group normalisation."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the features between two convolutions that training leaves out."""
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:

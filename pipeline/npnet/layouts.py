@@ -18,25 +18,35 @@ _SMALL_LATENTS = 32
 
 
 def layout_for(
-    kind: str, latent_shape: LatentShape, prompt_shape: PromptShape, width: int
+    kind: str,
+    latent_shape: LatentShape,
+    prompt_shape: PromptShape,
+    width: int,
+    dropout: float = 0.0,
 ) -> Layout:
     """The layout of a ``kind`` for noises (C, H, W) and prompt embeddings (L, D).
 
-    ``width`` is that of the small layout. SDXL's shapes give the published 30 M parameters.
+    ``width`` and ``dropout`` are those of the small layout. SDXL's shapes give the published 30 M parameters.
     """
-    return _LAYOUTS[kind](latent_shape, prompt_shape, width)
+    return _LAYOUTS[kind](latent_shape, prompt_shape, width, dropout)
 
 
-def _small(latent_shape: LatentShape, prompt_shape: PromptShape, width: int) -> Layout:
-    return SmallLayout(latent_shape=latent_shape, prompt_width=prompt_shape[1], width=width)
+def _small(
+    latent_shape: LatentShape, prompt_shape: PromptShape, width: int, dropout: float
+) -> Layout:
+    return SmallLayout(
+        latent_shape=latent_shape, prompt_width=prompt_shape[1], width=width, dropout=dropout
+    )
 
 
-def _two_branch(latent_shape: LatentShape, prompt_shape: PromptShape, width: int) -> Layout:
+def _two_branch(
+    latent_shape: LatentShape, prompt_shape: PromptShape, width: int, dropout: float
+) -> Layout:
     swin = TINY_SWIN if max(latent_shape[1:]) < _SMALL_LATENTS else SwinLayout()
     return TwoBranchLayout(latent_shape=latent_shape, prompt_shape=prompt_shape, swin=swin)
 
 
-_LAYOUTS: Mapping[str, Callable[[LatentShape, PromptShape, int], Layout]] = {
+_LAYOUTS: Mapping[str, Callable[[LatentShape, PromptShape, int, float], Layout]] = {
     "small": _small,
     "two_branch": _two_branch,
 }

@@ -51,6 +51,7 @@ class Block(nn.Module):
         self.conv_in = nn.Conv2d(width, width, 3, padding=1)
         self.norm_out = nn.GroupNorm(groups, width)
         self.film = nn.Linear(layout.prompt_width, 2 * width)
+        self.dropout = nn.Dropout(layout.dropout)
         self.conv_out = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         self.attention = TokenAttention(width, layout.prompt_width, layout.heads, groups)
@@ -59,7 +60,7 @@ class Block(nn.Module):
         """Features (B, F, H, W) with the pooled prompt (B, D) and its tokens (B, L, D)."""
         scale, shift = self.film(pooled)[:, :, None, None].chunk(2, dim=1)
         hidden = self.norm_out(self.conv_in(silu(self.norm_in(features))))
-        features = features + self.conv_out(silu(hidden * (1 + scale) + shift))
+        features = features + self.conv_out(self.dropout(silu(hidden * (1 + scale) + shift)))
         attended: Tensor = features + self.attention(features, tokens)
         return attended
 

@@ -57,7 +57,7 @@ def _points(out: Path) -> list[dict[str, float]]:
 def test_train_killed_and_run_again_ends_in_the_same_bytes(
     sealed_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = _options(sealed_folder, tmp_path / "whole", steps=120, checkpoint_every=7)
+    whole = _options(sealed_folder, tmp_path / "whole", steps=120, checkpoint_every=7, dropout=0.1)
     job(**whole)
     killed = whole | {"out": tmp_path / "killed"}
     _kill_after_first_checkpoint(_command(killed), killed["out"])

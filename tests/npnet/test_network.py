@@ -110,6 +110,15 @@ def test_network_prompt_embeddings_of_another_shape_name_both(
         NPNet.new(layout, 0)(torch.zeros(1, 4, 8, 8), torch.zeros(shape))
 
 
+def test_network_small_leaves_features_out_in_training_alone() -> None:
+    layout = SMALL.model_copy(update={"dropout": 0.5})
+    npnet, whole = shaken(layout), shaken(SMALL)
+    noise, prompt_embeds = inputs(layout, 2)
+    expected = whole(noise, prompt_embeds)
+    assert (npnet(noise, prompt_embeds) - expected).abs().max() > 1e-2
+    assert torch.equal(npnet.eval()(noise, prompt_embeds), expected)
+
+
 def test_network_small_takes_prompts_of_any_length() -> None:
     noise, _ = inputs(SMALL, 2)
     assert NPNet.new(SMALL, 0)(noise, torch.zeros(2, 77, 32)).shape == noise.shape

@@ -5,7 +5,8 @@ depends on the checkpoint, the settings and the pairs, and on no generator's his
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -86,13 +87,15 @@ class Training:
         accelerator, settings = self._accelerator, self._settings
         for group in self._optimizer.param_groups:
             group["lr"] = settings.learning_rate_at(self._step)
-        loss = unexplained(
-            self._npnet,
-            batch.source_noise.to(accelerator.device),
-            batch.golden_noise.to(accelerator.device),
-            self._encode(batch.prompts).to(accelerator.device),
-            self.average.residual_std,
-        )
+        prompt_embeds = self._encode(batch.prompts).to(accelerator.device)
+        with self._draws():
+            loss = unexplained(
+                self._npnet,
+                batch.source_noise.to(accelerator.device),
+                batch.golden_noise.to(accelerator.device),
+                prompt_embeds,
+                self.average.residual_std,
+            )
         self._optimizer.zero_grad()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(self._npnet.parameters(), settings.max_grad_norm)
@@ -100,6 +103,16 @@ class Training:
         self._follow()
         self._step += 1
         return loss.detach()
+
+    @contextmanager
+    def _draws(self) -> Iterator[None]:
+        """What dropout draws follows from seed, step and process, and from nothing before it."""
+        accelerator = self._accelerator
+        devices = [accelerator.device] if accelerator.device.type == "cuda" else []
+        step = self._settings.seed * self._settings.steps + self._step
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(step * accelerator.num_processes + accelerator.process_index)
+            yield
 
     def _follow(self) -> None:
         """Move the average towards the network."""

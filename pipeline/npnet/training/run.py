@@ -39,6 +39,7 @@ class NewNetwork:
 
     kind: Literal["small", "two_branch"]
     width: int
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,8 @@ def _network(
     if len(latent_shape) != 3:
         raise UserError(f"{url}: its latents are {tuple(latent_shape)}; (C, H, W) are needed")
     channels, height, width = latent_shape
-    layout = layout_for(start.kind, (channels, height, width), encode.shape, start.width)
+    latents = (channels, height, width)
+    layout = layout_for(start.kind, latents, encode.shape, start.width, start.dropout)
     npnet = NPNet.new(layout, settings.seed)
     some = islice(every_pair(url, "train", settings.batch_size), _STD_BATCHES)
     npnet.residual_std.copy_(residual_std(some))
