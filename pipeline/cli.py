@@ -26,6 +26,9 @@ from pipeline.export_command import exports
 from pipeline.storage.open import open_store
 from pipeline.upkeep import upkeep
 
+# Read when transformers is first imported: by commands when they run, by jobs after this module.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -226,8 +229,6 @@ def main() -> None:
 
 def run(command: typer.Typer) -> None:
     """Run a command; an error that a person can act on is a message, not a traceback."""
-    # Read when transformers is first imported, which no command has done yet.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",

@@ -26,7 +26,8 @@ def layout_for(
 ) -> Layout:
     """The layout of a ``kind`` for noises (C, H, W) and prompt embeddings (L, D).
 
-    ``width`` and ``dropout`` are those of the small layout. SDXL's shapes give the published 30 M parameters.
+    ``width`` and ``dropout`` are those of the small layout. SDXL's shapes give the published 30 M
+    parameters.
     """
     return _LAYOUTS[kind](latent_shape, prompt_shape, width, dropout)
 
