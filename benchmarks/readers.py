@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Any
 
 import psutil
@@ -35,6 +36,8 @@ from pipeline.storage.open import open_store
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 BUCKET = "readers"
+READING_SECONDS = 300.0
+"""After which one hangs."""
 SAMPLE_SECONDS = 0.1
 """Between two looks at the memory."""
 
@@ -69,8 +72,8 @@ def installed(names: list[str]) -> list[str]:
     return here
 
 
-def read(way: Way, url: str, count: int) -> Figures:
-    """One reading in a fresh process, watched from here."""
+def read(way: Way, url: str, count: int) -> Figures | None:
+    """One reading in a fresh process, watched from here; None, and why, where it failed."""
     with tempfile.TemporaryDirectory(prefix="npd-cache-") as work:
         command = [sys.executable, "-m", "benchmarks.peers.reading", way.peer, url, work]
         command += [str(way.workers), str(way.shuffle), str(count)]
@@ -84,15 +87,19 @@ def read(way: Way, url: str, count: int) -> Figures:
             process.stdin.write("go\n")
             process.stdin.flush()
             peak = before
-            while True:
+            deadline = perf_counter() + READING_SECONDS
+            while perf_counter() < deadline:
                 try:
                     process.wait(SAMPLE_SECONDS)
                     break
                 except subprocess.TimeoutExpired:
                     peak = max(peak, _tree_bytes(process.pid))
+            else:
+                _kill_tree(process.pid)
             said = process.stdout.read()
         if process.returncode:
-            raise SystemExit(f"{way} failed: {said}")
+            print(f"{way} failed with {process.returncode}: {said}", file=sys.stderr)
+            return None
     figures: dict[str, Any] = json.loads(said.splitlines()[-1])
     first, *later = figures["epochs"]
     return Figures(
@@ -101,6 +108,12 @@ def read(way: Way, url: str, count: int) -> Figures:
         later_epochs=median(later),
         peak_bytes=peak - before,
     )
+
+
+def _kill_tree(pid: int) -> None:
+    parent = psutil.Process(pid)
+    for process in [*parent.children(recursive=True), parent]:
+        process.kill()
 
 
 def _tree_bytes(pid: int) -> int:
@@ -175,9 +188,10 @@ def main() -> None:
             figures: dict[Way, list[Figures]] = defaultdict(list)
             for _ in range(options.repeats):
                 for way in ways:
-                    figures[way].append(read(way, urls[way.place, way.peer], options.pairs))
-                    print(f"{way}: {figures[way][-1]}", file=sys.stderr, flush=True)
-            show({way: figures[way] for way in ways}, options.pairs)
+                    if figure := read(way, urls[way.place, way.peer], options.pairs):
+                        figures[way].append(figure)
+                    print(f"{way}: {figure}", file=sys.stderr, flush=True)
+            show({way: figures[way] for way in ways if way in figures}, options.pairs)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,10 @@ class LitData:
     def epochs(self, reading: Reading) -> Iterator[Iterator[Batch]]:
         """Tensors, which it reads without copying."""
         from litdata import StreamingDataLoader, StreamingDataset
+        from litdata.streaming import downloader
 
+        # Its client refuses plain HTTP, which the server here speaks, and no option says otherwise.
+        downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = True
         dataset = StreamingDataset(
             reading.url,
             cache_dir=str(reading.work),
