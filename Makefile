@@ -47,7 +47,7 @@ demo-train: $(READY)
 		jobs="$$jobs $$!"; \
 	done; \
 	for job in $$jobs; do wait $$job; done
-	$(BIN)/npd evaluate --config demo_train --data '$(TRAIN_OUT)/pairs' \
+	$(BIN)/npd evaluate --config demo_train --rewards demo --data '$(TRAIN_OUT)/pairs' \
 		--npnet NPNet='$(TRAIN_OUT)/small' --npnet two-branch='$(TRAIN_OUT)/two_branch' \
 		--prompts pipeline/demo/held_out.txt --steps 20 --plain-guidance 1.5 --guidance 5.5 \
 		--limit-controls 512 --workers 2 --out '$(TRAIN_OUT)/trial'
