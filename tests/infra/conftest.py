@@ -8,7 +8,7 @@ import pytest
 
 from infra.storage.seaweedfs import SeaweedFS
 from pipeline import build as steps
-from pipeline.reader import NoisePairDataset
+from pipeline.reader import Cache, NoisePairDataset
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from tests.conftest import BUCKET
@@ -65,7 +65,8 @@ def recorded(s3_server: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> 
         built.seal(store)
         store.put(layout.report_key(built.plan.plan_id, "report.md"), b"figures")
     with acting_as(identities["reader"]), recorded_calls() as read_calls:
-        assert len(list(NoisePairDataset(url, split="train"))) > 0
+        cache = Cache(tmp_path_factory.mktemp("cache"))
+        assert len(list(NoisePairDataset(url, split="train", cache=cache))) > 0
     return Recorded(
         url=url,
         prefix=prefix,
