@@ -63,7 +63,8 @@ def histogram(values: Values, label: str, bins: int = 41) -> Html:
     largest = float(np.abs(values).max()) or 1.0
     counts, edges = np.histogram(values, bins=bins, range=(-largest, largest))
     width, height = 720.0, 170.0
-    scale = Scale(-largest, largest, 0, width)
+    # A little room on both sides for the outer ticks' names.
+    scale = Scale(-largest, largest, 16, width - 16)
     parts = _grid(scale, height)
     for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
         middle = (left + right) / 2
