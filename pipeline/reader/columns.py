@@ -7,7 +7,7 @@ import re
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ def _read_arrow(mapped: mmap.mmap, plan_id: str) -> PairColumns:
     return PairColumns(
         plan_id=plan_id,
         texts={name: table[name].to_pylist() for name in _TEXTS},
-        seeds=table["seed"].to_numpy(),
+        seeds=_values(table["seed"].combine_chunks()),
         source_noise=_arrow_noise(batches, "source_noise") if is_stored["source_noise"] else None,
         golden_noise=_arrow_noise(batches, "golden_noise"),
         numbers={name: _struct(table[name].combine_chunks()) for name in _NUMBERS},
@@ -84,10 +84,18 @@ def _arrow_noise(batches: Sequence[pa.RecordBatch], name: str) -> list[Noise]:
 
 
 def _struct(column: pa.StructArray) -> Scores:
-    return {
-        field.name: column.field(field.name).fill_null(math.nan).to_numpy(zero_copy_only=False)
-        for field in column.type
-    }
+    return {field.name: _values(column.field(field.name)) for field in column.type}
+
+
+def _values(column: pa.Array) -> npt.NDArray[Any]:
+    """Numbers, NaN where there is none.
+
+    Not by Arrow's ``to_numpy`` and ``fill_null``: where pandas is installed, they import it first,
+    which takes as long as the first ten batches.
+    """
+    if column.null_count == 0:
+        return np.from_dlpack(column)
+    return np.array([math.nan if value is None else value for value in column.to_pylist()], "f4")
 
 
 def _arrow_image(column: pa.ChunkedArray) -> Callable[[int], bytes]:

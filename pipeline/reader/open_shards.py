@@ -42,12 +42,14 @@ class OpenShards:
     def get(self, shard: int) -> PairColumns:
         """A shard, opened if need be. Raises what opening it raised; then it is tried anew."""
         future = self._ask(shard)
-        self._ask_ahead(self._turn.get(shard, -1))
         try:
-            return future.result()
+            opened = future.result()
         except BaseException:
             self._let_go(shard)
             raise
+        # Afterwards: what is waited for has the wire, and the processor, to itself.
+        self._ask_ahead(self._turn.get(shard, -1))
+        return opened
 
     def _ask(self, shard: int) -> Future[PairColumns]:
         if shard in self._open:
