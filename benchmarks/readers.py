@@ -9,6 +9,10 @@ cache is warm), the later ones with workers and caches that are there. The readi
 the table shows medians. Memory is the peak of what a reading adds to the process that has imported
 the library, workers included, mapped files not.
 Goal: the fastest of all in samples a second and in time to the first batch.
+
+litData and MosaicML streaming go into an environment of their own beside this package, with `pip
+install --no-deps` and what they ask for when imported: the metadata of the latter wants an older
+transformers, an older numpy and torchvision.
 """
 
 import argparse
@@ -83,6 +87,9 @@ def read(way: Way, url: str, count: int) -> Figures | None:
             assert process.stdin is not None and process.stdout is not None
             while (line := process.stdout.readline()) and line != "ready\n":
                 pass  # what a library prints when it is imported
+            if not line:
+                print(f"{way} ended before it began", file=sys.stderr)
+                return None
             before = _tree_bytes(process.pid)
             process.stdin.write("go\n")
             process.stdin.flush()
