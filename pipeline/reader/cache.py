@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -75,7 +75,8 @@ class Cache:
             # Another process may have finished it, or removed it.
             if _stands_at(part, file) and not path.exists():
                 _download(file.fileno(), path.name, num_bytes, fetch)
-                part.rename(path)
+                with self._locked():
+                    part.rename(path)
 
     def _reserved(self, part: Path, num_bytes: int) -> BinaryIO:
         """A file of full size to download into, locked unless another process is at it."""
@@ -85,8 +86,7 @@ class Cache:
                 f"of {num_bytes:,}; give it more, as in cache=Cache(folder, num_bytes)"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._locked():
             self._make_room(num_bytes, part)
             file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
             with suppress(BlockingIOError):
@@ -94,6 +94,13 @@ class Cache:
                 # Others count the size, not what is written.
                 file.truncate(num_bytes)
             return file
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Meanwhile nobody reserves or renames: a listing could miss, or name twice, what moves."""
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _make_room(self, num_bytes: int, part: Path) -> None:
         """Remove what was not used for longest, and what killed processes left behind."""

@@ -1,5 +1,6 @@
 """The cache: bounded, shared by processes, and right whatever is killed."""
 
+import fcntl
 import hashlib
 import os
 import signal
@@ -125,12 +126,11 @@ def test_cache_shared_by_processes_stays_right_and_bounded(tmp_path: Path) -> No
     assert len(_files(tmp_path)) <= 4
 
 
-def _sizes(folder: Path) -> Iterator[int]:
-    for entry in os.scandir(folder):
-        try:
-            yield entry.stat().st_size
-        except FileNotFoundError:
-            continue  # removed while we look
+def _sizes(folder: Path) -> list[int]:
+    """As another process sees them that may reserve now: under the folder's lock."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return [entry.stat().st_size for entry in os.scandir(folder)]
 
 
 def test_cache_download_killed_in_the_middle_is_begun_again(tmp_path: Path) -> None:
