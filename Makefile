@@ -37,7 +37,7 @@ demo-s3: $(READY)
 		$(BIN)/npd verify s3://npd/demo; \
 		$(BIN)/npd report s3://npd/demo --picture out/demo-s3.png'
 
-# The networks are trained at the same time, one a core; a step of the larger one takes twice as long.
+# The networks are trained at the same time, one a core; a step of the larger takes twice as long.
 demo-train: $(READY)
 	$(BIN)/npd build demo_train --out '$(TRAIN_OUT)/pairs'
 	set -e; \

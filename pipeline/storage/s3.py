@@ -60,8 +60,8 @@ _FAILURES = (BotoCoreError, ClientError)
 
 def random_pause(attempt: int) -> None:
     """Up to 0.2, 0.4, 0.8 s: at random, so that writers that collided do not collide again."""
-    # A plain sleep: what it waits for happens in the store, which tells nobody.
-    time.sleep(random.uniform(0, 0.2 * 2**attempt))
+    pause = random.uniform(0, 0.2 * 2**attempt)
+    time.sleep(pause)  # what it waits for happens in the store, which tells nobody
 
 
 class S3Store:
