@@ -11,7 +11,7 @@ import typer
 from rich.logging import RichHandler
 
 from pipeline.arguments import ConfigArgument, UrlArgument
-from pipeline.config import load_config
+from pipeline.config_file import load_config
 from pipeline.console import (
     console,
     human_bytes,

@@ -6,13 +6,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import (
-    BUNDLED,
-    Config,
-    Section,
-    bundled_configs,
-    load_config,
-)
+from pipeline.config import Config, Section
+from pipeline.config_file import BUNDLED, bundled_configs, load_config
 from pipeline.errors import ConfigError
 from tests.sealed import SETTINGS, changed, to_toml
 

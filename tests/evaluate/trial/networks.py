@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.config import BUNDLED, Config, RedenoiseConfig, SamplingConfig
+from pipeline.config import Config, RedenoiseConfig, SamplingConfig
+from pipeline.config_file import BUNDLED
 from pipeline.evaluate.trial.run import Run, lay_out
 from pipeline.evaluate.trial.settings import Network, Setup, TrialSettings
 from pipeline.models.denoiser import Denoiser, EncodedPrompts

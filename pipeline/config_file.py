@@ -1,0 +1,57 @@
+"""Reading a configuration: a TOML file of one's own, or one that ships with the package."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline.config import Config, RewardConfig
+from pipeline.toml_file import TomlFile, read_toml
+
+BUNDLED = Path(__file__).parent / "demo"
+"""Where the configurations live that ship with the package and go by their bare names."""
+
+
+def load_config(name: str | Path) -> Config:
+    """Read a configuration file, or one that ships with the package by its bare name.
+
+    Raises ``ConfigError``, which names the file, the line, the key and the nearest valid key.
+    """
+    file = read_toml(_locate(Path(name)))
+    try:
+        config = Config.model_validate(file.values)
+    except ValidationError as error:
+        raise file.error(error, Config) from None
+    return _with_absolute_paths(config, file)
+
+
+def bundled_configs() -> list[str]:
+    """Bare names of the configurations that ship with the package."""
+    return sorted(path.stem for path in BUNDLED.glob("*.toml"))
+
+
+def _locate(path: Path) -> Path:
+    bundled = BUNDLED / f"{path}.toml"
+    return bundled if str(path) in bundled_configs() and not path.is_file() else path
+
+
+def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
+    def absolute(path: str) -> str:
+        return str((file.path.parent / Path(path).expanduser()).resolve())
+
+    def rewards() -> Iterator[RewardConfig]:
+        for reward in config.rewards:
+            path = None if reward.path is None else absolute(reward.path)
+            yield reward.model_copy(update={"path": path})
+
+    npnet = config.npnet
+    if npnet is not None:
+        npnet = npnet.model_copy(update={"path": absolute(npnet.path)})
+    return config.model_copy(
+        update={
+            "prompts": config.prompts.model_copy(update={"path": absolute(config.prompts.path)}),
+            "model": config.model.model_copy(update={"path": absolute(config.model.path)}),
+            "npnet": npnet,
+            "rewards": tuple(rewards()),
+        }
+    )
