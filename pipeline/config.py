@@ -79,15 +79,31 @@ class ModelConfig(Section):
     """Image height in pixels; by default the model's own."""
     width: PositiveInt | None = None
     """Image width in pixels; by default the model's own."""
+    num_frames: PositiveInt | None = None
+    """Frames of a film, for models that make films; the frame in its middle is judged."""
+    guidance: Literal["classifier_free", "embedded"] = "classifier_free"
+    """By a second prediction without the prompt, or by telling the network its scale (distilled
+    models such as FLUX.1-dev)."""
+    embedded_guidance: GuidanceScale | None = None
+    """The scale that a distilled network is told while it is guided classifier-free."""
+
+    @model_validator(mode="after")
+    def _guided_once(self) -> Self:
+        if self.guidance == "embedded" and self.embedded_guidance is not None:
+            raise ValueError(
+                "embedded_guidance is for guidance = 'classifier_free'; with 'embedded' the scales "
+                "of [sampling] and [redenoise] are what the network is told"
+            )
+        return self
 
 
 class SamplingConfig(Section):
-    """How both images of a pair are sampled (DDIM, eta 0)."""
+    """How both images of a pair are sampled: DDIM with eta 0, or Euler's method along a flow."""
 
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)]
     """N, steps from noise to image."""
     guidance_scale: GuidanceScale
-    """Classifier-free guidance; 1 skips the unconditional pass."""
+    """Guidance; where it is classifier-free, 1 skips the unconditional pass."""
 
 
 class RedenoiseConfig(Section):

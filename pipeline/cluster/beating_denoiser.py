@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from pipeline.cluster.pulse import Pulse
-from pipeline.models.denoiser import Conditioning, Denoiser, EncodedPrompts, Prediction
+from pipeline.diffusion.schedule import Schedule, Spacing
+from pipeline.models.denoiser import Conditioning, Denoiser, EncodedPrompts, Guidance
 
 
 class BeatingDenoiser:
@@ -26,35 +27,25 @@ class BeatingDenoiser:
         return self._inner.latent_shape
 
     @property
-    def prediction(self) -> Prediction:
-        """What the network predicts."""
-        return self._inner.prediction
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        """ᾱ_t of the training schedule, float64 (T,), on the CPU."""
-        return self._inner.alphas_cumprod
-
-    @property
-    def final_alpha_cumprod(self) -> float:
-        """ᾱ of the cleanest level."""
-        return self._inner.final_alpha_cumprod
+    def guidance(self) -> Guidance:
+        """How the model is guided."""
+        return self._inner.guidance
 
     @property
     def device(self) -> torch.device:
         """Where the network computes."""
         return self._inner.device
 
-    def timesteps(self, num_inference_steps: int) -> list[int]:
-        """The descending timesteps of an N-step schedule."""
-        return self._inner.timesteps(num_inference_steps)
+    def schedule(self, num_inference_steps: int, spacing: Spacing | None = None) -> Schedule:
+        """The N-step schedule of the model."""
+        return self._inner.schedule(num_inference_steps, spacing)
 
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
         """Run the text encoder once for each prompt."""
         self._pulse.beat()
         return self._inner.encode_prompts(prompts)
 
-    def predict(self, latents: Tensor, timestep: int, conditioning: Conditioning) -> Tensor:
+    def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
         """One forward evaluation."""
         self._pulse.beat()
         return self._inner.predict(latents, timestep, conditioning)

@@ -1,7 +1,8 @@
-"""Classifier-free guidance, without the half that a scale of 0 or 1 does not need.
+"""Guided predictions, without the evaluations that a scale does not need.
 
-Classifier-Free Diffusion Guidance, arXiv 2207.12598, in the convention of diffusers: scale 1 is
-the conditional model, 0 the unconditional one. B batch.
+Classifier-free guidance, arXiv 2207.12598, in the convention of diffusers: scale 1 is the
+conditional model, 0 the unconditional one. A *guidance-distilled* network (FLUX.1-dev) is told its
+scale instead, as an embedding, and needs one evaluation at every scale. B batch.
 """
 
 from typing import TYPE_CHECKING
@@ -10,12 +11,12 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pipeline.models.denoiser import Denoiser, EncodedPrompts
+    from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
 
 
-def forward_evaluations(guidance_scale: float) -> int:
+def forward_evaluations(guidance_scale: float, guidance: "Guidance") -> int:
     """Forward evaluations of the network for one guided prediction of one sample: 1 or 2."""
-    return 1 if guidance_scale in (0, 1) else 2
+    return 1 if guidance == "embedded" or guidance_scale in (0, 1) else 2
 
 
 def combine(unconditional: Tensor, conditional: Tensor, guidance_scale: float) -> Tensor:
@@ -26,7 +27,7 @@ def combine(unconditional: Tensor, conditional: Tensor, guidance_scale: float) -
 def guided_prediction(
     denoiser: "Denoiser",
     latents: Tensor,
-    timestep: int,
+    timestep: float,
     prompts: "EncodedPrompts",
     guidance_scale: float,
 ) -> Tensor:
@@ -34,6 +35,9 @@ def guided_prediction(
 
     Two evaluations run as one call of 2B rows, the unconditional ones first.
     """
+    if denoiser.guidance == "embedded":
+        told = prompts.conditional.with_guidance(guidance_scale)
+        return denoiser.predict(latents, timestep, told)
     if guidance_scale == 1:
         return denoiser.predict(latents, timestep, prompts.conditional)
     if guidance_scale == 0:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.ddim import denoise_step, invert_step
 from pipeline.diffusion.guidance import forward_evaluations, guided_prediction
 from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.models.denoiser import Denoiser, EncodedPrompts
+    from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
 
 Inversion = Literal["first_order", "exact"]
 
@@ -35,7 +34,8 @@ class RedenoiseSettings:
     inversion_guidance_scale: float = 1.0
     """ω_w, guidance on the way up."""
     timestep_spacing: Spacing | None = None
-    """Which N of the training timesteps; None leaves it to the model's own scheduler."""
+    """Which N of the training timesteps; None leaves it to the model's own scheduler, and a flow
+    knows no other."""
     inversion: Inversion = "first_order"
     """One evaluation a step, as published, or fixed-point iterations to ``tolerance``."""
     tolerance: float = 1e-5
@@ -78,11 +78,11 @@ class Redenoised:
     """int64 (B,), iterations that the sample took in all k steps; k for first order."""
 
 
-def redenoise_evaluations(settings: RedenoiseSettings) -> int:
+def redenoise_evaluations(settings: RedenoiseSettings, guidance: "Guidance") -> int:
     """Forward evaluations for one sample; for exact inversion the most that it can take."""
     iterations = settings.max_iterations if settings.inversion == "exact" else 1
-    down = forward_evaluations(settings.guidance_scale)
-    up = iterations * forward_evaluations(settings.inversion_guidance_scale)
+    down = forward_evaluations(settings.guidance_scale, guidance)
+    up = iterations * forward_evaluations(settings.inversion_guidance_scale, guidance)
     return settings.num_steps * (down + up)
 
 
@@ -94,13 +94,13 @@ def redenoise(
     No sample's result depends on the others in its batch, beyond the network's own rounding.
     Nothing is raised for a sample that diverges: its ``converged`` is False.
     """
-    schedule = Schedule.of(denoiser, settings.num_inference_steps, settings.timestep_spacing)
+    schedule = denoiser.schedule(settings.num_inference_steps, settings.timestep_spacing)
     latents = x_T
     for step in range(settings.num_steps):
         output = guided_prediction(
             denoiser, latents, schedule.timesteps[step], prompts, settings.guidance_scale
         )
-        latents = denoise_step(latents, output, *schedule.step_levels(step), denoiser.prediction)
+        latents = schedule.denoise(latents, output, step)
     result = _untouched(latents)
     for step in reversed(range(settings.num_steps)):
         inverted = _invert(denoiser, prompts, result.golden_noise, schedule, step, settings)
@@ -121,7 +121,6 @@ def _invert(
     The network is told the timestep t_j of the noisier level throughout, because that is where the
     solution lies. The first iteration alone is the first-order inversion.
     """
-    alpha_noisy, alpha_clean = schedule.step_levels(step)
     exact = settings.inversion == "exact"
     result = _untouched(x_clean)
     active = torch.ones_like(result.converged)
@@ -133,7 +132,7 @@ def _invert(
             prompts,
             settings.inversion_guidance_scale,
         )
-        proposal = invert_step(x_clean, output, alpha_clean, alpha_noisy, denoiser.prediction)
+        proposal = schedule.invert(x_clean, output, step)
         change = _relative_change(result.golden_noise, proposal)
         # A sample that is done stays as it is however long the others in its batch need.
         result = Redenoised(

@@ -1,4 +1,4 @@
-"""Which noise levels a run visits: timesteps and ᾱ, from the noisiest level to the cleanest.
+"""Which noise levels a run visits, from the noisiest to the cleanest, and the steps between them.
 
 N num_inference_steps, T number of training timesteps.
 """
@@ -11,47 +11,53 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from torch import Tensor
 
+from pipeline.diffusion.step import Level, denoise_step, invert_step
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.models.denoiser import Denoiser
+    from pipeline.models.denoiser import Prediction
 
 Spacing = Literal["leading", "trailing", "linspace"]
-
-_LEADING_OFFSET = 1
-"""``steps_offset`` of the Stable Diffusion families: the last timestep is 1 and not 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """N steps between N + 1 levels; step j goes from level j to the cleaner level j + 1."""
 
-    timesteps: tuple[int, ...]
+    prediction: "Prediction"
+    """What the network says at a level."""
+    timesteps: tuple[float, ...]
     """What the network is told at levels 0 … N-1, strictly descending, (N,)."""
-    alphas: tuple[float, ...]
-    """ᾱ of levels 0 … N, strictly ascending, (N + 1,); the last one is the final ᾱ."""
+    levels: tuple[Level, ...]
+    """Signal and noise of levels 0 … N, (N + 1,); the last one is the cleanest."""
 
     def __post_init__(self) -> None:
         if not self.timesteps:
             raise UserError("a schedule needs at least one timestep")
-        if len(self.alphas) != len(self.timesteps) + 1:
+        if len(self.levels) != len(self.timesteps) + 1:
             raise UserError(
                 f"{len(self.timesteps)} timesteps lie between {len(self.timesteps) + 1} levels, "
-                f"but {len(self.alphas)} alphas are given"
+                f"but {len(self.levels)} are given"
             )
         if not all(a > b for a, b in pairwise(self.timesteps)):
-            # Equal neighbours are second-order schedulers (PLMS, Heun): no DDIM step joins them.
+            # Equal neighbours are second-order schedulers (PLMS, Heun): no single step joins them.
             raise UserError(f"timesteps must strictly descend, not {list(self.timesteps)}")
-        inner = self.alphas[:-1]
-        if inner[0] < 0 or not all(a < b for a, b in pairwise(inner)):
-            raise UserError("ᾱ must ascend from 0 or more while the timesteps descend")
+        inner, final = self.levels[:-1], self.levels[-1]
+        if inner[0].signal < 0 or not all(a.noise > b.noise for a, b in pairwise(inner)):
+            raise UserError("levels must become cleaner while the timesteps descend")
         # Spacings that end at t = 0 may have ᾱ_0 as their final ᾱ too: a last step of size zero.
-        if not inner[-1] <= self.alphas[-1] <= 1:
-            raise UserError(f"the final ᾱ must lie in [{inner[-1]}, 1], not {self.alphas[-1]}")
+        if not 0 <= final.noise <= inner[-1].noise:
+            raise UserError(
+                f"the final level has noise {final.noise}; it must lie in [0, {inner[-1].noise}]"
+            )
 
     @classmethod
-    def build(
-        cls, alphas_cumprod: Tensor, timesteps: Sequence[int], final_alpha_cumprod: float
+    def of_alphas(
+        cls,
+        prediction: "Prediction",
+        alphas_cumprod: Tensor,
+        timesteps: Sequence[int],
+        final_alpha_cumprod: float,
     ) -> "Schedule":
         """The levels of some ``timesteps`` in a training schedule ``alphas_cumprod`` (T,)."""
         training = alphas_cumprod.tolist()
@@ -61,27 +67,36 @@ class Schedule:
                     f"timestep {timestep} lies outside the training schedule 0 … "
                     f"{len(training) - 1}: use fewer steps"
                 )
+        if not 0 <= final_alpha_cumprod <= 1:
+            raise UserError(f"the final ᾱ must lie in [0, 1], not {final_alpha_cumprod}")
+        alphas = [*(training[t] for t in timesteps), final_alpha_cumprod]
         return cls(
+            prediction=prediction,
             timesteps=tuple(timesteps),
-            alphas=(*(training[t] for t in timesteps), final_alpha_cumprod),
+            levels=tuple(map(Level.of_alpha, alphas)),
         )
-
-    def step_levels(self, step: int) -> tuple[float, float]:
-        """ᾱ that step ``step`` leaves and the cleaner ᾱ that it reaches."""
-        return self.alphas[step], self.alphas[step + 1]
 
     @classmethod
-    def of(
-        cls, denoiser: "Denoiser", num_inference_steps: int, spacing: Spacing | None = None
-    ) -> "Schedule":
-        """The N-step schedule of a model, in its own spacing or in another."""
-        alphas = denoiser.alphas_cumprod
-        timesteps = (
-            denoiser.timesteps(num_inference_steps)
-            if spacing is None
-            else spaced_timesteps(len(alphas), num_inference_steps, spacing, _LEADING_OFFSET)
+    def of_sigmas(cls, timesteps: Sequence[float], sigmas: Sequence[float]) -> "Schedule":
+        """The levels of a flow at ``sigmas`` (N + 1,), the last of them without noise."""
+        return cls(
+            prediction="flow",
+            timesteps=tuple(timesteps),
+            levels=tuple(map(Level.of_sigma, sigmas)),
         )
-        return cls.build(alphas, timesteps, denoiser.final_alpha_cumprod)
+
+    def step_levels(self, step: int) -> tuple[Level, Level]:
+        """The level that step ``step`` leaves and the cleaner one that it reaches."""
+        return self.levels[step], self.levels[step + 1]
+
+    def denoise(self, latents: Tensor, output: Tensor, step: int) -> Tensor:
+        """Step ``step`` down, with the network's output at its noisier level."""
+        return denoise_step(latents, output, *self.step_levels(step), self.prediction)
+
+    def invert(self, latents: Tensor, output: Tensor, step: int) -> Tensor:
+        """Step ``step`` up again: from its cleaner level to its noisier one."""
+        noisy, clean = self.step_levels(step)
+        return invert_step(latents, output, clean, noisy, self.prediction)
 
     def __len__(self) -> int:
         return len(self.timesteps)

@@ -54,7 +54,7 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
         encoded = denoiser.encode_prompts(texts)
         noise = draw_source_noise(batch, denoiser.latent_shape)
         latents = noise.float().to(device)
-        timestep = denoiser.timesteps(recipe.sampling.num_inference_steps)[0]
+        timestep = denoiser.schedule(recipe.sampling.num_inference_steps).timesteps[0]
         one_step = recipe.sampling.model_copy(update={"num_inference_steps": 1})
         images = sample_images(denoiser, encoded, noise, one_step)
         evaluation = _seconds(
@@ -63,7 +63,8 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
         image = _seconds(lambda: sample_images(denoiser, encoded, noise, one_step), device)
         judging = _seconds(lambda: judge(rewards, texts, images), device)
 
-    decoding = max(image - forward_evaluations(one_step.guidance_scale) * evaluation, 0.0)
+    in_one_step = forward_evaluations(one_step.guidance_scale, denoiser.guidance)
+    decoding = max(image - in_one_step * evaluation, 0.0)
     return Estimate(
         candidates=plan.num_candidates,
         units=plan.num_units,

@@ -9,7 +9,7 @@ from pipeline.config import SamplingConfig
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.evaluate.gains import Gain, paired_gain
 from pipeline.evaluate.scores import Scores
-from pipeline.models.denoiser import Denoiser
+from pipeline.models.denoiser import Denoiser, Guidance
 from pipeline.models.reward import Reward
 from pipeline.plan import Plan, PromptTable
 from pipeline.stages.judge import judge
@@ -53,6 +53,6 @@ def plain_guidance(
     }
 
 
-def guidance_evaluations(sampling: SamplingConfig) -> int:
+def guidance_evaluations(sampling: SamplingConfig, guidance: Guidance) -> int:
     """Forward evaluations for one image."""
-    return sample_evaluations(sampling.num_inference_steps, sampling.guidance_scale)
+    return sample_evaluations(sampling.num_inference_steps, sampling.guidance_scale, guidance)

@@ -77,7 +77,7 @@ def _guidance_control(
     )
     return Comparison(
         name=f"control: plain guidance {guidance:g}",
-        evaluations=guidance_evaluations(sampling),
+        evaluations=guidance_evaluations(sampling, config.model.guidance),
         gains=gains,
     )
 

@@ -5,19 +5,39 @@ B batch, ... latent dimensions (C, H, W for images; the code never assumes three
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-Prediction = Literal["epsilon", "v_prediction"]
+if TYPE_CHECKING:
+    from pipeline.diffusion.schedule import Schedule, Spacing
+
+Prediction = Literal["epsilon", "v_prediction", "flow"]
+"""What a network says at a level x = a·x_0 + s·ε: ε, a·ε - s·x_0, or the velocity ε - x_0."""
+
+Guidance = Literal["classifier_free", "embedded"]
+"""How a model is guided: by a second prediction without the prompt, or by being told the scale."""
+
+GUIDANCE = "guidance"
+"""The keyword under which guidance-distilled networks are told their scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """What the network is told beside latents and timestep: its keyword arguments, batch first."""
+    """What the network is told beside latents and timestep."""
 
     tensors: dict[str, Tensor]
+    """Its keyword arguments, batch first; those within others have paths with dots for names."""
+
+    @classmethod
+    def stack(cls, parts: "Sequence[Conditioning]") -> "Conditioning":
+        """All rows of some conditionings, one after the other; at least one of them."""
+        return cls(
+            tensors={
+                name: torch.cat([part.tensors[name] for part in parts]) for name in parts[0].tensors
+            }
+        )
 
     def take(self, rows: Sequence[int]) -> "Conditioning":
         """The conditioning of some rows, in that order; rows may repeat."""
@@ -28,9 +48,12 @@ class Conditioning:
 
     def concat(self, other: "Conditioning") -> "Conditioning":
         """Both batches in one, ``self`` first."""
-        return Conditioning(
-            tensors={name: torch.cat([t, other.tensors[name]]) for name, t in self.tensors.items()}
-        )
+        return self.stack([self, other])
+
+    def with_guidance(self, guidance_scale: float) -> "Conditioning":
+        """The conditioning of a guidance-distilled network that is told another scale."""
+        told = torch.full_like(self.tensors[GUIDANCE], guidance_scale)
+        return Conditioning(tensors={**self.tensors, GUIDANCE: told})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,18 +83,8 @@ class Denoiser(Protocol):
         ...
 
     @property
-    def prediction(self) -> Prediction:
-        """What the network predicts."""
-        ...
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        """ᾱ_t of the training schedule, float64 (T,), on the CPU."""
-        ...
-
-    @property
-    def final_alpha_cumprod(self) -> float:
-        """ᾱ of the cleanest level, reached by the last step."""
+    def guidance(self) -> Guidance:
+        """How the model is guided."""
         ...
 
     @property
@@ -79,16 +92,22 @@ class Denoiser(Protocol):
         """Where the network computes."""
         ...
 
-    def timesteps(self, num_inference_steps: int) -> list[int]:
-        """The descending timesteps of an N-step schedule, in the model's own spacing."""
+    def schedule(self, num_inference_steps: int, spacing: "Spacing | None" = None) -> "Schedule":
+        """The N-step schedule of the model, in its own spacing or in another.
+
+        Raises ``UserError`` for what the model cannot do.
+        """
         ...
 
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
         """Run the text encoder once for each prompt."""
         ...
 
-    def predict(self, latents: Tensor, timestep: int, conditioning: Conditioning) -> Tensor:
-        """One forward evaluation: float32 (B, ...) latents to the raw float32 (B, ...) output."""
+    def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
+        """One forward evaluation: float32 (B, ...) latents to the raw float32 (B, ...) output.
+
+        ``timestep`` is one of a schedule that this denoiser has given.
+        """
         ...
 
     def decode(self, latents: Tensor) -> Tensor:

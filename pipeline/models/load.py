@@ -9,8 +9,8 @@ from pipeline.config import ModelConfig, NPNetConfig, RewardConfig
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.models.denoiser import Denoiser
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from pipeline.models.reward import Reward
-from pipeline.models.stable_diffusion import StableDiffusionDenoiser
 from pipeline.npnet import NPNet
 
 _DTYPES: Mapping[str, torch.dtype] = {
@@ -22,12 +22,15 @@ _DTYPES: Mapping[str, torch.dtype] = {
 
 def load_denoiser(config: ModelConfig, device: torch.device) -> Denoiser:
     """The diffusion model of a configuration. Raises ``ModelError``."""
-    return StableDiffusionDenoiser.load(
+    return DiffusersDenoiser.load(
         Path(config.path),
         device=device,
         dtype=_DTYPES[config.dtype],
         height=config.height,
         width=config.width,
+        num_frames=config.num_frames,
+        guidance=config.guidance,
+        embedded_guidance=config.embedded_guidance,
     )
 
 

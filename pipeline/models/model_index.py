@@ -5,20 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ModelError
+from pipeline.models.families import FAMILIES
 
-SUPPORTED_PIPELINES = ("StableDiffusionPipeline",)
 
+def check_model_folder(folder: Path) -> str:
+    """The class of pipeline in a folder.
 
-def check_model_folder(folder: Path) -> None:
-    """Refuse a folder whose own files say that it cannot be used. Raises ``ModelError``."""
+    Raises ``ModelError`` for a folder whose own files say that it cannot be used.
+    """
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such model folder; put the model's files there")
-    _refuse_other_classes(folder)
+    name = _pipeline_class(folder)
     _refuse_clipping(folder)
+    return name
 
 
-def _refuse_other_classes(folder: Path) -> None:
-    supported = ", ".join(SUPPORTED_PIPELINES)
+def _pipeline_class(folder: Path) -> str:
+    supported = ", ".join(FAMILIES)
     index = folder / "model_index.json"
     if not index.is_file():
         raise ModelError(
@@ -26,8 +29,9 @@ def _refuse_other_classes(folder: Path) -> None:
             f"(save_pretrained) of class {supported}"
         )
     name = _read_json(index).get("_class_name")
-    if name not in SUPPORTED_PIPELINES:
+    if name not in FAMILIES:
         raise ModelError(f"{index}: class {name!r} is not supported; supported: {supported}")
+    return str(name)
 
 
 def _refuse_clipping(folder: Path) -> None:

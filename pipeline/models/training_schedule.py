@@ -1,6 +1,8 @@
 """ᾱ, timesteps and prediction type, read from the scheduler that a diffusers model came with.
 
-Only the numbers are taken: steps are those of ``pipeline.diffusion.ddim``. Converting a scheduler
+For models that were trained with ᾱ; a flow's levels are in ``flow_schedule``.
+
+Only the numbers are taken: steps are those of ``pipeline.diffusion.step``. Converting a scheduler
 with ``DDIMScheduler.from_config`` would change them in silence (clip_sample, spacing, SNR shift).
 """
 
@@ -16,7 +18,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from pipeline.diffusion.schedule import spaced_timesteps
+from pipeline.diffusion.schedule import Schedule, Spacing, spaced_timesteps
 from pipeline.errors import ModelError
 from pipeline.models.denoiser import Prediction
 
@@ -39,6 +41,10 @@ _UNSUPPORTED_OPTIONS = (
 )
 
 
+_LEADING_OFFSET = 1
+"""``steps_offset`` of the Stable Diffusion families: the last timestep is 1 and not 0."""
+
+
 class TrainingSchedule:
     """The noise levels that a model was trained on. Raises ``ModelError`` for unsupported ones."""
 
@@ -57,8 +63,20 @@ class TrainingSchedule:
         # Schedulers without this attribute end at σ = 0.
         self.final_alpha_cumprod = float(getattr(scheduler, "final_alpha_cumprod", 1.0))
 
-    def timesteps(self, num_inference_steps: int) -> list[int]:
-        """N descending timesteps, in the scheduler's own spacing."""
+    def schedule(self, num_inference_steps: int, spacing: Spacing | None) -> Schedule:
+        """N steps, in the scheduler's own spacing or in another."""
+        timesteps = (
+            self._own_timesteps(num_inference_steps)
+            if spacing is None
+            else spaced_timesteps(
+                len(self.alphas_cumprod), num_inference_steps, spacing, _LEADING_OFFSET
+            )
+        )
+        return Schedule.of_alphas(
+            self.prediction, self.alphas_cumprod, timesteps, self.final_alpha_cumprod
+        )
+
+    def _own_timesteps(self, num_inference_steps: int) -> list[int]:
         config = self._scheduler.config
         if isinstance(self._scheduler, PNDMScheduler):
             # PNDM repeats a timestep for its multistep method; DDIM visits each level once.

@@ -11,7 +11,7 @@ from pipeline.config import RedenoiseConfig
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.noise import as_model_input, source_noise, stored
 from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise, redenoise_evaluations
-from pipeline.models.denoiser import Denoiser, EncodedPrompts
+from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.records import Candidate
 
 
@@ -48,18 +48,19 @@ class Proposer(Protocol):
 class Redenoise:
     """The method of the paper: down a few steps at high guidance, back at low guidance."""
 
-    def __init__(self, settings: RedenoiseSettings) -> None:
+    def __init__(self, settings: RedenoiseSettings, guidance: Guidance) -> None:
         self._settings = settings
+        self._guidance = guidance
 
     @classmethod
-    def of(cls, config: RedenoiseConfig) -> "Redenoise":
-        """The configuration's section as a proposer."""
-        return cls(RedenoiseSettings(**config.model_dump()))
+    def of(cls, config: RedenoiseConfig, guidance: Guidance) -> "Redenoise":
+        """The configuration's section as a proposer, for a model that is guided so."""
+        return cls(RedenoiseSettings(**config.model_dump()), guidance)
 
     @property
     def evaluations(self) -> int:
         """Forward evaluations for one candidate, at most: exact inversion may end earlier."""
-        return redenoise_evaluations(self._settings)
+        return redenoise_evaluations(self._settings, self._guidance)
 
     def propose(
         self, denoiser: Denoiser, prompts: EncodedPrompts, source_noise: Tensor
@@ -67,8 +68,10 @@ class Redenoise:
         """Re-denoise each row of ``source_noise``, float32 (B, ...)."""
         settings = self._settings
         result = redenoise(denoiser, prompts, source_noise, settings)
-        down = settings.num_steps * forward_evaluations(settings.guidance_scale)
-        back = int(result.iterations.sum()) * forward_evaluations(settings.inversion_guidance_scale)
+        down = settings.num_steps * forward_evaluations(settings.guidance_scale, self._guidance)
+        back = int(result.iterations.sum()) * forward_evaluations(
+            settings.inversion_guidance_scale, self._guidance
+        )
         return ProposedNoise(
             golden_noise=result.golden_noise,
             converged=tuple(result.converged.tolist()),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import RedenoiseConfig
+from pipeline.models.denoiser import Guidance
 from pipeline.npnet import NPNet
 from pipeline.stages.network_proposer import NetworkProposer
 from pipeline.stages.propose import Proposer, Redenoise
@@ -27,16 +28,18 @@ def proposer_settings(settings: Mapping[str, Any]) -> ProposerSettings:
     return RedenoiseConfig(**settings["redenoise"])
 
 
-def proposal_evaluations(settings: ProposerSettings) -> int:
+def proposal_evaluations(settings: ProposerSettings, guidance: Guidance) -> int:
     """Forward evaluations of the denoiser for one candidate's proposal, at most."""
     if isinstance(settings, NetworkRounds):
         return settings.rounds
-    return Redenoise.of(settings).evaluations
+    return Redenoise.of(settings, guidance).evaluations
 
 
-def make_proposer(settings: ProposerSettings, network: NPNet | None) -> Proposer:
+def make_proposer(
+    settings: ProposerSettings, guidance: Guidance, network: NPNet | None
+) -> Proposer:
     """The proposer; ``network`` is needed where a network proposes."""
     if isinstance(settings, NetworkRounds):
         assert network is not None, "the plan proposes with a network: load it first"
         return NetworkProposer(network=network, rounds=settings.rounds)
-    return Redenoise.of(settings)
+    return Redenoise.of(settings, guidance)

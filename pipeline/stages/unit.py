@@ -12,7 +12,7 @@ import torch
 from pipeline.config import GateConfig, OutputConfig, SamplingConfig
 from pipeline.diffusion.noise import noise_stats
 from pipeline.diffusion.sample import sample_evaluations
-from pipeline.models.denoiser import Denoiser, EncodedPrompts
+from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.models.reward import Reward
 from pipeline.npnet import NPNet
 from pipeline.plan import Plan
@@ -35,6 +35,7 @@ from pipeline.storage.schema import NoisePair, PairSchema
 class Recipe:
     """A plan's settings as the stages take them."""
 
+    guidance: Guidance
     sampling: SamplingConfig
     proposer: ProposerSettings
     gate: GateConfig
@@ -47,6 +48,8 @@ class Recipe:
         """The recipe of a plan."""
         settings = plan.settings
         return cls(
+            # Plans of before there was a choice do not say.
+            guidance=settings["model"].get("guidance", "classifier_free"),
             sampling=SamplingConfig(**settings["sampling"]),
             proposer=proposer_settings(settings),
             gate=GateConfig(**settings["gate"]),
@@ -57,11 +60,13 @@ class Recipe:
 
     def image_evaluations(self) -> int:
         """Forward evaluations for one image."""
-        return sample_evaluations(self.sampling.num_inference_steps, self.sampling.guidance_scale)
+        return sample_evaluations(
+            self.sampling.num_inference_steps, self.sampling.guidance_scale, self.guidance
+        )
 
     def evaluations(self) -> int:
         """Forward evaluations for one candidate, at most: two images and the proposal."""
-        return 2 * self.image_evaluations() + proposal_evaluations(self.proposer)
+        return 2 * self.image_evaluations() + proposal_evaluations(self.proposer, self.guidance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +98,7 @@ def produce_unit(
     it tells whether anything but a candidate is at fault.
     """
     gaps = gaps or {}
-    proposer = make_proposer(recipe.proposer, network)
+    proposer = make_proposer(recipe.proposer, recipe.guidance, network)
     outcomes: list[Outcome] = []
     pairs: list[NoisePair] = []
     evaluations = 0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.diffusion.noise import source_noise
-from pipeline.models.stable_diffusion import StableDiffusionDenoiser
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from tests.models.tiny import tiny_pipeline
 
 
@@ -22,12 +22,12 @@ def noises() -> Callable[..., Tensor]:
 
 
 @pytest.fixture(scope="session")
-def gentle_denoiser() -> StableDiffusionDenoiser:
+def gentle_denoiser() -> DiffusersDenoiser:
     """A UNet that is as steep as trained ones are: exact inversion converges at guidance 1."""
-    return StableDiffusionDenoiser(tiny_pipeline(output_gain=3, text_gain=30), "gentle")
+    return DiffusersDenoiser(tiny_pipeline(output_gain=3, text_gain=30), "gentle")
 
 
 @pytest.fixture(scope="session")
-def steep_denoiser() -> StableDiffusionDenoiser:
+def steep_denoiser() -> DiffusersDenoiser:
     """A UNet so steep that guidance 5.5 makes the fixed-point iteration expand."""
-    return StableDiffusionDenoiser(tiny_pipeline(output_gain=8, text_gain=30), "steep")
+    return DiffusersDenoiser(tiny_pipeline(output_gain=8, text_gain=30), "steep")

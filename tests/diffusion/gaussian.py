@@ -1,20 +1,20 @@
 """A diffusion model whose true denoiser is known: data are Gaussian, and a prompt sets their width.
 
-If x_0 ~ N(0, w²) then x at level ᾱ is N(0, ᾱ·w² + 1-ᾱ) and the best predictions are linear in x:
-ε* = x·√(1-ᾱ) / (ᾱ·w² + 1-ᾱ) and v* = x·√(ᾱ(1-ᾱ))·(1 - w²) / (ᾱ·w² + 1-ᾱ). Everything built of
-them, guidance included, multiplies x by a number that ordinary arithmetic gives.
+If x_0 ~ N(0, w²) then x = a·x_0 + s·ε is N(0, a²w² + s²) and the best predictions are linear in x:
+ε* = x·s / (a²w² + s²), x_0* = x·a·w² / (a²w² + s²), v* = a·ε* - s·x_0*, and the velocity of a flow
+ε* - x_0*. Everything built of them, guidance included, multiplies x by a number that ordinary
+arithmetic gives.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import sqrt
 
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.ddim import step_coefficients
-from pipeline.diffusion.schedule import Schedule, spaced_timesteps
-from pipeline.models.denoiser import Conditioning, EncodedPrompts, Prediction
+from pipeline.diffusion.schedule import Schedule, Spacing, spaced_timesteps
+from pipeline.diffusion.step import Level, step_coefficients
+from pipeline.models.denoiser import Conditioning, EncodedPrompts, Guidance, Prediction
 
 
 def sd_alphas_cumprod() -> Tensor:
@@ -23,19 +23,17 @@ def sd_alphas_cumprod() -> Tensor:
     return torch.cumprod(1 - betas, dim=0)
 
 
-def epsilon_factor(alpha: float, width: float) -> float:
-    return sqrt(1 - alpha) / (alpha * width**2 + 1 - alpha)
-
-
-def velocity_factor(alpha: float, width: float) -> float:
-    return sqrt(alpha * (1 - alpha)) * (1 - width**2) / (alpha * width**2 + 1 - alpha)
+def output_factor(prediction: Prediction, level: Level, width: float) -> float:
+    a, s = level
+    eps = s / (a**2 * width**2 + s**2)
+    x_0 = a * width**2 / (a**2 * width**2 + s**2)
+    return {"epsilon": eps, "v_prediction": a * eps - s * x_0, "flow": eps - x_0}[prediction]
 
 
 def guided_factor(
-    prediction: Prediction, alpha: float, conditional: float, unconditional: float, scale: float
+    prediction: Prediction, level: Level, conditional: float, unconditional: float, scale: float
 ) -> float:
-    factor = epsilon_factor if prediction == "epsilon" else velocity_factor
-    u, c = factor(alpha, unconditional), factor(alpha, conditional)
+    u, c = (output_factor(prediction, level, width) for width in (unconditional, conditional))
     return u + scale * (c - u)
 
 
@@ -52,11 +50,17 @@ class GaussianDenoiser:
     """Rows of each call of ``predict``."""
 
     @property
-    def final_alpha_cumprod(self) -> float:
-        return float(self.alphas_cumprod[0])
+    def guidance(self) -> Guidance:
+        return "classifier_free"
 
-    def timesteps(self, num_inference_steps: int) -> list[int]:
-        return spaced_timesteps(1000, num_inference_steps, "leading", 0)
+    def schedule(self, num_inference_steps: int, spacing: Spacing | None = None) -> Schedule:
+        if self.prediction == "flow":
+            sigmas = torch.linspace(1, 0, num_inference_steps + 1, dtype=torch.float64).tolist()
+            return Schedule.of_sigmas([1000 * sigma for sigma in sigmas[:-1]], sigmas)
+        offset = 0 if spacing is None else 1
+        timesteps = spaced_timesteps(1000, num_inference_steps, spacing or "leading", offset)
+        final = float(self.alphas_cumprod[0])
+        return Schedule.of_alphas(self.prediction, self.alphas_cumprod, timesteps, final)
 
     def encode_widths(
         self, widths: Sequence[float], gains: Sequence[float] | None = None
@@ -80,13 +84,18 @@ class GaussianDenoiser:
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
         return self.encode_widths([float(prompt) for prompt in prompts])
 
-    def predict(self, latents: Tensor, timestep: int, conditioning: Conditioning) -> Tensor:
+    def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
         self.calls.append(len(latents))
-        alpha = float(self.alphas_cumprod[timestep])
-        factor = epsilon_factor if self.prediction == "epsilon" else velocity_factor
+        level = self._level(timestep)
         widths, gains = conditioning.tensors["width"].tolist(), conditioning.tensors["gain"]
-        factors = gains * torch.tensor([factor(alpha, w) for w in widths], dtype=torch.float64)
-        return factors.reshape(-1, *[1] * (latents.ndim - 1)).to(latents.dtype) * latents
+        factors = [output_factor(self.prediction, level, width) for width in widths]
+        scaled = gains * torch.tensor(factors, dtype=torch.float64)
+        return scaled.reshape(-1, *[1] * (latents.ndim - 1)).to(latents.dtype) * latents
+
+    def _level(self, timestep: float) -> Level:
+        if self.prediction == "flow":
+            return Level.of_sigma(timestep / 1000)
+        return Level.of_alpha(float(self.alphas_cumprod[int(timestep)]))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Grey pictures, one pixel high, of all values of a latent: black at -1, white at 1."""
@@ -96,7 +105,7 @@ class GaussianDenoiser:
 
 def sampling_factor(denoiser: GaussianDenoiser, width: float, steps: int, scale: float) -> float:
     """Sampled latents / source noise, by multiplying the factors of the single steps."""
-    schedule = Schedule.of(denoiser, steps)
+    schedule = denoiser.schedule(steps)
     ratio = 1.0
     for step in range(steps):
         noisy, clean = schedule.step_levels(step)

@@ -6,14 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.ddim import kappa
 from pipeline.diffusion.redenoise import (
     RedenoiseSettings,
     redenoise,
     redenoise_evaluations,
 )
-from pipeline.diffusion.schedule import Schedule
-from pipeline.models.stable_diffusion import StableDiffusionDenoiser
+from pipeline.diffusion.step import kappa
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor
 
@@ -25,7 +24,7 @@ PROMPTS = ["a red circle", "blue square", "z", "a small and big"]
     ("num_steps", "num_inference_steps"), [(1, 50), (1, 10), (3, 10), (10, 20)]
 )
 def test_exact_inversion_at_guidance_1_returns_the_source_noise(
-    gentle_denoiser: StableDiffusionDenoiser,
+    gentle_denoiser: DiffusersDenoiser,
     noises: Callable[..., Tensor],
     num_steps: int,
     num_inference_steps: int,
@@ -48,7 +47,7 @@ def test_exact_inversion_at_guidance_1_returns_the_source_noise(
 
 
 def test_first_order_inversion_does_not_return_the_source_noise(
-    gentle_denoiser: StableDiffusionDenoiser, noises: Callable[..., Tensor]
+    gentle_denoiser: DiffusersDenoiser, noises: Callable[..., Tensor]
 ) -> None:
     settings = RedenoiseSettings(num_inference_steps=20, num_steps=10, guidance_scale=1.0)
     x_T = noises(4, gentle_denoiser.latent_shape)
@@ -73,7 +72,7 @@ def test_exact_redenoise_is_the_same_for_the_epsilon_and_the_v_form_of_one_model
 
 
 def test_exact_inversion_at_guidance_5_5_says_that_it_did_not_converge(
-    steep_denoiser: StableDiffusionDenoiser, noises: Callable[..., Tensor]
+    steep_denoiser: DiffusersDenoiser, noises: Callable[..., Tensor]
 ) -> None:
     settings = RedenoiseSettings(
         num_inference_steps=20,
@@ -100,10 +99,8 @@ def test_convergence_is_reported_for_each_sample(noises: Callable[..., Tensor]) 
     )
     gains = [1.0, 4.0, 1.5, 1e4]
     prompts = denoiser.encode_widths([0.5] * 4, gains)
-    schedule = Schedule.of(denoiser, 10)
-    slope = kappa(*schedule.step_levels(0)) * guided_factor(
-        "epsilon", schedule.alphas[0], 0.5, 0.5, 1
-    )
+    noisy, clean = denoiser.schedule(10).step_levels(0)
+    slope = kappa("epsilon", noisy, clean) * guided_factor("epsilon", noisy, 0.5, 0.5, 1)
     assert [gain * slope < 1 for gain in gains] == [True, False, True, False]
     x_T = noises(4, denoiser.latent_shape)
     result = redenoise(denoiser, prompts, x_T, settings)
@@ -124,4 +121,4 @@ def test_redenoise_evaluations_bound_those_of_the_exact_inversion(
     result = redenoise(denoiser, denoiser.encode_widths([0.5]), x_T, settings)
     assert not result.converged.any()
     assert result.iterations.tolist() == [14]
-    assert sum(denoiser.calls) == redenoise_evaluations(settings) == 2 * (2 + 7)
+    assert sum(denoiser.calls) == redenoise_evaluations(settings, "classifier_free") == 2 * (2 + 7)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from pipeline.diffusion.guidance import combine, forward_evaluations, guided_prediction
-from pipeline.models.stable_diffusion import StableDiffusionDenoiser
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 
 PROMPTS = ["a red circle", "blue", "z"]
 
 
 @contextmanager
-def counted_rows(denoiser: StableDiffusionDenoiser) -> Iterator[list[int]]:
+def counted_rows(denoiser: DiffusersDenoiser) -> Iterator[list[int]]:
     """Rows of every forward pass of the real UNet."""
     rows: list[int] = []
     hook = denoiser._pipe.unet.register_forward_pre_hook(
@@ -30,29 +30,32 @@ def counted_rows(denoiser: StableDiffusionDenoiser) -> Iterator[list[int]]:
     ("scale", "evaluations"), [(0, 1), (1, 1), (1.0, 1), (5.5, 2), (0.5, 2), (-1, 2)]
 )
 def test_forward_evaluations_are_what_the_unet_sees(
-    gentle_denoiser: StableDiffusionDenoiser,
+    gentle_denoiser: DiffusersDenoiser,
     noises: Callable[..., Tensor],
     scale: float,
     evaluations: int,
 ) -> None:
     prompts = gentle_denoiser.encode_prompts(PROMPTS)
     x = noises(3, gentle_denoiser.latent_shape)
+    timestep = gentle_denoiser.schedule(10).timesteps[0]
     with counted_rows(gentle_denoiser) as rows:
-        guided_prediction(gentle_denoiser, x, 901, prompts, scale)
-    assert forward_evaluations(scale) == evaluations
+        guided_prediction(gentle_denoiser, x, timestep, prompts, scale)
+    assert forward_evaluations(scale, "classifier_free") == evaluations
+    assert forward_evaluations(scale, "embedded") == 1
     assert rows == [3 * evaluations]
 
 
 @pytest.mark.parametrize("scale", [0, 0.5, 1, 5.5])
 def test_guided_prediction_equals_two_separate_passes(
-    gentle_denoiser: StableDiffusionDenoiser, noises: Callable[..., Tensor], scale: float
+    gentle_denoiser: DiffusersDenoiser, noises: Callable[..., Tensor], scale: float
 ) -> None:
     prompts = gentle_denoiser.encode_prompts(PROMPTS)
     x = noises(3, gentle_denoiser.latent_shape)
-    u = gentle_denoiser.predict(x, 901, prompts.unconditional)
-    c = gentle_denoiser.predict(x, 901, prompts.conditional)
+    timestep = gentle_denoiser.schedule(10).timesteps[0]
+    u = gentle_denoiser.predict(x, timestep, prompts.unconditional)
+    c = gentle_denoiser.predict(x, timestep, prompts.conditional)
     assert (u - c).abs().max() > 0.1
-    guided = guided_prediction(gentle_denoiser, x, 901, prompts, scale)
+    guided = guided_prediction(gentle_denoiser, x, timestep, prompts, scale)
     expected = (1 - scale) * u + scale * c
     assert (guided - expected).norm() <= 1e-5 * expected.norm()
 

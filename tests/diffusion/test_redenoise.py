@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.ddim import kappa, step_coefficients
 from pipeline.diffusion.guidance import guided_prediction
 from pipeline.diffusion.redenoise import (
     Inversion,
@@ -16,10 +15,11 @@ from pipeline.diffusion.redenoise import (
     redenoise,
     redenoise_evaluations,
 )
-from pipeline.diffusion.schedule import Schedule, Spacing
+from pipeline.diffusion.schedule import Spacing
+from pipeline.diffusion.step import kappa, step_coefficients
 from pipeline.errors import UserError
 from pipeline.models.denoiser import Prediction
-from pipeline.models.stable_diffusion import StableDiffusionDenoiser
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor
 
@@ -29,7 +29,7 @@ PROMPTS = ["a red circle", "blue square", "z", "a small and big"]
 
 def closed_form(denoiser: GaussianDenoiser, width: float, settings: RedenoiseSettings) -> float:
     """golden / source, by multiplying the factors of the single steps."""
-    schedule = Schedule.of(denoiser, settings.num_inference_steps, settings.timestep_spacing)
+    schedule = denoiser.schedule(settings.num_inference_steps, settings.timestep_spacing)
     ratio = 1.0
     for step in range(settings.num_steps):
         noisy, clean = schedule.step_levels(step)
@@ -45,7 +45,7 @@ def closed_form(denoiser: GaussianDenoiser, width: float, settings: RedenoiseSet
 
 def steepness(denoiser: GaussianDenoiser, width: float, settings: RedenoiseSettings) -> float:
     """The factor by which the worst step's fixed-point iteration stretches an error."""
-    schedule = Schedule.of(denoiser, settings.num_inference_steps, settings.timestep_spacing)
+    schedule = denoiser.schedule(settings.num_inference_steps, settings.timestep_spacing)
     factors = []
     for step in range(settings.num_steps):
         noisy, clean = schedule.step_levels(step)
@@ -56,7 +56,7 @@ def steepness(denoiser: GaussianDenoiser, width: float, settings: RedenoiseSetti
     return max(factors)
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "flow"])
 @pytest.mark.parametrize("inversion", ["first_order", "exact"])
 @pytest.mark.parametrize(("num_steps", "num_inference_steps"), [(1, 10), (3, 10), (10, 20), (4, 4)])
 @pytest.mark.parametrize(("down", "up"), [(5.5, 1.0), (3.0, 0.0), (1.0, 1.0), (2.0, 1.5)])
@@ -106,18 +106,18 @@ def test_redenoise_in_another_spacing_is_the_closed_form_of_its_levels(
 
 
 def test_one_first_order_step_moves_the_noise_by_kappa(
-    gentle_denoiser: StableDiffusionDenoiser, noises: Callable[..., Tensor]
+    gentle_denoiser: DiffusersDenoiser, noises: Callable[..., Tensor]
 ) -> None:
     settings = RedenoiseSettings(num_inference_steps=10)
     prompts = gentle_denoiser.encode_prompts(PROMPTS)
     x_T = noises(4, gentle_denoiser.latent_shape)
-    schedule = Schedule.of(gentle_denoiser, 10)
+    schedule = gentle_denoiser.schedule(10)
     t, (noisy, clean) = schedule.timesteps[0], schedule.step_levels(0)
     p, q = step_coefficients("epsilon", noisy, clean)
     eps_den = guided_prediction(gentle_denoiser, x_T, t, prompts, 5.5)
     eps_inv = gentle_denoiser.predict(p * x_T + q * eps_den, t, prompts.conditional)
     golden = redenoise(gentle_denoiser, prompts, x_T, settings).golden_noise
-    expected = x_T + kappa(noisy, clean) * (eps_inv - eps_den)
+    expected = x_T + kappa("epsilon", noisy, clean) * (eps_inv - eps_den)
     assert relative_errors(golden, expected).max() <= 1e-6
     assert relative_errors(golden, x_T).min() > 0.01
 
@@ -148,7 +148,7 @@ def test_redenoise_evaluations_are_counted_right(
         num_inference_steps=10, num_steps=3, guidance_scale=down, inversion_guidance_scale=up
     )
     redenoise(denoiser, denoiser.encode_widths(WIDTHS), noises(3, (2, 3)), settings)
-    assert sum(denoiser.calls) == 3 * redenoise_evaluations(settings)
+    assert sum(denoiser.calls) == 3 * redenoise_evaluations(settings, "classifier_free")
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,8 @@ def test_golden_noise_of_published_settings_is_a_pull_along_the_guidance_directi
     for steps in (50, 200):
         settings = RedenoiseSettings(num_inference_steps=steps)
         golden = redenoise(denoiser, denoiser.encode_widths([width]), x_T, settings).golden_noise
-        noisy, clean = Schedule.of(denoiser, steps).step_levels(0)
+        noisy, clean = denoiser.schedule(steps).step_levels(0)
         c, u = (guided_factor("epsilon", noisy, w, w, 1) for w in (width, 0.9))
-        pull = -kappa(noisy, clean) * 4.5 * (c - u) * x_T
+        pull = -kappa("epsilon", noisy, clean) * 4.5 * (c - u) * x_T
         errors.append(float((golden - x_T - pull).norm() / pull.norm()))
     assert all(finer < coarser / 2 for coarser, finer in pairwise(errors))

@@ -11,7 +11,7 @@ from pipeline.diffusion.redenoise import (
     RedenoiseSettings,
     redenoise,
 )
-from pipeline.models.stable_diffusion import StableDiffusionDenoiser
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser
 
@@ -20,7 +20,7 @@ PROMPTS = ["a red circle", "blue square", "z", "a small and big"]
 
 @pytest.mark.parametrize("inversion", ["first_order", "exact"])
 def test_a_sample_does_not_depend_on_its_batch_or_position(
-    gentle_denoiser: StableDiffusionDenoiser, noises: Callable[..., Tensor], inversion: Inversion
+    gentle_denoiser: DiffusersDenoiser, noises: Callable[..., Tensor], inversion: Inversion
 ) -> None:
     settings = RedenoiseSettings(
         num_inference_steps=10,
@@ -40,7 +40,7 @@ def test_a_sample_does_not_depend_on_its_batch_or_position(
 @pytest.mark.parametrize("inversion", ["first_order", "exact"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_sample_that_is_not_finite_is_reported_and_leaves_the_others_alone(
-    gentle_denoiser: StableDiffusionDenoiser,
+    gentle_denoiser: DiffusersDenoiser,
     noises: Callable[..., Tensor],
     inversion: Inversion,
     bad: float,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import pipeline.demo
 from pipeline.diffusion.redenoise import Redenoised, RedenoiseSettings, redenoise
-from pipeline.models.stable_diffusion import StableDiffusionDenoiser
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 
 FOLDER = Path(pipeline.demo.__file__).parent / "model"
@@ -17,12 +17,12 @@ PROMPTS = ["a red circle", "two blue rings", "a small green cross", "a yellow st
 
 
 @pytest.fixture(scope="module")
-def denoiser() -> StableDiffusionDenoiser:
-    return StableDiffusionDenoiser.load(FOLDER, device=torch.device("cpu"), dtype=torch.float32)
+def denoiser() -> DiffusersDenoiser:
+    return DiffusersDenoiser.load(FOLDER, device=torch.device("cpu"), dtype=torch.float32)
 
 
 def round_trip(
-    denoiser: StableDiffusionDenoiser, x_T: Tensor, num_steps: int, steps: int, scale: float
+    denoiser: DiffusersDenoiser, x_T: Tensor, num_steps: int, steps: int, scale: float
 ) -> Redenoised:
     settings = RedenoiseSettings(
         num_inference_steps=steps,
@@ -39,7 +39,7 @@ def round_trip(
     ("num_steps", "num_inference_steps"), [(1, 50), (1, 10), (3, 10), (10, 20)]
 )
 def test_exact_inversion_at_guidance_1_returns_the_source_noise(
-    denoiser: StableDiffusionDenoiser,
+    denoiser: DiffusersDenoiser,
     noises: Callable[..., Tensor],
     num_steps: int,
     num_inference_steps: int,
@@ -51,7 +51,7 @@ def test_exact_inversion_at_guidance_1_returns_the_source_noise(
 
 
 def test_exact_inversion_of_ten_steps_at_guidance_5_5_says_which_did_not_converge(
-    denoiser: StableDiffusionDenoiser, noises: Callable[..., Tensor]
+    denoiser: DiffusersDenoiser, noises: Callable[..., Tensor]
 ) -> None:
     result = round_trip(denoiser, noises(4, denoiser.latent_shape), 10, 20, 5.5)
     assert not result.converged.all()

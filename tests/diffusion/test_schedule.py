@@ -1,5 +1,7 @@
 """Levels against diffusers' own schedulers."""
 
+from math import sqrt
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -29,7 +31,7 @@ def test_schedule_of_a_model_in_another_spacing_has_the_timesteps_of_diffusers(
 ) -> None:
     scheduler = DDIMScheduler(**SD_BETAS, timestep_spacing=spacing, steps_offset=1)
     scheduler.set_timesteps(10)
-    schedule = Schedule.of(GaussianDenoiser("epsilon"), 10, spacing)
+    schedule = GaussianDenoiser("epsilon").schedule(10, spacing)
     assert list(schedule.timesteps) == scheduler.timesteps.tolist()
 
 
@@ -40,23 +42,24 @@ def test_spaced_timesteps_of_an_impossible_count_are_refused(steps: int) -> None
 
 
 def test_schedule_levels_are_the_timesteps_alphas_and_the_final_one() -> None:
-    schedule = Schedule.build(ALPHAS, [90, 50, 10], 1.0)
+    schedule = Schedule.of_alphas("epsilon", ALPHAS, [90, 50, 10], 1.0)
     assert schedule.timesteps == (90, 50, 10)
-    assert schedule.alphas == (*(float(ALPHAS[t]) for t in (90, 50, 10)), 1.0)
+    alphas = [*(float(ALPHAS[t]) for t in (90, 50, 10)), 1.0]
+    assert schedule.levels == tuple((sqrt(alpha), sqrt(1 - alpha)) for alpha in alphas)
     assert len(schedule) == 3
-    assert schedule.step_levels(2) == (float(ALPHAS[10]), 1.0)
+    assert schedule.step_levels(2) == (schedule.levels[2], (1.0, 0.0))
 
 
 @pytest.mark.parametrize("timesteps", [[], [10, 50], [50, 50, 10], [100], [-1]])
 def test_schedule_of_impossible_timesteps_is_refused(timesteps: list[int]) -> None:
     with pytest.raises(UserError):
-        Schedule.build(ALPHAS, timesteps, 1.0)
+        Schedule.of_alphas("epsilon", ALPHAS, timesteps, 1.0)
 
 
 @pytest.mark.parametrize("final", [0.01, 1.01, float("nan")])
 def test_schedule_with_a_final_alpha_that_is_not_the_cleanest_is_refused(final: float) -> None:
     with pytest.raises(UserError, match="final"):
-        Schedule.build(ALPHAS, [50, 10], final)
+        Schedule.of_alphas("epsilon", ALPHAS, [50, 10], final)
 
 
 def test_schedule_of_1000_leading_steps_with_offset_says_that_it_leaves_the_training_range() -> (
@@ -65,4 +68,4 @@ def test_schedule_of_1000_leading_steps_with_offset_says_that_it_leaves_the_trai
     timesteps = spaced_timesteps(1000, 1000, "leading", 1)
     alphas = DDIMScheduler(**SD_BETAS).alphas_cumprod
     with pytest.raises(UserError, match=r"timestep 1000 .* use fewer steps"):
-        Schedule.build(alphas, timesteps, 1.0)
+        Schedule.of_alphas("epsilon", alphas, timesteps, 1.0)

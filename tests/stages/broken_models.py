@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.models.denoiser import Conditioning, Denoiser, EncodedPrompts, Prediction
+from pipeline.diffusion.schedule import Schedule, Spacing
+from pipeline.models.denoiser import Conditioning, Denoiser, EncodedPrompts, Guidance
 from pipeline.models.reward import Reward
 
 
@@ -22,29 +23,21 @@ class WrappedDenoiser:
         return self.inner.latent_shape
 
     @property
-    def prediction(self) -> Prediction:
-        return self.inner.prediction
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        return self.inner.alphas_cumprod
-
-    @property
-    def final_alpha_cumprod(self) -> float:
-        return self.inner.final_alpha_cumprod
+    def guidance(self) -> Guidance:
+        return self.inner.guidance
 
     @property
     def device(self) -> torch.device:
         return self.inner.device
 
-    def timesteps(self, num_inference_steps: int) -> list[int]:
-        return self.inner.timesteps(num_inference_steps)
+    def schedule(self, num_inference_steps: int, spacing: Spacing | None = None) -> Schedule:
+        return self.inner.schedule(num_inference_steps, spacing)
 
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
         self.encoded += prompts
         return self.inner.encode_prompts(prompts)
 
-    def predict(self, latents: Tensor, timestep: int, conditioning: Conditioning) -> Tensor:
+    def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
         self.rows_predicted += len(latents)
         return self.inner.predict(latents, timestep, conditioning)
 
@@ -62,7 +55,7 @@ class BadPrediction(WrappedDenoiser):
         self._value = value
         self._calls_left = from_call
 
-    def predict(self, latents: Tensor, timestep: int, conditioning: Conditioning) -> Tensor:
+    def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
         output = super().predict(latents, timestep, conditioning).clone()
         self._calls_left -= 1
         if self._calls_left < 0:

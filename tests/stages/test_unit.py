@@ -52,7 +52,7 @@ def test_stored_noise_sampled_again_gives_the_stored_image_and_score(
                 sample_latents(denoiser, encoded, noise.float(), num_inference_steps=4,
                                guidance_scale=1.0)
             )  # fmt: skip
-        pixels = (images * 255).round().byte().permute(0, 2, 3, 1)
+        pixels = (images * 255).round().byte().permute(0, 2, 3, 1).contiguous()
         scores = {name: reward.score(prompts, pixels).tolist() for name, reward in rewards.items()}
         for row, pair in enumerate(batch):
             stored = Image.open(io.BytesIO(getattr(pair, f"{which}_image")))

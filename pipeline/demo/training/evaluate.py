@@ -21,7 +21,7 @@ from pipeline.demo.training.reward import corrupt
 from pipeline.demo.training.sampling import noises, sample_images
 from pipeline.demo.training.untyped import Autoencoder, diffusers
 from pipeline.demo.training.vae import reconstruct
-from pipeline.models.stable_diffusion import StableDiffusionDenoiser
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 
 GUIDANCE_SCALES = (1.0, 2.0, 3.0, 5.5, 8.0)
 """Guidance scales at which standard noise is sampled."""
@@ -44,7 +44,7 @@ def evaluate_models(model: Path, reward_folder: Path, count: int, seed: int) -> 
     Raises ModelError for a folder that cannot be used.
     """
     reward = SceneReward.load(reward_folder, CPU)
-    denoiser = StableDiffusionDenoiser.load(model, device=CPU, dtype=torch.float32)
+    denoiser = DiffusersDenoiser.load(model, device=CPU, dtype=torch.float32)
     # The pool's scenes are drawn from a stream of their own: never those of training.
     pool = render_pool(4 * count, seed, held_out=True)
     return [
@@ -88,7 +88,7 @@ def pair_accuracy(reward: SceneReward, pool: Pool, seed: int) -> float:
 
 
 def generation_figures(
-    denoiser: StableDiffusionDenoiser, reward: SceneReward, count: int
+    denoiser: DiffusersDenoiser, reward: SceneReward, count: int
 ) -> list[Figure]:
     """Standard noise under the oracle at each guidance scale, and how the reward agrees with it."""
     prompts = demo_prompts(count)

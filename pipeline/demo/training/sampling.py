@@ -12,7 +12,7 @@ from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.models.denoiser import EncodedPrompts
-from pipeline.models.stable_diffusion import StableDiffusionDenoiser
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 
 NUM_STEPS = 20
 """DDIM steps of every picture that is measured."""
@@ -26,7 +26,7 @@ def noises(count: int, first_seed: int, shape: Sequence[int]) -> Tensor:
 
 
 def sample_images(
-    denoiser: StableDiffusionDenoiser, prompts: EncodedPrompts, x_T: Tensor, guidance_scale: float
+    denoiser: DiffusersDenoiser, prompts: EncodedPrompts, x_T: Tensor, guidance_scale: float
 ) -> Tensor:
     """One picture for each prompt and noise, uint8 (B, H, W, 3)."""
     images = []
@@ -38,7 +38,7 @@ def sample_images(
 
 
 def golden_noises(
-    denoiser: StableDiffusionDenoiser,
+    denoiser: DiffusersDenoiser,
     prompts: EncodedPrompts,
     x_T: Tensor,
     settings: RedenoiseSettings,

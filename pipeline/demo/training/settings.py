@@ -20,7 +20,7 @@ from pipeline.demo.training.sampling import golden_noises, noises, sample_images
 from pipeline.diffusion.noise import noise_stats
 from pipeline.diffusion.redenoise import RedenoiseSettings
 from pipeline.models.denoiser import EncodedPrompts
-from pipeline.models.stable_diffusion import StableDiffusionDenoiser
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from pipeline.records import NoiseStats
 
 SECOND_SEED = 10_000
@@ -77,7 +77,7 @@ def compare_settings(model: Path, reward_folder: Path, count: int) -> list[Compa
     Raises ModelError for a folder that cannot be used.
     """
     cpu = torch.device("cpu")
-    denoiser = StableDiffusionDenoiser.load(model, device=cpu, dtype=torch.float32)
+    denoiser = DiffusersDenoiser.load(model, device=cpu, dtype=torch.float32)
     reward, oracle = SceneReward.load(reward_folder, cpu), SceneOracle()
     prompts = demo_prompts(count)
     encoded = denoiser.encode_prompts(prompts)
@@ -122,7 +122,7 @@ def mean_interval(values: Tensor) -> tuple[float, float]:
 
 
 def _golden_of(
-    setting: Setting, denoiser: StableDiffusionDenoiser, prompts: EncodedPrompts, source: Tensor
+    setting: Setting, denoiser: DiffusersDenoiser, prompts: EncodedPrompts, source: Tensor
 ) -> Tensor:
     if setting.redenoise is None:
         return noises(len(source), SECOND_SEED, denoiser.latent_shape)

@@ -127,7 +127,9 @@ class Bench:
         chosen = self.now()
         others = {name: one for name, one in self.rewards.items() if name != self.selecting}
         scores |= judge(others, batch.prompts, images)
-        evaluations = sample_evaluations(sampling.num_inference_steps, sampling.guidance_scale)
+        evaluations = sample_evaluations(
+            sampling.num_inference_steps, sampling.guidance_scale, self.denoiser.guidance
+        )
         return Drawn(
             noise=noise,
             images=images,

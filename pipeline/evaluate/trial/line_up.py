@@ -9,6 +9,7 @@ from pipeline.config import SamplingConfig
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.evaluate.trial.arms import Arm, BestOf, Plain, Proposed, RandomPerturbation, Resampled
+from pipeline.models.denoiser import Guidance
 
 STANDARD, GOLDEN, SECOND_SEED = "standard noise", "golden noise", "second seed"
 WRONG_PROMPT, RANDOM = "wrong prompt", "random perturbation"
@@ -63,6 +64,8 @@ class Entry:
 class Options:
     """What a person can choose about the arms."""
 
+    model_guidance: Guidance
+    """How the model is guided: decides what a guided image costs."""
     sampling: SamplingConfig
     golden_evaluations: int
     """Of one golden noise, at most."""
@@ -119,7 +122,10 @@ def _subject(options: Options) -> str:
 
 
 def _image_evaluations(options: Options) -> int:
-    return sample_evaluations(options.sampling.num_inference_steps, options.sampling.guidance_scale)
+    sampling = options.sampling
+    return sample_evaluations(
+        sampling.num_inference_steps, sampling.guidance_scale, options.model_guidance
+    )
 
 
 def _seeds(options: Options) -> Iterator[Entry]:
@@ -184,7 +190,7 @@ def _guidance(options: Options) -> Iterator[Entry]:
     steps, image = options.sampling.num_inference_steps, _image_evaluations(options)
     standard = options.sampling.guidance_scale
     for scale in sorted({*options.plain_guidance} - {standard}):
-        fewer = max(1, image // forward_evaluations(scale))
+        fewer = max(1, image // forward_evaluations(scale, options.model_guidance))
         if fewer == steps:
             continue  # guided images cost no more than the standard one: the arms below
         yield Entry(

@@ -94,13 +94,18 @@ class Setup:
         independent = (reward.name for reward in self.config.rewards if not reward.select)
         return next(independent, self.selecting)
 
+    def golden(self) -> Redenoise:
+        """The proposer of the data set's golden noise."""
+        return Redenoise.of(self.redenoise, self.config.model.guidance)
+
     def entries(self) -> list[Entry]:
         """The arms."""
         settings = self.settings
         return line_up(
             Options(
+                model_guidance=self.config.model.guidance,
                 sampling=settings.sampling,
-                golden_evaluations=Redenoise.of(self.redenoise).evaluations,
+                golden_evaluations=self.golden().evaluations,
                 networks=tuple(network.name for network in self.networks),
                 guidance=settings.guidance,
                 plain_guidance=settings.plain_guidance,
@@ -141,6 +146,6 @@ def load_bench(setup: Setup) -> Bench:
         denoiser=load_denoiser(setup.config.model, device),
         rewards=load_rewards(setup.config.rewards, device),
         selecting=setup.selecting,
-        proposers={GOLDEN: Redenoise.of(setup.redenoise), **proposers},
+        proposers={GOLDEN: setup.golden(), **proposers},
         sampling=setup.settings.sampling,
     )

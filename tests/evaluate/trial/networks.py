@@ -58,7 +58,7 @@ class Regenerated:
     digest: str = "p"
 
     def load(self, device: torch.device) -> Proposer:
-        return Redenoise.of(self.redenoise)
+        return Redenoise.of(self.redenoise, self.config.model.guidance)
 
 
 def held_out(count: int) -> list[str]:

@@ -42,7 +42,7 @@ class Drawings:
         self.entries: dict[str, Entry] = {entry.name: entry for entry in run.setup.entries()}
         config, denoiser = trial_config(folder), CountingDenoiser()
         assert config.redenoise is not None
-        redenoise = Redenoise.of(config.redenoise)
+        redenoise = Redenoise.of(config.redenoise, config.model.guidance)
         self.bench = Bench(
             denoiser=denoiser,
             rewards=demo_models()[1],

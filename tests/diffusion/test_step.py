@@ -4,16 +4,16 @@ from itertools import pairwise
 
 import pytest
 import torch
-from diffusers import DDIMInverseScheduler, DDIMScheduler
+from diffusers import DDIMInverseScheduler, DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from pipeline.diffusion.ddim import (
+from pipeline.diffusion.schedule import Schedule
+from pipeline.diffusion.step import (
+    Level,
     denoise_step,
     invert_step,
     kappa,
-    pred_x0,
     step_coefficients,
-    to_eps,
 )
 from pipeline.models.denoiser import Prediction
 from tests.models.tiny import SD_BETAS
@@ -36,12 +36,10 @@ def ddim(steps: int, **options: object) -> DDIMScheduler:
     return scheduler
 
 
-def levels(scheduler: DDIMScheduler) -> list[float]:
+def levels(scheduler: DDIMScheduler) -> list[Level]:
     timesteps = scheduler.timesteps.tolist()
-    return [
-        *(float(scheduler.alphas_cumprod[t]) for t in timesteps),
-        float(scheduler.final_alpha_cumprod),
-    ]
+    alphas = [*(scheduler.alphas_cumprod[t] for t in timesteps), scheduler.final_alpha_cumprod]
+    return [Level.of_alpha(float(alpha)) for alpha in alphas]
 
 
 def relative(actual: Tensor, expected: Tensor) -> float:
@@ -127,7 +125,7 @@ def test_v_prediction_inverse_undoes_the_step_that_diffusers_inverse_does_not() 
 @pytest.mark.parametrize(("steps", "expected"), [(50, 0.110), (10, 0.385), (4, 0.5885)])
 def test_kappa_of_the_first_step_is_the_published_closed_form(steps: int, expected: float) -> None:
     noisy, clean = levels(ddim(steps))[:2]
-    assert kappa(noisy, clean) == pytest.approx(expected, abs=5e-4)
+    assert kappa("epsilon", noisy, clean) == pytest.approx(expected, abs=5e-4)
 
 
 @pytest.mark.parametrize("steps", [4, 10, 50])
@@ -142,7 +140,7 @@ def test_kappa_is_what_the_schedulers_of_diffusers_do_to_a_noise(steps: int) -> 
     for t, (noisy, clean) in zip(forward.timesteps, pairwise(levels(forward)), strict=True):
         down = forward.step(zero, t, zero).prev_sample
         up = inverse.step(one, t, down).prev_sample
-        assert kappa(noisy, clean) == pytest.approx(float(up), rel=1e-4, abs=1e-6)
+        assert kappa("epsilon", noisy, clean) == pytest.approx(float(up), rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("steps", [4, 10, 50])
@@ -154,7 +152,7 @@ def test_down_and_up_again_moves_the_noise_by_kappa_times_the_difference_of_eps(
     for noisy, clean in pairwise(levels(ddim(steps))):
         down = denoise_step(x, eps_den, noisy, clean)
         up = invert_step(down, eps_inv, clean, noisy)
-        assert relative(up, x + kappa(noisy, clean) * (eps_inv - eps_den)) <= 1e-6
+        assert relative(up, x + kappa("epsilon", noisy, clean) * (eps_inv - eps_den)) <= 1e-6
 
 
 def test_the_trap_of_one_level_off_is_not_what_a_round_trip_does() -> None:
@@ -168,24 +166,38 @@ def test_the_trap_of_one_level_off_is_not_what_a_round_trip_does() -> None:
     assert -down.q / down.p == pytest.approx(0.385, abs=5e-4)
 
 
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_eps_and_pred_x0_equal_diffusers(prediction: Prediction) -> None:
-    scheduler = ddim(10, prediction_type=prediction)
-    torch.manual_seed(5)
-    x, output = torch.randn(2, 2, 4, 8, 8)
-    for t, alpha in zip(scheduler.timesteps, levels(scheduler), strict=False):
-        eps = to_eps(prediction, output, x, alpha)
-        expected = scheduler.step(output, t, x).pred_original_sample
-        assert relative(pred_x0(x, eps, alpha), expected) <= 1e-5
-
-
 def test_v_and_epsilon_form_of_one_prediction_make_the_same_step() -> None:
     torch.manual_seed(6)
     x, velocity = torch.randn(2, 2, 4, 8, 8)
     for noisy, clean in pairwise(levels(ddim(10))):
-        eps = to_eps("v_prediction", velocity, x, noisy)
+        eps = noisy.noise * x + noisy.signal * velocity
         step = denoise_step(x, velocity, noisy, clean, "v_prediction")
         assert relative(step, denoise_step(x, eps, noisy, clean)) <= 1e-6
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("steps", [4, 28])
+def test_flow_steps_equal_diffusers_and_their_inversion_returns_the_latents(
+    shift: float, steps: int
+) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    scheduler.set_timesteps(steps)
+    schedule = Schedule.of_sigmas(scheduler.timesteps.tolist(), scheduler.sigmas.tolist())
+    torch.manual_seed(8)
+    reference = torch.randn(2, 16, 8, 8)
+    for step, t in enumerate(scheduler.timesteps):
+        velocity = torch.randn(2, 16, 8, 8)
+        down = schedule.denoise(reference, velocity, step)
+        assert relative(schedule.invert(down, velocity, step), reference) <= 1e-6
+        reference = scheduler.step(velocity, t, reference).prev_sample
+        assert relative(down, reference) <= 1e-6
+
+
+def test_one_euler_step_of_the_whole_flow_ends_at_the_data_that_its_velocity_points_to() -> None:
+    torch.manual_seed(9)
+    x_0, noise = torch.randn(2, 2, 4, 8, 8)
+    schedule = Schedule.of_sigmas([1000.0], [1.0, 0.0])
+    torch.testing.assert_close(schedule.denoise(noise, noise - x_0, 0), x_0)
 
 
 def test_zero_terminal_snr_works_for_v_and_is_refused_for_epsilon() -> None:
@@ -196,7 +208,7 @@ def test_zero_terminal_snr_works_for_v_and_is_refused_for_epsilon() -> None:
         timestep_spacing="trailing",
     )
     noisy, clean = levels(scheduler)[:2]
-    assert noisy == 0
+    assert noisy.signal == 0
     torch.manual_seed(7)
     x, velocity = torch.randn(2, 2, 4, 8, 8)
     down = denoise_step(x, velocity, noisy, clean, "v_prediction")

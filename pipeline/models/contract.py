@@ -1,0 +1,82 @@
+"""The contract between a pipeline's own call and ours, checked when a model is loaded.
+
+The call runs with a scheduler that notes what it was given at each step, and we predict from the
+same latents. What a pipeline does behind its network's back (a renormalisation after guidance, a
+timestep in another type, a second network for some levels) shows as a difference.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pipeline.diffusion.guidance import guided_prediction
+from pipeline.diffusion.noise import source_noise
+from pipeline.errors import ModelError
+from pipeline.models.families.family import NEGATIVE, Inputs
+from pipeline.models.probe_scheduler import ProbeScheduler
+from pipeline.models.watched_pipeline import WatchedPipeline
+
+if TYPE_CHECKING:
+    from pipeline.models.denoiser import Denoiser
+
+_PROMPT = "a red apple"
+_NUM_STEPS = 4
+"""Such that every spacing has whole timesteps."""
+_GUIDANCE_SCALES = (1.0, 3.0)
+
+_TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 4e-2, torch.float16: 1e-2}
+"""Largest difference over the largest output: a few roundings, with guidance 3 multiplied by 5."""
+
+
+def check_contract(denoiser: "Denoiser", watched: WatchedPipeline, where: str) -> None:
+    """Compare the predictions at every level of a short run, with guidance and without.
+
+    Raises ``ModelError`` with the family, the step and the difference.
+    """
+    schedule = denoiser.schedule(_NUM_STEPS)
+    visits = [
+        source_noise(seed, denoiser.latent_shape)[None].to(watched.device, watched.dtype)
+        for seed in range(len(schedule))
+    ]
+    prompts = denoiser.encode_prompts([_PROMPT])
+    for scale in _GUIDANCE_SCALES:
+        theirs = _their_outputs(denoiser, watched, visits, scale)
+        for step, (latents, expected) in enumerate(zip(visits, theirs, strict=True)):
+            ours = guided_prediction(
+                denoiser, latents.float(), schedule.timesteps[step], prompts, scale
+            )
+            if ours.shape != latents.shape:
+                raise ModelError(
+                    f"{where}: the network of {watched.family.pipeline} maps latents of shape "
+                    f"{tuple(latents.shape[1:])} to {tuple(ours.shape[1:])}; inpainting and other "
+                    "extended models are not supported"
+                )
+            difference = _relative_difference(ours, expected.float())
+            if not difference <= _TOLERANCES[watched.dtype]:
+                raise ModelError(
+                    f"{where}: {watched.family.pipeline} does more than to call its network: at "
+                    f"step {step} of {len(schedule)} (timestep {schedule.timesteps[step]:g}), "
+                    f"guidance {scale:g}, its own call differs from ours by {difference:.2g} "
+                    f"(allowed: {_TOLERANCES[watched.dtype]:g}); pairs of this model would be wrong"
+                )
+
+
+def _their_outputs(
+    denoiser: "Denoiser", watched: WatchedPipeline, visits: list[Tensor], scale: float
+) -> list[Tensor]:
+    """What the pipeline's own call makes of its network's predictions."""
+    timesteps = denoiser.schedule(_NUM_STEPS).timesteps
+    probe = ProbeScheduler(watched.pipe.scheduler, timesteps=timesteps, visits=visits)
+    inputs: Inputs = watched.encode(_PROMPT, negative=False)
+    if denoiser.guidance == "embedded":
+        return watched.outputs(inputs, visits, probe, guidance_scale=scale)
+    if scale != 1:
+        negative = watched.encode("", negative=True)
+        inputs |= {NEGATIVE + name: tensor for name, tensor in negative.items()}
+    return watched.outputs(inputs, visits, probe, **{watched.family.guidance_option: scale})
+
+
+def _relative_difference(ours: Tensor, theirs: Tensor) -> float:
+    largest = theirs.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
+    return float((ours - theirs).abs().max() / largest)

@@ -1,0 +1,242 @@
+"""Any supported pipeline of diffusers behind the ``Denoiser`` protocol.
+
+At first the pipeline's own call is watched: it says what the network is told beside the latents.
+Then the network is called with that and with latents of our own, without the pipeline. That this is
+the same is checked when a model is loaded (``contract``). B batch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.diffusion.schedule import Schedule, Spacing
+from pipeline.errors import ModelError, UserError
+from pipeline.models.contract import check_contract
+from pipeline.models.denoiser import GUIDANCE, Conditioning, EncodedPrompts, Guidance
+from pipeline.models.families import FAMILIES, Inputs
+from pipeline.models.flow_schedule import flow_schedule, is_flow, refuse_other_flows
+from pipeline.models.network_call import NetworkCall, batched_paths, replaced, tensors
+from pipeline.models.pipeline_folder import load_pipeline
+from pipeline.models.probe_scheduler import ProbeScheduler
+from pipeline.models.training_schedule import TrainingSchedule
+from pipeline.models.watched_pipeline import WatchedPipeline
+
+
+class DiffusersDenoiser:
+    """A pipeline's network with its text encoders and its decoder, at one size of images."""
+
+    def __init__(
+        self,
+        pipe: Any,
+        where: str,
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        guidance: Guidance = "classifier_free",
+        embedded_guidance: float | None = None,
+    ) -> None:
+        """Wrap ``pipe``; ``where`` names the model in error messages.
+
+        ``height`` and ``width`` of the image are in pixels. ``embedded_guidance`` is the scale that
+        a guidance-distilled network is told while it is guided classifier-free.
+
+        Raises ``ModelError`` for a model that cannot be used, and if the network, called by us,
+        says anything else than the pipeline's own call makes of it.
+        """
+        self.guidance = guidance
+        self._where = where
+        self._pipe = pipe
+        size = {"height": height, "width": width, "num_frames": num_frames}
+        told = {"guidance_scale": embedded_guidance}
+        self._watched = WatchedPipeline(
+            pipe=pipe,
+            family=FAMILIES[type(pipe).__name__],
+            options={name: value for name, value in (size | told).items() if value is not None},
+        )
+        pipe.set_progress_bar_config(disable=True)
+        scheduler = pipe.scheduler
+        self._training = None if is_flow(scheduler) else TrainingSchedule(scheduler, where)
+        self._refuse_unsupported()
+        self._schedules: dict[tuple[int, Spacing | None], Schedule] = {}
+        self._told_timesteps: dict[float, Tensor] = {}
+        with torch.no_grad():
+            self._empty = self._watched.encode("", negative=False)
+            call = self._first_call(1)
+            self.latent_shape = tuple(call.latents.shape[1:])
+            self._arguments = call.arguments
+            self._batched = batched_paths(call.arguments, self._first_call(2).arguments)
+            self._refuse_other_guidance()
+            check_contract(self, self._watched, where)
+            self._refuse_other_size(height, width)
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, **options: Any
+    ) -> "DiffusersDenoiser":
+        """Read a model folder; ``options`` are those of the constructor.
+
+        Raises ``ModelError`` for a folder that is missing, damaged or of an unsupported class.
+        """
+        return cls(load_pipeline(folder, device, dtype), str(folder), **options)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self._watched.device
+
+    def schedule(self, num_inference_steps: int, spacing: Spacing | None = None) -> Schedule:
+        """The N-step schedule of the model, in its own spacing or in another."""
+        key = (num_inference_steps, spacing)
+        if key not in self._schedules:
+            self._schedules[key] = (
+                self._flow_schedule(num_inference_steps, spacing)
+                if self._training is None
+                else self._training_schedule(self._training, num_inference_steps, spacing)
+            )
+        return self._schedules[key]
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
+        """Run the text encoders once for each prompt and once for the prediction without it.
+
+        One prompt at a time and padded to a fixed length: an encoding depends on its own prompt
+        alone, bit for bit, whatever else is in the batch.
+        """
+        without = self._conditioning(self._watched.encode("", negative=True))
+        return EncodedPrompts(
+            conditional=Conditioning.stack(
+                [
+                    self._conditioning(self._watched.encode(prompt, negative=False))
+                    for prompt in prompts
+                ]
+            ),
+            unconditional=without.take([0] * len(prompts)),
+            truncated=tuple(self._is_truncated(prompt) for prompt in prompts),
+        )
+
+    @torch.no_grad()
+    def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
+        """One forward evaluation of the network: float32 (B, ...) to its float32 output."""
+        told = self._told_timesteps[timestep]
+        output: Tensor = self._watched.network(
+            self._as_input(latents),
+            timestep=told.expand(len(latents)) if told.ndim else told,
+            **replaced(self._arguments, conditioning.tensors),
+        )[0]
+        if output.shape[1] == 2 * latents.shape[1]:
+            output = output.chunk(2, dim=1)[0]  # the other half is a variance
+        return output.to(torch.float32)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Clean latents (B, ...) to images, float32 (B, 3, H, W) in [0, 1]; NaN stays NaN.
+
+        Of a film, that is the frame in its middle.
+        """
+        images = self._watched.decode(self._rows(len(latents)), self._as_input(latents))
+        if images.ndim == 5:
+            images = images[:, images.shape[1] // 2]
+        return images.to(torch.float32)
+
+    def _training_schedule(
+        self, training: TrainingSchedule, num_inference_steps: int, spacing: Spacing | None
+    ) -> Schedule:
+        schedule = training.schedule(num_inference_steps, spacing)
+        probe = ProbeScheduler(self._pipe.scheduler, timesteps=schedule.timesteps)
+        self._ask_timesteps(probe, num_inference_steps)
+        return schedule
+
+    def _flow_schedule(self, num_inference_steps: int, spacing: Spacing | None) -> Schedule:
+        if spacing is not None:
+            raise UserError(
+                f"timestep_spacing {spacing!r}: {self._where} is a flow-matching model, whose "
+                "levels follow from its own shift; leave timestep_spacing out"
+            )
+        probe = ProbeScheduler(self._pipe.scheduler)
+        self._ask_timesteps(probe, num_inference_steps)
+        return flow_schedule(probe)
+
+    @torch.no_grad()
+    def _ask_timesteps(self, probe: ProbeScheduler, num_inference_steps: int) -> None:
+        """Note what the network is told of the time: its type and scale are the pipeline's."""
+        latents = self._as_input(torch.zeros(1, *self.latent_shape))
+        told = self._watched.told_timesteps(self._empty, latents, num_inference_steps, probe)
+        if any(tensor.shape not in ((), (1,)) for tensor in told):
+            raise ModelError(
+                f"{self._where}: its network is told a time for each part of the latents; "
+                "such models are not supported"
+            )
+        self._told_timesteps |= dict(zip(map(float, probe.timesteps), told, strict=True))
+
+    def _first_call(self, rows: int) -> NetworkCall:
+        try:
+            return self._watched.first_call(self._rows(rows))
+        except ValueError as error:
+            # What a pipeline says of a size that it cannot make.
+            raise ModelError(f"{self._where}: {error}") from error
+
+    def _rows(self, count: int) -> Inputs:
+        """Inputs without text for so many rows."""
+        return {
+            name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in self._empty.items()
+        }
+
+    def _conditioning(self, inputs: Inputs) -> Conditioning:
+        """What the network is told of one prompt."""
+        latents = self._as_input(torch.zeros(1, *self.latent_shape))
+        arguments = self._watched.first_call(inputs, latents).arguments
+        return Conditioning(
+            tensors={path: told for path, told in tensors(arguments) if path in self._batched}
+        )
+
+    def _as_input(self, latents: Tensor) -> Tensor:
+        return latents.to(self._watched.device, self._watched.dtype)
+
+    def _is_truncated(self, prompt: str) -> bool:
+        """Whether no text encoder reads the whole prompt."""
+        return all(
+            _num_tokens(getattr(self._pipe, name), prompt)
+            > (limit or getattr(self._pipe, name).model_max_length)
+            for name, limit in self._watched.family.text_limits.items()
+            if getattr(self._pipe, name, None) is not None
+        )
+
+    def _refuse_unsupported(self) -> None:
+        config: Any = self._watched.network.config
+        refusal = self._watched.family.refusal(self._pipe)
+        if config.get("time_cond_proj_dim") is not None:
+            refusal = (
+                "the UNet takes its guidance as an embedding (time_cond_proj_dim); fuse the LoRA "
+                "of the same model into its base instead"
+            )
+        if refusal is not None:
+            raise ModelError(f"{self._where}: {refusal}")
+        if self._training is None:
+            refuse_other_flows(self._pipe.scheduler, self._where)
+
+    def _refuse_other_size(self, height: int | None, width: int | None) -> None:
+        """Some pipelines round a size that they cannot make, and say so in their log alone."""
+        if height is None and width is None:
+            return
+        made = self.decode(torch.zeros(1, *self.latent_shape)).shape[-2:]
+        asked = (height or made[0], width or made[1])
+        if asked != tuple(made):
+            raise ModelError(
+                f"{self._where}: asked for images of {asked[0]} × {asked[1]} pixels, the model "
+                f"makes {made[0]} × {made[1]}: set height and width in [model] to what it makes"
+            )
+
+    def _refuse_other_guidance(self) -> None:
+        if self.guidance == "embedded" and GUIDANCE not in self._batched:
+            raise ModelError(
+                f"{self._where}: the network is not told its guidance; "
+                "set guidance = 'classifier_free' in [model]"
+            )
+
+
+def _num_tokens(tokenizer: Any, prompt: str) -> int:
+    return len(tokenizer(prompt, truncation=False, verbose=False).input_ids)

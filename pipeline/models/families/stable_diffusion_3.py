@@ -1,0 +1,15 @@
+"""Stable Diffusion 3 and 3.5: flow matching, three text encoders (T5 may be left out)."""
+
+from pipeline.models.families.family import Family
+
+STABLE_DIFFUSION_3 = Family(
+    pipeline="StableDiffusion3Pipeline",
+    encoded=(
+        "prompt_embeds",
+        "negative_prompt_embeds",
+        "pooled_prompt_embeds",
+        "negative_pooled_prompt_embeds",
+    ),
+    encode_options={"prompt_2": None, "prompt_3": None},
+    text_limits={"tokenizer": None, "tokenizer_2": None, "tokenizer_3": 256},
+)

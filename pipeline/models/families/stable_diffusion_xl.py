@@ -1,0 +1,16 @@
+"""SDXL and what is distilled or tuned from it: Turbo, Lightning, DreamShaper, LCM."""
+
+from pipeline.models.families.family import Family
+
+STABLE_DIFFUSION_XL = Family(
+    pipeline="StableDiffusionXLPipeline",
+    # The negative is zeros in SDXL base (force_zeros_for_empty_prompt): never that of "".
+    encoded=(
+        "prompt_embeds",
+        "negative_prompt_embeds",
+        "pooled_prompt_embeds",
+        "negative_pooled_prompt_embeds",
+    ),
+    load_options={"add_watermarker": False},
+    text_limits={"tokenizer": None, "tokenizer_2": None},
+)

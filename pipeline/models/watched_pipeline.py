@@ -1,0 +1,166 @@
+"""A diffusers pipeline whose own call is watched: what it tells its network, and where it goes.
+
+No family of models is described here. The call itself is run, with a scheduler that notes instead
+of stepping and, where only the arguments matter, with a network that notes instead of computing.
+
+B batch, N num_inference_steps.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.models.families import Family, Inputs
+from pipeline.models.families.family import NEGATIVE
+from pipeline.models.network_call import NetworkCall
+from pipeline.models.probe_scheduler import ProbeScheduler
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedPipeline:
+    """A pipeline at one size of its images."""
+
+    pipe: Any
+    family: Family
+    options: Mapping[str, Any]
+    """What every call is told beside inputs, steps and guidance: the size, above all."""
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network that predicts."""
+        name = "unet" if hasattr(self.pipe, "unet") else "transformer"
+        network: nn.Module = getattr(self.pipe, name)
+        return network
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the network computes, also while its weights wait elsewhere."""
+        return torch.device(self.pipe._execution_device)
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """Type of the network's weights and activations."""
+        network: Any = self.network
+        dtype: torch.dtype = network.dtype
+        return dtype
+
+    def encode(self, prompt: str, *, negative: bool) -> Inputs:
+        """Inputs of one prompt, one row each; or those of the prediction without it."""
+        if self.family.encode is not None:
+            return self.family.encode(self.pipe, prompt, negative)
+        names = self.family.encoded
+        has_negative = any(name and name.startswith(NEGATIVE) for name in names)
+        options = {"do_classifier_free_guidance": negative} if has_negative else {}
+        encoded = self.pipe.encode_prompt(
+            prompt=prompt,
+            device=self.device,
+            **options,
+            **self.family.encode_options,
+        )
+        wanted = NEGATIVE if negative and has_negative else ""
+        return {
+            name.removeprefix(wanted): tensor
+            for name, tensor in zip(names, encoded, strict=True)
+            if name is not None and tensor is not None and name.startswith(NEGATIVE) == bool(wanted)
+        }
+
+    def first_call(self, inputs: Inputs, latents: Tensor | None = None) -> NetworkCall:
+        """What the network is told first, without guidance; ``latents`` are drawn if not given."""
+
+        def stop(call: NetworkCall) -> NoReturn:
+            raise _Seen(call)
+
+        try:
+            with self._watched(stop, ProbeScheduler(self.pipe.scheduler)):
+                # The default of most pipelines draws on the device.
+                generator = torch.Generator("cpu").manual_seed(0)
+                self._call(inputs, 1, latents=latents, generator=generator)
+        except _Seen as seen:
+            return seen.call
+        raise RuntimeError(f"{self.family.pipeline} never called its network")
+
+    def told_timesteps(
+        self, inputs: Inputs, latents: Tensor, num_inference_steps: int, scheduler: ProbeScheduler
+    ) -> list[Tensor]:
+        """What the network is told of the time at each of N steps; nothing is computed."""
+        told: list[Tensor] = []
+
+        def note(call: NetworkCall) -> Tensor:
+            told.append(call.timestep)
+            return torch.zeros_like(call.latents)
+
+        with self._watched(note, scheduler):
+            self._call(inputs, num_inference_steps, latents=latents)
+        return told
+
+    def outputs(
+        self,
+        inputs: Inputs,
+        visits: Sequence[Tensor],
+        scheduler: ProbeScheduler,
+        **guidance: float,
+    ) -> list[Tensor]:
+        """What the call makes of the network's predictions at each of the latents ``visits``.
+
+        Guidance is the call's own. Nothing is replaced but the scheduler.
+        """
+        with self._watched(None, scheduler):
+            self._call(inputs, len(visits), latents=visits[0], **guidance)
+        return scheduler.outputs
+
+    def decode(self, inputs: Inputs, latents: Tensor) -> Tensor:
+        """Images of clean latents (B, ...), as the call makes them: (B, 3, H, W) in [0, 1], or
+        (B, F, 3, H, W) of F frames. ``inputs`` are any, for B rows.
+        """
+        with self._watched(
+            lambda call: torch.zeros_like(call.latents),
+            ProbeScheduler(self.pipe.scheduler, visits=[latents, latents]),
+        ):
+            images: Tensor = self._call(inputs, 1, latents=latents, output_type="pt")[0]
+        return images
+
+    def _call(self, inputs: Inputs, num_inference_steps: int, **options: Any) -> Any:
+        off = {self.family.guidance_option: 1.0, "output_type": "latent", "return_dict": False}
+        return self.pipe(
+            num_inference_steps=num_inference_steps,
+            **{**off, **self.family.call_options, **self.options, **inputs, **options},
+        )
+
+    @contextmanager
+    def _watched(
+        self, network: Callable[[NetworkCall], Tensor] | None, scheduler: ProbeScheduler
+    ) -> Iterator[None]:
+        """The pipeline with another scheduler, and with ``network`` in place of its own if given.
+
+        Both are set behind the pipeline's back: it would write the scheduler's class into its
+        configuration, and hooks of an offloaded network have to stay where they are.
+        """
+        module = self.network
+        attributes, own = vars(self.pipe), vars(module).get("forward")
+        before = attributes["scheduler"]
+
+        def forward(*args: Any, **options: Any) -> tuple[Tensor]:
+            assert network is not None
+            return (network(NetworkCall.of(module, args, options)),)
+
+        attributes["scheduler"] = scheduler
+        if network is not None:
+            vars(module)["forward"] = forward
+        try:
+            yield
+        finally:
+            attributes["scheduler"] = before
+            if network is not None:
+                del vars(module)["forward"]
+                if own is not None:
+                    vars(module)["forward"] = own
+
+
+class _Seen(Exception):  # noqa: N818  (it ends a call that went well)
+    def __init__(self, call: NetworkCall) -> None:
+        self.call = call
