@@ -1,13 +1,25 @@
 """The families of models that can be used, by the name of their pipeline in diffusers."""
 
 from pipeline.models.families.family import Family, Inputs
+from pipeline.models.families.flux import FLUX
+from pipeline.models.families.hunyuan_dit import HUNYUAN_DIT
+from pipeline.models.families.pixart_sigma import PIXART_SIGMA
 from pipeline.models.families.stable_diffusion import STABLE_DIFFUSION
 from pipeline.models.families.stable_diffusion_3 import STABLE_DIFFUSION_3
 from pipeline.models.families.stable_diffusion_xl import STABLE_DIFFUSION_XL
+from pipeline.models.families.wan import WAN
 
 FAMILIES: dict[str, Family] = {
     family.pipeline: family
-    for family in (STABLE_DIFFUSION, STABLE_DIFFUSION_XL, STABLE_DIFFUSION_3)
+    for family in (
+        STABLE_DIFFUSION,
+        STABLE_DIFFUSION_XL,
+        PIXART_SIGMA,
+        HUNYUAN_DIT,
+        STABLE_DIFFUSION_3,
+        FLUX,
+        WAN,
+    )
 }
 
 __all__ = ["FAMILIES", "Family", "Inputs"]

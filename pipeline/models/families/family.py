@@ -23,7 +23,7 @@ class Family:
 
     pipeline: str
     """Its name."""
-    encoded: tuple[str | None, ...]
+    encoded: tuple[str | None, ...] = ()
     """What its ``encode_prompt`` returns, in order, as its call names it; None is not handed on."""
     encode_options: Mapping[str, Any] = field(default_factory=dict)
     """What ``encode_prompt`` is told beside the prompt."""

@@ -1,0 +1,16 @@
+"""FLUX.1: packed latents; dev is told its guidance, schnell is sampled without.
+
+With ``guidance = "classifier_free"`` the network is called with and without the prompt ("true
+CFG"), and dev is told the ``embedded_guidance`` of the configuration all the while.
+"""
+
+from pipeline.models.families.family import Family
+
+FLUX = Family(
+    pipeline="FluxPipeline",
+    # The third are position ids of the text, which the call makes for itself.
+    encoded=("prompt_embeds", "pooled_prompt_embeds", None),
+    encode_options={"prompt_2": None},
+    guidance_option="true_cfg_scale",
+    text_limits={"tokenizer_2": 512},
+)

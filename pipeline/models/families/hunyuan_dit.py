@@ -1,0 +1,33 @@
+"""Hunyuan-DiT: v-prediction, a CLIP and a T5 encoder, each by a call of its own."""
+
+from typing import Any
+
+from pipeline.models.families.family import Family, Inputs
+
+_TEXT_LENGTHS = (77, 256)
+
+
+def _encode(pipe: Any, prompt: str, negative: bool) -> Inputs:
+    inputs: Inputs = {}
+    for index, (suffix, length) in enumerate(zip(("", "_2"), _TEXT_LENGTHS, strict=True)):
+        embeds, negative_embeds, mask, negative_mask = pipe.encode_prompt(
+            prompt,
+            device=pipe._execution_device,
+            dtype=pipe.transformer.dtype,
+            do_classifier_free_guidance=negative,
+            max_sequence_length=length,
+            text_encoder_index=index,
+        )
+        inputs[f"prompt_embeds{suffix}"] = negative_embeds if negative else embeds
+        inputs[f"prompt_attention_mask{suffix}"] = negative_mask if negative else mask
+    return inputs
+
+
+HUNYUAN_DIT = Family(
+    pipeline="HunyuanDiTPipeline",
+    encode=_encode,
+    # Binning would sample at another size than asked for.
+    call_options={"use_resolution_binning": False},
+    load_options={"safety_checker": None, "requires_safety_checker": False},
+    text_limits=dict(zip(("tokenizer", "tokenizer_2"), _TEXT_LENGTHS, strict=True)),
+)

@@ -1,0 +1,80 @@
+"""Pipelines that do more than to call their network are refused, with where and by how much."""
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from pipeline.errors import ModelError
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from tests.models.families.tiny_pipelines import build
+from tests.models.tiny import tiny_pipeline
+
+
+def rescaled(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
+    """The pipeline whose call renormalises after guidance (arXiv 2305.08891, section 3.4)."""
+    own_call = StableDiffusionPipeline.__call__
+
+    class Rescaled(StableDiffusionPipeline):
+        def __call__(self, **options: Any) -> Any:
+            return own_call(self, guidance_rescale=0.7, **options)
+
+    Rescaled.__name__ = "StableDiffusionPipeline"
+    pipe.__class__ = Rescaled
+    return pipe
+
+
+def test_a_renormalisation_after_guidance_is_found_at_its_first_step() -> None:
+    with pytest.raises(ModelError) as refused:
+        DiffusersDenoiser(rescaled(tiny_pipeline(text_gain=30)), "models/rescaled")
+    message = str(refused.value)
+    assert message.startswith("models/rescaled: StableDiffusionPipeline does more than to call")
+    assert "at step 0 of 4 (timestep 751), guidance 3," in message
+    assert "differs from ours by 0." in message
+
+
+def test_a_network_that_answers_differently_when_it_is_asked_again_is_found() -> None:
+    """As one does with a cache of its own."""
+    pipe = tiny_pipeline()
+    told = pipe.unet.forward
+    calls: list[float] = []
+
+    def forward(sample: Tensor, timestep: Any, *args: Any, **options: Any) -> Any:
+        calls.append(float(timestep))
+        return told(sample, max(timestep - 50 * len(calls), 0), *args, **options)
+
+    pipe.unet.forward = forward
+    with pytest.raises(ModelError, match=r"step \d of 4 .* guidance 1,"):
+        DiffusersDenoiser(pipe, "odd")
+    assert pipe.unet.forward is forward
+
+
+def test_guidance_that_the_network_is_not_told_is_refused() -> None:
+    with pytest.raises(ModelError, match="schnell: the network is not told its guidance"):
+        DiffusersDenoiser(
+            build("flux_schnell"), "schnell", height=16, width=16, guidance="embedded"
+        )
+
+
+def test_a_size_that_the_pipeline_would_round_is_refused() -> None:
+    with pytest.raises(ModelError, match="images of 22 × 16 pixels, the model makes 20 × 16"):
+        DiffusersDenoiser(build("flux"), "flux", height=22, width=16, guidance="embedded")
+
+
+def test_a_wan_of_two_networks_is_refused() -> None:
+    pipe = build("wan")
+    pipe.register_to_config(boundary_ratio=0.9)
+    with pytest.raises(ModelError, match=r"Wan 2\.2 .*boundary_ratio"):
+        DiffusersDenoiser(pipe, "wan", height=32, width=32, num_frames=5)
+
+
+def test_bfloat16_flux_is_told_the_time_that_its_pipeline_tells_it() -> None:
+    """The pipeline rounds the timestep to bfloat16 before it divides by 1000."""
+    pipe = build("flux").to(torch.bfloat16)
+    denoiser = DiffusersDenoiser(pipe, "flux", height=16, width=16, guidance="embedded")
+    timesteps = torch.tensor(denoiser.schedule(28).timesteps)
+    told = torch.cat([denoiser._told_timesteps[float(t)] for t in timesteps])
+    assert torch.equal(told, timesteps.to(torch.bfloat16) / 1000)
+    assert not torch.equal(told, (timesteps / 1000).to(torch.bfloat16))
