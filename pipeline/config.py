@@ -98,12 +98,15 @@ class ModelConfig(Section):
 
 
 class SamplingConfig(Section):
-    """How both images of a pair are sampled: DDIM with eta 0, or Euler's method along a flow."""
+    """How both images of a pair are sampled."""
 
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)]
     """N, steps from noise to image."""
     guidance_scale: GuidanceScale
     """Guidance; where it is classifier-free, 1 skips the unconditional pass."""
+    scheduler: Literal["ddim", "model"] = "ddim"
+    """DDIM with eta 0, or Euler along a flow; or the scheduler that the model came with, such as
+    DPM-Solver++, as diffusers steps it. Noise is re-denoised by the first in either case."""
 
 
 class RedenoiseConfig(Section):

@@ -8,6 +8,7 @@ from torch import Tensor
 from pipeline.cluster.pulse import Pulse
 from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.models.denoiser import Conditioning, Denoiser, EncodedPrompts, Guidance
+from pipeline.models.own_scheduler import OwnScheduler
 
 
 class BeatingDenoiser:
@@ -39,6 +40,10 @@ class BeatingDenoiser:
     def schedule(self, num_inference_steps: int, spacing: Spacing | None = None) -> Schedule:
         """The N-step schedule of the model."""
         return self._inner.schedule(num_inference_steps, spacing)
+
+    def own_scheduler(self, num_inference_steps: int) -> OwnScheduler:
+        """A run of the scheduler that the model came with."""
+        return self._inner.own_scheduler(num_inference_steps)
 
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
         """Run the text encoder once for each prompt."""

@@ -1,6 +1,9 @@
-"""Clean latents from initial noise: DDIM with η = 0, or Euler along a flow; state in float32."""
+"""Clean latents from initial noise: DDIM with η = 0 or Euler along a flow, or the model's own way.
 
-from typing import TYPE_CHECKING
+The state is kept in float32.
+"""
+
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
@@ -8,6 +11,9 @@ from pipeline.diffusion.guidance import forward_evaluations, guided_prediction
 
 if TYPE_CHECKING:
     from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
+
+Scheduler = Literal["ddim", "model"]
+"""A deterministic step of first order, or the scheduler that the model came with."""
 
 
 def sample_evaluations(
@@ -23,11 +29,32 @@ def sample_latents(
     x_T: Tensor,
     num_inference_steps: int,
     guidance_scale: float,
+    scheduler: Scheduler = "ddim",
 ) -> Tensor:
     """Clean latents, float32 (B, ...), of the initial noises ``x_T``, one prompt for each."""
+    if scheduler == "model":
+        return _sample_with_own_scheduler(
+            denoiser, prompts, x_T, num_inference_steps, guidance_scale
+        )
     schedule = denoiser.schedule(num_inference_steps)
     latents = x_T
     for step, timestep in enumerate(schedule.timesteps):
         output = guided_prediction(denoiser, latents, timestep, prompts, guidance_scale)
         latents = schedule.denoise(latents, output, step)
+    return latents
+
+
+def _sample_with_own_scheduler(
+    denoiser: "Denoiser",
+    prompts: "EncodedPrompts",
+    x_T: Tensor,
+    num_inference_steps: int,
+    guidance_scale: float,
+) -> Tensor:
+    run = denoiser.own_scheduler(num_inference_steps)
+    latents = run.begin(x_T)
+    for step, timestep in enumerate(run.timesteps):
+        told = run.model_input(latents, step)
+        output = guided_prediction(denoiser, told, timestep, prompts, guidance_scale)
+        latents = run.denoise(latents, output, step)
     return latents

@@ -12,6 +12,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from pipeline.diffusion.schedule import Schedule, Spacing
+    from pipeline.models.own_scheduler import OwnScheduler
 
 Prediction = Literal["epsilon", "v_prediction", "flow"]
 """What a network says at a level x = a·x_0 + s·ε: ε, a·ε - s·x_0, or the velocity ε - x_0."""
@@ -96,6 +97,13 @@ class Denoiser(Protocol):
         """The N-step schedule of the model, in its own spacing or in another.
 
         Raises ``UserError`` for what the model cannot do.
+        """
+        ...
+
+    def own_scheduler(self, num_inference_steps: int) -> "OwnScheduler":
+        """A run of N steps of the scheduler that the model came with.
+
+        Raises ``ModelError`` for one that draws noise, or evaluates more than once a step.
         """
         ...
 

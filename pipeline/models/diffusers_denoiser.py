@@ -19,6 +19,7 @@ from pipeline.models.denoiser import GUIDANCE, Conditioning, EncodedPrompts, Gui
 from pipeline.models.families import FAMILIES, Inputs
 from pipeline.models.flow_schedule import flow_schedule, is_flow, refuse_other_flows
 from pipeline.models.network_call import NetworkCall, batched_paths, replaced, tensors
+from pipeline.models.own_scheduler import OwnScheduler, refuse_other_schedulers
 from pipeline.models.pipeline_folder import load_pipeline
 from pipeline.models.probe_scheduler import ProbeScheduler
 from pipeline.models.training_schedule import TrainingSchedule
@@ -62,6 +63,7 @@ class DiffusersDenoiser:
         self._training = None if is_flow(scheduler) else TrainingSchedule(scheduler, where)
         self._refuse_unsupported()
         self._schedules: dict[tuple[int, Spacing | None], Schedule] = {}
+        self._own_schedulers: dict[int, Any] = {}
         self._told_timesteps: dict[float, Tensor] = {}
         with torch.no_grad():
             self._empty = self._watched.encode("", negative=False)
@@ -98,6 +100,15 @@ class DiffusersDenoiser:
                 else self._training_schedule(self._training, num_inference_steps, spacing)
             )
         return self._schedules[key]
+
+    def own_scheduler(self, num_inference_steps: int) -> OwnScheduler:
+        """A run of N steps of the pipeline's own scheduler, set as its own call sets it."""
+        if num_inference_steps not in self._own_schedulers:
+            probe = ProbeScheduler(self._pipe.scheduler)
+            self._ask_timesteps(probe, num_inference_steps)
+            refuse_other_schedulers(probe.inner, num_inference_steps, self._where)
+            self._own_schedulers[num_inference_steps] = probe.inner
+        return OwnScheduler(self._own_schedulers[num_inference_steps])
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
@@ -170,6 +181,7 @@ class DiffusersDenoiser:
                 f"{self._where}: its network is told a time for each part of the latents; "
                 "such models are not supported"
             )
+        # A second-order scheduler tells the time of a level twice.
         self._told_timesteps |= dict(zip(map(float, probe.timesteps), told, strict=True))
 
     def _first_call(self, rows: int) -> NetworkCall:

@@ -27,27 +27,28 @@ class ProbeScheduler:
         visits: Sequence[Tensor] = (),
     ) -> None:
         """Stand in for ``scheduler``, which stays as it is, if need be at other ``timesteps``."""
-        self._inner = copy.deepcopy(scheduler)
+        self.inner = copy.deepcopy(scheduler)
+        """What sets the timesteps."""
         self._visits = visits
         self.outputs: list[Tensor] = []
 
         # Pipelines look at the signature, to see whether sigmas may be given.
-        @wraps(self._inner.set_timesteps)
+        @wraps(self.inner.set_timesteps)
         def set_timesteps(*args: Any, **options: Any) -> None:
-            self._inner.set_timesteps(*args, **options)
+            self.inner.set_timesteps(*args, **options)
             if timesteps is not None:
-                own = self._inner.timesteps
+                own = self.inner.timesteps
                 wanted = torch.tensor(timesteps, dtype=own.dtype, device=own.device)
-                self._inner.timesteps = wanted
-                self._inner.num_inference_steps = len(timesteps)
+                self.inner.timesteps = wanted
+                self.inner.num_inference_steps = len(timesteps)
 
         self.set_timesteps = set_timesteps
 
     def __getattr__(self, name: str) -> Any:
-        # Reached for what is not set above; while copying, before ``_inner`` is there, too.
-        if name == "_inner":
+        # Reached for what is not set above; while copying, before ``inner`` is there, too.
+        if name == "inner":
             raise AttributeError(name)
-        return getattr(self._inner, name)
+        return getattr(self.inner, name)
 
     def scale_model_input(self, sample: Tensor, timestep: Any = None) -> Tensor:
         """The latents as they are: the probe's levels are in the scale of the training."""

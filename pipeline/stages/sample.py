@@ -36,6 +36,7 @@ def sample_images(
         as_model_input(noise).to(denoiser.device),
         config.num_inference_steps,
         config.guidance_scale,
+        config.scheduler,
     )
     images = denoiser.decode(latents).cpu()
     # The decoder may clamp an infinity away; the latents still show it.

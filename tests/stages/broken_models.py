@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.models.denoiser import Conditioning, Denoiser, EncodedPrompts, Guidance
+from pipeline.models.own_scheduler import OwnScheduler
 from pipeline.models.reward import Reward
 
 
@@ -32,6 +33,9 @@ class WrappedDenoiser:
 
     def schedule(self, num_inference_steps: int, spacing: Spacing | None = None) -> Schedule:
         return self.inner.schedule(num_inference_steps, spacing)
+
+    def own_scheduler(self, num_inference_steps: int) -> OwnScheduler:
+        return self.inner.own_scheduler(num_inference_steps)
 
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
         self.encoded += prompts

@@ -1,0 +1,100 @@
+"""Sampling with a model's own scheduler, against its pipeline's own call."""
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    PNDMScheduler,
+)
+
+from pipeline.diffusion.noise import source_noise
+from pipeline.diffusion.sample import sample_latents
+from pipeline.errors import ModelError
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from tests.models.families.tiny_pipelines import build
+from tests.models.tiny import SD_BETAS
+
+PROMPTS = ["a red apple", "x"]
+STEPS = 4
+SIZE = {"height": 16, "width": 16}
+
+
+def denoiser_with(name: str, scheduler: Any) -> DiffusersDenoiser:
+    pipe = build(name)
+    pipe.scheduler = scheduler
+    return DiffusersDenoiser(pipe, name, **SIZE)
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler"),
+    [
+        ("stable_diffusion_xl", DPMSolverMultistepScheduler(**SD_BETAS, steps_offset=1)),
+        (
+            "stable_diffusion_xl",
+            EulerDiscreteScheduler(**SD_BETAS, timestep_spacing="trailing", steps_offset=1),
+        ),
+        ("pixart_sigma", DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02)),
+        ("stable_diffusion_3", FlowMatchEulerDiscreteScheduler(shift=3.0)),
+    ],
+)
+def test_images_equal_those_of_the_pipelines_own_call(name: str, scheduler: Any) -> None:
+    denoiser = denoiser_with(name, scheduler)
+    prompts = denoiser.encode_prompts(PROMPTS)
+    x_T = torch.stack([source_noise(seed, denoiser.latent_shape) for seed in range(2)])
+    latents = sample_latents(denoiser, prompts, x_T, STEPS, 3.0, "model")
+    again = sample_latents(denoiser, prompts, x_T, STEPS, 3.0, "model")
+    assert torch.equal(latents, again)
+    watched = denoiser._watched
+    each = [(watched.encode(p, negative=False), watched.encode("", negative=True)) for p in PROMPTS]
+    inputs = {name: torch.cat([told[name] for told, _ in each]) for name in each[0][0]}
+    inputs |= {f"negative_{k}": torch.cat([n[k] for _, n in each]) for k in each[0][1]}
+    expected = denoiser._pipe(
+        **{**watched.family.call_options, **SIZE, **inputs},
+        latents=x_T,
+        num_inference_steps=STEPS,
+        guidance_scale=3.0,
+        output_type="pt",
+        return_dict=False,
+    )[0]
+    torch.testing.assert_close(denoiser.decode(latents), expected, rtol=0, atol=1e-5)
+
+
+def test_a_multistep_solver_is_not_ddim_and_a_first_order_one_is() -> None:
+    """On ᾱ, DPM-Solver++ of order 1 is DDIM (arXiv 2211.01095, section 4)."""
+    images = {}
+    for order in (1, 2):
+        scheduler = DPMSolverMultistepScheduler(
+            **SD_BETAS, steps_offset=1, timestep_spacing="leading", solver_order=order
+        )
+        denoiser = denoiser_with("stable_diffusion_xl", scheduler)
+        prompts = denoiser.encode_prompts(PROMPTS[:1])
+        x_T = source_noise(0, denoiser.latent_shape)[None]
+        images[order] = sample_latents(denoiser, prompts, x_T, STEPS, 3.0, "model")
+        images["ddim"] = sample_latents(denoiser, prompts, x_T, STEPS, 3.0)
+    # Its last step, to σ = 0, and that to ᾱ = 1 are the same only in exact arithmetic.
+    torch.testing.assert_close(images[1], images["ddim"], rtol=0, atol=1e-4)
+    assert float((images[2] - images["ddim"]).norm() / images["ddim"].norm()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        (DDPMScheduler(**SD_BETAS, clip_sample=False), "DDPMScheduler draws noise"),
+        (
+            DPMSolverMultistepScheduler(**SD_BETAS, algorithm_type="sde-dpmsolver++"),
+            "DPMSolverMultistepScheduler draws noise",
+        ),
+        (PNDMScheduler(**SD_BETAS, skip_prk_steps=True), "evaluates the network 5 times in 4"),
+    ],
+)
+def test_a_scheduler_that_draws_noise_or_evaluates_more_is_refused(
+    scheduler: Any, message: str
+) -> None:
+    denoiser = denoiser_with("stable_diffusion", scheduler)
+    with pytest.raises(ModelError, match=f"stable_diffusion: .*{message}.* scheduler = 'ddim'"):
+        denoiser.own_scheduler(STEPS)
