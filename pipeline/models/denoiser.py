@@ -31,15 +31,6 @@ class Conditioning:
     tensors: dict[str, Tensor]
     """Its keyword arguments, batch first; those within others have paths with dots for names."""
 
-    @classmethod
-    def stack(cls, parts: "Sequence[Conditioning]") -> "Conditioning":
-        """All rows of some conditionings, one after the other; at least one of them."""
-        return cls(
-            tensors={
-                name: torch.cat([part.tensors[name] for part in parts]) for name in parts[0].tensors
-            }
-        )
-
     def take(self, rows: Sequence[int]) -> "Conditioning":
         """The conditioning of some rows, in that order; rows may repeat."""
         index = torch.tensor(list(rows), dtype=torch.long)
@@ -49,7 +40,9 @@ class Conditioning:
 
     def concat(self, other: "Conditioning") -> "Conditioning":
         """Both batches in one, ``self`` first."""
-        return self.stack([self, other])
+        return Conditioning(
+            tensors={name: torch.cat([t, other.tensors[name]]) for name, t in self.tensors.items()}
+        )
 
     def with_guidance(self, guidance_scale: float) -> "Conditioning":
         """The conditioning of a guidance-distilled network that is told another scale."""

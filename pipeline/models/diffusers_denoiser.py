@@ -117,13 +117,11 @@ class DiffusersDenoiser:
         One prompt at a time and padded to a fixed length: an encoding depends on its own prompt
         alone, bit for bit, whatever else is in the batch.
         """
+        encoded = [self._watched.encode(prompt, negative=False) for prompt in prompts]
         without = self._conditioning(self._watched.encode("", negative=True))
         return EncodedPrompts(
-            conditional=Conditioning.stack(
-                [
-                    self._conditioning(self._watched.encode(prompt, negative=False))
-                    for prompt in prompts
-                ]
+            conditional=self._conditioning(
+                {name: torch.cat([inputs[name] for inputs in encoded]) for name in encoded[0]}
             ),
             unconditional=without.take([0] * len(prompts)),
             truncated=tuple(self._is_truncated(prompt) for prompt in prompts),
@@ -198,8 +196,9 @@ class DiffusersDenoiser:
         }
 
     def _conditioning(self, inputs: Inputs) -> Conditioning:
-        """What the network is told of one prompt."""
-        latents = self._as_input(torch.zeros(1, *self.latent_shape))
+        """What the network is told of some prompts: nothing is computed from their inputs."""
+        rows = len(next(iter(inputs.values())))
+        latents = self._as_input(torch.zeros(rows, *self.latent_shape))
         arguments = self._watched.first_call(inputs, latents).arguments
         return Conditioning(
             tensors={path: told for path, told in tensors(arguments) if path in self._batched}
