@@ -12,7 +12,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class TrainingSettings(Record):
-    """What decides the weights, beside the pairs. The defaults suit the demo's 4,096 pairs."""
+    """What decides the weights, beside the pairs. The defaults suit the demo's pairs."""
 
     steps: Positive = 1200
     """Optimiser steps."""
