@@ -1,0 +1,43 @@
+"""Another scheduler than the one a model came with."""
+
+import pytest
+from diffusers import DPMSolverMultistepScheduler
+
+from pipeline.errors import ModelError
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from pipeline.models.scheduler_choice import choose_scheduler
+from tests.models.tiny import SD_BETAS, tiny_pipeline
+
+
+def test_a_model_that_came_with_karras_sigmas_and_an_sde_solver_becomes_usable() -> None:
+    pipe = tiny_pipeline()
+    pipe.scheduler = DPMSolverMultistepScheduler(
+        **SD_BETAS, use_karras_sigmas=True, algorithm_type="sde-dpmsolver++"
+    )
+    with pytest.raises(ModelError, match="use_karras_sigmas"):
+        DiffusersDenoiser(pipe, "turbo")
+    options = {"use_karras_sigmas": False, "algorithm_type": "dpmsolver++"}
+    choose_scheduler(pipe, "turbo", None, options)
+    denoiser = DiffusersDenoiser(pipe, "turbo")
+    assert denoiser.own_scheduler(4).timesteps == [999, 749, 500, 250]
+
+
+def test_another_class_takes_over_the_betas_of_the_first() -> None:
+    pipe = tiny_pipeline()
+    alphas = pipe.scheduler.alphas_cumprod
+    options = {"timestep_spacing": "trailing"}
+    choose_scheduler(pipe, "tiny", "EulerDiscreteScheduler", options)
+    assert type(pipe.scheduler).__name__ == "EulerDiscreteScheduler"
+    assert pipe.scheduler.alphas_cumprod.equal(alphas)
+    assert DiffusersDenoiser(pipe, "tiny").schedule(4).timesteps == (999, 749, 499, 249)
+
+
+@pytest.mark.parametrize("name", ["NoSuchScheduler", "UNet2DConditionModel", "utils"])
+def test_what_is_no_scheduler_is_refused_with_the_models_own(name: str) -> None:
+    with pytest.raises(ModelError, match=rf"tiny: '{name}' .* DDIMScheduler"):
+        choose_scheduler(tiny_pipeline(), "tiny", name, {})
+
+
+def test_an_option_that_the_scheduler_does_not_have_is_refused_with_those_it_has() -> None:
+    with pytest.raises(ModelError, match=r"no option 'spacing' .* it has .*timestep_spacing"):
+        choose_scheduler(tiny_pipeline(), "tiny", None, {"spacing": "trailing"})
