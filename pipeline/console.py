@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -16,10 +17,12 @@ from rich.progress import (
 from rich.table import Table
 
 from pipeline.cluster.summary import UnitSummary
-from pipeline.publish.verify.findings import Verification
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.receipts import Commit
+
+if TYPE_CHECKING:
+    from pipeline.publish.verify import Verification  # which imports torch
 
 console = Console(stderr=True, highlight=False)
 """Progress and remarks; results go to standard output."""
@@ -84,7 +87,7 @@ def show_manifest(manifest: Manifest, url: str) -> None:
     console.print(f"sealed at {url}", soft_wrap=True)
 
 
-def show_verification(found: Verification) -> None:
+def show_verification(found: "Verification") -> None:
     """What a verification found, a line each, and its summary; on standard output."""
     for problem in found.problems:
         print(f"wrong: {problem}")

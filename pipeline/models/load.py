@@ -9,7 +9,6 @@ from pipeline.config import ModelConfig, NPNetConfig, RewardConfig
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.models.denoiser import Denoiser
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from pipeline.models.reward import Reward
 from pipeline.npnet import NPNet
 
@@ -22,6 +21,10 @@ _DTYPES: Mapping[str, torch.dtype] = {
 
 def load_denoiser(config: ModelConfig, device: torch.device) -> Denoiser:
     """The diffusion model of a configuration. Raises ``ModelError``."""
+    # Here and not above: diffusers takes seconds, and the driver, which loads nothing, has this
+    # module too.
+    from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+
     return DiffusersDenoiser.load(
         Path(config.path),
         device=device,

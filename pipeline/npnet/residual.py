@@ -8,7 +8,6 @@ weights trained on photographs, which are not at hand here; this one starts at r
 
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pixel_shuffle
-from transformers import SwinConfig, SwinModel
 
 from pipeline.npnet.config import TwoBranchLayout
 
@@ -18,6 +17,10 @@ class ResidualBranch(nn.Module):
 
     def __init__(self, layout: TwoBranchLayout) -> None:
         super().__init__()
+        # Here and not above: transformers takes seconds, and who only asks for a digest has this
+        # module too.
+        from transformers import SwinConfig, SwinModel
+
         channels, height, width = layout.latent_shape
         swin = layout.swin
         self.size = (height, width)
