@@ -27,7 +27,7 @@ class MovesSlowly(Worker):
     """Unit 3 takes long, and shows that it goes on."""
 
     def compute(self, unit: int, attempt: int) -> None:
-        for _ in range(30 if unit == 3 else 0):
+        for _ in range(60 if unit == 3 else 0):
             self._pulse.beat()
             threading.Event().wait(0.1)
 

@@ -15,7 +15,7 @@ from pipeline.cluster.summary import Sign, UnitSummary
 from pipeline.cluster.work import Work
 from pipeline.storage.receipts import Commit
 
-BARRIER_TIMEOUT_S = 60
+BARRIER_TIMEOUT_S = 300
 
 SIZE = 8
 """Candidates in a unit."""
