@@ -26,6 +26,8 @@ from tests.end_to_end.builds import (
     with_one_worker,
 )
 
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
 
 @pytest.fixture
 def killed(config_path: Path, tmp_path: Path) -> Iterator[Path]:
@@ -42,7 +44,8 @@ def killed(config_path: Path, tmp_path: Path) -> Iterator[Path]:
     assert any(title.startswith("ray::WorkerActor") for title in titles.values())
     # Ray's own agents, which touch no store, give up only after a minute: seen, 63 s.
     agents = [process for process, title in titles.items() if title.endswith("Agent")]
-    _, left = psutil.wait_procs([process for process in started if process not in agents], 30)
+    others = [process for process in started if process not in agents]
+    _, left = psutil.wait_procs(others, DEADLINE_S)
     yield out
     for process in [*left, *agents]:
         with suppress(psutil.NoSuchProcess):
@@ -130,14 +133,9 @@ def test_workers_killed_and_terminated_the_build_ends_in_the_same_bytes(
     """One by SIGKILL, and one by SIGTERM, as a machine does that goes down."""
     opened = steps.open_build(open_store(str(tmp_path)), load_config(config_path))
     summaries = steps.compute(opened, steps.units_done(opened))
+    # After one unit of six the driver waits for this test, and three or four are in flight.
     done = [next(summaries).unit]
-    # Both workers have more to do: after one unit of six, three or four are in flight.
-    workers = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if _command_line(process)[:1] and _command_line(process)[0].startswith("ray::WorkerActor")
-    ]
-    assert len(workers) == 2
+    workers = _initialised_workers(2)
     workers[0].kill()
     workers[1].terminate()
     done += [summary.unit for summary in summaries]
@@ -146,3 +144,19 @@ def test_workers_killed_and_terminated_the_build_ends_in_the_same_bytes(
     assert "a worker was told to end, and is replaced" in caplog.text
     steps.publish(opened)
     assert sealed_bytes(tmp_path) == sealed_bytes(undisturbed)
+
+
+def _initialised_workers(count: int) -> list[psutil.Process]:
+    """Wait for so many workers of this process: one may start long after another."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        titles = {
+            process: " ".join(_command_line(process))
+            for process in psutil.Process().children(recursive=True)
+        }
+        workers = [each for each, title in titles.items() if title.startswith("ray::WorkerActor")]
+        # In its constructor a worker learns what SIGTERM means.
+        if len(workers) == count and not any("__init__" in titles[each] for each in workers):
+            return workers
+        time.sleep(0.05)  # processes announce nothing
+    raise AssertionError("waited in vain")

@@ -5,12 +5,15 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
 import ray
 
 from pipeline.config_file import BUNDLED
 from pipeline.records import Split
 from pipeline.storage.open import open_store
 from tests.end_to_end.builds import DEADLINE_S, Npd, module_command, sealed_bytes, stored_receipts
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def test_build_with_two_workers_gives_the_bytes_of_one(
@@ -42,7 +45,9 @@ def test_build_as_a_job_on_a_cluster_that_runs_gives_the_same_bytes(
 ) -> None:
     address = ray.get_runtime_context().gcs_address
     subprocess.run(
-        module_command("jobs.build", "--config", config_path, "--out", tmp_path / "out"),
+        module_command(
+            "jobs.build", "--config", config_path, "--out", tmp_path / "out", "--workers", 1
+        ),
         env=os.environ | {"RAY_ADDRESS": address},
         check=True,
         timeout=DEADLINE_S,

@@ -11,7 +11,6 @@ from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from infra.storage.seaweedfs import SeaweedFS
-from pipeline import build as steps
 from pipeline.cluster.work import UNITS_IN_FLIGHT
 from pipeline.config_file import load_config
 from pipeline.storage.local import LocalStore
@@ -24,6 +23,7 @@ from tests.faults.real.kinds.wire import Hold, Resets
 from tests.faults.real.processes import worker_processes
 from tests.faults.real.waiting import until
 from tests.faults.real.workload import write_config
+from tests.without_ray import build_without_ray
 
 BUCKET = "npd-troubled"
 PLACE = f"{BUCKET}/out"
@@ -42,14 +42,10 @@ def config_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def undisturbed(ray_cluster: None, config_path: Path, tmp_path: Path) -> Sealed:
-    """What one worker builds into a folder without any trouble."""
-    config = load_config(config_path)
-    cluster = config.cluster.model_copy(update={"workers": 1})
+def undisturbed(config_path: Path, tmp_path: Path) -> Sealed:
+    """What is built into a folder without Ray and without any trouble."""
     store = LocalStore(tmp_path / "undisturbed")
-    opened = steps.open_build(store, config.model_copy(update={"cluster": cluster}))
-    assert len(list(steps.compute(opened, steps.units_done(opened)))) == NUM_UNITS
-    steps.publish(opened)
+    build_without_ray(store, load_config(config_path))
     return read_sealed(store)
 
 

@@ -1,0 +1,23 @@
+"""A build without Ray and without any trouble: what other builds are held against."""
+
+from functools import partial
+
+from pipeline import build as steps
+from pipeline.cluster.work import Work
+from pipeline.cluster.worker import UnitWorker
+from pipeline.config import Config
+from pipeline.publish.compact import compact_in
+from pipeline.publish.seal import seal
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.receipts import Commit
+
+
+def build_without_ray(store: ObjectStore, config: Config) -> None:
+    """Compute and seal in this process: a real worker, one unit after the other, no driver."""
+    opened = steps.open_build(store, config)
+    worker = UnitWorker(store.url, opened.plan.plan_id, config)
+    worker.set_up()
+    for unit in range(opened.plan.num_units):
+        summary = worker.run(Work(unit=unit))
+        assert summary is not None and summary.commit is Commit.MINE
+    seal(store, opened.plan, opened.prompts, partial(map, partial(compact_in, store)))
