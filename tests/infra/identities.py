@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from infra.storage.seaweedfs import SeaweedFS
 from tests.infra.iam import Policy
 
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 
 
 @contextmanager

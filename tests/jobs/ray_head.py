@@ -17,10 +17,10 @@ import psutil
 
 from infra.storage.ports import free_ports
 
-READY_TIMEOUT_S = 120.0
+READY_TIMEOUT_S = 300.0
 """Seen: 8 s on an idle machine; its dashboard is ten processes."""
 
-DEATH_TIMEOUT_S = 30.0
+DEATH_TIMEOUT_S = 120.0
 
 POLL_S = 0.1
 

@@ -29,6 +29,7 @@ from tests.sealed import manifest_of
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 _SIZE = 1000
+DEADLINE_S = 300
 _FORK = get_context("fork")
 
 
@@ -121,7 +122,7 @@ def test_cache_shared_by_processes_stays_right_and_bounded(tmp_path: Path) -> No
         sizes = []
         while not all(each.ready() for each in done):
             sizes.append(sum(_sizes(tmp_path)))
-        assert all(each.get(timeout=60) >= 4 for each in done)
+        assert all(each.get(timeout=DEADLINE_S) >= 4 for each in done)
     assert max(sizes) <= 4 * _SIZE
     assert len(_files(tmp_path)) <= 4
 
@@ -137,14 +138,14 @@ def test_cache_download_killed_in_the_middle_is_begun_again(tmp_path: Path) -> N
     begun = _FORK.Event()
     process = _FORK.Process(target=_fetch_slowly, args=(tmp_path, begun, "a"), daemon=True)
     process.start()
-    assert begun.wait(60)
+    assert begun.wait(DEADLINE_S)
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(_read, Cache(tmp_path, 2 * _SIZE), "a")
         assert _read(Cache(tmp_path, 2 * _SIZE), "b") == b"fetched", "others need not wait"
         assert not waiting.done(), "one download of an object at a time"
         process.kill()
         process.join()
-        assert waiting.result(timeout=60) == b"fetched"
+        assert waiting.result(timeout=DEADLINE_S) == b"fetched"
     assert _files(tmp_path) == {_digest("a"), _digest("b")}
 
 
@@ -152,7 +153,7 @@ def test_cache_removes_what_a_killed_process_left(tmp_path: Path) -> None:
     begun = _FORK.Event()
     process = _FORK.Process(target=_fetch_slowly, args=(tmp_path, begun, "a"), daemon=True)
     process.start()
-    assert begun.wait(60)
+    assert begun.wait(DEADLINE_S)
     process.kill()
     process.join()
     cache = Cache(tmp_path, 2 * _SIZE)

@@ -99,7 +99,7 @@ for _ in range(20):
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
     running = [subprocess.Popen(command) for _ in range(4)]
-    assert [process.wait(timeout=60) for process in running] == [0, 0, 0, 0]
+    assert [process.wait(timeout=300) for process in running] == [0, 0, 0, 0]
     assert store.get("counter").split()[0] == b"80"
 
 

@@ -13,7 +13,7 @@ from tests.faults.real.kinds.wire import Busy, Hold, Resets, Slow
 from tests.faults.real.waiting import until
 
 UNITS = range(3)
-DEADLINE_S = 60
+DEADLINE_S = 300
 
 
 @pytest.fixture
