@@ -53,9 +53,9 @@ demo-train: $(READY)
 		--prompts pipeline/demo/held_out.txt --steps 20 --plain-guidance 1.5 --guidance 5.5 \
 		--limit-controls 256 --limit-guidance 128 --workers 2 --out '$(TRAIN_OUT)/trial'
 
-# Two processes: half of a test's time is spent waiting for Ray, a server or a disk.
+# Two processes, each file in one of them, the longest first (tests/order.py).
 test: $(READY)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 soak: $(READY)
 	$(BIN)/python -m tests.faults.real.soak --seconds $(SECONDS) --seed $(SEED)

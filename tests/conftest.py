@@ -9,10 +9,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("RAY_ADDRESS", None)
 
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from infra.storage.seaweedfs import SeaweedFS
 from pipeline.cluster.ray_session import ray_session
@@ -20,8 +23,29 @@ from pipeline.config import ClusterConfig
 from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.s3 import S3Store
+from tests.order import rank
 
 BUCKET = "npd-tests"
+
+_MEMORY = Path("/dev/shm")
+_ROOM = 8e9
+"""Bytes; a whole run takes a tenth of it."""
+
+# Real files in memory, where there is room: a store flushes every object to the disk, and the disk,
+# which no test is about, would be waited for half of the time.
+if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM:
+    tempfile.tempdir = os.environ["TMPDIR"] = str(_MEMORY)
+
+# How long an example takes is the machine's affair.
+settings.register_profile(
+    "nothing is timed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("nothing is timed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, for ``--dist loadfile --no-loadscope-reorder``."""
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session", autouse=True)

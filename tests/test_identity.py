@@ -32,7 +32,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(JSON)
 def test_canonical_json_any_value_reads_back_and_is_stable(value: object) -> None:
     data = canonical_json(value)
@@ -56,7 +56,7 @@ def test_sha256_of_the_standards_example() -> None:
     assert sha256(b"abc").startswith("ba7816bf8f01cfea414140de5dae2223b00361a396177a9c")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 2**63), st.text("0123456789abcdef", min_size=16, max_size=16))
 def test_seeds_are_distinct_in_range_and_a_prefix_of_longer_lists(root: int, prompt: str) -> None:
     seeds = seeds_for(root, prompt, 20)
@@ -81,7 +81,7 @@ def test_split_fractions_are_about_right() -> None:
         assert abs(splits.count(split) / 5000 - fraction) < 4 * error
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text("0123456789abcdef", min_size=16, max_size=16))
 def test_split_empty_ones_get_no_prompt(prompt: str) -> None:
     everything = {Split.TRAIN: 1.0, Split.VALIDATION: 0.0, Split.TEST: 0.0}
@@ -95,7 +95,7 @@ def test_split_growing_one_keeps_its_prompts() -> None:
     assert before < {name for name in names if split_for(name, more) is Split.TRAIN}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text())
 def test_normalised_prompt_is_stable_trimmed_and_nfc(text: str) -> None:
     once = normalise_prompt(text)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.fingerprint import Fingerprint
@@ -82,7 +82,6 @@ UNITS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(UNITS)
 def test_shards_hold_every_kept_pair_once_in_order(
     units: list[list[tuple[Split, int | None]]],
@@ -97,7 +96,6 @@ def test_shards_hold_every_kept_pair_once_in_order(
         assert found == expected
 
 
-@settings(deadline=None)
 @given(UNITS)
 def test_shards_are_full_but_not_too_full(units: list[list[tuple[Split, int | None]]]) -> None:
     receipts = _receipts(units)
@@ -114,7 +112,6 @@ def test_shards_are_full_but_not_too_full(units: list[list[tuple[Split, int | No
         assert all(sum(left) + right[0] > LIMIT for left, right in pairwise(mine))
 
 
-@settings(deadline=None)
 @given(UNITS)
 def test_shards_do_not_depend_on_how_receipts_come(
     units: list[list[tuple[Split, int | None]]],

@@ -215,4 +215,4 @@ class ProtocolStates(RuleBasedStateMachine):
 
 
 TestProtocolStates = ProtocolStates.TestCase
-TestProtocolStates.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestProtocolStates.settings = settings(max_examples=40, stateful_step_count=40)

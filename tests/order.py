@@ -1,0 +1,28 @@
+"""Which files come first where tests run in several processes: the longest.
+
+A file is run by one process. One that takes minutes and comes last is waited for by all others.
+"""
+
+import pytest
+
+LONGEST_FIRST = (
+    "tests/end_to_end/test_killed.py",
+    "tests/jobs/test_submit.py",
+    "tests/end_to_end/test_same_bytes.py",
+    "tests/faults/real/test_build_in_trouble.py",
+    "tests/secrets/test_secrets_on_a_cluster.py",
+    "tests/faults/simulated/test_every_fault.py",
+    "tests/cluster/test_driver.py",
+    "tests/cluster/test_elastic.py",
+    "tests/reader/others/test_ray_data.py",
+    "tests/publish/test_select.py",
+    "tests/npnet/training/test_run.py",
+    "tests/demo/test_demo_model.py",
+)
+"""By the time that they take, roughly; all others follow as they stand."""
+
+
+def rank(item: pytest.Item) -> int:
+    """What tests are sorted by, files as a whole."""
+    file = item.nodeid.partition("::")[0]
+    return LONGEST_FIRST.index(file) if file in LONGEST_FIRST else len(LONGEST_FIRST)
