@@ -12,7 +12,8 @@ from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 
-NUM_UNITS = 6
+NUM_UNITS = 12
+"""Three times as many as two workers have in flight: what is killed has not done all of them."""
 PROMPTS = """\
 a small red circle
 three blue rings
@@ -62,7 +63,7 @@ kind = "scene_oracle"
 select = false
 
 [units]
-size = 4
+size = 2
 batch_size = 2
 
 [output]

@@ -36,6 +36,7 @@ def killed(config_path: Path, tmp_path: Path) -> Iterator[Path]:
     command = module_command("pipeline.cli", "build", config_path, "--out", out)
     with subprocess.Popen(command, start_new_session=True) as driver:
         _wait_for_receipts(out, 2, driver)
+        driver.send_signal(signal.SIGSTOP)  # while we look, it sends no more
         # Ray's processes; they must end with the driver that started them.
         started = psutil.Process(driver.pid).children(recursive=True)
         titles = {process: " ".join(_command_line(process)).strip() for process in started}
@@ -133,7 +134,7 @@ def test_workers_killed_and_terminated_the_build_ends_in_the_same_bytes(
     """One by SIGKILL, and one by SIGTERM, as a machine does that goes down."""
     opened = steps.open_build(open_store(str(tmp_path)), load_config(config_path))
     summaries = steps.compute(opened, steps.units_done(opened))
-    # After one unit of six the driver waits for this test, and three or four are in flight.
+    # After one unit the driver waits for this test, and three or four are in flight.
     done = [next(summaries).unit]
     workers = _initialised_workers(2)
     workers[0].kill()

@@ -19,7 +19,7 @@ def test_plan_prints_the_size_of_a_build_and_writes_nothing(
     figures = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in ended.out.splitlines())
     assert figures["plan"] == plan_id(undisturbed)
     assert figures["candidates"] == "24"
-    assert figures["units"] == "6 of 4 candidates"
+    assert figures["units"] == "12 of 2 candidates"
     # Two images of 8 evaluations; 4 steps down at two evaluations each and 4 back at one.
     assert figures["forward evaluations"] == "28 a candidate, 672 in all"
     assert "at most" in figures["bytes"]

@@ -21,7 +21,7 @@ def test_build_with_two_workers_gives_the_bytes_of_one(
 ) -> None:
     ended = npd("build", config_path, "--out", tmp_path / "out", "--workers", 2)
     assert ended.code == 0, ended.err
-    assert "24 candidates in 6 units, 2 workers" in ended.err
+    assert "24 candidates in 12 units, 2 workers" in ended.err
     assert f"sealed at file://{tmp_path}/out" in ended.err
     sealed = sealed_bytes(tmp_path / "out")
     assert sealed == sealed_bytes(undisturbed)

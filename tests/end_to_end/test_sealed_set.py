@@ -41,7 +41,7 @@ def test_another_plan_is_refused_and_can_be_added(npd: Npd, tmp_path: Path, copi
     assert sum(len(NoisePairDataset(str(copied), split)) for split in Split) > sum(
         map(len, pairs.values())
     )
-    assert npd("status", copied).out.count("6 of 6 units (100%), sealed") == 2
+    assert npd("status", copied).out.count("12 of 12 units (100%), sealed") == 2
     assert npd("verify", copied).code == 0
 
 
