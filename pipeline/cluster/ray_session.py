@@ -13,6 +13,11 @@ from pipeline.cluster.roster import ActorHandle
 from pipeline.cluster.work import UNITS_IN_FLIGHT
 from pipeline.config import ClusterConfig, Config
 
+logger = logging.getLogger(__name__)
+
+_TOO_SLOW = "timed out during startup"
+"""What Ray says of a node that was not there after 30 s, which nobody can set."""
+
 _OBJECT_STORE_BYTES = 100_000_000
 """Only unit numbers and summaries pass through it; 75 MB is Ray's minimum."""
 
@@ -41,19 +46,31 @@ def ray_session(config: ClusterConfig, address: str | None = None) -> Iterator[N
     if address:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     else:
-        needed = math.ceil(config.workers * config.cpus_per_worker)
-        ray.init(
-            address="local",
-            num_cpus=max(os.cpu_count() or 1, needed),
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        _start_ray(math.ceil(config.workers * config.cpus_per_worker))
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_ray(cpus_needed: int) -> None:
+    """Start a Ray of our own; again where this machine was too busy for Ray's half a minute."""
+    for last in (False, False, True):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=max(os.cpu_count() or 1, cpus_needed),
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+            return
+        except Exception as error:  # Ray has no type of its own for it
+            if last or _TOO_SLOW not in str(error):
+                raise
+            logger.warning("Ray did not start in time on this busy machine and is started again")
+            ray.shutdown()
 
 
 def spawn_worker(url: str, plan_id: str, config: Config) -> ActorHandle:

@@ -1,0 +1,49 @@
+"""A Ray of our own is started again where the machine was too busy, and only then."""
+
+from typing import Any
+
+import pytest
+import ray
+
+from pipeline.cluster.ray_session import ray_session
+from pipeline.config import ClusterConfig
+
+# As Ray 2.60 says it; a machine that is busy enough cannot be had in a test.
+TOO_SLOW = "The current node timed out during startup. This could happen because"
+
+
+class Starts:
+    """Stands for ``ray.init``: raises these errors one after the other, and then nothing."""
+
+    def __init__(self, errors: list[str]) -> None:
+        self.errors = errors
+        self.count = 0
+
+    def __call__(self, **options: Any) -> None:
+        self.count += 1
+        if self.errors:
+            raise Exception(self.errors.pop(0))
+
+
+def _start(monkeypatch: pytest.MonkeyPatch, *errors: str) -> Starts:
+    starts = Starts([*errors])
+    monkeypatch.setattr(ray, "init", starts)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    return starts
+
+
+def test_ray_that_started_too_slowly_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = _start(monkeypatch, TOO_SLOW, TOO_SLOW)
+    with ray_session(ClusterConfig(workers=1)):
+        assert starts.count == 3
+
+
+@pytest.mark.parametrize(("errors", "count"), [([TOO_SLOW] * 3, 3), (["no such option"], 1)])
+def test_ray_that_cannot_start_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, errors: list[str], count: int
+) -> None:
+    starts = _start(monkeypatch, *errors)
+    with pytest.raises(Exception, match=errors[-1][:20]), ray_session(ClusterConfig(workers=1)):
+        pass
+    assert starts.count == count
