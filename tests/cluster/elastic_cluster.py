@@ -28,6 +28,7 @@ PREEMPTION = 2
 """Ray's ``DRAIN_NODE_REASON_PREEMPTION``."""
 
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
+HEAD = {**NODE, "num_cpus": 0, "include_dashboard": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ class Scene:
 
 def play(folder: Path) -> dict[str, Any]:
     """One machine, then four, one of them drained, one of them lost."""
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
+    cluster = Cluster(initialize_head=True, head_node_args=HEAD)
     try:
         cluster.add_node(**NODE)
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
