@@ -5,6 +5,7 @@
     │   ├── ConfigError            a configuration file: key, line, nearest valid key
     │   ├── PromptFileError        a prompt file: file, line
     │   ├── ModelError             a model folder that is missing, damaged or unsupported
+    │   ├── EntryPointError        a class of the user's own that is missing or does not fit
     │   └── PlanConflictError      the output already holds another plan
     ├── BuildError                 a unit failed too often; what is committed stays committed
     │   └── BuildStoppedError      it was asked to stop
@@ -40,6 +41,10 @@ class PromptFileError(UserError):
 
 class ModelError(UserError):
     """A model folder is missing, damaged or of an unsupported class."""
+
+
+class EntryPointError(UserError):
+    """A class that a configuration names by ``module:Class`` cannot be used."""
 
 
 class PlanConflictError(UserError):
