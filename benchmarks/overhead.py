@@ -23,7 +23,8 @@ from pipeline.cluster.ray_session import ray_session
 from pipeline.config import Config
 from pipeline.determinism import be_deterministic
 from pipeline.models.load import default_device, load_denoiser, load_rewards
-from pipeline.stages.unit import Recipe, produce_unit
+from pipeline.stages.recipe import Recipe
+from pipeline.stages.unit import produce_unit
 
 GOAL = 1.05
 

@@ -7,26 +7,17 @@ are part of the plan's identity.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pipeline.records import Split
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-GuidanceScale = Annotated[float, Field(ge=0, le=100)]
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, typed, no unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        strict=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
+from pipeline.proposer_config import (
+    NPNetConfig,
+    NPNetProposer,
+    ProposerConfig,
+    RedenoiseConfig,
+    RedenoiseProposer,
+)
+from pipeline.records import RuleName, Split
+from pipeline.section import Fraction, GuidanceScale, Name, PositiveInt, Section
 
 
 class PromptsConfig(Section):
@@ -109,45 +100,6 @@ class SamplingConfig(Section):
     DPM-Solver++, as diffusers steps it. Noise is re-denoised by the first in either case."""
 
 
-class RedenoiseConfig(Section):
-    """How golden noise is proposed: k steps down at one scale, k steps back at another."""
-
-    num_inference_steps: Annotated[int, Field(ge=1, le=1000)]
-    """N of the schedule whose steps are taken; decides the size of the perturbation."""
-    num_steps: PositiveInt = 1
-    """k, steps down and back; at most N."""
-    guidance_scale: GuidanceScale
-    """ω_l, guidance on the way down."""
-    inversion_guidance_scale: GuidanceScale = 1.0
-    """ω_w, guidance on the way back."""
-    timestep_spacing: Literal["leading", "trailing", "linspace"] | None = None
-    """Which N of the training timesteps; by default as the model's own scheduler spaces them."""
-    inversion: Literal["first_order", "exact"] = "first_order"
-    """One evaluation a step (as published), or fixed-point iterations to a tolerance."""
-    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    """Exact inversion: relative change at which a step has converged."""
-    max_iterations: PositiveInt = 50
-    """Exact inversion: evaluations after which a step counts as not converged."""
-
-    @model_validator(mode="after")
-    def _steps(self) -> Self:
-        if self.num_steps > self.num_inference_steps:
-            raise ValueError(
-                f"num_steps is {self.num_steps}, more than num_inference_steps "
-                f"({self.num_inference_steps})"
-            )
-        return self
-
-
-class NPNetConfig(Section):
-    """Golden noise proposed by a trained noise prompt network, in place of ``[redenoise]``."""
-
-    path: str
-    """Folder that ``jobs.train_npnet`` wrote."""
-    rounds: PositiveInt = 1
-    """How often the network is applied; each round counts as one forward evaluation."""
-
-
 class RewardConfig(Section):
     """A model that scores images against prompts."""
 
@@ -158,9 +110,12 @@ class RewardConfig(Section):
     path: str | None = None
     """Folder of the weights, for kinds that have any."""
     select: bool = True
-    """Whether a pair must win under it; otherwise it is recorded only."""
+    """Whether it has a say in ``[selection]``; otherwise it is recorded only."""
     margin: float = 0.0
-    """Keep if golden > source + margin, in the reward's own unit."""
+    """By how much golden must exceed source to win, in the reward's own unit."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """What its gain counts where gains are added: the rule ``weighted_sum``, and the best of
+    several proposals."""
 
     @model_validator(mode="after")
     def _roles(self) -> Self:
@@ -172,6 +127,14 @@ class RewardConfig(Section):
         if self.kind == "scene" and self.path is None:
             raise ValueError("kind 'scene' needs path, the folder of its weights")
         return self
+
+
+class SelectionConfig(Section):
+    """How the rewards that select decide together whether a pair is kept."""
+
+    rule: RuleName = "all"
+    """The golden image wins under each reward; or its weighted gains exceed the weighted margins;
+    or it wins under more than half of them."""
 
 
 class GateConfig(Section):
@@ -246,7 +209,9 @@ class Config(Section):
     sampling: SamplingConfig
     redenoise: RedenoiseConfig | None = None
     npnet: NPNetConfig | None = None
+    proposers: Annotated[tuple[ProposerConfig, ...], Field(strict=False)] = ()
     rewards: Annotated[tuple[RewardConfig, ...], Field(strict=False, min_length=1)]
+    selection: SelectionConfig = SelectionConfig()
     gate: GateConfig = GateConfig()
     units: UnitsConfig = UnitsConfig()
     output: OutputConfig = OutputConfig()
@@ -262,10 +227,27 @@ class Config(Section):
             raise ValueError("none has select = true, so nothing could be kept")
         return rewards
 
+    @field_validator("proposers", mode="after")
+    @classmethod
+    def _distinct(cls, proposers: tuple[ProposerConfig, ...]) -> tuple[ProposerConfig, ...]:
+        names = [proposer.name for proposer in proposers]
+        if len(set(names)) != len(names):
+            raise ValueError("two proposers have one name; give each its own")
+        return proposers
+
     @model_validator(mode="after")
-    def _one_proposer(self) -> Self:
-        if (self.redenoise is None) == (self.npnet is None):
+    def _one_form(self) -> Self:
+        if sum([self.redenoise is not None, self.npnet is not None, bool(self.proposers)]) != 1:
             raise ValueError(
-                "golden noise is proposed either by [redenoise] or by [npnet]; set one of the two"
+                "golden noise is proposed either by [redenoise] or by [npnet] or by [[proposers]]; "
+                "set one of the three"
             )
         return self
+
+    def all_proposers(self) -> tuple[ProposerConfig, ...]:
+        """Every proposer, in whichever form it was written."""
+        if self.redenoise is not None:
+            return (RedenoiseProposer(kind="redenoise", **self.redenoise.model_dump()),)
+        if self.npnet is not None:
+            return (NPNetProposer(kind="npnet", **self.npnet.model_dump()),)
+        return self.proposers

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.config import Config, RewardConfig
+from pipeline.proposer_config import CustomProposer, NPNetProposer, ProposerConfig
 from pipeline.toml_file import TomlFile, read_toml
 
 BUNDLED = Path(__file__).parent / "demo"
@@ -44,6 +45,14 @@ def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
             path = None if reward.path is None else absolute(reward.path)
             yield reward.model_copy(update={"path": path})
 
+    def proposer(section: ProposerConfig) -> ProposerConfig:
+        match section:
+            case NPNetProposer():
+                return section.model_copy(update={"path": absolute(section.path)})
+            case CustomProposer() if section.code is not None:
+                return section.model_copy(update={"code": absolute(section.code)})
+        return section
+
     npnet = config.npnet
     if npnet is not None:
         npnet = npnet.model_copy(update={"path": absolute(npnet.path)})
@@ -52,6 +61,7 @@ def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
             "prompts": config.prompts.model_copy(update={"path": absolute(config.prompts.path)}),
             "model": config.model.model_copy(update={"path": absolute(config.model.path)}),
             "npnet": npnet,
+            "proposers": tuple(map(proposer, config.proposers)),
             "rewards": tuple(rewards()),
         }
     )

@@ -82,7 +82,8 @@ def show_manifest(manifest: Manifest, url: str) -> None:
             table.add_row(split, shard_format, str(pairs), str(len(shards)), size)
     console.print(table)
     margins = ", ".join(f"{name} by {margin:g}" for name, margin in manifest.selection.items())
-    console.print(f"version {manifest.version}, kept where better: {margins}")
+    rule = "" if len(manifest.selection) == 1 else f" ({manifest.plan.rule})"
+    console.print(f"version {manifest.version}, kept where better{rule}: {margins}")
     console.print(funnel_line(manifest.funnel))
     console.print(f"sealed at {url}", soft_wrap=True)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pipeline.records import Split
@@ -75,12 +75,20 @@ def seeds_for(root_seed: int, prompt: str, count: int) -> list[int]:
     A function of the root seed and the prompt alone, and a prefix of every longer list: adding
     prompts or seeds later leaves the seeds that were there.
     """
+    return seeds_apart(f"{root_seed}/{prompt}", count)
+
+
+def seeds_apart(name: str, count: int, taken: Collection[int] = ()) -> list[int]:
+    """``count`` distinct seeds that follow from a name, each in [0, 2**32) and none of ``taken``.
+
+    A prefix of every longer list.
+    """
     seeds: list[int] = []
     draw = 0
     while len(seeds) < count:
-        digest = hashlib.sha256(f"{root_seed}/{prompt}/{draw}".encode()).digest()
+        digest = hashlib.sha256(f"{name}/{draw}".encode()).digest()
         seed = int.from_bytes(digest[:4], "big")
-        if seed not in seeds:
+        if seed not in seeds and seed not in taken:
             seeds.append(seed)
         draw += 1
     return seeds

@@ -5,26 +5,24 @@ from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from pipeline.config import Config, Section
+from pipeline.config import Config
+from pipeline.toml_file import kind_of, sections_in
 
 
 def describe_options() -> Iterator[str]:
     """The lines of a reference: a section, then its keys with type, default and meaning."""
     for name, field in Config.model_fields.items():
-        section = _section(field.annotation)
         header = f"[[{name}]]" if get_origin(field.annotation) is tuple else f"[{name}]"
-        yield ""
-        yield f"{header}  # {_first_line(section.__doc__)}"
-        for key, option in section.model_fields.items():
-            yield f"{key} = {_default(option)}"
-            yield f"    {option.description}{_choices(option.annotation)}"
-
-
-def _section(annotation: Any) -> type[Section]:
-    """A section's own type, or the one in an optional section or in a tuple of sections."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return _section(get_args(annotation)[0])
+        sections = sections_in(field.annotation)
+        for section in sections:
+            yield ""
+            yield f"{header}  # {_first_line(section.__doc__)}"
+            for key, option in section.model_fields.items():
+                if len(sections) > 1 and key == "kind":
+                    yield f'kind = "{kind_of(section)}"'
+                else:
+                    yield f"{key} = {_default(option)}"
+                yield f"    {option.description}{_choices(option.annotation)}"
 
 
 def _first_line(text: str | None) -> str:
@@ -34,7 +32,7 @@ def _first_line(text: str | None) -> str:
 def _default(option: FieldInfo) -> str:
     if option.is_required():
         return "<required>"
-    value = option.default
+    value = option.get_default(call_default_factory=True)
     if isinstance(value, tuple):
         value = list(value)
     return "<unset>" if value is None else repr(value).replace("'", '"').lower()

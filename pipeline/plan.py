@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.identity import canonical_json, prompt_id, seeds_for, sha256, short, split_for
-from pipeline.records import Candidate, Record, Split
+from pipeline.records import Candidate, Record, RuleName, Split
 
 PROMPT_COLUMNS = pa.schema(
     [("prompt_id", pa.string()), ("prompt", pa.string()), ("split", pa.string())]
@@ -42,6 +42,11 @@ class Plan(Record):
         return short(sha256(canonical_json(self.model_dump(mode="json", exclude=_NOT_DECIDING))))
 
     @property
+    def root_seed(self) -> int:
+        """From which the seeds of all candidates follow."""
+        return int(self.settings["prompts"]["seed"])
+
+    @property
     def seeds_per_prompt(self) -> int:
         """Candidates for each prompt."""
         return int(self.settings["prompts"]["seeds_per_prompt"])
@@ -55,6 +60,29 @@ class Plan(Record):
     def reward_names(self) -> list[str]:
         """Names of all rewards, in the order of the configuration."""
         return [str(reward["name"]) for reward in self.settings["rewards"]]
+
+    @property
+    def proposers(self) -> list[dict[str, Any]]:
+        """How golden noise is proposed, each way with its kind and name.
+
+        Before version 3 there was one way, in the section of its kind.
+        """
+        if "proposers" in self.settings:
+            return list(self.settings["proposers"])
+        kinds = [kind for kind in ("redenoise", "npnet") if kind in self.settings]
+        return [{"kind": kind, "name": kind, **self.settings[kind]} for kind in kinds]
+
+    @property
+    def rule(self) -> RuleName:
+        """How the rewards that select decide together; before version 3 there was one way."""
+        rule: RuleName = self.settings.get("selection", {}).get("rule", "all")
+        return rule
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By the name of each reward that selects, what its gain counts where gains are added."""
+        selecting = (r for r in self.settings["rewards"] if r["select"])
+        return {r["name"]: float(r.get("weight", 1.0)) for r in selecting}
 
     @property
     def margins(self) -> dict[str, float]:
@@ -75,7 +103,6 @@ class PromptTable:
 
     def candidates(self, plan: Plan, positions: Sequence[int]) -> Iterator[Candidate]:
         """The candidates at some positions: all seeds of one prompt stand together."""
-        root_seed = int(plan.settings["prompts"]["seed"])
         for position in positions:
             row, seed_index = divmod(position, plan.seeds_per_prompt)
             name = self.table["prompt_id"][row].as_py()
@@ -84,7 +111,7 @@ class PromptTable:
                 prompt=self.table["prompt"][row].as_py(),
                 prompt_id=name,
                 split=Split(self.table["split"][row].as_py()),
-                seed=seeds_for(root_seed, name, seed_index + 1)[seed_index],
+                seed=seeds_for(plan.root_seed, name, seed_index + 1)[seed_index],
             )
 
     def is_of(self, plan: Plan) -> bool:

@@ -5,12 +5,23 @@ rejected with a reason, or failed with a reason. Nothing is dropped without an o
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 2
-"""Version of everything stored: plan, receipt, shard columns, ledger, manifest."""
+SCHEMA_VERSION = 3
+"""Version of everything stored: plan, receipt, shard columns, ledger, manifest.
+
+2   the first that is read
+3   several proposals a candidate: receipts and ledger say which was chosen, what the candidate cost
+    and how the others scored; plans hold proposers as a list, weights and the rule of selection
+"""
+
+OLDEST_SCHEMA_VERSION = 2
+"""What was written with it, or since, is read, verified, selected from and exported."""
+
+RuleName = Literal["all", "weighted_sum", "majority"]
+"""How the rewards that select decide together (``stages/score_rule.py``)."""
 
 
 class Record(BaseModel):
@@ -71,8 +82,25 @@ class NoiseStats(Record):
     """Excess kurtosis of the golden noise's values; 0 for a Gaussian."""
 
 
+class LosingProposal(Record):
+    """A golden noise that was made for a candidate, and was not the best of those made."""
+
+    name: str
+    """Of its proposer; with /0, /1 … behind it where that makes several."""
+    status: Status
+    """What would have become of the candidate with it."""
+    reason: str | None
+    golden_rewards: dict[str, float | None]
+    noise_stats: NoiseStats | None
+    forward_evaluations: int
+    """Of the denoiser, to make it and to sample its image."""
+
+
 class Outcome(Record):
-    """What became of one candidate, with everything that was measured on the way."""
+    """What became of one candidate, with everything that was measured on the way.
+
+    Where several golden noises were made, it is that of the best of them.
+    """
 
     candidate: int
     """Position in the plan, from 0."""
@@ -92,3 +120,10 @@ class Outcome(Record):
     """None where the golden noise is not finite, or constant."""
     num_bytes: int
     """Payload of the pair in the unit object, in bytes; 0 where it is not stored."""
+    proposal: str | None = None
+    """Name of the golden noise; None where none was made, and before version 3."""
+    forward_evaluations: int = 0
+    """Of the denoiser, for the source image and all proposals with their images; 0 where nothing
+    was computed, and before version 3."""
+    losing_proposals: tuple[LosingProposal, ...] = ()
+    """All but the best, in the order of the proposers."""

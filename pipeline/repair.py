@@ -8,6 +8,7 @@ from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.plan import Plan, PromptTable
 from pipeline.publish.repair import Recompute
+from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.planning import make_plan
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
@@ -30,6 +31,11 @@ def recompute_on_ray(
         damage = f"{len(units)} units of plan {plan.plan_id} have to be computed again ({numbers})"
         if config is None:
             raise UserError(f"{damage}; give the configuration of the build with --config")
+        if plan.schema_version != SCHEMA_VERSION:
+            raise UserError(
+                f"{damage}, and the plan was written with schema_version {plan.schema_version}, "
+                f"this computes {SCHEMA_VERSION}; repair it with the version that built it"
+            )
         given = make_plan(config)[0].plan_id
         if given != plan.plan_id:
             raise UserError(f"{damage}, and the configuration is that of plan {given}")

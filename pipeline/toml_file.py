@@ -37,14 +37,19 @@ class TomlFile:
         return ConfigError("\n".join(self._describe(found, model) for found in error.errors()))
 
     def _describe(self, found: ErrorDetails, model: type[BaseModel]) -> str:
-        key = found["loc"]
+        key, section = _walk(found["loc"], model)
         dotted = ".".join(str(part) for part in key)
         place = f"{self.path}:{self.line(key)}"
         match found["type"]:
             case "extra_forbidden":
-                return f"{place}: {dotted}: unknown key{_suggestion(key, model)}"
+                return f"{place}: {dotted}: unknown key{_suggestion(str(key[-1]), section)}"
             case "missing":
                 return f"{place}: {dotted}: required, and not set"
+            case "union_tag_not_found":
+                return f"{place}: {dotted}.kind: required, and not set"
+            case "union_tag_invalid":
+                tag, valid = found["ctx"]["tag"], found["ctx"]["expected_tags"]
+                return f"{place}: {dotted}.kind: {tag!r} is none of {valid}"
             case "value_error":
                 detail = found["msg"].removeprefix("Value error, ")
                 return f"{place}: {dotted}: {detail}" if dotted else f"{place}: {detail}"
@@ -90,21 +95,40 @@ def _parts(dotted: str) -> Key:
     return tuple(part.strip().strip("\"'") for part in dotted.split("."))
 
 
-def _suggestion(key: Key, model: type[BaseModel]) -> str:
-    valid = _valid_keys(key[:-1], model)
-    near = get_close_matches(str(key[-1]), valid, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; valid here: {', '.join(valid)}"
+def _walk(loc: Key, model: type[BaseModel]) -> tuple[Key, type[BaseModel]]:
+    """The key that a person wrote, and the section in which it stands.
+
+    Where sections of several kinds may stand, pydantic puts the kind into the place, after which it
+    goes on in that section.
+    """
+    key: list[str | int] = []
+    kinds: dict[str, type[BaseModel]] = {}
+    section = model
+    for part in loc:
+        if part in kinds:
+            section, kinds = kinds[str(part)], {}
+            continue
+        key.append(part)
+        if isinstance(part, str) and (field := section.model_fields.get(part)):
+            found = sections_in(field.annotation)
+            kinds = {kind_of(each): each for each in found} if len(found) > 1 else {}
+            section = found[0] if len(found) == 1 else section
+    return tuple(key), section
 
 
-def _valid_keys(table: Key, model: type[BaseModel]) -> list[str]:
-    for part in table:
-        if isinstance(part, str):
-            model = _model_of(model.model_fields[part].annotation)
-    return list(model.model_fields)
-
-
-def _model_of(annotation: object) -> type[BaseModel]:
-    """The section inside a field's type: itself, or what a tuple of sections holds."""
+def sections_in(annotation: object) -> list[type[BaseModel]]:
+    """The sections inside a field's type: itself, those of an optional one, a tuple or a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(_model_of(inner) for inner in get_args(annotation))
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in sections_in(inner)]
+
+
+def kind_of(section: type[BaseModel]) -> str:
+    """What the key ``kind`` must say for a section that is one of several."""
+    return str(get_args(section.model_fields["kind"].annotation)[0])
+
+
+def _suggestion(key: str, section: type[BaseModel]) -> str:
+    valid = list(section.model_fields)
+    near = get_close_matches(key, valid, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; valid here: {', '.join(valid)}"

@@ -22,7 +22,8 @@ from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
 from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.planning import make_plan
-from pipeline.stages.unit import ProducedUnit, Recipe, produce_unit
+from pipeline.stages.recipe import Recipe
+from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.storage import layout
 from pipeline.storage.manifest import Manifest, read_manifest, read_success
 from pipeline.storage.object_store import ObjectStore

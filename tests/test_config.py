@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import Config, Section
+from pipeline.config import Config
 from pipeline.config_file import BUNDLED, bundled_configs, load_config
 from pipeline.errors import ConfigError
+from pipeline.section import Section
 from tests.sealed import SETTINGS, changed, to_toml
 
 
@@ -212,7 +213,7 @@ def test_proposer_other_than_exactly_one_is_refused(
     sections = changed(npnet={"path": "network"})
     chosen = {"redenoise", "npnet"} - set(proposers)
     path = _write(tmp_path, to_toml({n: s for n, s in sections.items() if n not in chosen}))
-    assert "either by [redenoise] or by [npnet]; set one of the two" in _error(path)
+    assert "by [redenoise] or by [npnet] or by [[proposers]]; set one of the three" in _error(path)
 
 
 def test_network_path_is_relative_to_the_file(tmp_path: Path) -> None:

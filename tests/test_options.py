@@ -3,11 +3,25 @@
 from pipeline.config import Config
 from pipeline.options import describe_options
 
+ARRAYS = ("proposers", "rewards")
+
 
 def test_options_headers_are_those_that_a_file_would_have() -> None:
     headers = [line.split("  #")[0] for line in describe_options() if line.startswith("[")]
-    expected = [f"[[{n}]]" if n == "rewards" else f"[{n}]" for n in Config.model_fields]
-    assert headers == expected
+    expected = [f"[[{n}]]" if n in ARRAYS else f"[{n}]" for n in Config.model_fields]
+    assert list(dict.fromkeys(headers)) == expected
+
+
+def test_options_of_an_array_of_several_kinds_show_each_with_its_own_keys() -> None:
+    lines = list(describe_options())
+    starts = [i for i, line in enumerate(lines) if line.startswith("[[proposers]]")]
+    kinds = [next(line for line in lines[i:] if line.startswith("kind = ")) for i in starts]
+    assert kinds == [
+        f'kind = "{kind}"'
+        for kind in ("redenoise", "trajectory", "zigzag", "best_of_n", "npnet", "custom")
+    ]
+    best = lines[starts[3] : starts[4]]
+    assert [line.split(" = ")[0] for line in best if " = " in line] == ["kind", "name", "n"]
 
 
 def test_options_tell_required_keys_from_those_with_a_default() -> None:

@@ -27,13 +27,14 @@ from pipeline.errors import DeviceError, DeviceMemoryError, ModelError, Retryabl
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import folder_digest, sha256
 from pipeline.models.denoiser import Denoiser
-from pipeline.models.load import default_device, load_denoiser, load_network, load_rewards
+from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.reward import Reward
-from pipeline.npnet import NPNet
-from pipeline.npnet.network import network_digest
 from pipeline.plan import Plan
 from pipeline.records import SCHEMA_VERSION, Status
-from pipeline.stages.unit import ProducedUnit, Recipe, produce_unit
+from pipeline.stages.propose import Proposer
+from pipeline.stages.proposers.files import check_proposers, load_proposers
+from pipeline.stages.recipe import Recipe
+from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import read_plan, read_prompt_table
@@ -49,7 +50,8 @@ _COMMIT_PAUSE_S = 1.0
 class _Models:
     denoiser: Denoiser
     rewards: Mapping[str, Reward]
-    network: NPNet | None
+    proposers: Mapping[str, Proposer]
+    """Those that come from files, by name."""
     fingerprint: Fingerprint
 
 
@@ -118,7 +120,7 @@ class UnitWorker:
             return _Models(
                 denoiser=BeatingDenoiser(denoiser, self.pulse),
                 rewards=load_rewards(self._config.rewards, device),
-                network=load_network(self._config.npnet, denoiser),
+                proposers=load_proposers(self._config, denoiser),
                 fingerprint=fingerprint(device),
             )
 
@@ -130,7 +132,7 @@ class UnitWorker:
         gaps = _gaps(work, len(candidates))
         with _device_faults(models.denoiser.device, self._recipe.batch_size):
             produced = produce_unit(
-                candidates, models.denoiser, models.rewards, self._recipe, gaps, models.network
+                candidates, models.denoiser, models.rewards, self._recipe, gaps, models.proposers
             )
         return produced, perf_counter() - begin
 
@@ -192,7 +194,8 @@ def _gaps(work: Work, size: int) -> dict[int, str]:
 def check_models(config: Config, plan: Plan) -> None:
     """Refuse model folders that are not, byte for byte, those that the plan was made with.
 
-    The plan is made on one machine and computed on others. Raises ``ModelError``.
+    The plan is made on one machine and computed on others. Raises ``ModelError``, and
+    ``EntryPointError`` for code of the user's own that is not there.
     """
     rewards = zip(config.rewards, plan.settings["rewards"], strict=True)
     expected = {config.model.path: plan.settings["model"]["digest"]} | {
@@ -202,9 +205,7 @@ def check_models(config: Config, plan: Plan) -> None:
         if not Path(path).is_dir():
             raise ModelError(f"{path}: no such model folder on {socket.gethostname()}")
         _refuse_other_files(path, folder_digest(Path(path)), digest)
-    if config.npnet is not None:
-        path = config.npnet.path
-        _refuse_other_files(path, network_digest(path), plan.settings["npnet"]["digest"])
+    check_proposers(config, plan)
 
 
 def _refuse_other_files(path: str, found: str, expected: str) -> None:

@@ -16,8 +16,8 @@ from pipeline.plan import Plan, PromptTable
 from pipeline.records import Candidate
 from pipeline.stages.judge import judge
 from pipeline.stages.propose import draw_source_noise
+from pipeline.stages.recipe import Recipe
 from pipeline.stages.sample import sample_images
-from pipeline.stages.unit import Recipe
 
 _REPEATS = 5
 
@@ -70,7 +70,10 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
         units=plan.num_units,
         evaluations_per_candidate=recipe.evaluations(),
         bytes_per_pair=_bytes_per_pair(recipe, denoiser.latent_shape, images.pixels.shape, batch),
-        seconds_per_candidate=(recipe.evaluations() * evaluation + 2 * (decoding + judging)) / size,
+        seconds_per_candidate=(
+            recipe.evaluations() * evaluation + (1 + recipe.proposals) * (decoding + judging)
+        )
+        / size,
     )
 
 

@@ -14,8 +14,8 @@ from pipeline.models.reward import Reward
 from pipeline.plan import Plan, PromptTable
 from pipeline.stages.judge import judge
 from pipeline.stages.propose import draw_source_noise
+from pipeline.stages.recipe import Recipe
 from pipeline.stages.sample import sample_images
-from pipeline.stages.unit import Recipe
 
 _MOST_SAMPLED = 256
 

@@ -5,7 +5,6 @@ Everything but plain guidance follows from the ledger, without a model.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,11 +15,11 @@ from pipeline.evaluate.gains import (
     golden_gain,
     independent_seed,
 )
+from pipeline.evaluate.proposals import best_proposers, describe_proposers
 from pipeline.evaluate.scores import Mask, Scores
 from pipeline.evaluate.statistics import Estimate
-from pipeline.identity import short
 from pipeline.plan import Plan
-from pipeline.stages.unit import Recipe
+from pipeline.stages.recipe import Recipe
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.manifest import Manifest
 
@@ -42,6 +41,7 @@ def make_report(manifest: Manifest, scores: Scores, extra: Sequence[Comparison] 
         _models(manifest),
         _funnel(manifest.funnel),
         _noise(scores),
+        _proposals(manifest.plan, scores),
     ]
     judged = scores.judged()
     if judged.any():
@@ -54,21 +54,10 @@ def make_report(manifest: Manifest, scores: Scores, extra: Sequence[Comparison] 
 def _models(manifest: Manifest) -> str:
     settings = manifest.plan.settings
     sampling = settings["sampling"]
+    proposers = describe_proposers(manifest.plan)
     return (
         f"Model {settings['model']['name']}, images of {sampling['num_inference_steps']} steps at "
-        f"guidance {sampling['guidance_scale']:g}; golden noise by {_proposer(settings)}."
-    )
-
-
-def _proposer(settings: Mapping[str, Any]) -> str:
-    if "npnet" in settings:
-        digest, rounds = short(settings["npnet"]["digest"]), settings["npnet"]["rounds"]
-        return f"noise prompt network {digest}, applied {rounds} time{'s' * (rounds > 1)}"
-    redenoise = settings["redenoise"]
-    return (
-        f"{redenoise['num_steps']} of {redenoise['num_inference_steps']} steps at guidance "
-        f"{redenoise['guidance_scale']:g} down and {redenoise['inversion_guidance_scale']:g} back "
-        f"({redenoise['inversion'].replace('_', ' ')})"
+        f"guidance {sampling['guidance_scale']:g}; golden noise by {proposers}."
     )
 
 
@@ -95,6 +84,16 @@ def _noise(scores: Scores) -> str:
     return "## Golden noise\n\n" + table(["", "5%", "median", "95%"], rows)
 
 
+def _proposals(plan: Plan, scores: Scores) -> str:
+    rows = best_proposers(plan, scores)
+    if not rows or scores.evaluations is None:
+        return ""
+    computed = scores.evaluations[scores.evaluations > 0]
+    took = f" A candidate took {computed.mean():.4g} forward evaluations." if len(computed) else ""
+    text = f"## Proposals\n\nOf each candidate the best golden noise counts.{took}\n\n"
+    return text + table(["proposer", "best", "share", "of these kept"], rows)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Terms:
     """What all comparisons of one plan have in common."""
@@ -107,7 +106,7 @@ class _Terms:
     image: int
     """Forward evaluations for an image of given noise."""
     golden_image: int
-    """Forward evaluations for an image with its golden noise."""
+    """Forward evaluations for an image with its golden noise, the best of those proposed."""
 
     @classmethod
     def of(cls, plan: Plan) -> "_Terms":
@@ -115,10 +114,10 @@ class _Terms:
         image = recipe.image_evaluations()
         return cls(
             rewards=plan.reward_names,
-            selecting=next(iter(recipe.margins)),
+            selecting=next(iter(recipe.rule.margins)),
             seeds=plan.seeds_per_prompt,
             image=image,
-            golden_image=recipe.evaluations() - image,
+            golden_image=recipe.golden_evaluations(),
         )
 
     def compare(

@@ -28,6 +28,10 @@ class Scores:
     """Standard deviation of each golden noise."""
     kurtosis: Values
     """Excess kurtosis of each golden noise."""
+    proposal: npt.NDArray[np.str_] | None = None
+    """Name of each golden noise; empty where none was made, and None before version 3."""
+    evaluations: Values | None = None
+    """Forward evaluations that each candidate took; None before version 3."""
 
     def judged(self) -> Mask:
         """Candidates with a score under every reward, for both images."""
@@ -38,6 +42,7 @@ class Scores:
 def read_scores(store: ObjectStore, manifest: Manifest) -> Scores:
     """Read a plan's ledger."""
     table = pq.read_table(pa.BufferReader(store.get(manifest.ledger.key)))
+    is_older = "proposal" not in table.column_names
     return Scores(
         prompt_ids=np.array(table["prompt_id"].to_pylist()),
         kept=np.array([status == "kept" for status in table["status"].to_pylist()]),
@@ -45,6 +50,8 @@ def read_scores(store: ObjectStore, manifest: Manifest) -> Scores:
         golden=_fields(table["golden_rewards"]),
         std=_fields(table["noise_stats"])["std"],
         kurtosis=_fields(table["noise_stats"])["kurtosis"],
+        proposal=None if is_older else np.array([n or "" for n in table["proposal"].to_pylist()]),
+        evaluations=None if is_older else table["forward_evaluations"].to_numpy().astype(float),
     )
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import torch
 
-from pipeline.config import ModelConfig, NPNetConfig, RewardConfig
+from pipeline.config import ModelConfig, RewardConfig
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.reward import Reward
 from pipeline.npnet import NPNet
+from pipeline.proposer_config import NPNetConfig
 
 _DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -42,14 +43,12 @@ def load_rewards(configs: tuple[RewardConfig, ...], device: torch.device) -> dic
     return {config.name: _LOADERS[config.kind](config, device) for config in configs}
 
 
-def load_network(config: NPNetConfig | None, denoiser: Denoiser) -> NPNet | None:
-    """The noise prompt network of a configuration that proposes with one.
+def load_network(config: NPNetConfig, denoiser: Denoiser) -> NPNet:
+    """The noise prompt network of a configuration.
 
     Raises ``ModelError``, also for a network that was trained for another diffusion model's
     latents or text encoder.
     """
-    if config is None:
-        return None
     network = NPNet.load(config.path, denoiser.device)
     with torch.inference_mode():
         noise = torch.zeros(1, *denoiser.latent_shape, device=denoiser.device)

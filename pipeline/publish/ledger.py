@@ -8,31 +8,44 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.records import Outcome
+from pipeline.records import SCHEMA_VERSION, Outcome
 from pipeline.storage.schema import NOISE_STATS
 
 _ROWS_PER_GROUP = 65_536
 
 
-def ledger_schema(reward_names: Sequence[str]) -> pa.Schema:
-    """The columns of a ledger."""
+def ledger_schema(reward_names: Sequence[str], schema_version: int = SCHEMA_VERSION) -> pa.Schema:
+    """The columns of a ledger, as a version has them."""
     rewards = pa.struct([(name, pa.float32()) for name in reward_names])
-    return pa.schema(
-        [
-            ("candidate", pa.int64()),
-            ("sample_id", pa.string()),
-            ("prompt_id", pa.string()),
-            ("prompt", pa.string()),
-            ("split", pa.string()),
-            ("seed", pa.int64()),
-            ("status", pa.string()),
-            ("reason", pa.string()),
-            ("truncated", pa.bool_()),
-            ("source_rewards", rewards),
-            ("golden_rewards", rewards),
-            ("noise_stats", pa.struct([(name, pa.float64()) for name in NOISE_STATS])),
-        ]
-    )
+    stats = pa.struct([(name, pa.float64()) for name in NOISE_STATS])
+    fields = [
+        ("candidate", pa.int64()),
+        ("sample_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("prompt", pa.string()),
+        ("split", pa.string()),
+        ("seed", pa.int64()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("truncated", pa.bool_()),
+        ("source_rewards", rewards),
+        ("golden_rewards", rewards),
+        ("noise_stats", stats),
+    ]
+    losing_proposal = [
+        ("name", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("golden_rewards", rewards),
+        ("noise_stats", stats),
+        ("forward_evaluations", pa.int64()),
+    ]
+    since_version_3 = [
+        ("proposal", pa.string()),
+        ("forward_evaluations", pa.int64()),
+        ("losing_proposals", pa.list_(pa.struct(losing_proposal))),
+    ]
+    return pa.schema(fields if schema_version < 3 else [*fields, *since_version_3])
 
 
 def ledger_rows(outcomes: Iterable[Outcome], prompts: Iterable[str]) -> list[dict[str, Any]]:
@@ -51,8 +64,10 @@ def ledger_table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
 class LedgerWriter:
     """Writes outcomes in the order in which they come, holding one row group in memory."""
 
-    def __init__(self, path: Path, reward_names: Sequence[str]) -> None:
-        self._schema = ledger_schema(reward_names)
+    def __init__(
+        self, path: Path, reward_names: Sequence[str], schema_version: int = SCHEMA_VERSION
+    ) -> None:
+        self._schema = ledger_schema(reward_names, schema_version)
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._rows: list[dict[str, Any]] = []
         self.num_rows = 0

@@ -1,21 +1,29 @@
-"""Deciding anew, with other margins, from the scores that receipts hold: no model is needed."""
+"""Deciding anew, with other margins, from the scores that receipts hold: no model is needed.
+
+The rule, the weights and the gate stay the plan's, and so does the choice among several proposals:
+only the winner's pair is stored.
+"""
 
 from collections.abc import Mapping
 from math import prod
+from typing import TypeVar
 
 from pipeline.config import GateConfig
 from pipeline.plan import Plan
-from pipeline.records import Outcome, Status
+from pipeline.records import LosingProposal, Outcome, Status
+from pipeline.stages.score_rule import ScoreRule, Scores
 from pipeline.stages.select import NOT_CONVERGED, Judged, Selection
 from pipeline.storage.receipts import Receipt
 
+_Decided = TypeVar("_Decided", Outcome, LosingProposal)
+
 
 class Reselection:
-    """What becomes of a plan's candidates under other margins; the gate stays the plan's."""
+    """What becomes of a plan's candidates under other margins."""
 
     def __init__(self, plan: Plan, margins: Mapping[str, float]) -> None:
-        self._margins = dict(margins)
-        self._is_of_plan = self._margins == plan.margins
+        self._rule = ScoreRule.of(plan, dict(margins))
+        self._is_of_plan = self._rule.margins == plan.margins
         self._gate = GateConfig(**plan.settings["gate"])
 
     def of(self, receipt: Receipt) -> Receipt:
@@ -23,25 +31,34 @@ class Reselection:
         if self._is_of_plan:
             return receipt
         selection = Selection(
-            margins=self._margins, gate=self._gate, num_values=prod(receipt.latent_shape)
+            rule=self._rule, gate=self._gate, num_values=prod(receipt.latent_shape)
         )
         outcomes = tuple(decide_again(outcome, selection) for outcome in receipt.outcomes)
         return receipt.model_copy(update={"outcomes": outcomes})
 
 
 def decide_again(outcome: Outcome, selection: Selection) -> Outcome:
-    """An outcome under another selection.
+    """An outcome under another selection, and what would have become of the losing proposals.
 
     What failed, or was rejected before scores were looked at, stays so.
     """
-    if outcome.status is Status.FAILED or outcome.reason == NOT_CONVERGED:
-        return outcome
+    losing = tuple(
+        _decided(proposal, outcome.source_rewards, selection)
+        for proposal in outcome.losing_proposals
+    )
+    again = _decided(outcome, outcome.source_rewards, selection)
+    return again.model_copy(update={"losing_proposals": losing})
+
+
+def _decided(one: _Decided, source_rewards: Scores, selection: Selection) -> _Decided:
+    if one.status is Status.FAILED or one.reason == NOT_CONVERGED:
+        return one
     judged = Judged(
-        noise_stats=outcome.noise_stats,
+        noise_stats=one.noise_stats,
         converged=True,
         images_finite=True,
-        source_rewards=outcome.source_rewards,
-        golden_rewards=outcome.golden_rewards,
+        source_rewards=source_rewards,
+        golden_rewards=one.golden_rewards,
     )
     status, reason = selection.decide(judged)
-    return outcome.model_copy(update={"status": status, "reason": reason})
+    return one.model_copy(update={"status": status, "reason": reason})

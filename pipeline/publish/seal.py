@@ -15,7 +15,7 @@ from pipeline.publish.compact import CompactedShard, ShardTask, put_named
 from pipeline.publish.ledger import LedgerWriter
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.shard_plan import ShardPlan, plan_shards
-from pipeline.records import SCHEMA_VERSION, Split
+from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.funnel import FunnelCount
 from pipeline.storage.layout import ShardFormat
@@ -52,7 +52,8 @@ def draft(
 ) -> Manifest:
     """Write the shards and the ledger of a version; its manifest is returned and not yet stored.
 
-    With ``mend``, a damaged ledger is replaced; shards are the compactor's.
+    It is written as the plan's ``schema_version`` has it: what is made again of an older plan is
+    what was promised. With ``mend``, a damaged ledger is replaced; shards are the compactor's.
     Raises ``ObjectNotFoundError`` naming the first unit that is not done, and
     ``VerificationError`` for a unit object that is not what its receipt promises.
     """
@@ -63,7 +64,7 @@ def draft(
     reselection = Reselection(plan, margins)
     with tempfile.TemporaryDirectory(prefix="npd-ledger-") as folder:
         path = Path(folder) / "ledger.parquet"
-        with LedgerWriter(path, plan.reward_names) as ledger:
+        with LedgerWriter(path, plan.reward_names, plan.schema_version) as ledger:
             summary = _Summary(plan, prompts, ledger)
             receipts = map(reselection.of, read_receipts(store, plan.plan_id, plan.num_units))
             shard_plans = plan_shards(summary.of(receipts), plan.settings["output"]["shard_bytes"])
@@ -71,7 +72,7 @@ def draft(
             for shard in run_compaction(tasks):
                 shards[shard.split][shard.format].append(shard.info)
         return Manifest(
-            schema_version=SCHEMA_VERSION,
+            schema_version=plan.schema_version,
             plan_id=plan.plan_id,
             version=version,
             selection=dict(margins),

@@ -10,16 +10,16 @@ from pipeline.errors import ModelError
 from pipeline.fingerprint import ALGORITHM_VERSION
 from pipeline.identity import folder_digest, prompt_id, split_for
 from pipeline.models.model_index import check_model_folder
-from pipeline.npnet.network import network_digest
 from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
 from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.prompts import read_prompts
+from pipeline.stages.proposers.files import proposer_settings
 
 
 def make_plan(config: Config) -> tuple[Plan, PromptTable]:
     """Read prompts and model files and fix what will be computed.
 
-    Raises ``PromptFileError`` and ``ModelError``.
+    Raises ``PromptFileError``, ``ModelError`` and ``EntryPointError``.
     """
     # Before anything is stored: a plan of a model that no worker can load would be in the way.
     check_model_folder(Path(config.model.path))
@@ -52,16 +52,13 @@ def make_plan(config: Config) -> tuple[Plan, PromptTable]:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    # Of the two proposers, a plan knows the one that it has.
-    unused = {name for name in ("redenoise", "npnet") if getattr(config, name) is None}
-    settings = config.model_dump(mode="json", exclude={"cluster", *unused})
+    # Both forms of one proposer are one plan.
+    settings = config.model_dump(mode="json", exclude={"cluster", "redenoise", "npnet"})
+    settings["proposers"] = proposer_settings(config)
     for name in ("path", "format", "column"):
         # The prompts' own digest stands for where they came from.
         del settings["prompts"][name]
     settings["model"]["digest"] = _model_digest(settings["model"].pop("path"))
-    if config.npnet is not None:
-        del settings["npnet"]["path"]
-        settings["npnet"]["digest"] = network_digest(config.npnet.path)
     for reward in settings["rewards"]:
         path = reward.pop("path")
         reward["digest"] = None if path is None else _model_digest(path)

@@ -1,94 +1,74 @@
-"""Source noise of each candidate, and the golden noise proposed for it. B batch."""
+"""Source noise of each candidate, and the golden noises proposed for it. B batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from pipeline.config import RedenoiseConfig
-from pipeline.diffusion.guidance import forward_evaluations
-from pipeline.diffusion.noise import as_model_input, source_noise, stored
-from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise, redenoise_evaluations
-from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
+from pipeline.diffusion.noise import source_noise, stored
+from pipeline.errors import UserError
+from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.records import Candidate
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """What the golden noises of a batch are made from."""
+
+    noise: Tensor
+    """The stored source noises, float32 (B, ...), on the denoiser's device."""
+    candidates: tuple[Candidate, ...] = ()
+    """Whose they are; none in a trial, whose samples are no candidates."""
+    latents: Tensor | None = None
+    """Clean latents of the source images, shaped like ``noise``: a build samples each source image
+    once, before anything is proposed. None in a trial."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProposedNoise:
-    """What a proposer makes of a batch of source noises."""
+    """One golden noise for each row of a batch."""
 
     golden_noise: Tensor
     """float32 (B, ...), on the denoiser's device."""
+    forward_evaluations: tuple[int, ...]
+    """For each row, what it took: of one latent each."""
     converged: tuple[bool, ...]
     """For each row, whether its golden noise can be trusted."""
-    forward_evaluations: int
-    """Of one latent each, summed over the batch."""
+
+    @classmethod
+    def alike(cls, golden_noise: Tensor, forward_evaluations: int) -> Self:
+        """Noises that can all be trusted, and took the same."""
+        rows = len(golden_noise)
+        return cls(
+            golden_noise=golden_noise,
+            forward_evaluations=(forward_evaluations,) * rows,
+            converged=(True,) * rows,
+        )
 
 
 class Proposer(Protocol):
     """A way from source noise to golden noise."""
 
     @property
-    def evaluations(self) -> int:
-        """Forward evaluations for one candidate, at most."""
+    def proposals(self) -> int:
+        """Golden noises for one candidate."""
         ...
-
-    def propose(
-        self, denoiser: Denoiser, prompts: EncodedPrompts, source_noise: Tensor
-    ) -> ProposedNoise:
-        """Golden noise for each row of ``source_noise``, float32 (B, ...).
-
-        A row's result depends on its own noise and prompt alone.
-        """
-        ...
-
-
-class Redenoise:
-    """The method of the paper: down a few steps at high guidance, back at low guidance."""
-
-    def __init__(self, settings: RedenoiseSettings, guidance: Guidance) -> None:
-        self._settings = settings
-        self._guidance = guidance
-
-    @classmethod
-    def of(cls, config: RedenoiseConfig, guidance: Guidance) -> "Redenoise":
-        """The configuration's section as a proposer, for a model that is guided so."""
-        return cls(RedenoiseSettings(**config.model_dump()), guidance)
 
     @property
     def evaluations(self) -> int:
-        """Forward evaluations for one candidate, at most: exact inversion may end earlier."""
-        return redenoise_evaluations(self._settings, self._guidance)
+        """Forward evaluations for all golden noises of one candidate, at most; images apart."""
+        ...
 
     def propose(
-        self, denoiser: Denoiser, prompts: EncodedPrompts, source_noise: Tensor
-    ) -> ProposedNoise:
-        """Re-denoise each row of ``source_noise``, float32 (B, ...)."""
-        settings = self._settings
-        result = redenoise(denoiser, prompts, source_noise, settings)
-        down = settings.num_steps * forward_evaluations(settings.guidance_scale, self._guidance)
-        back = int(result.iterations.sum()) * forward_evaluations(
-            settings.inversion_guidance_scale, self._guidance
-        )
-        return ProposedNoise(
-            golden_noise=result.golden_noise,
-            converged=tuple(result.converged.tolist()),
-            forward_evaluations=len(source_noise) * down + back,
-        )
+        self, denoiser: Denoiser, prompts: EncodedPrompts, source: Source
+    ) -> Sequence[ProposedNoise]:
+        """``proposals`` golden noises for each row of ``source``.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Proposal:
-    """Noises as they will be stored, float16 (B, ...) on the CPU."""
-
-    source_noise: Tensor
-    golden_noise: Tensor
-    converged: tuple[bool, ...]
-    """For each candidate, whether its golden noise can be trusted."""
-    forward_evaluations: int
-    """Of one latent each, summed over the batch; exact inversion ends where it converges."""
+        A row's results depend on its own noise, prompt and candidate alone.
+        """
+        ...
 
 
 def draw_source_noise(candidates: Sequence[Candidate], latent_shape: Sequence[int]) -> Tensor:
@@ -97,17 +77,33 @@ def draw_source_noise(candidates: Sequence[Candidate], latent_shape: Sequence[in
 
 
 def propose(
-    proposer: Proposer,
+    proposers: Mapping[str, Proposer],
     denoiser: Denoiser,
     prompts: EncodedPrompts,
-    candidates: Sequence[Candidate],
-) -> Proposal:
-    """Golden noise for the stored source noise of each candidate."""
-    source = draw_source_noise(candidates, denoiser.latent_shape)
-    proposed = proposer.propose(denoiser, prompts, as_model_input(source).to(denoiser.device))
-    return Proposal(
-        source_noise=source,
-        golden_noise=stored(proposed.golden_noise).cpu(),
-        converged=proposed.converged,
-        forward_evaluations=proposed.forward_evaluations,
-    )
+    source: Source,
+) -> Iterator[tuple[str, ProposedNoise]]:
+    """Every golden noise of every proposer, each with its name.
+
+    It is the proposer's name, with /0, /1 … behind it where that makes several. Raises
+    ``UserError`` for a proposer that gives something else than it says.
+    """
+    for name, proposer in proposers.items():
+        made = proposer.propose(denoiser, prompts, source)
+        if len(made) != proposer.proposals:
+            raise UserError(
+                f"proposer {name!r}: made {len(made)} noises for a candidate; its attribute "
+                f"`proposals` says {proposer.proposals}"
+            )
+        for index, proposed in enumerate(made):
+            _refuse_misfit(name, proposed, source)
+            yield (name if proposer.proposals == 1 else f"{name}/{index}"), proposed
+
+
+def _refuse_misfit(name: str, proposed: ProposedNoise, source: Source) -> None:
+    found, wanted = proposed.golden_noise.shape, source.noise.shape
+    rows = {len(proposed.forward_evaluations), len(proposed.converged)}
+    if found != wanted or rows != {len(source.noise)}:
+        raise UserError(
+            f"proposer {name!r}: gave golden noise of shape {tuple(found)} with evaluations and "
+            f"convergence of {sorted(rows)} rows; wanted are noises of shape {tuple(wanted)}"
+        )

@@ -1,11 +1,9 @@
 """Images from stored noise. B batch, H W image height and width."""
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -30,7 +28,14 @@ def sample_images(
     denoiser: Denoiser, prompts: EncodedPrompts, noise: Tensor, config: SamplingConfig
 ) -> SampledImages:
     """Sample and decode images from stored noise, float16 (B, ...)."""
-    latents = sample_latents(
+    return decode_images(denoiser, sample_clean(denoiser, prompts, noise, config))
+
+
+def sample_clean(
+    denoiser: Denoiser, prompts: EncodedPrompts, noise: Tensor, config: SamplingConfig
+) -> Tensor:
+    """Clean latents, float32 (B, ...) on the denoiser's device, from stored noise, float16."""
+    return sample_latents(
         denoiser,
         prompts,
         as_model_input(noise).to(denoiser.device),
@@ -38,6 +43,10 @@ def sample_images(
         config.guidance_scale,
         config.scheduler,
     )
+
+
+def decode_images(denoiser: Denoiser, latents: Tensor) -> SampledImages:
+    """The images of clean latents (B, ...)."""
     images = denoiser.decode(latents).cpu()
     # The decoder may clamp an infinity away; the latents still show it.
     finite = _all_finite(latents.cpu()) & _all_finite(images)
@@ -50,14 +59,8 @@ def _all_finite(batch: Tensor) -> Tensor:
     return batch.flatten(1).isfinite().all(dim=1)
 
 
-def encode_images(
-    pixels: Tensor, rows: Sequence[int], image_format: Literal["png", "webp"]
-) -> list[bytes]:
-    """Some images of a batch, uint8 (B, H, W, 3), as lossless files."""
-    return [_encode(pixels[row].numpy(), image_format) for row in rows]
-
-
-def _encode(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], image_format: str) -> bytes:
+def encode_image(pixels: Tensor, image_format: Literal["png", "webp"]) -> bytes:
+    """An image, uint8 (H, W, 3), as a lossless file."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format=image_format, lossless=True)
+    Image.fromarray(pixels.numpy()).save(buffer, format=image_format, lossless=True)
     return buffer.getvalue()

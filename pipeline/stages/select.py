@@ -8,6 +8,8 @@ Reasons, in the order in which they are looked for:
     rejected  inversion:not_converged    exact inversion did not reach its tolerance
               gate:norm, gate:kurtosis   the golden noise does not look Gaussian
               reward:<name>              the golden image is not better by more than the margin
+              selection:weighted_sum,    the rewards together do not find it better
+              selection:majority         (``score_rule``)
 """
 
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ from math import sqrt
 
 from pipeline.config import GateConfig
 from pipeline.records import NoiseStats, Status
+from pipeline.stages.score_rule import ScoreRule
 
 NOT_CONVERGED = "inversion:not_converged"
 
@@ -36,8 +39,7 @@ class Judged:
 class Selection:
     """The rules of a plan."""
 
-    margins: Mapping[str, float]
-    """By the name of each reward that selects, how much better the golden image must be."""
+    rule: ScoreRule
     gate: GateConfig
     num_values: int
     """D, values in one noise."""
@@ -46,32 +48,39 @@ class Selection:
         """Status and reason of one candidate; the reason is None if it is kept."""
         if reason := self._failure(judged):
             return Status.FAILED, reason
-        if reason := self._rejection(judged):
+        if reason := self._unfitness(judged) or self._objection(judged):
             return Status.REJECTED, reason
         return Status.KEPT, None
+
+    def preference(self, judged: Judged) -> tuple[int, float]:
+        """Orders what was made for one candidate: the best is the greatest.
+
+        First what is kept; then what only its scores reject, which other margins could keep; then
+        what is rejected whatever it scores; then what failed. Among equals the merit decides
+        (``ScoreRule.merit``).
+        """
+        if self._failure(judged):
+            return 0, 0.0
+        standing = 1 if self._unfitness(judged) else 2 if self._objection(judged) else 3
+        return standing, self.rule.merit(judged.source_rewards, judged.golden_rewards)
 
     def _failure(self, judged: Judged) -> str | None:
         if judged.noise_stats is None:
             return "noise:not_finite"
         if not judged.images_finite:
             return "image:not_finite"
-        for name in self.margins:
-            if judged.source_rewards[name] is None or judged.golden_rewards[name] is None:
-                return f"reward:{name}:no_score"
+        if name := self.rule.missing(judged.source_rewards, judged.golden_rewards):
+            return f"reward:{name}:no_score"
         return None
 
-    def _rejection(self, judged: Judged) -> str | None:
+    def _unfitness(self, judged: Judged) -> str | None:
         if not judged.converged:
             return NOT_CONVERGED
         assert judged.noise_stats is not None
-        if reason := gate_reason(judged.noise_stats, self.num_values, self.gate):
-            return reason
-        for name, margin in self.margins.items():
-            source, golden = judged.source_rewards[name], judged.golden_rewards[name]
-            assert source is not None and golden is not None
-            if not golden > source + margin:
-                return f"reward:{name}"
-        return None
+        return gate_reason(judged.noise_stats, self.num_values, self.gate)
+
+    def _objection(self, judged: Judged) -> str | None:
+        return self.rule.objection(judged.source_rewards, judged.golden_rewards)
 
 
 def gate_reason(stats: NoiseStats, num_values: int, gate: GateConfig) -> str | None:

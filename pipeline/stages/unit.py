@@ -5,68 +5,19 @@ It knows nothing of Ray and of storage; a bare loop over it gives the same bytes
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import torch
 
-from pipeline.config import GateConfig, OutputConfig, SamplingConfig
-from pipeline.diffusion.noise import noise_stats
-from pipeline.diffusion.sample import sample_evaluations
-from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
+from pipeline.config import OutputConfig
+from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
-from pipeline.npnet import NPNet
-from pipeline.plan import Plan
 from pipeline.records import Candidate, Outcome, Status
-from pipeline.stages.judge import Scores, judge
+from pipeline.stages.batch import Models, ProducedBatch, produce_batch
 from pipeline.stages.pack import pack_pairs
-from pipeline.stages.propose import Proposal, Proposer, propose
-from pipeline.stages.proposers import (
-    ProposerSettings,
-    make_proposer,
-    proposal_evaluations,
-    proposer_settings,
-)
-from pipeline.stages.sample import SampledImages, encode_images, sample_images
-from pipeline.stages.select import Judged, Selection
+from pipeline.stages.propose import Proposer
+from pipeline.stages.recipe import Recipe
+from pipeline.stages.sample import encode_image
 from pipeline.storage.schema import NoisePair, PairSchema
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A plan's settings as the stages take them."""
-
-    guidance: Guidance
-    sampling: SamplingConfig
-    proposer: ProposerSettings
-    gate: GateConfig
-    output: OutputConfig
-    batch_size: int
-    margins: Mapping[str, float]
-
-    @classmethod
-    def of(cls, plan: Plan) -> "Recipe":
-        """The recipe of a plan."""
-        settings = plan.settings
-        return cls(
-            # Plans of before there was a choice do not say.
-            guidance=settings["model"].get("guidance", "classifier_free"),
-            sampling=SamplingConfig(**settings["sampling"]),
-            proposer=proposer_settings(settings),
-            gate=GateConfig(**settings["gate"]),
-            output=OutputConfig(**settings["output"]),
-            batch_size=settings["units"]["batch_size"],
-            margins=plan.margins,
-        )
-
-    def image_evaluations(self) -> int:
-        """Forward evaluations for one image."""
-        return sample_evaluations(
-            self.sampling.num_inference_steps, self.sampling.guidance_scale, self.guidance
-        )
-
-    def evaluations(self) -> int:
-        """Forward evaluations for one candidate, at most: two images and the proposal."""
-        return 2 * self.image_evaluations() + proposal_evaluations(self.proposer, self.guidance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +37,11 @@ def produce_unit(
     rewards: Mapping[str, Reward],
     recipe: Recipe,
     gaps: Mapping[int, str] | None = None,
-    network: NPNet | None = None,
+    loaded: Mapping[str, Proposer] | None = None,
 ) -> ProducedUnit:
     """Compute one unit, always in the same batches.
 
-    ``network`` is the noise prompt network of a plan that proposes with one.
+    ``loaded`` are the recipe's proposers that come from files, by name.
 
     ``gaps`` are positions in ``candidates`` that are not computed, each with the reason for which
     its candidate has failed. A gap is padded, so that every batch keeps its shape and the other
@@ -98,34 +49,63 @@ def produce_unit(
     it tells whether anything but a candidate is at fault.
     """
     gaps = gaps or {}
-    proposer = make_proposer(recipe.proposer, recipe.guidance, network)
-    outcomes: list[Outcome] = []
-    pairs: list[NoisePair] = []
-    evaluations = 0
+    proposers = {**recipe.proposers, **(loaded or {})}
+    models = Models(denoiser=denoiser, rewards=rewards, proposers=proposers)
+    made: list[_Made] = []
     with torch.inference_mode():
         encoded = _encode_once(denoiser, candidates, gaps)
         for rows in _batches(len(candidates), recipe.batch_size):
+            of_batch = [candidates[row] for row in rows]
             reasons = {row - rows.start: gaps[row] for row in rows if row in gaps}
             if len(reasons) == len(rows) and len(gaps) < len(candidates):
-                outcomes += [_failed(candidates[row], gaps[row], rewards) for row in rows]
-                continue
-            batch = _produce_batch(
-                [candidates[row] for row in rows],
-                encoded.take(rows),
-                denoiser,
-                rewards,
-                proposer,
-                recipe,
-                reasons,
-            )
-            outcomes.extend(batch.outcomes)
-            pairs.extend(batch.pairs)
-            evaluations += batch.forward_evaluations
+                made.append(_left_out(of_batch, reasons, rewards))
+            else:
+                made.append(_make(of_batch, encoded.take(rows), reasons, models, recipe))
+    pairs = [pair for each in made for pair in each.pairs]
     schema = PairSchema(latent_shape=denoiser.latent_shape, reward_names=tuple(rewards))
     return ProducedUnit(
-        outcomes=tuple(outcomes),
+        outcomes=tuple(outcome for each in made for outcome in each.outcomes),
         data=pack_pairs(pairs, schema, recipe.output.rows_per_batch),
-        forward_evaluations=evaluations,
+        forward_evaluations=sum(each.forward_evaluations for each in made),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What a batch of a unit came to."""
+
+    outcomes: list[Outcome]
+    pairs: list[NoisePair]
+    forward_evaluations: int
+
+
+def _left_out(
+    candidates: Sequence[Candidate], gaps: Mapping[int, str], rewards: Iterable[str]
+) -> _Made:
+    failed = [_failed(candidate, gaps[row], rewards) for row, candidate in enumerate(candidates)]
+    return _Made(outcomes=failed, pairs=[], forward_evaluations=0)
+
+
+def _make(
+    candidates: Sequence[Candidate],
+    encoded: EncodedPrompts,
+    gaps: Mapping[int, str],
+    models: Models,
+    recipe: Recipe,
+) -> _Made:
+    computed = [_padding(one) if row in gaps else one for row, one in enumerate(candidates)]
+    batch = produce_batch(computed, encoded, models, recipe)
+    pairs = _pairs(candidates, batch, gaps, recipe.output)
+    outcomes = [
+        _failed(candidate, gaps[row], models.rewards)
+        if row in gaps
+        else _outcome(candidate, batch, row, pairs.get(row), truncated=encoded.truncated[row])
+        for row, candidate in enumerate(candidates)
+    ]
+    return _Made(
+        outcomes=outcomes,
+        pairs=[*pairs.values()],
+        forward_evaluations=batch.forward_evaluations,
     )
 
 
@@ -147,78 +127,6 @@ def _encode_once(
 
 def _batches(total: int, size: int) -> Iterator[range]:
     return (range(start, min(start + size, total)) for start in range(0, total, size))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Batch:
-    outcomes: list[Outcome]
-    pairs: list[NoisePair]
-    forward_evaluations: int
-
-
-def _produce_batch(
-    candidates: Sequence[Candidate],
-    encoded: EncodedPrompts,
-    denoiser: Denoiser,
-    rewards: Mapping[str, Reward],
-    proposer: Proposer,
-    recipe: Recipe,
-    gaps: Mapping[int, str],
-) -> _Batch:
-    computed = [_padding(c) if row in gaps else c for row, c in enumerate(candidates)]
-    prompts = [candidate.prompt for candidate in computed]
-    proposal = propose(proposer, denoiser, encoded, computed)
-    source = sample_images(denoiser, encoded, proposal.source_noise, recipe.sampling)
-    golden = sample_images(denoiser, encoded, proposal.golden_noise, recipe.sampling)
-    source_scores = judge(rewards, prompts, source)
-    golden_scores = judge(rewards, prompts, golden)
-
-    selection = Selection(
-        margins=recipe.margins, gate=recipe.gate, num_values=prod(denoiser.latent_shape)
-    )
-    judged = [
-        Judged(
-            noise_stats=noise_stats(proposal.source_noise[row], proposal.golden_noise[row]),
-            converged=proposal.converged[row],
-            images_finite=source.finite[row] and golden.finite[row],
-            source_rewards=_row(source_scores, row),
-            golden_rewards=_row(golden_scores, row),
-        )
-        for row in range(len(candidates))
-    ]
-    decisions = [
-        (Status.FAILED, gaps[row]) if row in gaps else selection.decide(one)
-        for row, one in enumerate(judged)
-    ]
-    wanted = {Status.KEPT, Status.REJECTED} if recipe.output.store_rejected else {Status.KEPT}
-    stored = [row for row, (status, _) in enumerate(decisions) if status in wanted]
-    pairs = _pairs(candidates, proposal, judged, source, golden, stored, recipe.output)
-    sizes = {row: pair.num_bytes for row, pair in zip(stored, pairs, strict=True)}
-    outcomes = [
-        _failed(candidate, gaps[row], rewards)
-        if row in gaps
-        else Outcome(
-            candidate=candidate.index,
-            sample_id=candidate.sample_id,
-            prompt_id=candidate.prompt_id,
-            split=candidate.split,
-            seed=candidate.seed,
-            status=status,
-            reason=reason,
-            truncated=encoded.truncated[row],
-            source_rewards=dict(judged[row].source_rewards),
-            golden_rewards=dict(judged[row].golden_rewards),
-            noise_stats=judged[row].noise_stats,
-            num_bytes=sizes.get(row, 0),
-        )
-        for row, (candidate, (status, reason)) in enumerate(zip(candidates, decisions, strict=True))
-    ]
-    return _Batch(
-        outcomes=outcomes,
-        pairs=pairs,
-        forward_evaluations=proposal.forward_evaluations
-        + 2 * len(candidates) * recipe.image_evaluations(),
-    )
 
 
 def _padding(candidate: Candidate) -> Candidate:
@@ -244,47 +152,68 @@ def _failed(candidate: Candidate, reason: str, rewards: Iterable[str]) -> Outcom
     )
 
 
-def _row(scores: Scores, row: int) -> dict[str, float | None]:
-    return {name: column[row] for name, column in scores.items()}
+def _outcome(
+    candidate: Candidate,
+    batch: ProducedBatch,
+    row: int,
+    pair: NoisePair | None,
+    *,
+    truncated: bool,
+) -> Outcome:
+    """The outcome of a candidate: that of its best golden noise, and the pair if it is stored."""
+    contest = batch.contests[row]
+    best = contest.best
+    return Outcome(
+        candidate=candidate.index,
+        sample_id=candidate.sample_id,
+        prompt_id=candidate.prompt_id,
+        split=candidate.split,
+        seed=candidate.seed,
+        status=best.status,
+        reason=best.reason,
+        truncated=truncated,
+        source_rewards=dict(best.judged.source_rewards),
+        golden_rewards=dict(best.judged.golden_rewards),
+        noise_stats=best.judged.noise_stats,
+        num_bytes=0 if pair is None else pair.num_bytes,
+        proposal=best.name,
+        forward_evaluations=batch.candidate_evaluations(row),
+        losing_proposals=contest.losers,
+    )
 
 
 def _pairs(
     candidates: Sequence[Candidate],
-    proposal: Proposal,
-    judged: Sequence[Judged],
-    source: SampledImages,
-    golden: SampledImages,
-    stored: Sequence[int],
+    batch: ProducedBatch,
+    gaps: Mapping[int, str],
     output: OutputConfig,
-) -> list[NoisePair]:
-    """Some rows of a batch as they are stored."""
-    source_images = _images(source, stored, output)
-    golden_images = _images(golden, stored, output)
-    pairs = []
-    for position, row in enumerate(stored):
-        stats = judged[row].noise_stats
-        assert stats is not None, "a candidate without statistics has failed"
-        pairs.append(
-            NoisePair(
-                sample_id=candidates[row].sample_id,
-                prompt=candidates[row].prompt,
-                prompt_id=candidates[row].prompt_id,
-                seed=candidates[row].seed,
-                source_noise=proposal.source_noise[row].numpy() if output.source_noise else None,
-                golden_noise=proposal.golden_noise[row].numpy(),
-                source_rewards=dict(judged[row].source_rewards),
-                golden_rewards=dict(judged[row].golden_rewards),
-                noise_stats=stats,
-                source_image=source_images[position],
-                golden_image=golden_images[position],
-            )
-        )
-    return pairs
+) -> dict[int, NoisePair]:
+    """The rows of a batch that are stored."""
+    wanted = {Status.KEPT, Status.REJECTED} if output.store_rejected else {Status.KEPT}
+    return {
+        row: _pair(candidates[row], batch, row, output)
+        for row, contest in enumerate(batch.contests)
+        if row not in gaps and contest.best.status in wanted
+    }
 
 
-def _images(
-    images: SampledImages, stored: Sequence[int], output: OutputConfig
-) -> Sequence[bytes | None]:
-    if output.images == "none":
-        return [None] * len(stored)
-    return encode_images(images.pixels, stored, output.images)
+def _pair(candidate: Candidate, batch: ProducedBatch, row: int, output: OutputConfig) -> NoisePair:
+    best = batch.contests[row].best
+    assert best.judged.noise_stats is not None, "a candidate without statistics has failed"
+    files = [
+        None if output.images == "none" else encode_image(pixels, output.images)
+        for pixels in (batch.source_pixels[row], best.pixels)
+    ]
+    return NoisePair(
+        sample_id=candidate.sample_id,
+        prompt=candidate.prompt,
+        prompt_id=candidate.prompt_id,
+        seed=candidate.seed,
+        source_noise=batch.source_noise[row].numpy() if output.source_noise else None,
+        golden_noise=best.golden_noise.numpy(),
+        source_rewards=dict(best.judged.source_rewards),
+        golden_rewards=dict(best.judged.golden_rewards),
+        noise_stats=best.judged.noise_stats,
+        source_image=files[0],
+        golden_image=files[1],
+    )

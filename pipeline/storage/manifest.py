@@ -12,11 +12,13 @@ from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.fingerprint import Fingerprint
 from pipeline.identity import sha256, short
 from pipeline.plan import Plan
-from pipeline.records import SCHEMA_VERSION, Record, Split
+from pipeline.records import OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, Record, Split
 from pipeline.storage import layout
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.layout import Kind, ShardFormat
 from pipeline.storage.object_store import ObjectStore
+
+_READABLE = range(OLDEST_SCHEMA_VERSION, SCHEMA_VERSION + 1)
 
 
 class ShardInfo(Record):
@@ -186,7 +188,7 @@ def _checked_manifest(store: ObjectStore, sealed: SealedManifest, data: bytes) -
         raise VerificationError(f"{where}: not the bytes that {layout.SUCCESS_KEY} promises")
     try:
         version = json.loads(data).get("schema_version")
-        if version != SCHEMA_VERSION:
+        if not isinstance(version, int) or version not in _READABLE:
             raise VerificationError(_other_version(where, version))
         manifest = Manifest.model_validate_json(data)
     except (ValueError, AttributeError) as error:  # pydantic's and json's errors are ValueErrors
@@ -199,4 +201,7 @@ def _checked_manifest(store: ObjectStore, sealed: SealedManifest, data: bytes) -
 def _other_version(where: str, version: object) -> str:
     is_newer = isinstance(version, int) and version > SCHEMA_VERSION
     remedy = "upgrade noise-prompt-dataset" if is_newer else "read it with the one that wrote it"
-    return f"{where}: written with schema_version {version}, this reads {SCHEMA_VERSION}; {remedy}"
+    return (
+        f"{where}: written with schema_version {version}, this reads {OLDEST_SCHEMA_VERSION} to "
+        f"{SCHEMA_VERSION}; {remedy}"
+    )

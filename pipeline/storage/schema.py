@@ -56,6 +56,8 @@ class PairSchema:
 
     latent_shape: tuple[int, ...]
     reward_names: tuple[str, ...]
+    schema_version: int = SCHEMA_VERSION
+    """The columns are the same in all versions that are read."""
 
     def arrow(self) -> pa.Schema:
         """The schema of unit objects and shards."""
@@ -77,7 +79,7 @@ class PairSchema:
                 pa.field("golden_image", pa.binary()),
             ],
             metadata={
-                "schema_version": str(SCHEMA_VERSION),
+                "schema_version": str(self.schema_version),
                 "latent_shape": json.dumps(list(self.latent_shape)),
             },
         )
@@ -89,6 +91,7 @@ class PairSchema:
         return cls(
             latent_shape=tuple(json.loads(schema.metadata[b"latent_shape"])),
             reward_names=tuple(field.name for field in rewards),
+            schema_version=int(schema.metadata[b"schema_version"]),
         )
 
     def to_batch(self, pairs: Sequence[NoisePair]) -> pa.RecordBatch:

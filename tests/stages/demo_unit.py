@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from pipeline.records import Candidate
 from pipeline.stages.planning import make_plan
-from pipeline.stages.unit import ProducedUnit, Recipe
+from pipeline.stages.recipe import Recipe
+from pipeline.stages.unit import ProducedUnit
 from pipeline.storage.schema import NoisePair, PairSchema
 from tests.sealed import SETTINGS, changed, demo_prompts, write_config
 

@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import NPNetConfig
 from pipeline.diffusion.noise import source_noise
 from pipeline.errors import ModelError
 from pipeline.models.load import load_network
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout
-from pipeline.stages.network_proposer import NetworkProposer
+from pipeline.proposer_config import NPNetConfig
 from pipeline.stages.planning import make_plan
-from pipeline.stages.unit import Recipe, produce_unit
+from pipeline.stages.propose import Source
+from pipeline.stages.proposers.network import NetworkProposer
+from pipeline.stages.recipe import Recipe
+from pipeline.stages.unit import produce_unit
 from tests.npnet.layouts import shaken
 from tests.sealed import demo_models, demo_prompts, write_config
 from tests.stages.broken_models import WrappedDenoiser
@@ -43,20 +45,21 @@ def test_proposer_applies_the_network_round_after_round(network: Path, rounds: i
     noise = torch.stack([source_noise(seed, (4, 8, 8)) for seed in range(3)])
     prompts = denoiser.encode_prompts(demo_prompts(3))
     proposer = NetworkProposer(network=npnet, rounds=rounds)
-    proposed = proposer.propose(denoiser, prompts, noise)
+    (proposed,) = proposer.propose(denoiser, prompts, Source(noise=noise))
     expected = noise
     for _ in range(rounds):
         expected = npnet(expected, prompts.conditional.tensors["encoder_hidden_states"])
     assert torch.equal(proposed.golden_noise, expected)
     assert not torch.equal(expected, noise)
     assert proposed.converged == (True, True, True)
-    assert proposed.forward_evaluations == 3 * rounds == 3 * proposer.evaluations
+    assert proposed.forward_evaluations == (rounds,) * 3 == (proposer.evaluations,) * 3
 
 
 def test_plan_of_a_network_names_its_digest_and_no_path(network: Path, tmp_path: Path) -> None:
     plan, _ = make_plan(write_config(tmp_path / "a", settings(network)))
-    assert "redenoise" not in plan.settings
-    assert set(plan.settings["npnet"]) == {"rounds", "digest"}
+    assert not {"redenoise", "npnet"} & set(plan.settings)
+    (proposer,) = plan.proposers
+    assert set(proposer) == {"kind", "name", "rounds", "digest"}
     assert str(tmp_path) not in plan.model_dump_json()
     (network / "training.json").write_text("{}")
     assert make_plan(write_config(tmp_path / "b", settings(network)))[0] == plan
@@ -69,12 +72,6 @@ def test_plan_id_changes_with_the_network_and_its_rounds(network: Path, tmp_path
     assert len({plan.plan_id for plan in plans}) == 3
 
 
-def test_plan_that_redenoises_says_nothing_of_networks(tmp_path: Path) -> None:
-    """So that plans from before there were networks keep their ids."""
-    plan, _ = make_plan(write_config(tmp_path, KEEP_ALL))
-    assert "npnet" not in plan.settings
-
-
 def test_plan_of_a_network_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere: no noise prompt network here"):
         make_plan(write_config(tmp_path, settings(tmp_path / "nowhere")))
@@ -85,7 +82,8 @@ def test_unit_golden_noise_is_the_networks(network: Path, tmp_path: Path) -> Non
     recipe, candidates = Recipe.of(plan), list(table.candidates(plan, plan.unit_range(0)))
     denoiser, rewards = demo_models()
     counting, npnet = WrappedDenoiser(denoiser), NPNet.load(network)
-    produced = produce_unit(candidates, counting, rewards, recipe, network=npnet)
+    loaded = {"npnet": NetworkProposer(network=npnet, rounds=1)}
+    produced = produce_unit(candidates, counting, rewards, recipe, loaded=loaded)
     # The denoiser's own evaluations are those of the images; the network's are counted beside them.
     assert counting.rows_predicted == len(candidates) * 2 * recipe.image_evaluations()
     assert produced.forward_evaluations == len(candidates) * recipe.evaluations()
@@ -105,7 +103,3 @@ def test_network_of_another_model_is_refused_when_it_is_loaded(tmp_path: Path) -
     NPNet.new(other, 0).save(tmp_path)
     with pytest.raises(ModelError, match=r"\(1, 4, 8, 8\).*\(B, 4, 16, 16\)"):
         load_network(NPNetConfig(path=str(tmp_path)), demo_models()[0])
-
-
-def test_network_none_is_loaded_where_none_proposes() -> None:
-    assert load_network(None, demo_models()[0]) is None

@@ -8,6 +8,7 @@ from scipy import stats as scipy_stats
 
 from pipeline.config import GateConfig
 from pipeline.records import NoiseStats, Status
+from pipeline.stages.score_rule import ScoreRule
 from pipeline.stages.select import Judged, Selection, gate_reason
 
 D = 1024
@@ -26,7 +27,9 @@ def _stats(values: np.ndarray[Any, Any]) -> NoiseStats:
 
 
 def _decide(margins: dict[str, float] | None = None, **judged: Any) -> tuple[Status, str | None]:
-    selection = Selection(margins=margins or {"r": 0.5}, gate=GATE, num_values=D)
+    margins = margins or {"r": 0.5}
+    rule = ScoreRule(margins=margins, weights=dict.fromkeys(margins, 1.0))
+    selection = Selection(rule=rule, gate=GATE, num_values=D)
     facts: dict[str, Any] = {
         "noise_stats": GAUSSIAN,
         "converged": True,

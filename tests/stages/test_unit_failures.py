@@ -38,16 +38,18 @@ def test_prediction_not_finite_fails_that_candidate_alone(kept: Kept, value: flo
 def test_image_latents_not_finite_fail_that_candidate_alone(kept: Kept) -> None:
     recipe, candidates, whole = kept
     denoiser, rewards = demo_models()
-    # The proposal is two calls; the images that follow are spoilt. One batch, so that all are.
+    # The source images are four calls and the proposal two; the golden images are spoilt. One
+    # batch, so that all are.
     recipe = replace(recipe, batch_size=6)
     whole = produce_unit(candidates, denoiser, rewards, recipe)
-    bad = BadPrediction(denoiser, candidates[2].prompt, float("nan"), from_call=2)
+    bad = BadPrediction(denoiser, candidates[2].prompt, float("nan"), from_call=6)
     produced = produce_unit(candidates, bad, rewards, recipe)
     failed = _assert_only_one_prompt_failed(
         produced, whole, candidates[2].prompt_id, "image:not_finite"
     )
     for outcome in failed:
-        assert outcome.source_rewards == outcome.golden_rewards == {"scene": None, "oracle": None}
+        assert outcome.golden_rewards == {"scene": None, "oracle": None}
+        assert None not in outcome.source_rewards.values()
         assert outcome.noise_stats is not None
 
 

@@ -9,8 +9,8 @@ import torch
 from pipeline.errors import UserError
 from pipeline.npnet import NPNet
 from pipeline.npnet.network import network_digest
-from pipeline.stages.network_proposer import NetworkProposer
 from pipeline.stages.propose import Proposer
+from pipeline.stages.proposers.network import NetworkProposer
 
 DEFAULT_NAME = "NPNet"
 

@@ -13,8 +13,10 @@ from pipeline.evaluate.trial.line_up import GOLDEN, Entry, Options, line_up
 from pipeline.fingerprint import fingerprint
 from pipeline.identity import folder_digest
 from pipeline.models.load import default_device, load_denoiser, load_rewards
+from pipeline.proposer_config import RedenoiseProposer
 from pipeline.records import Record
-from pipeline.stages.propose import Proposer, Redenoise
+from pipeline.stages.propose import Proposer
+from pipeline.stages.proposers.redenoise import Redenoise
 
 
 class Network(Protocol):
@@ -58,19 +60,20 @@ class Setup:
     """A configuration, networks and settings: all that a process needs to compute chunks.
 
     Compared and hashed by what it loads, so that a process loads it once. Raises ``UserError`` for
-    a configuration without ``[redenoise]``.
+    a configuration that does more, or something else, than to re-denoise.
     """
 
     def __init__(
         self, config: Config, networks: tuple[Network, ...], settings: TrialSettings
     ) -> None:
-        if config.redenoise is None:
+        proposers = config.all_proposers()
+        if len(proposers) != 1 or not isinstance(proposers[0], RedenoiseProposer):
             raise UserError(
                 "a trial measures against re-denoised golden noise: give a configuration with "
                 "[redenoise], and networks by --npnet"
             )
         self.config = config
-        self.redenoise = config.redenoise
+        self.redenoise = proposers[0]
         self.networks = networks
         self.settings = settings
 

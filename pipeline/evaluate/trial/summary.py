@@ -7,7 +7,7 @@ from pipeline.evaluate.trial.figures import p_value, percent, share, signed
 from pipeline.evaluate.trial.findings import Comparison, Trial
 from pipeline.evaluate.trial.held_out import DataSet
 from pipeline.evaluate.trial.line_up import GOLDEN, STANDARD
-from pipeline.stages.unit import Recipe
+from pipeline.stages.recipe import Recipe
 
 
 def summary(trial: Trial, data: DataSet | None) -> list[Block]:

@@ -101,6 +101,7 @@ class _SplitCheck:
             wanted = PairSchema(
                 latent_shape=tuple(self._manifest.latent_shape),
                 reward_names=tuple(self._manifest.plan.reward_names),
+                schema_version=self._manifest.plan.schema_version,
             ).arrow()
             if not schema.equals(wanted, check_metadata=True):
                 self._found.add(key, "its columns are not those of the contract")

@@ -62,7 +62,7 @@ def check_ledger(
     except (pa.ArrowException, OSError) as error:  # pyarrow's word for a broken compression
         found.add(info.key, f"cannot be read: {error}")
         return None
-    if not table.schema.equals(ledger_schema(plan.reward_names)):
+    if not table.schema.equals(ledger_schema(plan.reward_names, plan.schema_version)):
         found.add(info.key, "its columns are not those of the contract")
         return None
     if not table.num_rows == info.num_rows == plan.num_candidates:

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from pipeline.config import Config, RedenoiseConfig, SamplingConfig
+from pipeline.config import Config, SamplingConfig
 from pipeline.config_file import BUNDLED
 from pipeline.evaluate.trial.run import Run, lay_out
 from pipeline.evaluate.trial.settings import Network, Setup, TrialSettings
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
-from pipeline.stages.propose import ProposedNoise, Proposer, Redenoise
+from pipeline.proposer_config import RedenoiseConfig
+from pipeline.stages.propose import ProposedNoise, Proposer, Source
+from pipeline.stages.proposers.redenoise import Redenoise
 from tests.sealed import changed, write_config
 
 CONFIG = changed(redenoise={"num_inference_steps": 4, "num_steps": 2})
@@ -34,19 +35,16 @@ class Unchanged:
 
     name: str = "unchanged"
     digest: str = "u"
+    proposals: int = 1
     evaluations: int = 0
 
     def load(self, device: torch.device) -> Proposer:
         return self
 
     def propose(
-        self, denoiser: Denoiser, prompts: EncodedPrompts, source_noise: Tensor
-    ) -> ProposedNoise:
-        return ProposedNoise(
-            golden_noise=source_noise,
-            converged=(True,) * len(source_noise),
-            forward_evaluations=0,
-        )
+        self, denoiser: Denoiser, prompts: EncodedPrompts, source: Source
+    ) -> Sequence[ProposedNoise]:
+        return [ProposedNoise.alike(source.noise, forward_evaluations=0)]
 
 
 @dataclass(frozen=True)

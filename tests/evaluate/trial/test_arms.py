@@ -14,7 +14,7 @@ from pipeline.evaluate.trial.arms import perturbed_like
 from pipeline.evaluate.trial.bench import Batch, Bench, Drawn
 from pipeline.evaluate.trial.line_up import GOLDEN, STANDARD, Entry
 from pipeline.models.denoiser import Conditioning
-from pipeline.stages.propose import Redenoise
+from pipeline.stages.proposers.redenoise import Redenoise
 from tests.evaluate.trial.networks import SETTINGS, Unchanged, small_trial, trial_config
 from tests.sealed import demo_models
 

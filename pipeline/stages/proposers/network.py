@@ -1,12 +1,12 @@
-"""Golden noise from a trained noise prompt network. B batch."""
+"""Golden noise from a trained noise prompt network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import ClassVar
 
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.npnet import NPNet
-from pipeline.stages.propose import ProposedNoise
+from pipeline.stages.propose import ProposedNoise, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,7 @@ class NetworkProposer:
     network is far smaller, and runs without guidance.
     """
 
+    proposals: ClassVar[int] = 1
     network: NPNet
     rounds: int
 
@@ -26,18 +27,11 @@ class NetworkProposer:
         return self.rounds
 
     def propose(
-        self, denoiser: Denoiser, prompts: EncodedPrompts, source_noise: Tensor
-    ) -> ProposedNoise:
-        """Golden noise for each row of ``source_noise``, float32 (B, C, H, W).
-
-        Raises ``ModelError`` if the network is of another diffusion model.
-        """
-        golden = source_noise
+        self, denoiser: Denoiser, prompts: EncodedPrompts, source: Source
+    ) -> Sequence[ProposedNoise]:
+        """Golden noise for each row. Raises ``ModelError`` for a network of another model."""
+        golden = source.noise
         embeds = prompts.conditional.tensors["encoder_hidden_states"]
         for _ in range(self.rounds):
             golden = self.network(golden, embeds)
-        return ProposedNoise(
-            golden_noise=golden,
-            converged=(True,) * len(source_noise),
-            forward_evaluations=self.rounds * len(source_noise),
-        )
+        return [ProposedNoise.alike(golden, self.rounds)]

@@ -1,0 +1,144 @@
+"""One batch of candidates: source images first, then every golden noise, sampled and judged.
+
+All golden noises of a candidate share its source image, which is sampled once. B batch.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from torch import Tensor
+
+from pipeline.diffusion.noise import as_model_input, noise_stats, stored
+from pipeline.models.denoiser import Denoiser, EncodedPrompts
+from pipeline.models.reward import Reward
+from pipeline.records import Candidate
+from pipeline.stages.contest import Contest, Entrant
+from pipeline.stages.judge import judge
+from pipeline.stages.propose import (
+    ProposedNoise,
+    Proposer,
+    Source,
+    draw_source_noise,
+    propose,
+)
+from pipeline.stages.recipe import Recipe
+from pipeline.stages.sample import SampledImages, decode_images, sample_clean, sample_images
+from pipeline.stages.select import Judged, Selection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """What a batch is computed with."""
+
+    denoiser: Denoiser
+    rewards: Mapping[str, Reward]
+    proposers: Mapping[str, Proposer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProducedBatch:
+    """What a batch came to, a row a candidate."""
+
+    source_noise: Tensor
+    """As it is stored, float16 (B, ...), on the CPU."""
+    source_pixels: Tensor
+    """uint8 (B, H, W, 3) on the CPU."""
+    contests: list[Contest]
+    image_evaluations: int
+    """Forward evaluations of one source image."""
+
+    @property
+    def forward_evaluations(self) -> int:
+        """Of one latent each, summed over the batch."""
+        return sum(self.candidate_evaluations(row) for row in range(len(self.contests)))
+
+    def candidate_evaluations(self, row: int) -> int:
+        """All that one candidate took."""
+        return self.image_evaluations + self.contests[row].forward_evaluations
+
+
+def produce_batch(
+    candidates: Sequence[Candidate], encoded: EncodedPrompts, models: Models, recipe: Recipe
+) -> ProducedBatch:
+    """Compute a batch; ``encoded`` are its prompts."""
+    denoiser = models.denoiser
+    noise = draw_source_noise(candidates, denoiser.latent_shape)
+    latents = sample_clean(denoiser, encoded, noise, recipe.sampling)
+    originals = _Originals(
+        candidates=candidates,
+        encoded=encoded,
+        noise=noise,
+        images=decode_images(denoiser, latents),
+        models=models,
+        recipe=recipe,
+    )
+    source = Source(
+        candidates=tuple(candidates),
+        noise=as_model_input(noise).to(denoiser.device),
+        latents=latents,
+    )
+    contests: list[Contest] = []
+    for name, proposed in propose(models.proposers, denoiser, encoded, source):
+        entrants = list(originals.entrants(name, proposed))
+        contests = (
+            [contest.joined_by(one) for contest, one in zip(contests, entrants, strict=True)]
+            if contests
+            else [Contest(best=one) for one in entrants]
+        )
+    return ProducedBatch(
+        source_noise=noise,
+        source_pixels=originals.images.pixels,
+        contests=contests,
+        image_evaluations=recipe.image_evaluations(),
+    )
+
+
+class _Originals:
+    """Source images with their scores, and what golden noise is compared with them by."""
+
+    def __init__(
+        self,
+        *,
+        candidates: Sequence[Candidate],
+        encoded: EncodedPrompts,
+        noise: Tensor,
+        images: SampledImages,
+        models: Models,
+        recipe: Recipe,
+    ) -> None:
+        self.images = images
+        self._noise, self._encoded, self._models, self._recipe = noise, encoded, models, recipe
+        self._prompts = [candidate.prompt for candidate in candidates]
+        self._scores = judge(models.rewards, self._prompts, images)
+        self._selection = Selection(
+            rule=recipe.rule, gate=recipe.gate, num_values=prod(noise.shape[1:])
+        )
+
+    def entrants(self, name: str, proposed: ProposedNoise) -> Iterator[Entrant]:
+        """Sample and judge one golden noise of each candidate."""
+        denoiser, sampling = self._models.denoiser, self._recipe.sampling
+        noise = stored(proposed.golden_noise).cpu()
+        images = sample_images(denoiser, self._encoded, noise, sampling)
+        scores = judge(self._models.rewards, self._prompts, images)
+        for row in range(len(noise)):
+            judged = Judged(
+                noise_stats=noise_stats(self._noise[row], noise[row]),
+                converged=proposed.converged[row],
+                images_finite=self.images.finite[row] and images.finite[row],
+                source_rewards={reward: column[row] for reward, column in self._scores.items()},
+                golden_rewards={reward: column[row] for reward, column in scores.items()},
+            )
+            status, reason = self._selection.decide(judged)
+            yield Entrant(
+                name=name,
+                # Copies: a row of it would keep the whole batch in memory.
+                golden_noise=noise[row].clone(),
+                pixels=images.pixels[row].clone(),
+                judged=judged,
+                status=status,
+                reason=reason,
+                preference=self._selection.preference(judged),
+                forward_evaluations=proposed.forward_evaluations[row]
+                + self._recipe.image_evaluations(),
+            )

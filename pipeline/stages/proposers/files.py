@@ -1,0 +1,92 @@
+"""What proposers take from files: networks, and code of the user's own.
+
+A plan holds their digests in place of paths, and a worker loads them where the configuration says.
+"""
+
+import socket
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.entry_point import entry_digest, make_entry
+from pipeline.errors import EntryPointError, ModelError
+from pipeline.models.denoiser import Denoiser
+from pipeline.models.load import load_network
+from pipeline.npnet.network import network_digest
+from pipeline.plan import Plan
+from pipeline.proposer_config import CustomProposer, NPNetProposer, ProposerConfig
+from pipeline.stages.propose import Proposer
+from pipeline.stages.proposers.network import NetworkProposer
+
+
+def proposer_settings(config: Config) -> list[dict[str, Any]]:
+    """The proposers of a configuration as its plan has them.
+
+    Raises ``ModelError`` and ``EntryPointError`` for files that are not there, or cannot be used.
+    """
+    return [_settings(proposer) for proposer in config.all_proposers()]
+
+
+def check_proposers(config: Config, plan: Plan) -> None:
+    """Refuse files that are not those that the plan was made with.
+
+    Raises ``ModelError`` and ``EntryPointError``.
+    """
+    for proposer, settings in zip(config.all_proposers(), plan.proposers, strict=True):
+        if _digest(proposer) != settings.get("digest"):
+            place = proposer.path if isinstance(proposer, NPNetProposer) else settings["entry"]
+            raise ModelError(
+                f"{place}: its files on {socket.gethostname()} are not those of the plan; "
+                "put the same on every machine"
+            )
+
+
+def load_proposers(config: Config, denoiser: Denoiser) -> dict[str, Proposer]:
+    """The proposers of a configuration that come from files, by name.
+
+    Raises ``ModelError`` and ``EntryPointError``.
+    """
+    loaded: dict[str, Proposer] = {}
+    for proposer in config.all_proposers():
+        if isinstance(proposer, NPNetProposer):
+            network = load_network(proposer, denoiser)
+            loaded[proposer.name] = NetworkProposer(network=network, rounds=proposer.rounds)
+        if isinstance(proposer, CustomProposer):
+            loaded[proposer.name] = _own(proposer)
+    return loaded
+
+
+def _settings(proposer: ProposerConfig) -> dict[str, Any]:
+    settings = proposer.model_dump(mode="json", exclude={"path", "code"})
+    digest = _digest(proposer)
+    if digest is not None:
+        settings["digest"] = digest
+    if isinstance(proposer, CustomProposer):
+        own = _own(proposer)
+        settings |= {"proposals": own.proposals, "evaluations": own.evaluations}
+    return settings
+
+
+def _digest(proposer: ProposerConfig) -> str | None:
+    match proposer:
+        case NPNetProposer():
+            return network_digest(proposer.path)
+        case CustomProposer():
+            return entry_digest(proposer.entry, proposer.code)
+    return None
+
+
+def _own(proposer: CustomProposer) -> Proposer:
+    made = make_entry(proposer.entry, proposer.code, proposer.options)
+    counts = (getattr(made, "proposals", None), getattr(made, "evaluations", None))
+    if not callable(getattr(made, "propose", None)) or not all(type(c) is int for c in counts):
+        raise EntryPointError(
+            f"{proposer.entry}: no proposer; it needs the whole numbers `proposals` and "
+            "`evaluations`, and the method `propose` (docs/proposers.md)"
+        )
+    own: Proposer = made
+    if own.proposals < 1 or own.evaluations < 0:
+        raise EntryPointError(
+            f"{proposer.entry}: proposals must be at least 1 and evaluations at least 0, not "
+            f"{own.proposals} and {own.evaluations}"
+        )
+    return own

@@ -1,0 +1,45 @@
+"""Golden noise by going down, up and down again at each of the first steps (Z-Sampling)."""
+
+from collections.abc import Sequence
+
+from pipeline.diffusion.guidance import forward_evaluations
+from pipeline.diffusion.redenoise import StepsSettings
+from pipeline.diffusion.zigzag import zigzag, zigzag_evaluations
+from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
+from pipeline.proposer_config import ZigzagProposer
+from pipeline.stages.propose import ProposedNoise, Source
+from pipeline.stages.proposers.inverted import proposed
+
+
+class Zigzag:
+    """A zigzag along the first steps of a schedule, and the way back."""
+
+    proposals = 1
+
+    def __init__(self, settings: StepsSettings, guidance: Guidance) -> None:
+        self._settings = settings
+        self._guidance = guidance
+
+    @classmethod
+    def of(cls, config: ZigzagProposer, guidance: Guidance) -> "Zigzag":
+        """The configuration's section as a proposer, for a model that is guided so."""
+        return cls(StepsSettings(**config.model_dump(exclude={"kind", "name"})), guidance)
+
+    @property
+    def evaluations(self) -> int:
+        """Forward evaluations for one candidate, at most: exact inversion may end earlier."""
+        return zigzag_evaluations(self._settings, self._guidance)
+
+    def propose(
+        self, denoiser: Denoiser, prompts: EncodedPrompts, source: Source
+    ) -> Sequence[ProposedNoise]:
+        """Zigzag each row."""
+        settings, guidance = self._settings, self._guidance
+        step_down = forward_evaluations(settings.guidance_scale, guidance)
+        return [
+            proposed(
+                zigzag(denoiser, prompts, source.noise, settings),
+                down=2 * settings.num_steps * step_down,
+                up=forward_evaluations(settings.inversion_guidance_scale, guidance),
+            )
+        ]
