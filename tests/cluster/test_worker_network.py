@@ -13,7 +13,7 @@ from pipeline.storage.plans import write_plan
 from pipeline.storage.receipts import read_receipt
 from tests.npnet.layouts import shaken
 from tests.sealed import demo_prompts, write_config
-from tests.stages.test_network_proposer import LAYOUT, settings
+from tests.stages.proposers.test_network import LAYOUT, settings
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The demo's models, with a fault or a count at one of their calls."""
 
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -50,19 +51,28 @@ class WrappedDenoiser:
 
 
 class BadPrediction(WrappedDenoiser):
-    """Predicts ``value`` for one prompt, from some call on."""
+    """Predicts ``value`` for one prompt, from some call on, and perhaps before another."""
 
-    def __init__(self, inner: Denoiser, prompt: str, value: float, *, from_call: int = 0) -> None:
+    def __init__(
+        self,
+        inner: Denoiser,
+        prompt: str,
+        value: float,
+        *,
+        from_call: int = 0,
+        to_call: int | None = None,
+    ) -> None:
         super().__init__(inner)
         conditioning = inner.encode_prompts([prompt]).conditional
         self._embeds = conditioning.tensors["encoder_hidden_states"]
         self._value = value
-        self._calls_left = from_call
+        self._calls = range(from_call, sys.maxsize if to_call is None else to_call)
+        self._call = -1
 
     def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
         output = super().predict(latents, timestep, conditioning).clone()
-        self._calls_left -= 1
-        if self._calls_left < 0:
+        self._call += 1
+        if self._call in self._calls:
             embeds = conditioning.tensors["encoder_hidden_states"]
             output[(embeds == self._embeds).flatten(1).all(dim=1)] = self._value
         return output

@@ -26,10 +26,13 @@ def _stats(values: np.ndarray[Any, Any]) -> NoiseStats:
     )
 
 
-def _decide(margins: dict[str, float] | None = None, **judged: Any) -> tuple[Status, str | None]:
+def _selection(margins: dict[str, float] | None = None) -> Selection:
     margins = margins or {"r": 0.5}
     rule = ScoreRule(margins=margins, weights=dict.fromkeys(margins, 1.0))
-    selection = Selection(rule=rule, gate=GATE, num_values=D)
+    return Selection(rule=rule, gate=GATE, num_values=D)
+
+
+def _judged(**judged: Any) -> Judged:
     facts: dict[str, Any] = {
         "noise_stats": GAUSSIAN,
         "converged": True,
@@ -37,7 +40,11 @@ def _decide(margins: dict[str, float] | None = None, **judged: Any) -> tuple[Sta
         "source_rewards": {"r": 1.0, "seen": 9.0},
         "golden_rewards": {"r": 2.0, "seen": 0.0},
     }
-    return selection.decide(Judged(**facts | judged))
+    return Judged(**facts | judged)
+
+
+def _decide(margins: dict[str, float] | None = None, **judged: Any) -> tuple[Status, str | None]:
+    return _selection(margins).decide(_judged(**judged))
 
 
 def test_margin_more_than_it_is_kept_whatever_a_recorded_reward_says() -> None:
@@ -62,6 +69,28 @@ def test_margin_every_selecting_reward_must_improve_and_the_first_that_does_not_
         ({"a": -1.0, "b": -1.0}, "reward:a"),
     ]:
         assert _decide(margins, source_rewards=before, golden_rewards=after)[1] == reason
+
+
+def test_preference_is_kept_then_rejected_by_scores_then_unfit_then_failed() -> None:
+    far = GAUSSIAN.model_copy(update={"std": 2.0})
+    better = {"golden_rewards": {"r": 9.0}}
+    in_order: list[dict[str, Any]] = [
+        better,
+        {},
+        {"golden_rewards": {"r": 1.25}},
+        {"golden_rewards": {"r": 0.0}},
+        better | {"noise_stats": far},
+        better | {"converged": False, "golden_rewards": {"r": 8.0}},
+        better | {"images_finite": False},
+    ]
+    preferences = [_selection().preference(_judged(**facts)) for facts in in_order]
+    assert preferences == sorted(preferences, reverse=True)
+    assert len(set(preferences)) == len(preferences)
+
+
+def test_preference_of_all_that_failed_is_one() -> None:
+    nothing = [{"noise_stats": None}, {"golden_rewards": {"r": None}}, {"images_finite": False}]
+    assert len({_selection().preference(_judged(**facts)) for facts in nothing}) == 1
 
 
 def test_reasons_come_in_the_order_of_the_docstring() -> None:
