@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pipeline.diffusion.guidance import guided_prediction
+from pipeline.diffusion.guided_step import Inversion
 from pipeline.diffusion.redenoise import (
-    Inversion,
     RedenoiseSettings,
     redenoise,
     redenoise_evaluations,
@@ -89,6 +89,27 @@ def test_redenoise_of_gaussian_data_is_the_closed_form(
             torch.testing.assert_close(result.golden_noise[row], expected, rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize("inversion", ["first_order", "exact"])
+def test_rounds_go_on_from_what_came_out_before(
+    noises: Callable[..., Tensor], inversion: Inversion
+) -> None:
+    denoiser = GaussianDenoiser()
+    settings = RedenoiseSettings(
+        num_inference_steps=10, num_steps=2, guidance_scale=3.0, inversion=inversion, rounds=3
+    )
+    x_T = noises(3, denoiser.latent_shape).double()
+    result = redenoise(denoiser, denoiser.encode_widths(WIDTHS), x_T, settings)
+    for row, width in enumerate(WIDTHS):
+        expected = closed_form(denoiser, width, settings) ** 3 * x_T[row]
+        torch.testing.assert_close(result.golden_noise[row], expected, rtol=1e-3, atol=0)
+    down = 3 * 2 * 2 * len(x_T)
+    counted = down + int(result.iterations.max()) * len(x_T)
+    if inversion == "first_order":
+        assert result.iterations.tolist() == [6, 6, 6]
+        assert sum(denoiser.calls) == counted
+        assert sum(denoiser.calls) == 3 * redenoise_evaluations(settings, "classifier_free")
+
+
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_redenoise_in_another_spacing_is_the_closed_form_of_its_levels(
     noises: Callable[..., Tensor], spacing: Spacing
@@ -163,6 +184,7 @@ def test_redenoise_evaluations_are_counted_right(
         ("tolerance", 0.0),
         ("tolerance", float("nan")),
         ("max_iterations", 0),
+        ("rounds", 0),
     ],
 )
 def test_settings_that_are_impossible_are_refused_by_name(field: str, value: Any) -> None:

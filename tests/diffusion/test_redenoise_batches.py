@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.diffusion.guided_step import Inversion
 from pipeline.diffusion.redenoise import (
-    Inversion,
     RedenoiseSettings,
     redenoise,
 )
