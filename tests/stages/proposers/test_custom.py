@@ -67,7 +67,7 @@ def test_example_of_the_documentation_proposes_as_it_is_written(tmp_path: Path) 
     assert denoiser.rows_predicted == produced.forward_evaluations == 2 * recipe.evaluations()
     for pair in stored_pairs(produced):
         source, golden = (
-            torch.from_numpy(noise).float() for noise in (pair.source_noise, pair.golden_noise)
+            torch.tensor(noise).float() for noise in (pair.source_noise, pair.golden_noise)
         )
         assert float(golden.norm() / source.norm()) == pytest.approx(1, abs=1e-3)
         assert 0.01 < pair.noise_stats.relative_change < 1
