@@ -84,7 +84,7 @@ def test_worker_told_to_leave_drops_its_unit_at_the_next_step(worker: UnitWorker
         worker.run(Work(unit=0))
     with pytest.raises(WorkerLeavingError):
         worker.run(Work(unit=1))
-    assert told.rows_predicted == 2 * worker._recipe.batch_size, "one guided step, and no other"
+    assert told.rows_predicted == worker._recipe.batch_size, "one step, and no other"
     assert list(worker._store.list("units/")) == []
 
 

@@ -1,7 +1,8 @@
 """Golden noise by inverting the source image as a whole, at a low guidance scale.
 
 Down all steps of ``[sampling]`` at its scale, which the source image has paid for, and all of them
-up at ω_w: re-denoising with k = N.
+up at ω_w: re-denoising with k = N. Up is DDIM or Euler, also where images are sampled with the
+scheduler that a model came with.
 """
 
 from collections.abc import Sequence

@@ -14,6 +14,7 @@ from pipeline.evaluate.trial.arms import perturbed_like
 from pipeline.evaluate.trial.bench import Batch, Bench, Drawn
 from pipeline.evaluate.trial.line_up import GOLDEN, STANDARD, Entry
 from pipeline.models.denoiser import Conditioning
+from pipeline.stages.propose import Source
 from pipeline.stages.proposers.redenoise import Redenoise
 from tests.evaluate.trial.networks import SETTINGS, Unchanged, small_trial, trial_config
 from tests.sealed import demo_models
@@ -111,8 +112,8 @@ def test_wrong_prompt_noise_is_that_of_the_other_prompt(drawings: Drawings) -> N
     denoiser = drawings.bench.denoiser
     others = denoiser.encode_prompts([sample.wrong_prompt for sample in drawings.samples])
     with torch.inference_mode():
-        proposed = drawings.bench.proposers[GOLDEN].propose(
-            denoiser, others, drawings.batch.noises[0].float()
+        (proposed,) = drawings.bench.proposers[GOLDEN].propose(
+            denoiser, others, Source(noise=drawings.batch.noises[0].float())
         )
     wrong = drawings.drawn["wrong prompt: unchanged"]
     torch.testing.assert_close(wrong.noise, stored(proposed.golden_noise), atol=2e-3, rtol=2e-3)
