@@ -31,6 +31,7 @@ from pipeline.storage.layout import ShardFormat
 from pipeline.storage.manifest import LedgerInfo, Manifest, ShardInfo
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
+from pipeline.storage.pieces import pieces_of
 from pipeline.storage.schema import NoisePair, PairSchema
 from pipeline.storage.sealing import seal_manifest
 
@@ -211,7 +212,11 @@ class _Writer:
             key = layout.shard_key(self._plan.plan_id, 1, split, index, digest, shard_format)
             put_named(self.store, key, path)
             return ShardInfo(
-                key=key, sha256=digest, num_samples=len(part), num_bytes=path.stat().st_size
+                key=key,
+                sha256=digest,
+                num_samples=len(part),
+                num_bytes=path.stat().st_size,
+                pieces=pieces_of(path),
             )
 
     def _batches(self, part: Sequence[tuple[Outcome, str]], rows: int) -> Iterator[pa.RecordBatch]:

@@ -19,6 +19,7 @@ from pipeline.storage.layout import ShardFormat
 from pipeline.storage.manifest import ShardInfo
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
+from pipeline.storage.pieces import pieces_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,7 @@ def compact_in(store: ObjectStore, task: ShardTask, *, mend: bool = False) -> Co
             sha256=digest,
             num_samples=task.shard.num_samples,
             num_bytes=path.stat().st_size,
+            pieces=pieces_of(path),
         )
     return CompactedShard(split=task.shard.split, format=task.format, info=info)
 

@@ -2,22 +2,32 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch.utils.data import get_worker_info
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.reader.arrow_columns import read_arrow
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Catalog, ShardRef
-from pipeline.reader.columns import UNREADABLE, PairColumns, read_columns
-from pipeline.reader.files import open_object
+from pipeline.reader.checked import CheckedBytes, Known
+from pipeline.reader.columns import UNREADABLE, PairColumns
+from pipeline.reader.files import map_shard
 from pipeline.reader.open_shards import OpenShards
 from pipeline.reader.order import Indices
 from pipeline.reader.samples import Row
 from pipeline.reader.shared import Shared
+from pipeline.reader.tar_columns import read_tar
+from pipeline.storage.layout import ShardFormat
 
 _DAMAGE = (ObjectNotFoundError, VerificationError)
+
+_READERS: Mapping[ShardFormat, Callable[[CheckedBytes, str], PairColumns]] = {
+    "arrow": read_arrow,
+    "webdataset": read_tar,
+}
 
 
 class ShardAccess:
@@ -78,25 +88,36 @@ class ShardAccess:
     def _open_shards(self) -> OpenShards:
         """Those of this process: threads and mappings do not cross a fork."""
         if self._of_process is None or self._of_process[0] != os.getpid():
-            opened = OpenShards(self._open, self._sizes, self._capacity, self._prefetch)
+            opened = OpenShards(self._open, self._sizes, self._capacity, self._prefetch, _share())
             self._of_process = (os.getpid(), opened)
         return self._of_process[1]
 
     def _open(self, shard: int) -> PairColumns:
-        check = self._verify and not self._shared.is_whole(shard)
-        columns = open_pairs(self._catalog.shards[shard], self._cache, check=check)
-        if check:
-            self._shared.mark_whole(shard)
-        return columns
+        known = self._shared.whole_pieces(shard) if self._verify else None
+        # What is skipped must not depend on which of its rows came first.
+        return open_pairs(
+            self._catalog.shards[shard], self._cache, known, at_once=self._skips_damage
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_of_process": None}
 
 
-def open_pairs(ref: ShardRef, cache: Cache | None, *, check: bool) -> PairColumns:
-    """The pairs of a shard. Raises ``ObjectNotFoundError`` and ``VerificationError`` naming it."""
-    with open_object(ref.store, ref.info, cache, check=check) as file:
-        try:
-            return read_columns(file, ref.format, ref.plan_id)
-        except UNREADABLE as error:
-            raise VerificationError(f"{ref.url}: cannot be read: {error}") from error
+def open_pairs(
+    ref: ShardRef, cache: Cache | None, known: Known | None, *, at_once: bool
+) -> PairColumns:
+    """The pairs of a shard, checked piece by piece when they are used, or all ``at_once``.
+
+    Raises ``ObjectNotFoundError`` and ``VerificationError`` naming the shard.
+    """
+    content = map_shard(ref.store, ref.info, cache, known, at_once=at_once)
+    try:
+        return _READERS[ref.format](content, ref.plan_id)
+    except UNREADABLE as error:
+        raise VerificationError(f"{ref.url}: cannot be read: {error}") from error
+
+
+def _share() -> float:
+    """Where this process begins to check a shard ahead: DataLoader workers begin apart."""
+    info = get_worker_info()
+    return 0.0 if info is None else info.id / info.num_workers

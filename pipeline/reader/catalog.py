@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.identity import canonical_json, sha256
 from pipeline.reader.cache import Cache
-from pipeline.reader.files import open_object
+from pipeline.reader.files import open_ledger
 from pipeline.reader.filters import Filters, check_rewards, rows_passing
 from pipeline.reader.order import Indices, Pool
 from pipeline.records import Split
@@ -191,7 +191,7 @@ def _passing(
         return None
     masks = []
     for _, manifest in source.parts:
-        with open_object(source.store, manifest.ledger, cache) as ledger:
+        with open_ledger(source.store, manifest.ledger, cache) as ledger:
             masks.append(rows_passing(filters, manifest, split, ledger))
     return np.concatenate(masks) if masks else np.zeros(0, bool)
 

@@ -12,6 +12,7 @@ from pipeline.reader.access import ShardAccess
 from pipeline.reader.arguments import check_at_least, check_one_of, names, split_named
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Source, read_catalog
+from pipeline.reader.checked import num_pieces
 from pipeline.reader.cursor import Cursor
 from pipeline.reader.filters import Filters
 from pipeline.reader.order import Indices, epoch_order
@@ -130,7 +131,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         self._world_size = world_size
         self._reward = reward
         self._shuffle_bytes = shuffle_bytes
-        self._shared = Shared(len(self._catalog.shards))
+        self._shared = Shared([num_pieces(ref.info) for ref in self._catalog.shards])
         self._access = ShardAccess(
             self._catalog,
             self._shared,

@@ -1,11 +1,13 @@
-"""Shards and ledgers as local files whose digests were checked."""
+"""Shards and ledgers as local files that are checked against the manifest."""
 
 import hashlib
 import os
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import BinaryIO, TypeVar
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.reader.cache import Cache, DamagedError
+from pipeline.reader.checked import CheckedBytes, Known
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import LedgerInfo, ShardInfo
 from pipeline.storage.object_store import ObjectStore
@@ -13,49 +15,77 @@ from pipeline.storage.object_store import ObjectStore
 _CHUNK_BYTES = 1024 * 1024
 """Stays in the processor's cache between reading and hashing."""
 
+_Used = TypeVar("_Used")
 
-def open_object(
-    store: ObjectStore, info: ShardInfo | LedgerInfo, cache: Cache | None, *, check: bool = True
-) -> BinaryIO:
-    """An object as an open local file: where it lies, or from the cache.
 
-    With ``check`` its digest is computed. Raises ``ObjectNotFoundError`` and
-    ``VerificationError`` naming the object.
+def open_ledger(store: ObjectStore, info: LedgerInfo, cache: Cache | None) -> BinaryIO:
+    """A ledger, open where it lies or from the cache, whose digest is right.
+
+    Raises ``ObjectNotFoundError`` and ``VerificationError`` naming it.
     """
+
+    def checked(file: BinaryIO) -> BinaryIO:
+        if _digest(file) == info.sha256:
+            return file
+        file.close()
+        raise _damaged(store, info)
+
+    return _use(store, info, cache, checked)
+
+
+def map_shard(
+    store: ObjectStore, info: ShardInfo, cache: Cache | None, known: Known | None, *, at_once: bool
+) -> CheckedBytes:
+    """A shard, mapped where it lies or from the cache. Raises as ``open_ledger`` does.
+
+    With ``at_once`` all of it is checked now; so are copies in the cache, while better ones can
+    still take their place.
+    """
+    at_once = at_once or cache is not None or not isinstance(store, LocalStore)
+
+    def mapped(file: BinaryIO) -> CheckedBytes:
+        with file:
+            content = CheckedBytes(file, info, known, f"{store.url}/{info.key}")
+        if at_once:
+            content.check(0, content.num_bytes)
+        return content
+
+    return _use(store, info, cache, mapped)
+
+
+def _use(
+    store: ObjectStore,
+    info: ShardInfo | LedgerInfo,
+    cache: Cache | None,
+    use: Callable[[BinaryIO], _Used],
+) -> _Used:
+    """What ``use`` makes of an object; a copy in the cache that it finds damaged is replaced."""
     if isinstance(store, LocalStore) and cache is None:
         try:
-            file = (store.root / info.key).open("rb", buffering=0)
+            here = (store.root / info.key).open("rb", buffering=0)
         except FileNotFoundError:
             raise _missing(store, info) from None
-        return _checked(file, store, info) if check else file
-    return _cached(store, info, cache or Cache.default(), check=check)
+        return use(here)
+    cache = cache or Cache.default()
+    file = _cached(store, info, cache)
+    try:
+        return use(file)
+    except VerificationError:
+        # Not the store's fault: a power cut, or a disk. It was right when it was put here.
+        cache.discard(info.sha256)
+    return use(_cached(store, info, cache))
 
 
-def _cached(
-    store: ObjectStore, info: ShardInfo | LedgerInfo, cache: Cache, *, check: bool
-) -> BinaryIO:
+def _cached(store: ObjectStore, info: ShardInfo | LedgerInfo, cache: Cache) -> BinaryIO:
     def fetch(start: int, length: int) -> bytes:
         return store.get_range(info.key, start, length)
 
     try:
-        file = cache.open(info.sha256, info.num_bytes, fetch)
-        if not check or _digest(file) == info.sha256:
-            return file
-        # Not the store's fault: a power cut, or a disk. It was right when it was put here.
-        file.close()
-        cache.discard(info.sha256)
-        return _checked(cache.open(info.sha256, info.num_bytes, fetch), store, info)
+        return cache.open(info.sha256, info.num_bytes, fetch)
     except DamagedError:
         raise _damaged(store, info) from None
     except ObjectNotFoundError:
         raise _missing(store, info) from None
-
-
-def _checked(file: BinaryIO, store: ObjectStore, info: ShardInfo | LedgerInfo) -> BinaryIO:
-    if _digest(file) == info.sha256:
-        return file
-    file.close()
-    raise _damaged(store, info)
 
 
 def _digest(file: BinaryIO) -> str:

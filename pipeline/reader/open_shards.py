@@ -12,7 +12,8 @@ _THREADS = 2
 class OpenShards:
     """Shards by number. ``open_shard`` runs in threads; the mapped bytes are bounded.
 
-    ``num_bytes`` are the sizes of all shards; what was not used for longest goes first.
+    ``num_bytes`` are the sizes of all shards; what was not used for longest goes first. Where
+    shards are opened ahead, the same threads check their pieces ahead, beginning at ``share``.
     """
 
     def __init__(
@@ -21,11 +22,13 @@ class OpenShards:
         num_bytes: Sequence[int],
         capacity: int,
         prefetch: int,
+        share: float,
     ) -> None:
         self._open_shard = open_shard
         self._num_bytes = num_bytes
         self._capacity = capacity
         self._prefetch = prefetch
+        self._share = share
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="npd-shards")
         self._open: OrderedDict[int, Future[PairColumns]] = OrderedDict()
         self._held = 0
@@ -56,6 +59,8 @@ class OpenShards:
             self._open.move_to_end(shard)
             return self._open[shard]
         future = self._threads.submit(self._open_shard, shard)
+        if self._prefetch:
+            future.add_done_callback(self._check_ahead)
         self._open[shard] = future
         self._held += self._num_bytes[shard]
         while self._held > self._capacity and len(self._open) > 1:
@@ -67,6 +72,11 @@ class OpenShards:
         while self._asked < wanted:
             self._ask(self._coming[self._asked])
             self._asked += 1
+
+    def _check_ahead(self, opened: Future[PairColumns]) -> None:
+        """In the thread that has opened the shard, and not before it was handed over."""
+        if not opened.cancelled() and opened.exception() is None:
+            opened.result().content.check_ahead(self._share)
 
     def _let_go(self, shard: int) -> None:
         if self._open.pop(shard, None) is not None:

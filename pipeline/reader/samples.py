@@ -105,7 +105,7 @@ def _noise(row: Row, name: str, form: Form) -> Noise:
     columns, index = row
     rows = columns.golden_noise if name == "golden_noise" else columns.source_noise
     if rows is not None:
-        return rows[index]
+        return rows(index)
     rebuilt = stored(source_noise(int(columns.seeds[index]), form.latent_shape))
     noise: Noise = rebuilt.reshape(-1).numpy()
     return noise

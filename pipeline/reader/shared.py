@@ -3,19 +3,22 @@
 They travel with the data set when workers are forked or spawned, and stay the same memory.
 """
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
-
-_WHOLE, _DAMAGED = 1, 2
 
 
 class Shared:
     """The epoch, which iterations of workers there were, and what is known of each shard."""
 
-    def __init__(self, num_shards: int) -> None:
+    def __init__(self, pieces: Sequence[int]) -> None:
+        """``pieces`` are the numbers of pieces of all shards."""
         self._numbers = _shared_zeros(3, torch.int64)
-        self._shards = _shared_zeros(num_shards, torch.uint8)
+        self._is_damaged = _shared_zeros(len(pieces), torch.uint8)
+        self._first_piece = [0, *accumulate(pieces)]
+        self._is_whole = _shared_zeros(self._first_piece[-1], torch.uint8)
 
     @property
     def epoch(self) -> int:
@@ -44,25 +47,22 @@ class Shared:
     def resumed(self, iteration: int) -> None:
         self._numbers[2] = iteration
 
-    def is_whole(self, shard: int) -> bool:
-        """Whether some process has checked the shard's digest."""
-        return bool(self._shards[shard] == _WHOLE)
+    def whole_pieces(self, shard: int) -> memoryview:
+        """A byte for each piece of a shard: 1 once some process found it to be as promised."""
+        pieces = self._is_whole[self._first_piece[shard] : self._first_piece[shard + 1]]
+        return pieces.numpy().data
 
     def is_damaged(self, shard: int) -> bool:
         """Whether some process could not read the shard."""
-        return bool(self._shards[shard] == _DAMAGED)
-
-    def mark_whole(self, shard: int) -> None:
-        """Note that the shard's digest is right."""
-        self._shards[shard] = _WHOLE
+        return bool(self._is_damaged[shard])
 
     def mark_damaged(self, shard: int) -> None:
         """Note that the shard cannot be read."""
-        self._shards[shard] = _DAMAGED
+        self._is_damaged[shard] = 1
 
     def damaged(self) -> list[int]:
         """Shards that could not be read."""
-        marked: list[int] = torch.nonzero(self._shards == _DAMAGED).flatten().tolist()
+        marked: list[int] = torch.nonzero(self._is_damaged).flatten().tolist()
         return marked
 
 

@@ -12,6 +12,7 @@ from pipeline.reader.access import ShardAccess
 from pipeline.reader.arguments import names, split_named
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Source, read_catalog
+from pipeline.reader.checked import num_pieces
 from pipeline.reader.filters import Filters
 from pipeline.reader.samples import COLUMNS, Form, Row, to_batch, to_sample
 from pipeline.reader.shared import Shared
@@ -56,7 +57,7 @@ class NoisePairTable(Dataset[dict[str, Any]]):
         )
         self._access = ShardAccess(
             self._catalog,
-            Shared(len(self._catalog.shards)),
+            Shared([num_pieces(ref.info) for ref in self._catalog.shards]),
             cache,
             verify=verify,
             skips_damage=False,

@@ -17,6 +17,7 @@ from pipeline.storage import layout
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.layout import Kind, ShardFormat
 from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.pieces import Pieces
 
 _READABLE = range(OLDEST_SCHEMA_VERSION, SCHEMA_VERSION + 1)
 
@@ -29,6 +30,8 @@ class ShardInfo(Record):
     num_samples: int
     num_bytes: int
     """Size of the file."""
+    pieces: Pieces | None = None
+    """None where earlier versions sealed it: then ``sha256`` alone vouches for what is read."""
 
 
 class LedgerInfo(Record):

@@ -1,0 +1,108 @@
+"""The bytes of a shard, each piece of which is checked before anything of it is used."""
+
+import hashlib
+import mmap
+import os
+from typing import BinaryIO, Final
+
+import pyarrow as pa
+
+from pipeline.errors import VerificationError
+from pipeline.storage.manifest import ShardInfo
+from pipeline.storage.pieces import digest_of
+
+Known = memoryview
+"""A byte for each piece of a shard: 1 once it was found to be as promised. Processes share it."""
+
+
+def num_pieces(info: ShardInfo) -> int:
+    """Of a shard; one that was sealed without the digests of its pieces is a single one."""
+    return 1 if info.pieces is None else -(-info.num_bytes // info.pieces.num_bytes)
+
+
+class CheckedBytes:
+    """A mapped file, of which nothing is to be used that ``check`` was not asked for.
+
+    Pieces are checked when they are needed, unless ``check_ahead`` in another thread or process
+    came first; where two come to one at the same time, both check it.
+    """
+
+    def __init__(self, file: BinaryIO, info: ShardInfo, known: Known | None, url: str) -> None:
+        """``known`` is None where nothing is to be checked. The file may be closed afterwards.
+
+        Raises ``VerificationError`` for a file of another size.
+        """
+        self._url = url
+        self._known = known
+        if info.pieces is None:
+            self._digest_of = _sha256
+            self._promised = [bytes.fromhex(info.sha256)]
+            self._piece_bytes = info.num_bytes
+        else:
+            self._digest_of = digest_of
+            self._promised = info.pieces.digests()
+            self._piece_bytes = info.pieces.num_bytes
+        if (num_bytes := os.fstat(file.fileno()).st_size) != info.num_bytes:
+            raise self._damaged(f"{num_bytes:,} bytes in place of {info.num_bytes:,}")
+        self.mapped: Final = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        # The disk reads ahead while the first rows are used.
+        self.mapped.madvise(mmap.MADV_WILLNEED)
+        self.buffer: Final = pa.py_buffer(self.mapped)
+        """The same bytes, as Arrow takes them."""
+        self._view = memoryview(self.mapped)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the file."""
+        return len(self._view)
+
+    def check(self, start: int, stop: int) -> None:
+        """Bytes ``start`` to ``stop`` are as promised, or ``VerificationError`` is raised."""
+        if self._known is None or stop <= start:
+            return
+        first, behind = start // self._piece_bytes, -(-stop // self._piece_bytes)
+        if bytes(self._known[first:behind]).find(0) < 0:
+            return
+        for piece in range(first, behind):
+            if not self._is_whole(piece, self._known):
+                begin = piece * self._piece_bytes
+                end = min(begin + self._piece_bytes, self.num_bytes)
+                raise self._damaged(f"bytes {begin:,} to {end:,}")
+
+    def check_buffer(self, buffer: pa.Buffer) -> None:
+        """``check`` for a part of ``buffer``."""
+        start = self.position(buffer)
+        self.check(start, start + buffer.size)
+
+    def check_ahead(self, share: float = 0.0) -> None:
+        """Check all that is not checked yet; damage is for those to tell who need what it hit.
+
+        ``share`` in [0, 1) says where to begin: processes that begin apart share the work.
+        """
+        if self._known is None:
+            return
+        count = len(self._promised)
+        first = int(share * count)
+        for piece in (*range(first, count), *range(first)):
+            self._is_whole(piece, self._known)
+
+    def position(self, buffer: pa.Buffer) -> int:
+        """Where a part of ``buffer`` begins."""
+        return int(buffer.address - self.buffer.address)
+
+    def _is_whole(self, piece: int, known: Known) -> bool:
+        if not known[piece]:
+            begin = piece * self._piece_bytes
+            digest = self._digest_of(self._view[begin : begin + self._piece_bytes])
+            known[piece] = digest == self._promised[piece]
+        return bool(known[piece])
+
+    def _damaged(self, what: str) -> VerificationError:
+        return VerificationError(
+            f"{self._url}: damaged ({what}), not the bytes that its manifest promises; "
+            "`npd repair` mends it"
+        )
+
+
+def _sha256(piece: bytes | memoryview) -> bytes:
+    return hashlib.sha256(piece).digest()

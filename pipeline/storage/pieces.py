@@ -1,0 +1,51 @@
+"""Digests of the pieces of a file: who reads a part of it can check that part alone.
+
+A file's SHA-256 is its identity, and vouches for it against anybody; but it is known only when the
+whole file has been read. The pieces' digests stand beside it in the manifest, whose own digest is
+promised, and find accidents: XXH3 misses one damaged piece in 2**64, and is eight times as quick.
+"""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import xxhash
+
+from pipeline.records import Record
+
+PIECE_BYTES = 128 * 1024
+"""One noise of SDXL's size: half of what rows read at random need checked is theirs. The digests
+are a 16,000th of the data."""
+
+_DIGEST_BYTES = 8
+
+
+class Pieces(Record):
+    """The digests of a file, piece after piece."""
+
+    num_bytes: int
+    """Of a piece; the last may have fewer."""
+    xxh3_64: str
+    """All digests in order, big-endian, in base64."""
+
+    def digests(self) -> list[bytes]:
+        """Of every piece. Raises ``ValueError`` where they are no base64."""
+        joined = base64.b64decode(self.xxh3_64, validate=True)
+        return [joined[at : at + _DIGEST_BYTES] for at in range(0, len(joined), _DIGEST_BYTES)]
+
+
+def digest_of(piece: bytes | memoryview) -> bytes:
+    """Of one piece. Other threads run meanwhile: seen, 6 GB/s for each."""
+    return xxhash.xxh3_64_digest(piece)
+
+
+def pieces_of(path: Path) -> Pieces:
+    """Of a whole file."""
+    joined = b"".join(map(digest_of, _read(path)))
+    return Pieces(num_bytes=PIECE_BYTES, xxh3_64=base64.b64encode(joined).decode())
+
+
+def _read(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
