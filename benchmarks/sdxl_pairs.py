@@ -211,12 +211,14 @@ class _Writer:
             digest = file_sha256(path)
             key = layout.shard_key(self._plan.plan_id, 1, split, index, digest, shard_format)
             put_named(self.store, key, path)
+            with path.open("rb") as file:
+                pieces = pieces_of(file)
             return ShardInfo(
                 key=key,
                 sha256=digest,
                 num_samples=len(part),
                 num_bytes=path.stat().st_size,
-                pieces=pieces_of(path),
+                pieces=pieces,
             )
 
     def _batches(self, part: Sequence[tuple[Outcome, str]], rows: int) -> Iterator[pa.RecordBatch]:

@@ -63,12 +63,14 @@ def compact_in(store: ObjectStore, task: ShardTask, *, mend: bool = False) -> Co
             task.plan_id, task.version, task.shard.split, task.shard.index, digest, task.format
         )
         put_named(store, key, path, mend=mend)
+        with path.open("rb") as file:
+            pieces = pieces_of(file)
         info = ShardInfo(
             key=key,
             sha256=digest,
             num_samples=task.shard.num_samples,
             num_bytes=path.stat().st_size,
-            pieces=pieces_of(path),
+            pieces=pieces,
         )
     return CompactedShard(split=task.shard.split, format=task.format, info=info)
 

@@ -72,6 +72,10 @@ class ShardAccess:
         found = ((opened[shard], place) for shard, place in zip(shards, places, strict=True))
         return [(columns, place) for columns, place in found if columns is not None]
 
+    def look_ahead(self) -> None:
+        """Open and check, in threads, what comes after the rows that were asked for."""
+        self._open_shards().look_ahead()
+
     def _columns(self, shard: int) -> PairColumns | None:
         """An opened shard; None for one that is to be skipped."""
         if self._skips_damage and self._shared.is_damaged(shard):

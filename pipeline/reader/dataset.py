@@ -56,8 +56,10 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
     view: "preference" gives ``winner_noise``, ``loser_noise`` and ``reward_gap`` under ``reward``
         in place of noises and scores, and leaves out pairs without that score.
     on_damage: "skip" leaves out shards that are damaged or missing, with a warning; ``damaged``
-        names them. Ranks may then have different counts.
-    verify: compute each shard's digest when it is first read, once for all workers.
+        names them. Ranks may then have different counts. A shard is then checked whole before any
+        of its pairs is given, so that what is left out does not depend on the order.
+    verify: check each piece of a shard against its digest before anything of it is used, once for
+        all workers.
     cache: where copies of remote shards are kept; by default ``Cache.default()`` for S3, and none
         for folders.
     shuffle_bytes: shards among which rows are mixed, and which are mapped at once; see ``order``.
@@ -218,8 +220,10 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
             part = slice(first, first + size)
             rows = self._access.rows(shards[part].tolist(), places[part].tolist())
             self._cursor.advance()
-            if rows:
-                yield self._given(rows)
+            given = self._given(rows) if rows else None
+            self._access.look_ahead()
+            if given is not None:
+                yield given
 
     def _given(self, rows: list[Row]) -> Sample:
         is_worker = get_worker_info() is not None

@@ -12,8 +12,8 @@ _THREADS = 2
 class OpenShards:
     """Shards by number. ``open_shard`` runs in threads; the mapped bytes are bounded.
 
-    ``num_bytes`` are the sizes of all shards; what was not used for longest goes first. Where
-    shards are opened ahead, the same threads check their pieces ahead, beginning at ``share``.
+    ``num_bytes`` are the sizes of all shards; what was not used for longest goes first. The same
+    threads check pieces ahead, from ``share`` of each shard on.
     """
 
     def __init__(
@@ -35,12 +35,13 @@ class OpenShards:
         self._coming: Sequence[int] = ()
         self._turn: dict[int, int] = {}
         self._asked = 0
+        self._reached = 0
 
     def expect(self, shards: Sequence[int]) -> None:
         """Name the shards that will be needed, in the order of their first use."""
         self._coming = shards
         self._turn = {shard: turn for turn, shard in enumerate(shards)}
-        self._asked = 0
+        self._asked = self._reached = 0
 
     def get(self, shard: int) -> PairColumns:
         """A shard, opened if need be. Raises what opening it raised; then it is tried anew."""
@@ -50,39 +51,39 @@ class OpenShards:
         except BaseException:
             self._let_go(shard)
             raise
-        # Afterwards: what is waited for has the wire, and the processor, to itself.
-        self._ask_ahead(self._turn.get(shard, -1))
+        self._reached = max(self._reached, self._turn.get(shard, -1) + 1)
         return opened
+
+    def look_ahead(self) -> None:
+        """Open and check what comes next.
+
+        To be called when what was asked for has been used: until then, what is waited for has the
+        wire, and the processor, to itself.
+        """
+        wanted = min(self._reached + self._prefetch, len(self._coming))
+        for future in [self._ask(shard) for shard in self._coming[self._asked : wanted]]:
+            if future.done():
+                self._threads.submit(self._check_ahead, future)
+            else:
+                future.add_done_callback(self._check_ahead)
+        self._asked = max(self._asked, wanted)
 
     def _ask(self, shard: int) -> Future[PairColumns]:
         if shard in self._open:
             self._open.move_to_end(shard)
             return self._open[shard]
         future = self._threads.submit(self._open_shard, shard)
-        if self._prefetch:
-            future.add_done_callback(self._check_ahead)
         self._open[shard] = future
         self._held += self._num_bytes[shard]
         while self._held > self._capacity and len(self._open) > 1:
             self._let_go(next(iter(self._open)))
         return future
 
-    def _ask_ahead(self, turn: int) -> None:
-        wanted = min(turn + 1 + self._prefetch, len(self._coming))
-        while self._asked < wanted:
-            self._ask(self._coming[self._asked])
-            self._asked += 1
-
     def _check_ahead(self, opened: Future[PairColumns]) -> None:
-        """In the thread that has opened the shard, and not before it was handed over."""
+        """Where it could not be opened, those are told who ask for it."""
         if not opened.cancelled() and opened.exception() is None:
             opened.result().content.check_ahead(self._share)
 
     def _let_go(self, shard: int) -> None:
         if self._open.pop(shard, None) is not None:
             self._held -= self._num_bytes[shard]
-
-    def close(self) -> None:
-        """Start nothing more and let go of everything."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._open.clear()

@@ -6,8 +6,7 @@ promised, and find accidents: XXH3 misses one damaged piece in 2**64, and is eig
 """
 
 import base64
-from collections.abc import Iterator
-from pathlib import Path
+from typing import BinaryIO
 
 import xxhash
 
@@ -39,13 +38,7 @@ def digest_of(piece: bytes | memoryview) -> bytes:
     return xxhash.xxh3_64_digest(piece)
 
 
-def pieces_of(path: Path) -> Pieces:
-    """Of a whole file."""
-    joined = b"".join(map(digest_of, _read(path)))
+def pieces_of(file: BinaryIO) -> Pieces:
+    """Of all that a file holds from where it stands."""
+    joined = b"".join(map(digest_of, iter(lambda: file.read(PIECE_BYTES), b"")))
     return Pieces(num_bytes=PIECE_BYTES, xxh3_64=base64.b64encode(joined).decode())
-
-
-def _read(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            yield piece

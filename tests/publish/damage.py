@@ -10,6 +10,7 @@ import pytest
 from pipeline.identity import readable_json, sha256
 from pipeline.storage import layout
 from pipeline.storage.manifest import Manifest
+from tests.sealed import manifest_of
 
 Damage = Callable[[Path], None]
 
@@ -43,6 +44,19 @@ def reseal(folder: Path, manifest: Manifest) -> None:
     data = readable_json(manifest.model_dump(mode="json"))
     (folder / layout.manifest_key(manifest.plan_id, 1)).write_bytes(data)
     edit_json(folder / "_SUCCESS", lambda s: s["manifests"][0].update(sha256=sha256(data)))
+
+
+def drop_pieces(folder: Path) -> None:
+    """Make the manifest one of an earlier version, which knew no digests of pieces."""
+    manifest = manifest_of(folder)
+    shards = {
+        split: {
+            shard_format: [info.model_copy(update={"pieces": None}) for info in infos]
+            for shard_format, infos in formats.items()
+        }
+        for split, formats in manifest.shards.items()
+    }
+    reseal(folder, manifest.model_copy(update={"shards": shards}))
 
 
 DAMAGES = pytest.mark.parametrize("damage", [flip, Path.unlink, truncate], ids=lambda d: d.__name__)

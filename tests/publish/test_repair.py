@@ -13,7 +13,15 @@ from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from pipeline.storage.sealing import success_bytes
-from tests.publish.damage import DAMAGES, Damage, edit_json, flip, replace_bytes, truncate
+from tests.publish.damage import (
+    DAMAGES,
+    Damage,
+    drop_pieces,
+    edit_json,
+    flip,
+    replace_bytes,
+    truncate,
+)
 from tests.publish.repairs import objects_of, repaired
 from tests.sealed import Built, manifest_of
 
@@ -35,6 +43,15 @@ def test_shard(damaged: Path, shard_format: Any, damage: Damage) -> None:
     assert objects_of(open_store(str(damaged))) == before
     written = {path for path, time in times.items() if path.stat().st_mtime_ns != time}
     assert written == {damaged / key}
+
+
+def test_shard_sealed_without_pieces(damaged: Path) -> None:
+    drop_pieces(damaged)
+    before = objects_of(open_store(str(damaged)))
+    key = manifest_of(damaged).shards[Split.TRAIN]["arrow"][1].key
+    flip(damaged / key)
+    assert repaired(damaged) == [key]
+    assert objects_of(open_store(str(damaged))) == before
 
 
 @DAMAGES

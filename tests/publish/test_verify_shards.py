@@ -1,5 +1,6 @@
 """Damage to shards is found and named, also if every digest agrees."""
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from pipeline.identity import sha256
 from pipeline.records import Split
 from pipeline.stages.pack import pack_pairs
 from pipeline.storage import layout
+from pipeline.storage.pieces import pieces_of
 from pipeline.storage.schema import NoisePair, PairSchema
 from tests.publish.damage import Damage, flip, reseal
 from tests.publish.problems import only_problem_in, problems_in
@@ -106,8 +108,12 @@ def test_shard_that_holds_another_golden_noise_than_its_unit_is_named(damaged: P
     )
     data = pack_pairs(pairs, schema, 2)
     path.write_bytes(data)
-    forged = shard.model_copy(update={"sha256": sha256(data), "num_bytes": len(data)})
-    manifest.shards[Split.TRAIN]["arrow"][0] = forged
+    promised = {
+        "sha256": sha256(data),
+        "num_bytes": len(data),
+        "pieces": pieces_of(io.BytesIO(data)),
+    }
+    manifest.shards[Split.TRAIN]["arrow"][0] = shard.model_copy(update=promised)
     reseal(damaged, manifest)
     key = layout.manifest_key(manifest.plan_id, 1)
     said = "not what its unit object holds"
@@ -148,3 +154,11 @@ def test_shard_left_out_of_the_manifest_names_the_first_pair_that_is_missing(
         f"{key}: train (arrow): pair {left} is in no shard",
         f"{key}: train (webdataset): pair {left} is in no shard",
     ]
+
+
+def test_pieces_that_are_not_those_of_their_shard_are_named(damaged: Path) -> None:
+    manifest = manifest_of(damaged)
+    first, second, *_ = manifest.shards[Split.TRAIN]["arrow"]
+    manifest.shards[Split.TRAIN]["arrow"][0] = first.model_copy(update={"pieces": second.pieces})
+    reseal(damaged, manifest)
+    assert f"the digests of the pieces of {first.key}" in only_problem_in(damaged)

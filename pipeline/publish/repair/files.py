@@ -55,8 +55,8 @@ def repair_files(
         margins=manifest.selection,
         mend=True,
     )
-    files = [*made.files()]
-    wrong = [promised.key for promised in manifest.files() if promised not in files]
+    files = {(file.key, file.sha256) for file in made.files()}
+    wrong = [file.key for file in manifest.files() if (file.key, file.sha256) not in files]
     if wrong:
         raise VerificationError(_not_promised(store, wrong[0], plan))
     return sorted(damaged)

@@ -1,5 +1,6 @@
 """Shards against the manifest, and every pair in them against its receipt and its seed."""
 
+import io
 import tarfile
 from collections.abc import Iterator
 from hashlib import sha256 as new_sha256
@@ -17,6 +18,7 @@ from pipeline.storage import layout
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.manifest import Manifest, ShardInfo
 from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.pieces import pieces_of
 from pipeline.storage.schema import NoisePair, PairSchema
 
 Rewards = dict[str, float | None]
@@ -80,6 +82,9 @@ class _SplitCheck:
                 next(outcomes, None)
             return False
         self._found.num_bytes += len(data)
+        if info.pieces is not None and info.pieces != pieces_of(io.BytesIO(data)):
+            key = layout.manifest_key(self._manifest.plan_id, self._manifest.version)
+            self._found.add(key, f"the digests of the pieces of {info.key} are not those of it")
         count = 0
         readable = True
         try:
