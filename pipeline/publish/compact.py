@@ -19,7 +19,7 @@ from pipeline.storage.layout import ShardFormat
 from pipeline.storage.manifest import ShardInfo
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
-from pipeline.storage.pieces import pieces_of
+from pipeline.storage.pieces import Pieces, pieces_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,8 @@ class ShardTask:
     shard: ShardPlan
     format: ShardFormat
     rows_per_batch: int
+    with_pieces: bool = True
+    """Whether the manifest has the digests of its pieces: since version 3 it does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +65,19 @@ def compact_in(store: ObjectStore, task: ShardTask, *, mend: bool = False) -> Co
             task.plan_id, task.version, task.shard.split, task.shard.index, digest, task.format
         )
         put_named(store, key, path, mend=mend)
-        with path.open("rb") as file:
-            pieces = pieces_of(file)
         info = ShardInfo(
             key=key,
             sha256=digest,
             num_samples=task.shard.num_samples,
             num_bytes=path.stat().st_size,
-            pieces=pieces,
+            pieces=_pieces(path) if task.with_pieces else None,
         )
     return CompactedShard(split=task.shard.split, format=task.format, info=info)
+
+
+def _pieces(path: Path) -> Pieces:
+    with path.open("rb") as file:
+        return pieces_of(file)
 
 
 def put_named(store: ObjectStore, key: str, path: Path, *, mend: bool = False) -> None:

@@ -101,6 +101,7 @@ def _tasks(
                 shard=shard,
                 format=shard_format,
                 rows_per_batch=plan.settings["output"]["rows_per_batch"],
+                with_pieces=plan.schema_version >= 3,
             )
 
 
