@@ -18,6 +18,7 @@ from pipeline.proposer_config import (
 )
 from pipeline.records import RuleName, Split
 from pipeline.section import Fraction, GuidanceScale, Name, PositiveInt, Section
+from pipeline.source_config import SourceConfig
 
 
 class PromptsConfig(Section):
@@ -57,11 +58,9 @@ class SplitsConfig(Section):
         return {split: float(getattr(self, split.value)) for split in Split}
 
 
-class ModelConfig(Section):
-    """The diffusion model."""
+class ModelConfig(SourceConfig):
+    """The diffusion model: a folder in diffusers' format, here or on the hub."""
 
-    path: str
-    """Folder in diffusers' format."""
     name: str
     """How the data set calls the model; for people."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -87,6 +86,11 @@ class ModelConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        self.require("the model")
+        return self
+
 
 class SamplingConfig(Section):
     """How both images of a pair are sampled."""
@@ -100,15 +104,13 @@ class SamplingConfig(Section):
     DPM-Solver++, as diffusers steps it. Noise is re-denoised by the first in either case."""
 
 
-class RewardConfig(Section):
+class RewardConfig(SourceConfig):
     """A model that scores images against prompts."""
 
     name: Name
     """Name of the score in shards and ledger."""
     kind: Literal["scene", "scene_oracle"]
     """``scene``: the demo's preference model; ``scene_oracle``: its measuring instrument."""
-    path: str | None = None
-    """Folder of the weights, for kinds that have any."""
     select: bool = True
     """Whether it has a say in ``[selection]``; otherwise it is recorded only."""
     margin: float = 0.0
@@ -124,8 +126,8 @@ class RewardConfig(Section):
                 "scene_oracle measures alignment independently and must not choose pairs; "
                 "set select = false"
             )
-        if self.kind == "scene" and self.path is None:
-            raise ValueError("kind 'scene' needs path, the folder of its weights")
+        if self.kind == "scene":
+            self.require("kind 'scene'")
         return self
 
 

@@ -1,13 +1,16 @@
 """Reading a configuration: a TOML file of one's own, or one that ships with the package."""
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.config import Config, RewardConfig
+from pipeline.config import Config
 from pipeline.proposer_config import CustomProposer, NPNetProposer, ProposerConfig
+from pipeline.source_config import SourceConfig
 from pipeline.toml_file import TomlFile, read_toml
+
+_Source = TypeVar("_Source", bound=SourceConfig)
 
 BUNDLED = Path(__file__).parent / "demo"
 """Where the configurations live that ship with the package and go by their bare names."""
@@ -40,10 +43,9 @@ def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
     def absolute(path: str) -> str:
         return str((file.path.parent / Path(path).expanduser()).resolve())
 
-    def rewards() -> Iterator[RewardConfig]:
-        for reward in config.rewards:
-            path = None if reward.path is None else absolute(reward.path)
-            yield reward.model_copy(update={"path": path})
+    def located(section: _Source) -> _Source:
+        path = None if section.path is None else absolute(section.path)
+        return section.model_copy(update={"path": path})
 
     def proposer(section: ProposerConfig) -> ProposerConfig:
         match section:
@@ -59,9 +61,9 @@ def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
     return config.model_copy(
         update={
             "prompts": config.prompts.model_copy(update={"path": absolute(config.prompts.path)}),
-            "model": config.model.model_copy(update={"path": absolute(config.model.path)}),
+            "model": located(config.model),
             "npnet": npnet,
             "proposers": tuple(map(proposer, config.proposers)),
-            "rewards": tuple(rewards()),
+            "rewards": tuple(located(reward) for reward in config.rewards),
         }
     )

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from pipeline.records import Split
@@ -47,12 +47,20 @@ def folder_digest(folder: Path) -> str:
 
     Hidden files and Markdown do not count: a better model card is not another model.
     """
-    files = {
-        path.relative_to(folder).as_posix(): file_sha256(path)
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".md" and not _hidden(path.relative_to(folder))
-    }
-    return sha256(canonical_json(files))
+    return files_digest(
+        folder,
+        (
+            path
+            for path in folder.rglob("*")
+            if path.is_file() and path.suffix != ".md" and not _hidden(path.relative_to(folder))
+        ),
+    )
+
+
+def files_digest(folder: Path, files: Iterable[Path]) -> str:
+    """SHA-256 over the names, relative to ``folder``, and contents of some of its files."""
+    names = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+    return sha256(canonical_json(names))
 
 
 def _hidden(path: Path) -> bool:

@@ -84,6 +84,22 @@ def test_paths_relative_ones_are_relative_to_the_file(
     assert config.rewards[1].path is None
 
 
+def test_hub_sources_load_and_paths_beside_them_stay(tmp_path: Path) -> None:
+    hub = {"hub": "owner/model", "revision": "0" * 40}
+    model = {key: value for key, value in SETTINGS["model"].items() if key != "path"} | hub
+    config = load_config(_write(tmp_path, to_toml({**SETTINGS, "model": model})))
+    assert (config.model.hub, config.model.path) == ("owner/model", None)
+    assert config.rewards[0].path == str(BUNDLED / "reward")
+
+
+def test_model_from_nowhere_names_its_section(tmp_path: Path) -> None:
+    path = _write(tmp_path, to_toml({**SETTINGS, "model": {"name": "mine"}}))
+    line = _line_of(path, "[model]")
+    assert _error(path) == (
+        f"{path}:{line}: model: the model needs path, or hub with revision, to find its files"
+    )
+
+
 def test_values_whole_numbers_stand_for_fractions(tmp_path: Path) -> None:
     splits = {"train": 1, "validation": 0, "test": 0}
     config = load_config(_write(tmp_path, to_toml(changed(splits=splits))))

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from time import monotonic, perf_counter
+from typing import Any
 
 import torch
 
@@ -25,12 +25,14 @@ from pipeline.config import Config
 from pipeline.determinism import be_deterministic
 from pipeline.errors import DeviceError, DeviceMemoryError, ModelError, RetryableStoreError
 from pipeline.fingerprint import Fingerprint, fingerprint
-from pipeline.identity import folder_digest, sha256
+from pipeline.identity import sha256
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.reward import Reward
+from pipeline.models.source import source_digest
 from pipeline.plan import Plan
 from pipeline.records import SCHEMA_VERSION, Status
+from pipeline.source_config import SourceConfig
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers.files import check_proposers, load_proposers
 from pipeline.stages.recipe import Recipe
@@ -192,19 +194,18 @@ def _gaps(work: Work, size: int) -> dict[int, str]:
 
 
 def check_models(config: Config, plan: Plan) -> None:
-    """Refuse model folders that are not, byte for byte, those that the plan was made with.
+    """Refuse model files that are not, byte for byte, those that the plan was made with.
 
     The plan is made on one machine and computed on others. Raises ``ModelError``, and
     ``EntryPointError`` for code of the user's own that is not there.
     """
-    rewards = zip(config.rewards, plan.settings["rewards"], strict=True)
-    expected = {config.model.path: plan.settings["model"]["digest"]} | {
-        reward.path: settings["digest"] for reward, settings in rewards if reward.path is not None
-    }
-    for path, digest in expected.items():
-        if not Path(path).is_dir():
-            raise ModelError(f"{path}: no such model folder on {socket.gethostname()}")
-        _refuse_other_files(path, folder_digest(Path(path)), digest)
+    sections: list[tuple[SourceConfig, dict[str, Any]]] = [
+        (config.model, plan.settings["model"]),
+        *zip(config.rewards, plan.settings["rewards"], strict=True),
+    ]
+    for source, settings in sections:
+        if source.has_place:
+            _refuse_other_files(str(source), source_digest(source), settings["digest"])
     check_proposers(config, plan)
 
 

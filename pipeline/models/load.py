@@ -1,7 +1,6 @@
 """From a configuration's names to models in memory; happens on the worker, never at import."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 
@@ -10,6 +9,7 @@ from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.reward import Reward
+from pipeline.models.source import locate
 from pipeline.npnet import NPNet
 from pipeline.proposer_config import NPNetConfig
 
@@ -27,7 +27,7 @@ def load_denoiser(config: ModelConfig, device: torch.device) -> Denoiser:
     from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 
     return DiffusersDenoiser.load(
-        Path(config.path),
+        locate(config),
         device=device,
         dtype=_DTYPES[config.dtype],
         height=config.height,
@@ -58,8 +58,7 @@ def load_network(config: NPNetConfig, denoiser: Denoiser) -> NPNet:
 
 
 def _scene(config: RewardConfig, device: torch.device) -> Reward:
-    assert config.path is not None, "checked by the configuration"
-    return SceneReward.load(Path(config.path), device)
+    return SceneReward.load(locate(config), device)
 
 
 def _scene_oracle(config: RewardConfig, device: torch.device) -> Reward:

@@ -6,12 +6,13 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.config import Config
-from pipeline.errors import ModelError
 from pipeline.fingerprint import ALGORITHM_VERSION
-from pipeline.identity import folder_digest, prompt_id, split_for
+from pipeline.identity import prompt_id, split_for
 from pipeline.models.model_index import check_model_folder
+from pipeline.models.source import locate, source_digest
 from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
 from pipeline.records import SCHEMA_VERSION
+from pipeline.source_config import SourceConfig
 from pipeline.stages.prompts import read_prompts
 from pipeline.stages.proposers.files import proposer_settings
 
@@ -22,7 +23,7 @@ def make_plan(config: Config) -> tuple[Plan, PromptTable]:
     Raises ``PromptFileError``, ``ModelError`` and ``EntryPointError``.
     """
     # Before anything is stored: a plan of a model that no worker can load would be in the way.
-    check_model_folder(Path(config.model.path))
+    check_model_folder(locate(config.model))
     prompts = read_prompts(Path(config.prompts.path), config.prompts.format, config.prompts.column)
     fractions = config.splits.fractions()
     names = [prompt_id(prompt) for prompt in prompts.prompts]
@@ -58,15 +59,15 @@ def _settings(config: Config) -> dict[str, Any]:
     for name in ("path", "format", "column"):
         # The prompts' own digest stands for where they came from.
         del settings["prompts"][name]
-    settings["model"]["digest"] = _model_digest(settings["model"].pop("path"))
-    for reward in settings["rewards"]:
-        path = reward.pop("path")
-        reward["digest"] = None if path is None else _model_digest(path)
+    _without_place(settings["model"])["digest"] = source_digest(config.model)
+    for reward, section in zip(settings["rewards"], config.rewards, strict=True):
+        digest = source_digest(section) if section.has_place else None
+        _without_place(reward)["digest"] = digest
     return settings
 
 
-def _model_digest(path: str) -> str:
-    folder = Path(path)
-    if not folder.is_dir():
-        raise ModelError(f"{folder}: no such model folder; put the model's files there")
-    return folder_digest(folder)
+def _without_place(section: dict[str, Any]) -> dict[str, Any]:
+    """A section of the plan, where the digest of the files stands for the place they came from."""
+    for name in SourceConfig.model_fields:
+        del section[name]
+    return section

@@ -1,7 +1,6 @@
 """What decides a trial: samples, arms, models. Chunks of results are named by it."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -11,10 +10,11 @@ from pipeline.errors import UserError
 from pipeline.evaluate.trial.bench import Bench
 from pipeline.evaluate.trial.line_up import GOLDEN, Entry, Options, line_up
 from pipeline.fingerprint import fingerprint
-from pipeline.identity import folder_digest
 from pipeline.models.load import default_device, load_denoiser, load_rewards
+from pipeline.models.source import source_digest
 from pipeline.proposer_config import RedenoiseProposer
 from pipeline.records import Record
+from pipeline.source_config import SourceConfig
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers.redenoise import Redenoise
 
@@ -122,13 +122,13 @@ class Setup:
         config = self.config
         return {
             "model": {
-                **config.model.model_dump(exclude={"path"}),
-                "digest": folder_digest(Path(config.model.path)),
+                **config.model.model_dump(exclude=set(SourceConfig.model_fields)),
+                "digest": source_digest(config.model),
             },
             "rewards": [
                 {
                     **reward.model_dump(include={"name", "kind", "select"}),
-                    "digest": None if reward.path is None else folder_digest(Path(reward.path)),
+                    "digest": source_digest(reward) if reward.has_place else None,
                 }
                 for reward in config.rewards
             ],

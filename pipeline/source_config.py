@@ -1,0 +1,62 @@
+"""Where the files of a model are: on this machine, or in a repository of the Hugging Face hub."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.section import Section
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class SourceConfig(Section):
+    """The place of a model's files: ``path``, or ``hub`` with a pinned ``revision``."""
+
+    path: str | None = None
+    """Folder or file on the machines that compute."""
+    hub: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = None
+    """Repository of the Hugging Face hub, owner/name, in place of path."""
+    revision: str | None = None
+    """Commit of that repository, its 40 hexadecimal digits."""
+    file: str | None = None
+    """One file of the folder or repository, where it alone is meant."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.path is not None and self.hub is not None:
+            raise ValueError("set path or hub, not both: each says where the files are")
+        if (self.hub is None) != (self.revision is None):
+            raise ValueError("hub and revision belong together; set both or neither")
+        if self.revision is not None and not _COMMIT.fullmatch(self.revision):
+            raise ValueError(
+                f"revision {self.revision!r} is not pinned: a branch, a tag or a short hash can "
+                "stand for other files tomorrow. Give the 40 hexadecimal digits of a commit: "
+                f"git ls-remote https://huggingface.co/{self.hub}"
+            )
+        if self.file is not None:
+            _refuse_outside(self.file)
+            if not self.has_place:
+                raise ValueError("file needs path or hub, in which it lies")
+        return self
+
+    @property
+    def has_place(self) -> bool:
+        """Whether it says where anything is."""
+        return self.path is not None or self.hub is not None
+
+    def require(self, what: str) -> None:
+        """Refuse, with ``ValueError``, a section that does not say where its files are."""
+        if not self.has_place:
+            raise ValueError(f"{what} needs path, or hub with revision, to find its files")
+
+    def __str__(self) -> str:
+        place = self.path if self.hub is None else f"{self.hub}@{self.revision}"
+        return str(place) if self.file is None else f"{place}/{self.file}"
+
+
+def _refuse_outside(file: str) -> None:
+    path = PurePosixPath(file)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"file {file!r} must lie in the folder or repository itself")

@@ -1,0 +1,195 @@
+"""Where models come from: a folder, a file, or a commit of a hub (a real one's client)."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import constants
+
+from pipeline.errors import ModelError
+from pipeline.identity import folder_digest
+from pipeline.models.source import SAFE_FILES, locate, source_digest
+from pipeline.source_config import SourceConfig
+from tests.models.hub import COMMIT, REPOSITORY, Hub, serve
+
+FILES = {
+    "config.json": b"{}",
+    "model.safetensors": b"weights",
+    "tokenizer/vocab.txt": b"a\nb",
+    "model.bin": b"a pickle",
+    "modeling.py": b"raise SystemExit('code of a repository ran')",
+    "README.md": b"# A card",
+}
+SOURCE = SourceConfig(hub=REPOSITORY, revision=COMMIT)
+USED = {"config.json", "model.safetensors", "tokenizer/vocab.txt"}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A hub, and an empty cache of its own."""
+    with serve(FILES) as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield hub
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The repository's files that are used, as a local folder."""
+    for name in USED:
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(FILES[name])
+    return tmp_path / "folder"
+
+
+def _names(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_hub_only_weights_configurations_and_tokenizers_are_fetched(hub: Hub) -> None:
+    assert _names(locate(SOURCE)) == USED == set(hub.bodies)
+
+
+def test_hub_second_time_is_from_the_cache_and_needs_no_network(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = locate(SOURCE)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert locate(SOURCE) == first
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert locate(SOURCE) == first
+    assert set(hub.bodies.values()) == {1}
+
+
+def test_hub_digest_is_that_of_a_local_folder_with_the_same_files(hub: Hub, folder: Path) -> None:
+    local = SourceConfig(path=str(folder))
+    assert source_digest(SOURCE) == source_digest(local) == folder_digest(folder)
+    (folder / "other.onnx").write_bytes(b"beside it, and of no use")
+    assert source_digest(local, SAFE_FILES) == source_digest(SOURCE, SAFE_FILES)
+    assert source_digest(local) != source_digest(SOURCE)
+
+
+def test_hub_what_others_put_into_the_cache_does_not_count(hub: Hub) -> None:
+    before = source_digest(SOURCE)
+    locate(SOURCE, ["*.bin"])
+    assert "model.bin" in _names(locate(SOURCE))
+    assert source_digest(SOURCE) == before
+
+
+def test_hub_one_file_alone_is_fetched_and_its_digest_is_of_its_bytes(hub: Hub) -> None:
+    source = SourceConfig(hub=REPOSITORY, revision=COMMIT, file="model.safetensors")
+    assert locate(source).read_bytes() == FILES["model.safetensors"]
+    assert set(hub.bodies) == {"model.safetensors"}
+    assert source_digest(source) == hashlib.sha256(FILES["model.safetensors"]).hexdigest()
+
+
+def test_hub_pickle_only_for_code_that_names_it(hub: Hub) -> None:
+    source = SourceConfig(hub=REPOSITORY, revision=COMMIT, file="model.bin")
+    with pytest.raises(ModelError, match="pickles and code are not"):
+        locate(source)
+    assert locate(source, ["*.bin"]).read_bytes() == FILES["model.bin"]
+
+
+@pytest.mark.parametrize("file", [None, "model.safetensors"])
+def test_hub_without_network_says_what_to_fetch_and_where_to_put_it(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, file: str | None
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    source = SourceConfig(hub=REPOSITORY, revision=COMMIT, file=file)
+    with pytest.raises(ModelError) as caught:
+        locate(source)
+    message = str(caught.value)
+    what = "model.safetensors " if file else ""
+    assert f"`hf download {REPOSITORY} {what}--revision {COMMIT} " in message
+    assert "--local-dir FOLDER" in message and "set path to it" in message
+    assert ("--include" in message) == (file is None)
+    assert not hub.bodies
+
+
+def test_hub_licence_to_be_accepted_is_said(hub: Hub) -> None:
+    hub.licence_wanted = True
+    with pytest.raises(ModelError, match=r"Accept its licence .* HF_TOKEN") as caught:
+        locate(SOURCE)
+    assert "hf download" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        SourceConfig(hub="somebody/else", revision=COMMIT),
+        SourceConfig(hub=REPOSITORY, revision=COMMIT, file="no.safetensors"),
+    ],
+    ids=str,
+)
+def test_hub_what_is_not_there_is_named(hub: Hub, source: SourceConfig) -> None:
+    with pytest.raises(ModelError, match=str(source)):
+        locate(source)
+
+
+def test_hub_processes_of_one_machine_fetch_each_file_once(hub: Hub, tmp_path: Path) -> None:
+    code = (
+        "from pipeline.models.source import *\n"
+        f"print(source_digest(SourceConfig(hub={REPOSITORY!r}, revision={COMMIT!r})))"
+    )
+    env = {
+        **os.environ,
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": "0",
+    }
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    digests = {process.communicate()[0].strip() for process in started}
+    assert digests == {source_digest(SOURCE)}
+    assert hub.bodies == dict.fromkeys(USED, 1)
+
+
+def test_local_file_and_file_of_a_folder_are_one(folder: Path) -> None:
+    alone = SourceConfig(path=str(folder / "model.safetensors"))
+    within = SourceConfig(path=str(folder), file="model.safetensors")
+    assert locate(alone) == locate(within) == folder / "model.safetensors"
+    assert source_digest(alone) == hashlib.sha256(b"weights").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("nowhere", "no such model folder"), ("a.safetensors", "no such model file")],
+)
+def test_local_missing_is_named_with_the_machine(tmp_path: Path, place: str, said: str) -> None:
+    with pytest.raises(ModelError, match=f"{tmp_path / place}: {said} on "):
+        locate(SourceConfig(path=str(tmp_path / place)))
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", COMMIT[:7], COMMIT.upper(), COMMIT + "0"])
+def test_source_revision_that_is_not_pinned_is_refused_with_the_reason(revision: str) -> None:
+    with pytest.raises(ValueError, match=r"is not pinned.* 40 hexadecimal digits .*ls-remote"):
+        SourceConfig(hub=REPOSITORY, revision=revision)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"path": "a", "hub": REPOSITORY, "revision": COMMIT}, "not both"),
+        ({"hub": REPOSITORY}, "belong together"),
+        ({"path": "a", "revision": COMMIT}, "belong together"),
+        ({"hub": "https://hub/a/b", "revision": COMMIT}, "pattern"),
+        ({"path": "a", "file": "../b"}, "must lie in the folder"),
+        ({"path": "a", "file": "/b"}, "must lie in the folder"),
+        ({"file": "b"}, "needs path or hub"),
+    ],
+    ids=str,
+)
+def test_source_impossible_one_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        SourceConfig(**fields)
