@@ -23,6 +23,7 @@ from pipeline.console import (
 from pipeline.errors import BuildStoppedError, NPDError, UserError
 from pipeline.evaluate_command import trials
 from pipeline.export_command import exports
+from pipeline.reward_command import rewards
 from pipeline.storage.open import open_store
 from pipeline.upkeep import upkeep
 
@@ -220,6 +221,7 @@ def report(
 app.add_typer(upkeep)
 app.add_typer(exports)
 app.add_typer(trials)
+app.add_typer(rewards)
 
 
 def main() -> None:

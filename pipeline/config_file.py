@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.config import Config
+from pipeline.config import Config, RewardConfig
 from pipeline.proposer_config import CustomProposer, NPNetProposer, ProposerConfig
 from pipeline.source_config import SourceConfig
 from pipeline.toml_file import TomlFile, read_toml
@@ -47,6 +47,10 @@ def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
         path = None if section.path is None else absolute(section.path)
         return section.model_copy(update={"path": path})
 
+    def reward(section: RewardConfig) -> RewardConfig:
+        code = None if section.code is None else absolute(section.code)
+        return located(section).model_copy(update={"code": code})
+
     def proposer(section: ProposerConfig) -> ProposerConfig:
         match section:
             case NPNetProposer():
@@ -64,6 +68,6 @@ def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
             "model": located(config.model),
             "npnet": npnet,
             "proposers": tuple(map(proposer, config.proposers)),
-            "rewards": tuple(located(reward) for reward in config.rewards),
+            "rewards": tuple(map(reward, config.rewards)),
         }
     )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import Config
+from pipeline.config import Config, RewardConfig
 from pipeline.config_file import BUNDLED, bundled_configs, load_config
 from pipeline.errors import ConfigError
 from pipeline.section import Section
@@ -209,6 +209,10 @@ def _rewards(*changes: dict[str, Any]) -> list[dict[str, Any]]:
         (_rewards({"select": False}), "rewards: none has select = true"),
         ([{"name": "oracle", "kind": "scene_oracle"}], "must not choose pairs"),
         ([{"name": "scene", "kind": "scene"}], "needs path"),
+        ([{"name": "hps", "kind": "hps_v2"}], "kind 'hps_v2' needs path, or hub"),
+        (_rewards({"kind": "custom"}), "kind 'custom' needs entry, its class as module:Class"),
+        (_rewards({"entry": "mine:Judge"}), "are for kind 'custom', not 'scene'"),
+        (_rewards({"kind": "clip_score"}), "none has select = true"),
         (_rewards({"name": "Scene!"}), "rewards.0.name"),
         (_rewards({"margin": float("nan")}), "rewards.0.margin"),
     ],
@@ -271,3 +275,17 @@ def test_file_not_utf8_is_said(tmp_path: Path) -> None:
     path = tmp_path / "build.toml"
     path.write_bytes(b"[prompts]\npath = '\xff'\n")
     assert str(path) in _error(path) and "UTF-8" in _error(path)
+
+
+@pytest.mark.parametrize("kind", ["clip_score", "aesthetic"])
+def test_rewards_for_reports_select_only_if_a_person_says_so(kind: str) -> None:
+    values = {"name": "report", "kind": kind, "path": "judge"}
+    assert not RewardConfig.model_validate(values).select
+    assert RewardConfig.model_validate({**values, "select": True}).select
+    assert RewardConfig.model_validate({**values, "kind": "hps_v2"}).select
+
+
+def test_rewards_own_class_is_found_beside_the_configuration(tmp_path: Path) -> None:
+    own = {"name": "own", "kind": "custom", "entry": "mine:Judge", "code": "code"}
+    path = _write(tmp_path, to_toml(changed(rewards=[own])))
+    assert load_config(path).rewards[0].code == str(tmp_path / "code")

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic, perf_counter
-from typing import Any
 
 import torch
 
@@ -29,10 +28,10 @@ from pipeline.identity import sha256
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.reward import Reward
+from pipeline.models.rewards.identity import reward_digest
 from pipeline.models.source import source_digest
 from pipeline.plan import Plan
 from pipeline.records import SCHEMA_VERSION, Status
-from pipeline.source_config import SourceConfig
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers.files import check_proposers, load_proposers
 from pipeline.stages.recipe import Recipe
@@ -199,17 +198,14 @@ def check_models(config: Config, plan: Plan) -> None:
     The plan is made on one machine and computed on others. Raises ``ModelError``, and
     ``EntryPointError`` for code of the user's own that is not there.
     """
-    sections: list[tuple[SourceConfig, dict[str, Any]]] = [
-        (config.model, plan.settings["model"]),
-        *zip(config.rewards, plan.settings["rewards"], strict=True),
-    ]
-    for source, settings in sections:
-        if source.has_place:
-            _refuse_other_files(str(source), source_digest(source), settings["digest"])
+    model = config.model
+    _refuse_other_files(str(model), source_digest(model), plan.settings["model"]["digest"])
+    for reward, settings in zip(config.rewards, plan.settings["rewards"], strict=True):
+        _refuse_other_files(reward.files, reward_digest(reward), settings["digest"])
     check_proposers(config, plan)
 
 
-def _refuse_other_files(path: str, found: str, expected: str) -> None:
+def _refuse_other_files(path: str, found: str | None, expected: str | None) -> None:
     if found != expected:
         raise ModelError(
             f"{path}: its files on {socket.gethostname()} are not those of the plan; "

@@ -9,6 +9,9 @@ from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.reward import Reward
+from pipeline.models.rewards.custom import CustomReward
+from pipeline.models.rewards.kinds import published_class
+from pipeline.models.rewards.published import PARTS
 from pipeline.models.source import locate
 from pipeline.npnet import NPNet
 from pipeline.proposer_config import NPNetConfig
@@ -39,7 +42,10 @@ def load_denoiser(config: ModelConfig, device: torch.device) -> Denoiser:
 
 
 def load_rewards(configs: tuple[RewardConfig, ...], device: torch.device) -> dict[str, Reward]:
-    """All rewards of a configuration by name, in its order. Raises ``ModelError``."""
+    """All rewards of a configuration by name, in its order.
+
+    Raises ``ModelError``, and ``EntryPointError`` for a class of the user's own.
+    """
     return {config.name: _LOADERS[config.kind](config, device) for config in configs}
 
 
@@ -65,7 +71,13 @@ def _scene_oracle(config: RewardConfig, device: torch.device) -> Reward:
     return SceneOracle()
 
 
+def _published(config: RewardConfig, device: torch.device) -> Reward:
+    return published_class(config.kind).load(locate(config), device)
+
+
 _LOADERS: Mapping[str, Callable[[RewardConfig, torch.device], Reward]] = {
+    **dict.fromkeys(PARTS, _published),
+    "custom": CustomReward.load,
     "scene": _scene,
     "scene_oracle": _scene_oracle,
 }

@@ -9,6 +9,7 @@ from pipeline.config import Config
 from pipeline.fingerprint import ALGORITHM_VERSION
 from pipeline.identity import prompt_id, split_for
 from pipeline.models.model_index import check_model_folder
+from pipeline.models.rewards.identity import reward_digest
 from pipeline.models.source import locate, source_digest
 from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
 from pipeline.records import SCHEMA_VERSION
@@ -61,8 +62,8 @@ def _settings(config: Config) -> dict[str, Any]:
         del settings["prompts"][name]
     _without_place(settings["model"])["digest"] = source_digest(config.model)
     for reward, section in zip(settings["rewards"], config.rewards, strict=True):
-        digest = source_digest(section) if section.has_place else None
-        _without_place(reward)["digest"] = digest
+        del reward["code"]
+        _without_place(reward)["digest"] = reward_digest(section)
     return settings
 
 

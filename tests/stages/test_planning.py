@@ -1,6 +1,7 @@
 """From a configuration to a plan, and what decides its identity."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,32 @@ def test_model_folder_missing_is_named(
 ) -> None:
     with pytest.raises(ModelError, match="nowhere: no such model folder"):
         _plan(tmp_path, settings(str(tmp_path / "nowhere")))
+
+
+def _own_judge(folder: Path, code: str, **options: int) -> dict[str, Any]:
+    folder.mkdir()
+    (folder / "judge_of_plans.py").write_text(code)
+    own = {"name": "own", "kind": "custom", "entry": "judge_of_plans:Judge", "code": str(folder)}
+    return changed(rewards=[{**own, "options": options}])
+
+
+def test_plan_id_follows_the_code_and_options_of_an_own_judge_and_not_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plan(name: str, code: str, **options: int) -> Plan:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "path", [*sys.path])
+            config = _own_judge(tmp_path / f"code-{name}", code, **options)
+            return _plan(tmp_path / name, config)[0]
+
+    first = plan("a", "class Judge: ...", tone=1)
+    assert plan("b", "class Judge: ...", tone=1).plan_id == first.plan_id
+    assert plan("c", "class Judge: ...", tone=2).plan_id != first.plan_id
+    assert plan("d", "class Judge: changed = True", tone=1).plan_id != first.plan_id
+    assert str(tmp_path) not in first.model_dump_json()
+
+
+def test_plan_of_a_judge_without_its_files_says_what_to_fetch(tmp_path: Path) -> None:
+    settings = changed(rewards=[{"name": "hps", "kind": "hps_v2", "path": str(tmp_path)}])
+    with pytest.raises(ModelError, match=r"HPS_v2\.1_compressed\.pt .*huggingface\.co/xswu/HPSv2"):
+        _plan(tmp_path / "a", settings)

@@ -11,6 +11,7 @@ from pipeline.evaluate.trial.bench import Bench
 from pipeline.evaluate.trial.line_up import GOLDEN, Entry, Options, line_up
 from pipeline.fingerprint import fingerprint
 from pipeline.models.load import default_device, load_denoiser, load_rewards
+from pipeline.models.rewards.identity import reward_digest
 from pipeline.models.source import source_digest
 from pipeline.proposer_config import RedenoiseProposer
 from pipeline.records import Record
@@ -81,7 +82,8 @@ class Setup:
         return isinstance(other, Setup) and self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        # As text, because a reward's options are a table, which has no hash.
+        return hash((self.config.model_dump_json(), self.networks, self.settings))
 
     def _key(self) -> tuple[object, ...]:
         return self.config, self.networks, self.settings
@@ -127,8 +129,8 @@ class Setup:
             },
             "rewards": [
                 {
-                    **reward.model_dump(include={"name", "kind", "select"}),
-                    "digest": source_digest(reward) if reward.has_place else None,
+                    **reward.model_dump(include={"name", "kind", "select", "entry", "options"}),
+                    "digest": reward_digest(reward),
                 }
                 for reward in config.rewards
             ],

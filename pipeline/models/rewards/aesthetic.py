@@ -1,0 +1,49 @@
+"""The LAION aesthetic predictor, for reports: how beautiful people would call an image.
+
+A linear head over the image vectors of CLIP ViT-L/14; it does not read the prompt. The reference is
+christophschuhmann/improved-aesthetic-predictor, whose head for SAC, LOGOS and AVA is used.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pipeline.models.rewards.clip import Clip
+from pipeline.models.rewards.clip_judge import ClipJudge
+from pipeline.models.rewards.head import LinearHead
+from pipeline.models.rewards.pixels import pillow_pixels
+from pipeline.models.rewards.published import AESTHETIC_HEAD, PARTS
+from pipeline.models.rewards.weights import fill, read_tensors
+
+
+class Aesthetic(ClipJudge):
+    """Ratings from about 1 to 10; comparable between any images."""
+
+    kind = "aesthetic"
+
+    def __init__(self, clip: Clip, head: LinearHead, device: torch.device) -> None:
+        super().__init__(clip)
+        self._head = head.to(device)
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> Self:
+        """Read the published or the converted files, in float32. Raises ``ModelError``."""
+        clip = Clip.load(cls.kind, folder, device)
+        (path,) = PARTS[cls.kind][-1].found_in(folder) or ()
+        return cls(clip, fill(lambda: LinearHead(clip.width), read_tensors(path), path), device)
+
+    def save(self, folder: Path) -> None:
+        """Write what ``load`` reads, as safetensors."""
+        super().save(folder)
+        weights = {name: tensor.cpu() for name, tensor in self._head.state_dict().items()}
+        save_file(weights, folder / AESTHETIC_HEAD)
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
+        """Ratings of ``images`` (uint8, (B, H, W, 3)): float32 (B,) on the CPU."""
+        seen = self._clip.embed_images(pillow_pixels(images, self._clip.side))
+        return self._head(seen).cpu()

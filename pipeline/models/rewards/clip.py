@@ -1,0 +1,118 @@
+"""CLIP: images and prompts as unit vectors in one space; what several judges are made of.
+
+B batch, S side of the network's square in pixels, E length of the vectors.
+"""
+
+import html
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import ftfy
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import normalize
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from pipeline.errors import ModelError
+from pipeline.models.rewards.published import CONFIG, PARTS, WEIGHTS, check_folder
+from pipeline.models.rewards.weights import Tensors, fill, read_tensors
+
+_NOT_WEIGHTS = "position_ids"
+"""Buffers that older transformers stored."""
+
+
+class Clip:
+    """A ``CLIPModel`` of transformers in float32, with its tokenizer."""
+
+    def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer, device: torch.device) -> None:
+        self._model = model.to(device)  # type: ignore[arg-type]  # transformers hides torch's type
+        self._tokenizer = tokenizer
+        self._device = device
+        text: Any = model.config.text_config
+        vision: Any = model.config.vision_config
+        self._text_length = int(text.max_position_embeddings)
+        self.side = int(vision.image_size)
+        self.width = model.visual_projection.out_features
+
+    @classmethod
+    def load(
+        cls,
+        kind: str,
+        folder: Path,
+        device: torch.device,
+        *,
+        default: CLIPConfig | None = None,
+        rename: Callable[[Tensors], Tensors] | None = None,
+    ) -> Self:
+        """Read the folder of a kind of reward.
+
+        ``default`` is the configuration where the folder has none, and ``rename`` gives the tensors
+        of a published pickle transformers' names. Raises ``ModelError``.
+        """
+        check_folder(kind, folder)
+        (path,) = PARTS[kind][0].found_in(folder) or ()
+        tensors = read_tensors(path)
+        if rename is not None and path.name != WEIGHTS:
+            tensors = rename(tensors)
+        weights = {name: t for name, t in tensors.items() if not name.endswith(_NOT_WEIGHTS)}
+        config = default if default and not (folder / CONFIG).is_file() else _config(folder)
+        return cls(fill(lambda: CLIPModel(config), weights, path), _tokenizer(folder), device)
+
+    def save(self, folder: Path) -> None:
+        """Write what ``load`` reads."""
+        self._model.config.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
+        save_file({n: t.cpu() for n, t in self._model.state_dict().items()}, folder / WEIGHTS)
+
+    @property
+    def scale(self) -> Tensor:
+        """The learned scale of a cosine, a scalar."""
+        return self._model.logit_scale.exp()
+
+    def embed_images(self, pixels: Tensor) -> Tensor:
+        """Unit vectors (B, E) of ``pixels``, float32 (B, 3, S, S)."""
+        features = self._model.get_image_features(pixels.to(self._device)).pooler_output
+        return normalize(features, dim=-1)
+
+    def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """Unit vectors (B, E) of prompts, cut at the network's length, 77 tokens."""
+        ids = self.token_ids(prompts).to(self._device)
+        return normalize(self._model.get_text_features(ids).pooler_output, dim=-1)
+
+    def token_ids(self, prompts: Sequence[str]) -> Tensor:
+        """int64 (B, 77); what follows a prompt's end is not read, since attention is causal."""
+        encoded = self._tokenizer(
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=self._text_length,
+            return_tensors="pt",
+        )
+        ids: Tensor = encoded["input_ids"]
+        return ids
+
+
+def mended(prompt: str) -> str:
+    """A prompt as the tokenizers of OpenAI and of open_clip read it, and transformers' does not.
+
+    Curly quotes become straight ones, among others, so some prompts have other tokens.
+    """
+    return html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
+
+
+def _config(folder: Path) -> CLIPConfig:
+    try:
+        return CLIPConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{folder / CONFIG} does not describe a CLIP model: {error}") from error
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    try:
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # tokenizers raises nothing more precise
+        raise ModelError(
+            f"the tokenizer in {folder} is damaged ({error}); fetch it anew"
+        ) from error

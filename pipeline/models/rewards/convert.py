@@ -1,0 +1,29 @@
+"""From published files to a folder of safetensors, once."""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from pipeline.errors import ModelError, UserError
+from pipeline.models.rewards.kinds import published_class
+from pipeline.models.rewards.published import PARTS
+
+
+def convert(kind: str, source: Path, out: Path) -> None:
+    """Read a published reward and write what later loads quicker and runs no pickle.
+
+    ``out`` is there only when it is whole. Raises ``UserError``.
+    """
+    if kind not in PARTS:
+        raise UserError(f"{kind!r} is no published reward; these are: {', '.join(PARTS)}")
+    if out.exists():
+        raise UserError(f"{out} exists; give the name of a new folder")
+    if not source.is_dir():
+        raise ModelError(f"{source}: no such folder; it must hold the published files")
+    reward = published_class(kind).load(source, torch.device("cpu"))
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    reward.save(unfinished)
+    unfinished.rename(out)

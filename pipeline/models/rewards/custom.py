@@ -1,0 +1,47 @@
+"""A judge of a person's own: the class that ``entry`` names, and what is expected of it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.config import RewardConfig
+from pipeline.entry_point import make_entry
+from pipeline.errors import EntryPointError
+from pipeline.models.reward import Reward
+from pipeline.models.source import locate
+
+
+class CustomReward:
+    """Passes on what the class gives, and says so when it is not one score for each image."""
+
+    def __init__(self, entry: str, judge: Reward) -> None:
+        self._entry = entry
+        self._judge = judge
+
+    @classmethod
+    def load(cls, config: RewardConfig, device: torch.device) -> "CustomReward":
+        """Call the class with ``device``, ``path`` where there is one, and the options, by keyword.
+
+        Raises ``EntryPointError`` for a class that is not there or does not take them.
+        """
+        assert config.entry is not None, "checked by the configuration"
+        path = {"path": locate(config)} if config.has_place else {}
+        judge = make_entry(config.entry, config.code, {"device": device, **path, **config.options})
+        if not callable(getattr(judge, "score", None)):
+            raise EntryPointError(
+                f"{config.entry} has no method score(prompts, images); see docs/judges.md"
+            )
+        return cls(config.entry, judge)
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
+        """The judge's scores: float32 (B,), on the CPU. Raises ``EntryPointError`` for others."""
+        scores = self._judge.score(prompts, images)
+        if not isinstance(scores, Tensor) or scores.shape != (len(prompts),):
+            found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            raise EntryPointError(
+                f"{self._entry}: score gave {found} for {len(prompts)} images; it must give a "
+                f"tensor ({len(prompts)},)"
+            )
+        return scores.float().cpu()

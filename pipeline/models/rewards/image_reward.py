@@ -1,0 +1,163 @@
+"""ImageReward 1.0: BLIP reads the prompt while it looks at the image; a head makes it a score.
+
+Xu et al., arXiv 2304.05977; the package ``image-reward`` is the reference. Its checkpoint is
+read into transformers' BLIP classes, which give the same values.
+B batch, S side of the network's square in pixels.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import (
+    BertTokenizer,
+    BlipTextConfig,
+    BlipTextModel,
+    BlipVisionConfig,
+    BlipVisionModel,
+)
+
+from pipeline.errors import ModelError
+from pipeline.identity import readable_json
+from pipeline.models.rewards.blip_layout import from_published
+from pipeline.models.rewards.head import LinearHead
+from pipeline.models.rewards.pixels import pillow_pixels
+from pipeline.models.rewards.published import BERT_VOCABULARY, CONFIG, PARTS, WEIGHTS, check_folder
+from pipeline.models.rewards.weights import fill, read_tensors
+
+KIND = "image_reward"
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "vision": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "image_size": 224,
+        "patch_size": 16,
+        "hidden_act": "gelu",
+        # transformers' default, 1e-5, is not BLIP's, and moves scores by 2e-4.
+        "layer_norm_eps": 1e-6,
+    },
+    "text": {
+        "vocab_size": 30524,
+        "hidden_size": 768,
+        "encoder_hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "max_position_embeddings": 512,
+        "layer_norm_eps": 1e-12,
+        # Builds the layers that look at the image.
+        "is_decoder": True,
+    },
+}
+"""Sizes of the published checkpoint, which carries none."""
+
+_MEAN, _STD = 0.16717362830052426, 1.0333394966054072
+"""Of raw scores over the authors' validation set."""
+
+_TOKENS = 35
+"""Words and pieces that are read, with both ends."""
+
+
+class Network(nn.Module):
+    """Both halves of BLIP and the head, in the sizes given."""
+
+    def __init__(self, sizes: dict[str, dict[str, Any]]) -> None:
+        super().__init__()
+        self.vision = BlipVisionModel(BlipVisionConfig(**sizes["vision"]))
+        self.text = BlipTextModel(BlipTextConfig(**sizes["text"]), add_pooling_layer=False)
+        self.head = LinearHead(self.text.config.hidden_size)
+        self.side = int(sizes["vision"]["image_size"])
+
+    def forward(self, ids: Tensor, mask: Tensor, pixels: Tensor) -> Tensor:
+        """Raw scores (B,) of ``pixels`` (B, 3, S, S) for ``ids`` and their mask (B, 35)."""
+        seen = self.vision(pixel_values=pixels).last_hidden_state
+        read = self.text(
+            input_ids=ids,
+            attention_mask=mask,
+            encoder_hidden_states=seen,
+            encoder_attention_mask=torch.ones(seen.shape[:2], device=seen.device),
+            is_decoder=False,  # the prompt is read as a whole, not word after word
+        ).last_hidden_state
+        scores: Tensor = self.head(read[:, 0])
+        return scores
+
+
+class ImageReward:
+    """Scores of ImageReward 1.0: mean 0 and deviation 1 over its authors' images."""
+
+    def __init__(self, network: Network, vocabulary: dict[str, int], device: torch.device) -> None:
+        self._network = network.to(device)
+        self._vocabulary = vocabulary
+        self._tokenizer = BertTokenizer(vocab=vocabulary)
+        self._device = device
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> Self:
+        """Read the published or the converted files, in float32. Raises ``ModelError``."""
+        check_folder(KIND, folder)
+        (path,) = PARTS[KIND][0].found_in(folder) or ()
+        tensors = read_tensors(path)
+        if path.name != WEIGHTS:
+            tensors = from_published(tensors)
+        network = fill(lambda: Network(_sizes(folder)), tensors, path)
+        return cls(network, _vocabulary(folder / BERT_VOCABULARY), device)
+
+    def save(self, folder: Path) -> None:
+        """Write what ``load`` reads, as safetensors."""
+        vision, text = self._network.vision.config, self._network.text.config
+        sizes = {
+            "vision": {name: getattr(vision, name) for name in PUBLISHED["vision"]},
+            "text": {name: getattr(text, name) for name in PUBLISHED["text"]},
+        }
+        (folder / CONFIG).write_bytes(readable_json(sizes))
+        (folder / BERT_VOCABULARY).write_text("".join(f"{w}\n" for w in self._vocabulary), "utf-8")
+        save_file({n: t.cpu() for n, t in self._network.state_dict().items()}, folder / WEIGHTS)
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
+        """Scores of ``images`` (uint8, (B, H, W, 3)) for ``prompts``: float32 (B,) on the CPU."""
+        ids, mask = self.tokens(prompts)
+        pixels = pillow_pixels(images, self._network.side)
+        raw: Tensor = self._network(*(part.to(self._device) for part in (ids, mask, pixels)))
+        return ((raw - _MEAN) / _STD).cpu()
+
+    def tokens(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids of prompts and the mask of those that are read, both int64 (B, 35)."""
+        encoded = self._tokenizer(
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=_TOKENS,
+            return_tensors="pt",
+        )
+        return encoded["input_ids"], encoded["attention_mask"]
+
+
+def _sizes(folder: Path) -> dict[str, dict[str, Any]]:
+    """As the configuration beside the weights says, or the published ones."""
+    path = folder / CONFIG
+    if not path.is_file():
+        return PUBLISHED
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return {part: {**PUBLISHED[part], **found[part]} for part in PUBLISHED}
+    except (ValueError, LookupError, TypeError) as error:
+        raise ModelError(f"{path} has not the sizes of an ImageReward: {error!r}") from error
+
+
+def _vocabulary(path: Path) -> dict[str, int]:
+    """One token a line; its number is its id."""
+    words = {word: number for number, word in enumerate(path.read_text("utf-8").splitlines())}
+    missing = {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} - set(words)
+    if missing:
+        raise ModelError(
+            f"{path} is not the vocabulary of bert-base-uncased: it lacks {sorted(missing)}"
+        )
+    return words

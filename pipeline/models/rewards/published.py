@@ -1,0 +1,87 @@
+"""Which files each published reward consists of, and where they come from.
+
+A reward's ``path`` is a folder with the files as they were published, or with those that
+``npd convert-reward`` made of them once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ModelError
+
+WEIGHTS = "model.safetensors"
+"""Where a folder has its weights, unless they are still in the published pickle."""
+
+CONFIG = "config.json"
+BERT_VOCABULARY = "vocab.txt"
+CLIP_TOKENIZER, CLIP_VOCABULARY, CLIP_MERGES = "tokenizer.json", "vocab.json", "merges.txt"
+AESTHETIC_HEAD = "head.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Something that a folder must hold, in one of several forms."""
+
+    forms: tuple[tuple[str, ...], ...]
+    """Sets of files, any one of which is enough; the first that is there is read."""
+    source: str
+    """Where to get it."""
+
+    def found_in(self, folder: Path) -> tuple[Path, ...] | None:
+        """The files of the first form that is there whole, or None."""
+        for form in self.forms:
+            if all((folder / name).is_file() for name in form):
+                return tuple(folder / name for name in form)
+        return None
+
+    def __str__(self) -> str:
+        return f"{' or '.join(' and '.join(form) for form in self.forms)} ({self.source})"
+
+
+def _hub(repository: str) -> str:
+    return f"https://huggingface.co/{repository}"
+
+
+_CLIP_L = _hub("openai/clip-vit-large-patch14")
+_CLIP_WORDS = Part(forms=((CLIP_TOKENIZER,), (CLIP_VOCABULARY, CLIP_MERGES)), source=_CLIP_L)
+
+
+def _clip(source: str) -> tuple[Part, ...]:
+    return (
+        Part(forms=((WEIGHTS,), ("pytorch_model.bin",)), source=source),
+        Part(forms=((CONFIG,),), source=source),
+        _CLIP_WORDS,
+    )
+
+
+PARTS: Mapping[str, tuple[Part, ...]] = {
+    "image_reward": (
+        Part(forms=((WEIGHTS,), ("ImageReward.pt",)), source=_hub("THUDM/ImageReward")),
+        Part(forms=((BERT_VOCABULARY,),), source=_hub("google-bert/bert-base-uncased")),
+    ),
+    "hps_v2": (
+        Part(forms=((WEIGHTS,), ("HPS_v2.1_compressed.pt",)), source=_hub("xswu/HPSv2")),
+        _CLIP_WORDS,
+    ),
+    "pick_score": _clip(_hub("yuvalkirstain/PickScore_v1")),
+    "clip_score": _clip(_CLIP_L),
+    "aesthetic": (
+        *_clip(_CLIP_L),
+        Part(
+            forms=((AESTHETIC_HEAD,), ("sac+logos+ava1-l14-linearMSE.pth",)),
+            source="https://github.com/christophschuhmann/improved-aesthetic-predictor",
+        ),
+    ),
+}
+"""By kind of reward; the first part is the weights."""
+
+
+def check_folder(kind: str, folder: Path) -> None:
+    """Refuse a folder that lacks a part, and say where to get it. Raises ``ModelError``."""
+    missing = [part for part in PARTS[kind] if part.found_in(folder) is None]
+    if missing:
+        raise ModelError(
+            f"no {kind} in {folder}; fetch what is missing and put it there: "
+            + "; ".join(map(str, missing))
+        )

@@ -1,0 +1,70 @@
+"""From files to networks: tensors by name, always float32, and nothing missing or left over."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TypeVar
+
+import torch
+from accelerate import init_empty_weights
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pipeline.errors import ModelError
+
+Tensors = dict[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def read_tensors(path: Path) -> Tensors:
+    """The tensors of a safetensors file, or of a published pickle.
+
+    Of a pickle only tensors are read and no code in it is run. Raises ``ModelError``.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise ModelError(
+            f"{path} holds more than tensors and is not opened, because code may hide in it; "
+            f"fetch the published file anew ({error})"
+        ) from error
+    except (OSError, RuntimeError, EOFError, SafetensorError) as error:
+        raise ModelError(f"{path} is damaged ({error}); fetch it anew") from error
+    tensors = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
+    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise ModelError(f"{path} holds no tensors by name; fetch the published file anew")
+    return dict(tensors)
+
+
+def fill(build: Callable[[], Network], tensors: Tensors, path: Path) -> Network:
+    """A network with its weights, float32, for inference only.
+
+    Raises ``ModelError`` unless ``tensors``, read from ``path``, are exactly its parameters.
+    """
+    # Building one with random weights first would take seconds and twice the memory.
+    with init_empty_weights(include_buffers=False):
+        network = build()
+    _refuse_other_parameters(network, tensors, path)
+    # Copied in any case: how a file aligns them would show in the last bit of a score.
+    weights = {name: t.to(torch.float32, copy=True) for name, t in tensors.items()}
+    network.load_state_dict(weights, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _refuse_other_parameters(network: nn.Module, tensors: Tensors, path: Path) -> None:
+    expected = {(name, tuple(t.shape)) for name, t in network.state_dict().items()}
+    found = {(name, tuple(t.shape)) for name, t in tensors.items()}
+    if expected != found:
+        raise ModelError(
+            f"{path} is not the weights of this model: it lacks {_some(expected - found)}, "
+            f"and has {_some(found - expected)}"
+        )
+
+
+def _some(parameters: set[tuple[str, tuple[int, ...]]]) -> str:
+    shown = [f"{name} {list(shape)}" for name, shape in sorted(parameters)[:3]]
+    more = len(parameters) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "") if shown else "nothing else"

@@ -1,0 +1,18 @@
+"""One folder of each judge, for all tests of this place."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.models.rewards.folders import BUILDERS
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """By kind, the folder of a small judge with its files as they are published."""
+    folders = {}
+    for kind, build in BUILDERS.items():
+        folders[kind] = tmp_path_factory.mktemp(kind)
+        build(folders[kind])
+    return folders

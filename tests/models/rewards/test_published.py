@@ -1,0 +1,99 @@
+"""Folders that are not a judge's are refused, and the message says what to do."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.errors import ModelError
+from pipeline.models.rewards.kinds import published_class
+from pipeline.models.rewards.published import PARTS
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "judge"
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_load_of_an_empty_folder_says_every_part_and_where_it_comes_from(
+    kind: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError) as error:
+        published_class(kind).load(tmp_path, CPU)
+    for part in PARTS[kind]:
+        assert part.source in str(error.value)
+        assert all(name in str(error.value) for form in part.forms for name in form)
+
+
+def test_load_without_one_part_names_that_part_alone(
+    published: Mapping[str, Path], folder: Path
+) -> None:
+    shutil.copytree(published["hps_v2"], folder)
+    (folder / "merges.txt").unlink()
+    with pytest.raises(ModelError) as error:
+        published_class("hps_v2").load(folder, CPU)
+    assert "merges.txt" in str(error.value) and "HPS_v2.1" not in str(error.value)
+
+
+class _Executes:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+def test_load_of_a_pickle_with_code_in_it_runs_none(
+    published: Mapping[str, Path], folder: Path
+) -> None:
+    shutil.copytree(published["image_reward"], folder)
+    torch.save({"weight": _Executes(folder / "ran")}, folder / "ImageReward.pt")
+    with pytest.raises(ModelError, match="more than tensors"):
+        published_class("image_reward").load(folder, CPU)
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "left over", "another shape", "cut short"])
+def test_load_of_other_weights_is_refused(
+    damage: str, published: Mapping[str, Path], folder: Path
+) -> None:
+    shutil.copytree(published["pick_score"], folder)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    match damage:
+        case "missing":
+            del tensors["visual_projection.weight"]
+        case "left over":
+            tensors["another.weight"] = torch.zeros(1)
+        case "another shape":
+            tensors["visual_projection.weight"] = torch.zeros(3, 3)
+    save_file(tensors, path)
+    if damage == "cut short":
+        path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
+        published_class("pick_score").load(folder, CPU)
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "content"),
+    [
+        ("image_reward", "config.json", '{"vision": {}}'),
+        ("image_reward", "vocab.txt", "the\nof\n"),
+        ("clip_score", "config.json", "{"),
+        ("clip_score", "vocab.json", "{"),
+    ],
+)
+def test_load_beside_a_damaged_file_names_it(
+    kind: str, file: str, content: str, published: Mapping[str, Path], folder: Path
+) -> None:
+    shutil.copytree(published[kind], folder)
+    (folder / file).write_text(content)
+    with pytest.raises(ModelError, match=str(folder)):
+        published_class(kind).load(folder, CPU)

@@ -1,0 +1,44 @@
+"""Every published judge gives the scores of its authors' code, alone and in a batch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.config import RewardConfig
+from pipeline.models.load import load_rewards
+from pipeline.models.reward import Reward
+from tests.models.rewards.recorded import scores
+from tests.models.rewards.reference.subjects import PROMPTS, images
+
+CPU = torch.device("cpu")
+KINDS = ("image_reward", "hps_v2", "pick_score", "clip_score", "aesthetic")
+
+
+@pytest.fixture(scope="module")
+def rewards(published: Mapping[str, Path]) -> dict[str, Reward]:
+    configs = [RewardConfig(name=k, kind=k, path=str(f)) for k, f in published.items()]
+    return load_rewards(tuple(configs), CPU)
+
+
+def expected(kind: str) -> Tensor:
+    """As recorded; CLIPScore is 2.5 · max(cos, 0) of the recorded cosine."""
+    return 2.5 * scores("clip_cosine").clamp(min=0) if kind == "clip_score" else scores(kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_score_of_a_batch_is_that_of_the_reference(kind: str, rewards: dict[str, Reward]) -> None:
+    found = rewards[kind].score(PROMPTS, torch.from_numpy(images()))
+    assert found.dtype == torch.float32 and found.shape == (8,) and not found.requires_grad
+    assert expected(kind).std() > 1e-3, "the subjects tell good from bad"
+    torch.testing.assert_close(found, expected(kind), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_score_of_one_is_that_of_the_reference(kind: str, rewards: dict[str, Reward]) -> None:
+    pictures = torch.from_numpy(images())
+    each = zip(PROMPTS, pictures, strict=True)
+    found = torch.cat([rewards[kind].score([prompt], picture[None]) for prompt, picture in each])
+    torch.testing.assert_close(found, expected(kind), rtol=0, atol=1e-5)
