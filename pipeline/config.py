@@ -166,7 +166,8 @@ class RewardConfig(SourceConfig):
     @property
     def files(self) -> str:
         """Where a person looks for what it is made of."""
-        return str(self) if self.has_place else self.entry or self.name
+        parts = [str(self)] if self.has_place else []
+        return " and ".join([*parts, self.entry] if self.entry else parts)
 
 
 class SelectionConfig(Section):

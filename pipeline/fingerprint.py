@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 ALGORITHM_VERSION = 1
 """Raised whenever this package changes what it computes from the same plan."""
 
-_PACKAGES = ("diffusers", "numpy", "pillow", "pyarrow", "torch", "transformers")
+_PACKAGES = (
+    "diffusers",
+    "ftfy",
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 
 class Fingerprint(Record):

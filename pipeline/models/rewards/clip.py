@@ -69,7 +69,8 @@ class Clip:
     @property
     def scale(self) -> Tensor:
         """The learned scale of a cosine, a scalar."""
-        return self._model.logit_scale.exp()
+        scale: Tensor = self._model.logit_scale.exp()
+        return scale
 
     def embed_images(self, pixels: Tensor) -> Tensor:
         """Unit vectors (B, E) of ``pixels``, float32 (B, 3, S, S)."""
@@ -111,8 +112,9 @@ def _config(folder: Path) -> CLIPConfig:
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:
     try:
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # tokenizers raises nothing more precise
         raise ModelError(
             f"the tokenizer in {folder} is damaged ({error}); fetch it anew"
         ) from error
+    return tokenizer

@@ -15,7 +15,6 @@ REWARD_LICENCES: Mapping[str, str] = {
     "scene_oracle": "apache-2.0",
     "image_reward": "apache-2.0",
     "hps_v2": "apache-2.0",
-    "clip_score": "mit",
     "aesthetic": "apache-2.0",
 }
 """Of the weights of each kind of reward, where it is known."""

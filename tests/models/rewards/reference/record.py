@@ -1,6 +1,6 @@
 """Records what the authors' own code gives; runs in the environment that ``__main__`` builds.
 
-Prints nothing of the project: it imports the reference packages and ``subjects`` alone.
+Of the project it imports ``subjects`` alone, because nothing else of it would import there.
 """
 
 import io
@@ -19,7 +19,6 @@ import ImageReward
 import numpy as np
 import torch
 from hpsv2.src import open_clip
-from hpsv2.src.open_clip.tokenizer import SimpleTokenizer, basic_clean
 from ImageReward.models.BLIP.vit import VisionTransformer
 from PIL import Image
 from torch import Tensor, nn
@@ -28,7 +27,6 @@ from transformers import (
     CLIPImageProcessor,
     CLIPModel,
     CLIPProcessor,
-    CLIPTokenizerFast,
 )
 
 from tests.models.rewards.reference.subjects import (
@@ -42,6 +40,7 @@ from tests.models.rewards.reference.subjects import (
     images,
     weight,
 )
+from tests.models.rewards.reference.token_ids import bert_tokens, clip_tokenizer, clip_tokens
 
 PACKAGES = ("clip-anytorch", "hpsv2", "image-reward", "torch", "torchvision", "transformers")
 FULL_PAIRS = 2
@@ -258,56 +257,6 @@ def openai_scores(layouts: dict[str, Any]) -> dict[str, list[float]]:
     return {
         "clip_cosine": [cosine.score(prompt, as_file(image)) for prompt, image in pairs()],
         "aesthetic": [aesthetic.score(prompt, as_file(image)) for prompt, image in pairs()],
-    }
-
-
-def bert_tokens() -> dict[str, Any]:
-    """The ids that ImageReward reads, and the part of the vocabulary that they need."""
-    tokenizer = sys.modules["ImageReward.models.BLIP.blip"].init_tokenizer()
-    ids = tokenizer(list(PROMPTS), padding="max_length", truncation=True, max_length=35).input_ids
-    used = sorted({number for row in ids for number in row})
-    words = tokenizer.convert_ids_to_tokens(used)
-    return {"ids": ids, "vocabulary": dict(zip(words, used, strict=True))}
-
-
-def clip_tokens() -> dict[str, Any]:
-    """The ids that open_clip and OpenAI read, those of transformers, and what they need."""
-    tokenizer = SimpleTokenizer()
-    ids = open_clip.tokenize(list(PROMPTS)).tolist()
-    assert ids == clip.tokenize(list(PROMPTS), truncate=True).tolist()
-    with tempfile.TemporaryDirectory() as folder:
-        unmended = clip_tokenizer(Path(folder))(
-            list(PROMPTS), padding="max_length", truncation=True, max_length=77
-        ).input_ids
-    texts = [text.lower() for prompt in PROMPTS for text in (prompt, basic_clean(prompt))]
-    text = "".join(tokenizer.byte_encoder[byte] for byte in " ".join(texts).encode())
-    merges = [merge for merge in tokenizer.bpe_ranks if "".join(merge).removesuffix("</w>") in text]
-    words = [*list(tokenizer.encoder)[:512], *map("".join, merges)]
-    vocabulary = {word: tokenizer.encoder[word] for word in words} | special_tokens(tokenizer)
-    return {
-        "mended_ids": ids,
-        "ids": unmended,
-        "merges": [" ".join(merge) for merge in merges],
-        "vocabulary": vocabulary,
-    }
-
-
-def clip_tokenizer(folder: Path) -> CLIPTokenizerFast:
-    """Transformers' tokenizer of OpenAI's vocabulary."""
-    tokenizer = SimpleTokenizer()
-    words = list(tokenizer.encoder)[:-2]
-    vocabulary = {word: tokenizer.encoder[word] for word in words} | special_tokens(tokenizer)
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    merges = "\n".join(" ".join(merge) for merge in tokenizer.bpe_ranks)
-    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n")
-    return CLIPTokenizerFast(str(folder / "vocab.json"), str(folder / "merges.txt"))
-
-
-def special_tokens(tokenizer: SimpleTokenizer) -> dict[str, int]:
-    """Both ends under transformers' names."""
-    return {
-        "<|startoftext|>": tokenizer.encoder["<start_of_text>"],
-        "<|endoftext|>": tokenizer.encoder["<end_of_text>"],
     }
 
 

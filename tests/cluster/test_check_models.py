@@ -1,0 +1,27 @@
+"""A worker computes only with the files and the code that its plan was made with."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cluster.worker import check_models
+from pipeline.errors import ModelError
+from pipeline.stages.planning import make_plan
+from tests.sealed import changed, write_config
+
+
+def test_check_models_refuses_an_own_judge_with_other_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    code = tmp_path / "judge_of_workers.py"
+    code.write_text("class Judge: ...")
+    own = {"name": "own", "kind": "custom", "entry": "judge_of_workers:Judge"}
+    settings = changed(rewards=[{**own, "code": str(tmp_path)}])
+    config = write_config(tmp_path / "build", settings)
+    plan = make_plan(config)[0]
+    check_models(config, plan)
+    code.write_text("class Judge: changed = True")
+    with pytest.raises(ModelError, match=r"judge_of_workers:Judge: .*not those of the plan"):
+        check_models(config, plan)
