@@ -20,6 +20,19 @@ from pipeline.records import RuleName, Split
 from pipeline.section import Fraction, GuidanceScale, Name, PositiveInt, Section
 from pipeline.source_config import SourceConfig
 
+AttentionBackend = Literal[
+    "native",
+    "_native_cudnn",
+    "_native_efficient",
+    "_native_flash",
+    "_native_math",
+    "flex",
+    "flash",
+    "sage",
+    "xformers",
+]
+"""Those of diffusers that are installed; not the ones that fetch code from a hub."""
+
 
 class PromptsConfig(Section):
     """Which prompts, and how many candidates each."""
@@ -58,11 +71,29 @@ class SplitsConfig(Section):
         return {split: float(getattr(self, split.value)) for split in Split}
 
 
+class LoraConfig(SourceConfig):
+    """Weights that are fused into the model's when it is loaded."""
+
+    scale: Annotated[float, Field(ge=-10, le=10)] = 1.0
+    """How much of them is added."""
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        self.require("a LoRA")
+        return self
+
+
 class ModelConfig(SourceConfig):
     """The diffusion model: a folder in diffusers' format, here or on the hub."""
 
     name: str
     """How the data set calls the model; for people."""
+    config: str | None = None
+    """For weights in a single file: a folder in diffusers' format that describes the rest."""
+    variant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] | None = None
+    """Which of several files of the same weights is read, such as fp16; by default the plain."""
+    loras: Annotated[tuple[LoraConfig, ...], Field(strict=False)] = ()
+    """LoRAs, fused in this order; [[model.loras]]."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of weights and activations; latents stay float32 between steps."""
     height: PositiveInt | None = None
@@ -76,6 +107,16 @@ class ModelConfig(SourceConfig):
     models such as FLUX.1-dev)."""
     embedded_guidance: GuidanceScale | None = None
     """The scale that a distilled network is told while it is guided classifier-free."""
+    compile: bool = False
+    """Compile the network (torch.compile): faster after minutes of compiling, other rounding."""
+    channels_last: bool = False
+    """Convolutions in channels-last memory: often faster in 16 bits, other rounding."""
+    attention_backend: AttentionBackend | None = None
+    """Kernels of the network's attention; by default those that torch chooses."""
+    vae_slicing: bool = False
+    """Decode one image at a time: less memory, other rounding."""
+    vae_tiling: bool = False
+    """Decode in tiles: large images in little memory, and with slight seams."""
 
     @model_validator(mode="after")
     def _guided_once(self) -> Self:
@@ -233,6 +274,9 @@ class ClusterConfig(Section):
     """GPUs that Ray reserves for a worker; 0 computes on the CPU."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
     """CPUs that Ray reserves for a worker."""
+    cpu_offload: Literal["none", "model", "sequential"] = "none"
+    """What a GPU without room for all does: weights wait in the machine's memory, by model or by
+    layer; slower and slower still."""
     max_attempts: PositiveInt = 3
     """Failures of a unit after which its candidates are tried apart, to find the guilty ones."""
     hang_seconds: Annotated[float, Field(gt=0)] = 600.0

@@ -65,7 +65,12 @@ def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
     return config.model_copy(
         update={
             "prompts": config.prompts.model_copy(update={"path": absolute(config.prompts.path)}),
-            "model": located(config.model),
+            "model": located(config.model).model_copy(
+                update={
+                    "config": config.model.config and absolute(config.model.config),
+                    "loras": tuple(located(lora) for lora in config.model.loras),
+                }
+            ),
             "npnet": npnet,
             "proposers": tuple(map(proposer, config.proposers)),
             "rewards": tuple(map(reward, config.rewards)),

@@ -12,17 +12,28 @@ from pipeline.toml_file import kind_of, sections_in
 def describe_options() -> Iterator[str]:
     """The lines of a reference: a section, then its keys with type, default and meaning."""
     for name, field in Config.model_fields.items():
-        header = f"[[{name}]]" if get_origin(field.annotation) is tuple else f"[{name}]"
-        sections = sections_in(field.annotation)
-        for section in sections:
-            yield ""
-            yield f"{header}  # {_first_line(section.__doc__)}"
-            for key, option in section.model_fields.items():
-                if len(sections) > 1 and key == "kind":
-                    yield f'kind = "{kind_of(section)}"'
-                else:
-                    yield f"{key} = {_default(option)}"
-                yield f"    {option.description}{_choices(option.annotation)}"
+        yield from _describe(name, field)
+
+
+def _describe(name: str, field: FieldInfo) -> Iterator[str]:
+    """A section of each kind, its keys, and the sections in it."""
+    header = f"[[{name}]]" if get_origin(field.annotation) is tuple else f"[{name}]"
+    sections = sections_in(field.annotation)
+    for section in sections:
+        yield ""
+        yield f"{header}  # {_first_line(section.__doc__)}"
+        options = section.model_fields
+        within = [key for key, option in options.items() if sections_in(option.annotation)]
+        for key, option in options.items():
+            if key in within:
+                continue
+            if len(sections) > 1 and key == "kind":
+                yield f'kind = "{kind_of(section)}"'
+            else:
+                yield f"{key} = {_default(option)}"
+            yield f"    {option.description}{_choices(option.annotation)}"
+        for key in within:
+            yield from _describe(f"{name}.{key}", options[key])
 
 
 def _first_line(text: str | None) -> str:

@@ -27,9 +27,9 @@ from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import sha256
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import default_device, load_denoiser, load_rewards
+from pipeline.models.model_settings import model_settings
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.identity import reward_digest
-from pipeline.models.source import source_digest
 from pipeline.plan import Plan
 from pipeline.records import SCHEMA_VERSION, Status
 from pipeline.stages.propose import Proposer
@@ -198,14 +198,13 @@ def check_models(config: Config, plan: Plan) -> None:
     The plan is made on one machine and computed on others. Raises ``ModelError``, and
     ``EntryPointError`` for code of the user's own that is not there.
     """
-    model = config.model
-    _refuse_other_files(str(model), source_digest(model), plan.settings["model"]["digest"])
+    _refuse_other_files(str(config.model), model_settings(config.model), plan.settings["model"])
     for reward, settings in zip(config.rewards, plan.settings["rewards"], strict=True):
         _refuse_other_files(reward.files, reward_digest(reward), settings["digest"])
     check_proposers(config, plan)
 
 
-def _refuse_other_files(path: str, found: str | None, expected: str | None) -> None:
+def _refuse_other_files(path: str, found: object, expected: object) -> None:
     if found != expected:
         raise ModelError(
             f"{path}: its files on {socket.gethostname()} are not those of the plan; "

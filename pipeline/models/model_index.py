@@ -7,6 +7,9 @@ from typing import Any
 from pipeline.errors import ModelError
 from pipeline.models.families import FAMILIES
 
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+"""Parts that no call for an image needs, and that are not loaded."""
+
 
 def check_model_folder(folder: Path) -> str:
     """The class of pipeline in a folder.
@@ -32,6 +35,15 @@ def _pipeline_class(folder: Path) -> str:
     if name not in FAMILIES:
         raise ModelError(f"{index}: class {name!r} is not supported; supported: {supported}")
     return str(name)
+
+
+def components(folder: Path) -> list[str]:
+    """The parts of a pipeline that are loaded, each a folder in it. Raises ``ModelError``."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        return []  # checking will say so
+    parts = {name: part for name, part in _read_json(index).items() if isinstance(part, list)}
+    return sorted(name for name, part in parts.items() if any(part) and name not in UNUSED)
 
 
 def _refuse_clipping(folder: Path) -> None:

@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 SAFE_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 """Weights, configurations and tokenizers; neither pickles nor code."""
 
+_NOT = "!"
+
 
 def locate(source: SourceConfig, files: Sequence[str] | None = None) -> Path:
     """The folder or file of a source on this machine; it is fetched from the hub if need be.
 
     ``files`` are the patterns of all files that will be read, as in ``fnmatch``, where a star
-    crosses folders; of a repository ``SAFE_FILES`` by default. Raises ``ModelError``, which says
+    crosses folders, and where ``!`` before a pattern leaves files out; of a repository
+    ``SAFE_FILES`` by default. Raises ``ModelError``, which says
     what to fetch and where to put it.
     """
     if source.hub is not None:
@@ -69,7 +72,16 @@ def matching(folder: Path, files: Sequence[str]) -> list[Path]:
 
 
 def _matches(name: str, files: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in files)
+    wanted, left_out = _split(files)
+    return any(fnmatchcase(name, pattern) for pattern in wanted) and not any(
+        fnmatchcase(name, pattern) for pattern in left_out
+    )
+
+
+def _split(files: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The patterns of what is wanted, and of what is left out of it."""
+    left_out = [pattern.removeprefix(_NOT) for pattern in files if pattern.startswith(_NOT)]
+    return [pattern for pattern in files if not pattern.startswith(_NOT)], left_out
 
 
 def _fetched(source: SourceConfig, files: Sequence[str]) -> Path:
@@ -78,10 +90,14 @@ def _fetched(source: SourceConfig, files: Sequence[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     assert source.hub is not None and source.revision is not None
+    wanted, left_out = _split(files)
     try:
         if source.file is None:
             folder = snapshot_download(
-                source.hub, revision=source.revision, allow_patterns=list(files)
+                source.hub,
+                revision=source.revision,
+                allow_patterns=wanted,
+                ignore_patterns=left_out,
             )
             return Path(folder)
         if not _matches(source.file, files):
@@ -112,9 +128,11 @@ def _by_hand(source: SourceConfig, files: Sequence[str]) -> str:
     """What to do where there is a network, and how the files come here."""
     assert source.hub is not None and source.revision is not None
     what = [source.file] if source.file is not None else []
-    include = [] if what else ["--include", *files]
+    wanted, left_out = _split(files)
+    only = [] if what else [f"--include={pattern}" for pattern in wanted]
+    only += [] if what else [f"--exclude={pattern}" for pattern in left_out]
     command = shlex.join(
-        ["hf", "download", source.hub, *what, "--revision", source.revision, *include]
+        ["hf", "download", source.hub, *what, "--revision", source.revision, *only]
     )
     return (
         f"Where there is a network, run `{command} --local-dir FOLDER`, put FOLDER on every "

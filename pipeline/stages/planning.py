@@ -9,11 +9,11 @@ from pipeline.config import Config
 from pipeline.fingerprint import ALGORITHM_VERSION
 from pipeline.identity import prompt_id, split_for
 from pipeline.models.model_index import check_model_folder
+from pipeline.models.model_settings import PLACES, model_settings
+from pipeline.models.pipeline_files import locate_pipeline
 from pipeline.models.rewards.identity import reward_digest
-from pipeline.models.source import locate, source_digest
 from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
 from pipeline.records import SCHEMA_VERSION
-from pipeline.source_config import SourceConfig
 from pipeline.stages.prompts import read_prompts
 from pipeline.stages.proposers.files import proposer_settings
 
@@ -24,7 +24,7 @@ def make_plan(config: Config) -> tuple[Plan, PromptTable]:
     Raises ``PromptFileError``, ``ModelError`` and ``EntryPointError``.
     """
     # Before anything is stored: a plan of a model that no worker can load would be in the way.
-    check_model_folder(locate(config.model))
+    check_model_folder(locate_pipeline(config.model).folder)
     prompts = read_prompts(Path(config.prompts.path), config.prompts.format, config.prompts.column)
     fractions = config.splits.fractions()
     names = [prompt_id(prompt) for prompt in prompts.prompts]
@@ -55,20 +55,15 @@ def make_plan(config: Config) -> tuple[Plan, PromptTable]:
 
 def _settings(config: Config) -> dict[str, Any]:
     # Both forms of one proposer are one plan.
-    settings = config.model_dump(mode="json", exclude={"cluster", "redenoise", "npnet"})
+    settings = config.model_dump(mode="json", exclude={"cluster", "model", "redenoise", "npnet"})
     settings["proposers"] = proposer_settings(config)
     for name in ("path", "format", "column"):
         # The prompts' own digest stands for where they came from.
         del settings["prompts"][name]
-    _without_place(settings["model"])["digest"] = source_digest(config.model)
+    settings["model"] = model_settings(config.model)
     for reward, section in zip(settings["rewards"], config.rewards, strict=True):
         del reward["code"]
-        _without_place(reward)["digest"] = reward_digest(section)
+        for place in PLACES:
+            del reward[place]
+        reward["digest"] = reward_digest(section)
     return settings
-
-
-def _without_place(section: dict[str, Any]) -> dict[str, Any]:
-    """A section of the plan, where the digest of the files stands for the place they came from."""
-    for name in SourceConfig.model_fields:
-        del section[name]
-    return section

@@ -15,7 +15,7 @@ from pipeline.errors import ModelError
 from pipeline.identity import folder_digest
 from pipeline.models.source import SAFE_FILES, locate, source_digest
 from pipeline.source_config import SourceConfig
-from tests.models.hub import COMMIT, REPOSITORY, Hub, serve
+from tests.models.hub import COMMIT, REPOSITORY, Hub, point_to, serve
 
 FILES = {
     "config.json": b"{}",
@@ -33,11 +33,7 @@ USED = {"config.json", "model.safetensors", "tokenizer/vocab.txt"}
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     """A hub, and an empty cache of its own."""
     with serve(FILES) as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        point_to(hub, tmp_path / "cache", monkeypatch)
         yield hub
 
 

@@ -1,0 +1,106 @@
+"""Which files of a diffusers pipeline are used: what is fetched, loaded and counted in a digest.
+
+A repository often holds a model several times (float32, float16, pickles, ONNX, single files): of
+all these one is read. Components that only judge or watch images are never read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import ModelConfig
+from pipeline.errors import ModelError
+from pipeline.identity import canonical_json, file_sha256, files_digest, sha256
+from pipeline.models.model_index import components
+from pipeline.models.source import locate, matching
+from pipeline.source_config import SourceConfig
+
+_INDEX = "model_index.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineFiles:
+    """A pipeline on this machine."""
+
+    folder: Path
+    """With ``model_index.json``: the whole pipeline, or what a checkpoint does not say of it."""
+    checkpoint: Path | None = None
+    """Weights in one file, in the layout of the model's authors."""
+
+    def __str__(self) -> str:
+        return str(self.folder if self.checkpoint is None else self.checkpoint)
+
+
+def locate_pipeline(model: ModelConfig) -> PipelineFiles:
+    """Bring the files of a pipeline to this machine. Raises ``ModelError``."""
+    if model.config is not None:
+        return PipelineFiles(folder=_config_folder(model), checkpoint=_checkpoint(model))
+    if model.hub is None or model.file is not None:
+        place = locate(model)
+        if place.is_file():
+            raise ModelError(
+                f"{model}: a single file holds weights alone; set config in [model] to a folder in "
+                "diffusers' format of the same family (its json, txt and model files are enough)"
+            )
+        return PipelineFiles(folder=place)
+    index = locate(SourceConfig(hub=model.hub, revision=model.revision, file=_INDEX)).parent
+    return PipelineFiles(folder=_fetched(model, index))
+
+
+def pipeline_digest(files: PipelineFiles, variant: str | None) -> str:
+    """SHA-256 over names and contents of the files that are used. Raises ``ModelError``."""
+    folder = files_digest(files.folder, _used(files.folder, variant))
+    if files.checkpoint is None:
+        return folder
+    return sha256(canonical_json({"config": folder, "checkpoint": file_sha256(files.checkpoint)}))
+
+
+def _used(folder: Path, variant: str | None) -> list[Path]:
+    return matching(folder, _patterns(_variants(folder, components(folder), variant)))
+
+
+def _fetched(model: ModelConfig, index: Path) -> Path:
+    """All files of a repository whose ``model_index.json`` is here."""
+    names = components(index)
+    folder = locate(model, _patterns(dict.fromkeys(names, model.variant)))
+    # What does not come in the variant is read as it is.
+    return locate(model, _patterns(_variants(folder, names, model.variant)))
+
+
+def _variants(folder: Path, names: Sequence[str], variant: str | None) -> dict[str, str | None]:
+    """By component, the variant in which its weights are read; None is the plain one."""
+    return {
+        name: variant if variant and matching(folder, _weights(name, variant)) else None
+        for name in names
+    }
+
+
+def _patterns(variants: Mapping[str, str | None]) -> list[str]:
+    told = ("*.json", "*.txt", "*.model", "!*.bin.index*.json")
+    patterns = [_INDEX]
+    for name, variant in variants.items():
+        patterns += [f"!{name}/{p[1:]}" if p[0] == "!" else f"{name}/{p}" for p in told]
+        patterns += _weights(name, variant)
+    return patterns
+
+
+def _weights(name: str, variant: str | None) -> list[str]:
+    """Of ``model.safetensors``, ``model.fp16.safetensors`` and their shards, those that count."""
+    if variant is None:
+        return [f"{name}/*.safetensors", f"!{name}/*.*.safetensors"]
+    return [f"{name}/*.{variant}.safetensors", f"{name}/*.{variant}-*.safetensors"]
+
+
+def _config_folder(model: ModelConfig) -> Path:
+    assert model.config is not None
+    return locate(SourceConfig(path=model.config))
+
+
+def _checkpoint(model: ModelConfig) -> Path:
+    place = locate(model)
+    if not place.is_file() or place.suffix != ".safetensors":
+        raise ModelError(
+            f"{model}: config in [model] is for weights in a single .safetensors file, which this "
+            "is not; leave config out for a folder, and convert a .ckpt, which is a pickle"
+        )
+    return place
