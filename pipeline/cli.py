@@ -14,8 +14,6 @@ from pipeline.arguments import ConfigArgument, UrlArgument
 from pipeline.config_file import load_config
 from pipeline.console import (
     console,
-    human_bytes,
-    human_seconds,
     show_manifest,
     show_progress,
     show_verification,
@@ -23,6 +21,7 @@ from pipeline.console import (
 from pipeline.errors import BuildStoppedError, NPDError, UserError
 from pipeline.evaluate_command import trials
 from pipeline.export_command import exports
+from pipeline.plan_command import plans
 from pipeline.reward_command import rewards
 from pipeline.storage.open import open_store
 from pipeline.upkeep import upkeep
@@ -36,40 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Build Noise Prompt Datasets: golden noise for diffusion models.",
 )
-
-
-@app.command()
-def plan(config: ConfigArgument) -> None:
-    """Say what a build will compute and cost, without building anything."""
-    from pipeline.evaluate.estimate import estimate
-    from pipeline.stages.planning import make_plan
-
-    settings = load_config(config)
-    made, prompts = make_plan(settings)
-    cost = estimate(made, prompts, settings)
-    workers = settings.cluster.workers
-    formats = len(settings.output.formats)
-    seconds = cost.candidates * cost.seconds_per_candidate / workers
-    size = cost.candidates * cost.bytes_per_pair * formats
-    for name, value in {
-        "plan": made.plan_id,
-        "prompts": f"{made.num_prompts} ({made.num_duplicates} repeats left out)",
-        "candidates": f"{cost.candidates}",
-        "units": f"{cost.units} of {made.unit_size} candidates",
-        "forward evaluations": (
-            f"{cost.evaluations_per_candidate} a candidate, "
-            f"{cost.candidates * cost.evaluations_per_candidate:,} in all"
-        ),
-        "bytes": (
-            f"{human_bytes(cost.bytes_per_pair)} a kept pair and format, "
-            f"at most {human_bytes(size)} in all"
-        ),
-        "time": (
-            f"about {human_seconds(seconds)} on {workers} workers like this machine "
-            f"({cost.seconds_per_candidate:.3f} s a candidate)"
-        ),
-    }.items():
-        print(f"{name:20} {value}")
 
 
 @app.command()
@@ -218,6 +183,7 @@ def report(
             picture.write_bytes(made.picture)
 
 
+app.add_typer(plans)
 app.add_typer(upkeep)
 app.add_typer(exports)
 app.add_typer(trials)

@@ -13,7 +13,10 @@ from pipeline.toml_file import TomlFile, read_toml
 _Source = TypeVar("_Source", bound=SourceConfig)
 
 BUNDLED = Path(__file__).parent / "demo"
-"""Where the configurations live that ship with the package and go by their bare names."""
+"""Where the demo's configurations live, with its models and prompts."""
+
+RECIPES = Path(__file__).parent / "recipes"
+"""Where the configurations live for models that are published elsewhere."""
 
 
 def load_config(name: str | Path) -> Config:
@@ -31,12 +34,15 @@ def load_config(name: str | Path) -> Config:
 
 def bundled_configs() -> list[str]:
     """Bare names of the configurations that ship with the package."""
-    return sorted(path.stem for path in BUNDLED.glob("*.toml"))
+    return sorted(_bundled())
+
+
+def _bundled() -> dict[str, Path]:
+    return {path.stem: path for folder in (BUNDLED, RECIPES) for path in folder.glob("*.toml")}
 
 
 def _locate(path: Path) -> Path:
-    bundled = BUNDLED / f"{path}.toml"
-    return bundled if str(path) in bundled_configs() and not path.is_file() else path
+    return path if path.is_file() else _bundled().get(str(path), path)
 
 
 def _with_absolute_paths(config: Config, file: TomlFile) -> Config:

@@ -27,7 +27,7 @@ from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import sha256
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import default_device, load_denoiser, load_rewards
-from pipeline.models.model_settings import model_settings
+from pipeline.models.model_settings import model_digests
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.identity import reward_digest
 from pipeline.plan import Plan
@@ -117,7 +117,7 @@ class UnitWorker:
         check_models(self._config, self._plan)
         device = default_device()
         with _device_faults(device, self._recipe.batch_size):
-            denoiser = load_denoiser(self._config.model, device)
+            denoiser = load_denoiser(self._config.model, device, self._config.cluster.cpu_offload)
             return _Models(
                 denoiser=BeatingDenoiser(denoiser, self.pulse),
                 rewards=load_rewards(self._config.rewards, device),
@@ -198,7 +198,8 @@ def check_models(config: Config, plan: Plan) -> None:
     The plan is made on one machine and computed on others. Raises ``ModelError``, and
     ``EntryPointError`` for code of the user's own that is not there.
     """
-    _refuse_other_files(str(config.model), model_settings(config.model), plan.settings["model"])
+    model = plan.settings["model"]
+    _refuse_other_files(str(config.model), model | model_digests(config.model), model)
     for reward, settings in zip(config.rewards, plan.settings["rewards"], strict=True):
         _refuse_other_files(reward.files, reward_digest(reward), settings["digest"])
     check_proposers(config, plan)

@@ -1,6 +1,6 @@
 """What a plan will cost, before anything of it runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from statistics import median
@@ -9,11 +9,11 @@ from time import perf_counter
 import torch
 
 from pipeline.config import Config
+from pipeline.costs.pair_bytes import pair_bytes
 from pipeline.determinism import be_deterministic
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.plan import Plan, PromptTable
-from pipeline.records import Candidate
 from pipeline.stages.judge import judge
 from pipeline.stages.propose import draw_source_noise
 from pipeline.stages.recipe import Recipe
@@ -69,7 +69,9 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
         candidates=plan.num_candidates,
         units=plan.num_units,
         evaluations_per_candidate=recipe.evaluations(),
-        bytes_per_pair=_bytes_per_pair(recipe, denoiser.latent_shape, images.pixels.shape, batch),
+        bytes_per_pair=pair_bytes(
+            recipe.output, prod(denoiser.latent_shape), prod(images.pixels.shape[1:]), texts
+        ),
         seconds_per_candidate=(
             recipe.evaluations() * evaluation + (1 + recipe.proposals) * (decoding + judging)
         )
@@ -87,16 +89,3 @@ def _seconds(call: Callable[[], object], device: torch.device) -> float:
             torch.cuda.synchronize(device)
         times.append(perf_counter() - begin)
     return median(times)
-
-
-def _bytes_per_pair(
-    recipe: Recipe,
-    latent_shape: Sequence[int],
-    pixels_shape: Sequence[int],
-    batch: Sequence[Candidate],
-) -> int:
-    """Noises exactly; images as if they did not compress."""
-    noises = 2 if recipe.output.source_noise else 1
-    images = 0 if recipe.output.images == "none" else 2 * prod(pixels_shape[1:])
-    prompt = sum(len(candidate.prompt.encode()) for candidate in batch) // len(batch)
-    return noises * 2 * prod(latent_shape) + images + prompt

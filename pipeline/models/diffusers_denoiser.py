@@ -20,6 +20,7 @@ from pipeline.models.families import FAMILIES, Inputs
 from pipeline.models.flow_schedule import flow_schedule, is_flow, refuse_other_flows
 from pipeline.models.network_call import NetworkCall, batched_paths, replaced, tensors
 from pipeline.models.own_scheduler import OwnScheduler, refuse_other_schedulers
+from pipeline.models.pipeline_files import PipelineFiles
 from pipeline.models.pipeline_folder import load_pipeline
 from pipeline.models.probe_scheduler import ProbeScheduler
 from pipeline.models.training_schedule import TrainingSchedule
@@ -83,7 +84,9 @@ class DiffusersDenoiser:
 
         Raises ``ModelError`` for a folder that is missing, damaged or of an unsupported class.
         """
-        return cls(load_pipeline(folder, device, dtype), str(folder), **options)
+        pipe = load_pipeline(PipelineFiles(folder=folder), dtype)
+        pipe.to(device)
+        return cls(pipe, str(folder), **options)
 
     @property
     def device(self) -> torch.device:

@@ -4,10 +4,14 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from pipeline.config import ModelConfig, RewardConfig
+from pipeline.config import RewardConfig
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
+from pipeline.model_config import ModelConfig
 from pipeline.models.denoiser import Denoiser
+from pipeline.models.loras import fuse_loras
+from pipeline.models.pipeline_files import locate_pipeline
+from pipeline.models.pipeline_options import Offload, apply_options, place
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.custom import CustomReward
 from pipeline.models.rewards.kinds import published_class
@@ -23,16 +27,23 @@ _DTYPES: Mapping[str, torch.dtype] = {
 }
 
 
-def load_denoiser(config: ModelConfig, device: torch.device) -> Denoiser:
+def load_denoiser(config: ModelConfig, device: torch.device, offload: Offload = "none") -> Denoiser:
     """The diffusion model of a configuration. Raises ``ModelError``."""
     # Here and not above: diffusers takes seconds, and the driver, which loads nothing, has this
     # module too.
     from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+    from pipeline.models.pipeline_folder import load_pipeline
+    from pipeline.models.scheduler_choice import choose_scheduler
 
-    return DiffusersDenoiser.load(
-        locate(config),
-        device=device,
-        dtype=_DTYPES[config.dtype],
+    pipe = load_pipeline(locate_pipeline(config), _DTYPES[config.dtype], config.variant)
+    if config.scheduler is not None:
+        choose_scheduler(pipe, str(config), config.scheduler.name, config.scheduler.options)
+    fuse_loras(pipe, config.loras)
+    apply_options(pipe, config)
+    place(pipe, device, offload)
+    return DiffusersDenoiser(
+        pipe,
+        str(config),
         height=config.height,
         width=config.width,
         num_frames=config.num_frames,

@@ -39,11 +39,20 @@ def _pipeline_class(folder: Path) -> str:
 
 def components(folder: Path) -> list[str]:
     """The parts of a pipeline that are loaded, each a folder in it. Raises ``ModelError``."""
+    return [name for name in _parts(folder) if name not in UNUSED]
+
+
+def unused_components(folder: Path) -> list[str]:
+    """The parts of a pipeline that it does without. Raises ``ModelError``."""
+    return [name for name in _parts(folder) if name in UNUSED]
+
+
+def _parts(folder: Path) -> list[str]:
     index = folder / "model_index.json"
     if not index.is_file():
         return []  # checking will say so
     parts = {name: part for name, part in _read_json(index).items() if isinstance(part, list)}
-    return sorted(name for name, part in parts.items() if any(part) and name not in UNUSED)
+    return sorted(name for name, part in parts.items() if any(part))
 
 
 def _refuse_clipping(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.config import ModelConfig
+from pipeline.model_config import ModelConfig
 from pipeline.models.pipeline_files import locate_pipeline, pipeline_digest
 from pipeline.models.source import source_digest
 from pipeline.source_config import SourceConfig
@@ -12,10 +12,15 @@ PLACES = frozenset(SourceConfig.model_fields)
 
 
 def model_settings(model: ModelConfig) -> dict[str, Any]:
-    """Everything in ``[model]`` that decides what is computed. Raises ``ModelError``."""
-    settings = model.model_dump(mode="json", exclude={*PLACES, "config", "variant", "loras"})
-    settings["digest"] = pipeline_digest(locate_pipeline(model), model.variant)
-    settings["loras"] = [
-        {"scale": lora.scale, "digest": source_digest(lora)} for lora in model.loras
-    ]
+    """Everything in ``[model]`` that decides what is computed, but for the files."""
+    settings = model.model_dump(mode="json", exclude={*PLACES, "config", "variant"})
+    settings["loras"] = [{"scale": lora.scale} for lora in model.loras]
     return settings
+
+
+def model_digests(model: ModelConfig) -> dict[str, Any]:
+    """What to add to ``model_settings`` for the files. Raises ``ModelError``."""
+    return {
+        "digest": pipeline_digest(locate_pipeline(model), model.variant),
+        "loras": [{"scale": lora.scale, "digest": source_digest(lora)} for lora in model.loras],
+    }

@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import ModelConfig
 from pipeline.errors import ModelError
 from pipeline.identity import canonical_json, file_sha256, files_digest, sha256
+from pipeline.model_config import ModelConfig
 from pipeline.models.model_index import components
 from pipeline.models.source import locate, matching
 from pipeline.source_config import SourceConfig
 
 _INDEX = "model_index.json"
+
+_TOLD = ("*.json", "*.txt", "*.model")
+"""Configurations, tokenizers and lists of shards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +34,28 @@ class PipelineFiles:
         return str(self.folder if self.checkpoint is None else self.checkpoint)
 
 
-def locate_pipeline(model: ModelConfig) -> PipelineFiles:
-    """Bring the files of a pipeline to this machine. Raises ``ModelError``."""
+def locate_pipeline(model: ModelConfig, *, fetch: bool = True) -> PipelineFiles:
+    """The files of a pipeline on this machine, fetched from the hub if need be and ``fetch``.
+
+    Raises ``ModelError``.
+    """
     if model.config is not None:
-        return PipelineFiles(folder=_config_folder(model), checkpoint=_checkpoint(model))
+        return PipelineFiles(folder=_config_folder(model), checkpoint=_checkpoint(model, fetch))
     if model.hub is None or model.file is not None:
-        place = locate(model)
+        place = locate(model, fetch=fetch)
         if place.is_file():
             raise ModelError(
                 f"{model}: a single file holds weights alone; set config in [model] to a folder in "
                 "diffusers' format of the same family (its json, txt and model files are enough)"
             )
         return PipelineFiles(folder=place)
-    index = locate(SourceConfig(hub=model.hub, revision=model.revision, file=_INDEX)).parent
-    return PipelineFiles(folder=_fetched(model, index))
+    weights = f"*/*.{model.variant}*.safetensors" if model.variant else "*/*.safetensors"
+    rest = (*(f"*/{files}" for files in _TOLD), weights)
+    names = components(locate(model, [_INDEX], fetch=fetch, next_files=rest))
+    folder = locate(model, _patterns(dict.fromkeys(names, model.variant)), fetch=fetch)
+    # What does not come in the variant is read as it is.
+    variants = _variants(folder, names, model.variant)
+    return PipelineFiles(folder=locate(model, _patterns(variants), fetch=fetch))
 
 
 def pipeline_digest(files: PipelineFiles, variant: str | None) -> str:
@@ -59,14 +70,6 @@ def _used(folder: Path, variant: str | None) -> list[Path]:
     return matching(folder, _patterns(_variants(folder, components(folder), variant)))
 
 
-def _fetched(model: ModelConfig, index: Path) -> Path:
-    """All files of a repository whose ``model_index.json`` is here."""
-    names = components(index)
-    folder = locate(model, _patterns(dict.fromkeys(names, model.variant)))
-    # What does not come in the variant is read as it is.
-    return locate(model, _patterns(_variants(folder, names, model.variant)))
-
-
 def _variants(folder: Path, names: Sequence[str], variant: str | None) -> dict[str, str | None]:
     """By component, the variant in which its weights are read; None is the plain one."""
     return {
@@ -76,11 +79,10 @@ def _variants(folder: Path, names: Sequence[str], variant: str | None) -> dict[s
 
 
 def _patterns(variants: Mapping[str, str | None]) -> list[str]:
-    told = ("*.json", "*.txt", "*.model", "!*.bin.index*.json")
     patterns = [_INDEX]
     for name, variant in variants.items():
-        patterns += [f"!{name}/{p[1:]}" if p[0] == "!" else f"{name}/{p}" for p in told]
-        patterns += _weights(name, variant)
+        patterns += [f"{name}/{files}" for files in _TOLD]
+        patterns += [f"!{name}/*.bin.index*.json", *_weights(name, variant)]
     return patterns
 
 
@@ -96,8 +98,8 @@ def _config_folder(model: ModelConfig) -> Path:
     return locate(SourceConfig(path=model.config))
 
 
-def _checkpoint(model: ModelConfig) -> Path:
-    place = locate(model)
+def _checkpoint(model: ModelConfig, fetch: bool) -> Path:
+    place = locate(model, fetch=fetch)
     if not place.is_file() or place.suffix != ".safetensors":
         raise ModelError(
             f"{model}: config in [model] is for weights in a single .safetensors file, which this "

@@ -1,10 +1,10 @@
-"""Loading a pipeline from a folder in diffusers' format."""
+"""Loading a pipeline from a folder in diffusers' format, or from a single file beside one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
@@ -13,7 +13,8 @@ from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import ModelError
 from pipeline.models.families import FAMILIES
-from pipeline.models.model_index import check_model_folder
+from pipeline.models.model_index import check_model_folder, unused_components
+from pipeline.models.pipeline_files import PipelineFiles
 
 # What diffusers, transformers and safetensors raise for a damaged or incomplete folder.
 _LOAD_ERRORS = (
@@ -28,26 +29,38 @@ _LOAD_ERRORS = (
 )
 
 
-def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """Read a model folder; nothing is downloaded, no code or pickle in it is run.
+def load_pipeline(files: PipelineFiles, dtype: torch.dtype, variant: str | None = None) -> Any:
+    """Read a pipeline into the machine's memory; nothing is downloaded, no code or pickle is run.
 
-    Raises ``ModelError`` for a folder that is missing, damaged or of an unsupported class.
+    Raises ``ModelError`` for files that are missing, damaged or of an unsupported class.
     """
-    family = FAMILIES[check_model_folder(folder)]
-    library: Any = DiffusionPipeline  # its loader carries no types
+    name = check_model_folder(files.folder)
+    options = {
+        **FAMILIES[name].load_options,
+        **dict.fromkeys(unused_components(files.folder)),
+        "dtype": dtype,
+        "local_files_only": True,
+    }
     try:
         with _no_progress_bars():
-            pipe = library.from_pretrained(
-                folder,
-                dtype=dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                **family.load_options,
+            if files.checkpoint is not None:
+                return _from_checkpoint(name, files, options)
+            library: Any = DiffusionPipeline  # its loader carries no types
+            return library.from_pretrained(
+                files.folder, variant=variant, use_safetensors=True, **options
             )
     except _LOAD_ERRORS as error:
-        raise ModelError(f"{folder}: the model cannot be loaded: {error}") from error
-    pipe.to(device)
-    return pipe
+        raise ModelError(f"{files}: the model cannot be loaded: {error}") from error
+
+
+def _from_checkpoint(name: str, files: PipelineFiles, options: Mapping[str, Any]) -> Any:
+    """Weights in the layout of the model's authors; the folder says what they are weights of."""
+    pipeline: Any = getattr(diffusers, name)
+    if not hasattr(pipeline, "from_single_file"):
+        raise ModelError(
+            f"{files}: diffusers reads no single file of a {name}; use a folder in its own format"
+        )
+    return pipeline.from_single_file(str(files.checkpoint), config=str(files.folder), **options)
 
 
 @contextmanager

@@ -26,16 +26,23 @@ SAFE_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 _NOT = "!"
 
 
-def locate(source: SourceConfig, files: Sequence[str] | None = None) -> Path:
+def locate(
+    source: SourceConfig,
+    files: Sequence[str] | None = None,
+    *,
+    fetch: bool = True,
+    next_files: Sequence[str] = (),
+) -> Path:
     """The folder or file of a source on this machine; it is fetched from the hub if need be.
 
     ``files`` are the patterns of all files that will be read, as in ``fnmatch``, where a star
     crosses folders, and where ``!`` before a pattern leaves files out; of a repository
-    ``SAFE_FILES`` by default. Raises ``ModelError``, which says
-    what to fetch and where to put it.
+    ``SAFE_FILES`` by default. Without ``fetch`` what is not here is an error, even where there is a
+    network. Raises ``ModelError``, which says what to fetch, ``next_files`` too, and where to put
+    it.
     """
     if source.hub is not None:
-        return _fetched(source, SAFE_FILES if files is None else files)
+        return _fetched(source, SAFE_FILES if files is None else files, fetch, next_files)
     assert source.path is not None, "checked by the configuration"
     place = Path(source.path) if source.file is None else Path(source.path, source.file)
     if not place.exists():
@@ -84,13 +91,16 @@ def _split(files: Sequence[str]) -> tuple[list[str], list[str]]:
     return [pattern for pattern in files if not pattern.startswith(_NOT)], left_out
 
 
-def _fetched(source: SourceConfig, files: Sequence[str]) -> Path:
+def _fetched(
+    source: SourceConfig, files: Sequence[str], fetch: bool, next_files: Sequence[str]
+) -> Path:
     # Half a second, which reading a configuration should not cost.
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     assert source.hub is not None and source.revision is not None
     wanted, left_out = _split(files)
+    advice = _by_hand(source, (*files, *next_files))
     try:
         if source.file is None:
             folder = snapshot_download(
@@ -98,6 +108,7 @@ def _fetched(source: SourceConfig, files: Sequence[str]) -> Path:
                 revision=source.revision,
                 allow_patterns=wanted,
                 ignore_patterns=left_out,
+                local_files_only=not fetch,
             )
             return Path(folder)
         if not _matches(source.file, files):
@@ -105,13 +116,17 @@ def _fetched(source: SourceConfig, files: Sequence[str]) -> Path:
                 f"{source}: only files like {', '.join(files)} are read here; pickles and code "
                 "are not"
             )
-        return Path(hf_hub_download(source.hub, source.file, revision=source.revision))
+        return Path(
+            hf_hub_download(
+                source.hub, source.file, revision=source.revision, local_files_only=not fetch
+            )
+        )
     except HfHubHTTPError as error:
-        raise ModelError(f"{_refusal(source, error)} {_by_hand(source, files)}") from error
+        raise ModelError(f"{_refusal(source, error)} {advice}") from error
     except (LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            f"{source}: not on {socket.gethostname()}, and it cannot be fetched: {error} "
-            f"{_by_hand(source, files)}"
+            f"{source}: not on {socket.gethostname()}"
+            f"{f', and it cannot be fetched: {error}' if fetch else '.'} {advice}"
         ) from error
 
 

@@ -9,7 +9,7 @@ from pipeline.config import Config
 from pipeline.fingerprint import ALGORITHM_VERSION
 from pipeline.identity import prompt_id, split_for
 from pipeline.models.model_index import check_model_folder
-from pipeline.models.model_settings import PLACES, model_settings
+from pipeline.models.model_settings import PLACES, model_digests, model_settings
 from pipeline.models.pipeline_files import locate_pipeline
 from pipeline.models.rewards.identity import reward_digest
 from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
@@ -25,6 +25,21 @@ def make_plan(config: Config) -> tuple[Plan, PromptTable]:
     """
     # Before anything is stored: a plan of a model that no worker can load would be in the way.
     check_model_folder(locate_pipeline(config.model).folder)
+    settings = _settings(config)
+    _add_digests(settings, config)
+    plan, table = _plan(config, settings)
+    return plan.model_copy(update={"plan_id": plan.identity()}), table
+
+
+def draft_plan(config: Config) -> tuple[Plan, PromptTable]:
+    """A plan without the digests of models that are not here, and so without an id.
+
+    It says how much is to be computed. Raises ``PromptFileError``.
+    """
+    return _plan(config, _settings(config))
+
+
+def _plan(config: Config, settings: dict[str, Any]) -> tuple[Plan, PromptTable]:
     prompts = read_prompts(Path(config.prompts.path), config.prompts.format, config.prompts.column)
     fractions = config.splits.fractions()
     names = [prompt_id(prompt) for prompt in prompts.prompts]
@@ -43,17 +58,18 @@ def make_plan(config: Config) -> tuple[Plan, PromptTable]:
         schema_version=SCHEMA_VERSION,
         algorithm_version=ALGORITHM_VERSION,
         plan_id="",
-        settings=_settings(config),
+        settings=settings,
         prompts_sha256=table.sha256(),
         num_prompts=len(names),
         num_duplicates=prompts.num_duplicates,
         num_candidates=num_candidates,
         num_units=-(-num_candidates // config.units.size),
     )
-    return plan.model_copy(update={"plan_id": plan.identity()}), table
+    return plan, table
 
 
 def _settings(config: Config) -> dict[str, Any]:
+    """All sections that decide, without where models are."""
     # Both forms of one proposer are one plan.
     settings = config.model_dump(mode="json", exclude={"cluster", "model", "redenoise", "npnet"})
     settings["proposers"] = proposer_settings(config)
@@ -61,9 +77,13 @@ def _settings(config: Config) -> dict[str, Any]:
         # The prompts' own digest stands for where they came from.
         del settings["prompts"][name]
     settings["model"] = model_settings(config.model)
-    for reward, section in zip(settings["rewards"], config.rewards, strict=True):
-        del reward["code"]
-        for place in PLACES:
+    for reward in settings["rewards"]:
+        for place in (*PLACES, "code"):
             del reward[place]
-        reward["digest"] = reward_digest(section)
     return settings
+
+
+def _add_digests(settings: dict[str, Any], config: Config) -> None:
+    settings["model"] |= model_digests(config.model)
+    for reward, section in zip(settings["rewards"], config.rewards, strict=True):
+        reward["digest"] = reward_digest(section)

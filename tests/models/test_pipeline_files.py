@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import ModelConfig
 from pipeline.errors import ModelError
-from pipeline.models.model_settings import model_settings
+from pipeline.model_config import ModelConfig
+from pipeline.models.model_settings import model_digests, model_settings
 from pipeline.models.pipeline_files import locate_pipeline, pipeline_digest
 from tests.models.hub import COMMIT, REPOSITORY, Hub, point_to, serve
 
@@ -132,8 +132,9 @@ def test_settings_know_digests_and_scales_and_no_place(tmp_path: Path) -> None:
     (tmp_path / "lora.safetensors").write_bytes(b"a LoRA")
     (tmp_path / "model_index.json").write_bytes(_content("model_index.json"))
     loras = ({"path": str(tmp_path / "lora.safetensors"), "scale": 0.5},)
-    settings = model_settings(_model(path=str(tmp_path), loras=loras))
+    model = _model(path=str(tmp_path), loras=loras)
+    settings = model_settings(model) | model_digests(model)
     assert str(tmp_path) not in json.dumps(settings)
     assert [lora["scale"] for lora in settings["loras"]] == [0.5]
     (tmp_path / "lora.safetensors").write_bytes(b"another")
-    assert model_settings(_model(path=str(tmp_path), loras=loras)) != settings
+    assert settings | model_digests(model) != settings

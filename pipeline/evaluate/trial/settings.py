@@ -11,7 +11,7 @@ from pipeline.evaluate.trial.bench import Bench
 from pipeline.evaluate.trial.line_up import GOLDEN, Entry, Options, line_up
 from pipeline.fingerprint import fingerprint
 from pipeline.models.load import default_device, load_denoiser, load_rewards
-from pipeline.models.model_settings import model_settings
+from pipeline.models.model_settings import model_digests, model_settings
 from pipeline.models.rewards.identity import reward_digest
 from pipeline.proposer_config import RedenoiseProposer
 from pipeline.records import Record
@@ -122,7 +122,7 @@ class Setup:
         """All that decides the images and scores, as JSON: digests in place of paths."""
         config = self.config
         return {
-            "model": model_settings(config.model),
+            "model": model_settings(config.model) | model_digests(config.model),
             "rewards": [
                 {
                     **reward.model_dump(include={"name", "kind", "select", "entry", "options"}),

@@ -46,4 +46,5 @@ class Aesthetic(ClipJudge):
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
         """Ratings of ``images`` (uint8, (B, H, W, 3)): float32 (B,) on the CPU."""
         seen = self._clip.embed_images(pillow_pixels(images, self._clip.side))
-        return self._head(seen).cpu()
+        ratings: Tensor = self._head(seen)
+        return ratings.cpu()

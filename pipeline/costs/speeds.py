@@ -1,0 +1,135 @@
+"""Published speeds of models on GPUs, each with its source. None is ours, and none is guessed.
+
+All are of images of 1024 × 1024 made one at a time; batches are usually a little faster. A figure
+for a whole image is divided by its forward evaluations (two a step under classifier-free guidance),
+after the decoding is taken off where that was published too. Judging is in none of them.
+"""
+
+from dataclasses import dataclass
+
+_SDXL_CARD = "model card of stabilityai/stable-diffusion-xl-1.0-tensorrt"
+_HUNYUAN_CARD = "model card of Tencent-Hunyuan/Distillation-v1.2"
+_ORT = "microsoft/onnxruntime pull request 22986"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """How fast a model runs on a GPU."""
+
+    architecture: str
+    gpu: str
+    software: str
+    image_seconds: float
+    """Of a whole image, as published."""
+    image_evaluations: int
+    """Forward evaluations in it."""
+    decode_seconds: float = 0.0
+    """Of decoding it, as published; 0 leaves the decoding in the time of the evaluations."""
+    source: str
+
+    @property
+    def evaluation_seconds(self) -> float:
+        """Of one forward evaluation for one sample."""
+        return (self.image_seconds - self.decode_seconds) / self.image_evaluations
+
+
+SPEEDS = (
+    # 30 steps. The card does not name the guidance; its own LCM row (4 unguided steps: 192 ms of
+    # UNet on A100) fits two evaluations a step here. Decoding is that of the LCM row, in TensorRT.
+    Speed(
+        architecture="SDXL",
+        gpu="A100",
+        software="PyTorch",
+        image_seconds=3.704,
+        image_evaluations=60,
+        decode_seconds=0.228,
+        source=_SDXL_CARD,
+    ),
+    Speed(
+        architecture="SDXL",
+        gpu="A100",
+        software="TensorRT",
+        image_seconds=2.742,
+        image_evaluations=60,
+        decode_seconds=0.228,
+        source=_SDXL_CARD,
+    ),
+    Speed(
+        architecture="SDXL",
+        gpu="H100",
+        software="PyTorch",
+        image_seconds=2.496,
+        image_evaluations=60,
+        decode_seconds=0.127,
+        source=_SDXL_CARD,
+    ),
+    Speed(
+        architecture="SDXL",
+        gpu="H100",
+        software="TensorRT",
+        image_seconds=1.471,
+        image_evaluations=60,
+        decode_seconds=0.127,
+        source=_SDXL_CARD,
+    ),
+    # 100 steps under guidance. The card does not name the size; 1024 × 1024 is the model's own.
+    Speed(
+        architecture="Hunyuan-DiT",
+        gpu="A100",
+        software="PyTorch",
+        image_seconds=54.0,
+        image_evaluations=200,
+        source=_HUNYUAN_CARD,
+    ),
+    Speed(
+        architecture="Hunyuan-DiT",
+        gpu="A100",
+        software="TensorRT",
+        image_seconds=20.0,
+        image_evaluations=200,
+        source=_HUNYUAN_CARD,
+    ),
+    Speed(
+        architecture="Hunyuan-DiT",
+        gpu="H800",
+        software="PyTorch",
+        image_seconds=28.0,
+        image_evaluations=200,
+        source=_HUNYUAN_CARD,
+    ),
+    # 50 steps in bfloat16. The guidance of SD3.5 is not named: two evaluations a step are taken,
+    # as with the pipeline's default. No figure in text was found for an A100.
+    Speed(
+        architecture="SD3.5 large",
+        gpu="H100",
+        software="PyTorch",
+        image_seconds=11.615,
+        image_evaluations=100,
+        source=_ORT,
+    ),
+    Speed(
+        architecture="SD3.5 large",
+        gpu="H100",
+        software="torch.compile",
+        image_seconds=7.466,
+        image_evaluations=100,
+        source=_ORT,
+    ),
+    # 50 steps in bfloat16, guidance as an embedding. No figure in text was found for an A100.
+    Speed(
+        architecture="FLUX.1",
+        gpu="H100",
+        software="PyTorch",
+        image_seconds=12.339,
+        image_evaluations=50,
+        source=_ORT,
+    ),
+    Speed(
+        architecture="FLUX.1",
+        gpu="H100",
+        software="torch.compile",
+        image_seconds=8.198,
+        image_evaluations=50,
+        source=_ORT,
+    ),
+)
