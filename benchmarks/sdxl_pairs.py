@@ -22,6 +22,7 @@ from pipeline.diffusion.noise import source_noise, stored
 from pipeline.fingerprint import ALGORITHM_VERSION, fingerprint
 from pipeline.identity import file_sha256, prompt_id, seeds_for, sha256, split_for
 from pipeline.plan import Plan
+from pipeline.prompts.funnel import PromptFunnel
 from pipeline.publish.compact import WRITERS, put_named
 from pipeline.publish.ledger import LedgerWriter
 from pipeline.records import SCHEMA_VERSION, NoiseStats, Outcome, Split, Status
@@ -90,7 +91,7 @@ def write_pairs(
         settings=settings,
         prompts_sha256=sha256("\n".join(prompts).encode()),
         num_prompts=len(set(prompts)),
-        num_duplicates=0,
+        prompt_funnel=PromptFunnel(sources=()),
         num_candidates=len(outcomes),
         num_units=len(set(prompts)),
     )

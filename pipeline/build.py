@@ -15,7 +15,7 @@ from pipeline.errors import PlanConflictError
 from pipeline.plan import Plan, PromptTable
 from pipeline.publish.compact import CompactedShard, ShardTask, compact
 from pipeline.publish.seal import seal
-from pipeline.stages.planning import make_plan
+from pipeline.stages.planning import plan_of, prompts_of
 from pipeline.storage.manifest import Manifest, read_manifest, read_success
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import stored_plans, write_plan
@@ -40,7 +40,8 @@ def open_build(store: ObjectStore, config: Config, *, add: bool = False) -> Open
     store that cannot be built into, and ``PlanConflictError`` if the store holds another plan and
     ``add`` is not asked for.
     """
-    plan, prompts = make_plan(config)
+    chosen = prompts_of(config)
+    plan, prompts = plan_of(config, chosen)
     probe(store)
     others = [other for other in stored_plans(store) if other != plan.plan_id]
     if others and not add:
@@ -48,9 +49,8 @@ def open_build(store: ObjectStore, config: Config, *, add: bool = False) -> Open
             f"{store.url} already holds plan {', '.join(others)}, and this configuration is plan "
             f"{plan.plan_id}. Choose another output, or add this plan beside it with --add"
         )
-    return Opened(
-        store=store, config=config, plan=write_plan(store, plan, prompts), prompts=prompts
-    )
+    stored = write_plan(store, plan, prompts, chosen.dropped)
+    return Opened(store=store, config=config, plan=stored, prompts=prompts)
 
 
 def sealed(opened: Opened) -> Manifest | None:

@@ -16,6 +16,7 @@ from pipeline.console import (
     console,
     show_manifest,
     show_progress,
+    show_prompts,
     show_verification,
 )
 from pipeline.errors import BuildStoppedError, NPDError, UserError
@@ -69,6 +70,7 @@ def build(
         f"plan {opened.plan.plan_id}: {opened.plan.num_candidates} candidates in "
         f"{opened.plan.num_units} units, {settings.cluster.workers} workers"
     )
+    show_prompts(opened.plan, opened.store.url)
     done = steps.units_done(opened)
     if sum(done):
         console.print(f"resuming: {sum(done)} units are done")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from pipeline.model_config import ModelConfig
+from pipeline.prompts.config import PromptsConfig
 from pipeline.proposer_config import (
     NPNetConfig,
     NPNetProposer,
@@ -20,21 +21,6 @@ from pipeline.proposer_config import (
 from pipeline.records import RuleName, Split
 from pipeline.section import Fraction, GuidanceScale, Name, PositiveInt, Section
 from pipeline.source_config import SourceConfig
-
-
-class PromptsConfig(Section):
-    """Which prompts, and how many candidates each."""
-
-    path: str
-    """File with the prompts, UTF-8."""
-    format: Literal["text", "jsonl", "csv"] | None = None
-    """One prompt a line, a JSON object a line, or CSV with a header; by default from the suffix."""
-    column: str = "prompt"
-    """Field that holds the prompt (JSONL, CSV)."""
-    seeds_per_prompt: PositiveInt = 1
-    """Candidates for each prompt."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Root from which every candidate's seed is derived."""
 
 
 class SplitsConfig(Section):

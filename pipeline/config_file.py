@@ -70,7 +70,7 @@ def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
         npnet = npnet.model_copy(update={"path": absolute(npnet.path)})
     return config.model_copy(
         update={
-            "prompts": config.prompts.model_copy(update={"path": absolute(config.prompts.path)}),
+            "prompts": config.prompts.located(absolute),
             "model": located(config.model).model_copy(
                 update={
                     "config": config.model.config and absolute(config.model.config),

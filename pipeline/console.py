@@ -1,6 +1,6 @@
 """What a terminal shows of a build: progress, and what it came to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -17,8 +17,11 @@ from rich.progress import (
 from rich.table import Table
 
 from pipeline.cluster.summary import UnitSummary
+from pipeline.plan import Plan
+from pipeline.prompts.funnel import PromptFunnel
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.manifest import Manifest
+from pipeline.storage.plans import dropped_key_of
 from pipeline.storage.receipts import Commit
 
 if TYPE_CHECKING:
@@ -114,6 +117,27 @@ def funnel_line(funnel: Funnel) -> str:
     if funnel.truncated:
         parts.append(f"{funnel.truncated} with a truncated prompt")
     return ", ".join(parts)
+
+
+def show_prompts(plan: Plan, url: str) -> None:
+    """Which prompts a plan has, and where the dropped ones are listed."""
+    for name, said in prompt_lines(plan.prompt_funnel):
+        console.print(f"{name}: {said}")
+    if (key := dropped_key_of(plan)) is not None:
+        console.print(f"dropped prompts, with their reasons: {url}/{key}", soft_wrap=True)
+
+
+def prompt_lines(funnel: PromptFunnel) -> Iterator[tuple[str, str]]:
+    """The funnel of prompts: in all, of each source where there are several, and the verdicts."""
+    groups = [("prompts", funnel.kept, funnel.rows, funnel.dropped)]
+    if len(funnel.sources) > 1:
+        groups += [(f"  {s.name}", s.kept, s.rows, s.dropped) for s in funnel.sources]
+    for name, kept, rows, dropped in groups:
+        reasons = ", ".join(f"{count} {reason.value}" for reason, count in dropped.items())
+        yield name, f"{kept} of {rows} rows{reasons and f': {reasons}'}"
+    if funnel.verdicts:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in funnel.verdicts.items())
+        yield "  safety verdicts", counts
 
 
 def human_bytes(count: float) -> str:

@@ -4,6 +4,7 @@
     ├── UserError                  the person at the keyboard can mend it (also a ValueError)
     │   ├── ConfigError            a configuration file: key, line, nearest valid key
     │   ├── PromptFileError        a prompt file: file, line
+    │   ├── PromptChoiceError      prompts that cannot be had: filters, sample, weights
     │   ├── ModelError             a model folder that is missing, damaged or unsupported
     │   ├── EntryPointError        a class of the user's own that is missing or does not fit
     │   └── PlanConflictError      the output already holds another plan
@@ -37,6 +38,10 @@ class ConfigError(UserError):
 
 class PromptFileError(UserError):
     """A prompt file cannot be used."""
+
+
+class PromptChoiceError(UserError):
+    """The filters leave no prompt, or fewer than sample or weights ask for."""
 
 
 class ModelError(UserError):

@@ -11,14 +11,15 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.identity import canonical_json, prompt_id, seeds_for, sha256, short, split_for
+from pipeline.prompts.funnel import PromptFunnel
 from pipeline.records import Candidate, Record, RuleName, Split
 
 PROMPT_COLUMNS = pa.schema(
     [("prompt_id", pa.string()), ("prompt", pa.string()), ("split", pa.string())]
 )
 
-# A repeat more or less in the prompt file changes nothing, and an id is not part of itself.
-_NOT_DECIDING = {"plan_id", "num_duplicates"}
+# Which prompts were dropped changes nothing, and an id is not part of itself.
+_NOT_DECIDING = {"plan_id", "prompt_funnel", "num_duplicates"}
 
 
 class Plan(Record):
@@ -28,12 +29,15 @@ class Plan(Record):
     algorithm_version: int
     plan_id: str
     settings: dict[str, Any]
-    """The configuration's sections but ``[cluster]``, with digests in place of paths."""
+    """The configuration's sections but ``[cluster]``, with digests in place of paths; of
+    ``[prompts]`` what the seeds follow from."""
     prompts_sha256: str
     """Digest of the distinct prompts in their order."""
     num_prompts: int
-    num_duplicates: int
-    """Prompts of the file that read like an earlier one and were left out."""
+    prompt_funnel: PromptFunnel = PromptFunnel(sources=())
+    """How many rows were read for these prompts, and what became of the others."""
+    num_duplicates: int | None = None
+    """Repeats that were left out, in plans of version 2, which counted nothing else."""
     num_candidates: int
     num_units: int
 

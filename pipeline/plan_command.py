@@ -6,6 +6,7 @@ the model: before a GPU is rented and a weight is fetched.
 
 from collections.abc import Iterator
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,13 +14,14 @@ import typer
 from pipeline.arguments import ConfigArgument
 from pipeline.config import Config
 from pipeline.config_file import load_config
-from pipeline.console import human_bytes, human_seconds
+from pipeline.console import human_bytes, human_seconds, prompt_lines
 from pipeline.errors import ModelError
 
 if TYPE_CHECKING:
     from pipeline.costs.architectures import Architecture
     from pipeline.costs.gpu_hours import GpuHours
     from pipeline.plan import Plan
+    from pipeline.prompts.choosing import ChosenPrompts
 
 plans = typer.Typer()
 
@@ -32,36 +34,45 @@ def plan(
     gpus: Annotated[
         int | None, typer.Option(min=1, help="GPUs, in place of the configured number of workers.")
     ] = None,
+    dropped: Annotated[
+        Path | None,
+        typer.Option(help="Also write the dropped prompts, with their reasons, to this Parquet."),
+    ] = None,
 ) -> None:
     """Say what a build will compute and cost, without building anything."""
+    from pipeline.stages.planning import prompts_of
+
     settings = load_config(config)
-    for name, value in _describe(settings, gpus or settings.cluster.workers):
+    chosen = prompts_of(settings)
+    if dropped is not None:
+        dropped.write_bytes(chosen.dropped)
+    for name, value in _describe(settings, chosen, gpus or settings.cluster.workers):
         print(f"{name:20} {value}")
 
 
-def _describe(config: Config, gpus: int) -> Lines:
+def _describe(config: Config, chosen: "ChosenPrompts", gpus: int) -> Lines:
     from pipeline.costs.architectures import architecture_of
     from pipeline.costs.missing import missing_models
 
     missing = missing_models(config)
     architecture = architecture_of(config.model)
     if not missing:
-        yield from _measured(config, gpus)
+        yield from _measured(config, chosen, gpus)
     elif architecture is None:
         raise ModelError("\n".join(map(str, missing)))
     else:
         yield "plan", "without an id until all models are here"
         for error in missing:
             yield "missing", str(error)
-        yield from _published(config, architecture, gpus)
+        yield from _published(config, chosen, architecture, gpus)
 
 
-def _measured(config: Config, workers: int) -> Lines:
+def _measured(config: Config, chosen: "ChosenPrompts", workers: int) -> Lines:
     """By the models, on this machine."""
     from pipeline.evaluate.estimate import estimate
-    from pipeline.stages.planning import make_plan
+    from pipeline.stages.planning import plan_of
 
-    plan, prompts = make_plan(config)
+    plan, prompts = plan_of(config, chosen)
     cost = estimate(plan, prompts, config)
     seconds = plan.num_candidates * cost.seconds_per_candidate / workers
     yield "plan", plan.plan_id
@@ -73,14 +84,16 @@ def _measured(config: Config, workers: int) -> Lines:
     )
 
 
-def _published(config: Config, architecture: "Architecture", gpus: int) -> Lines:
+def _published(
+    config: Config, chosen: "ChosenPrompts", architecture: "Architecture", gpus: int
+) -> Lines:
     """By what is published of the model."""
     from pipeline.costs.gpu_hours import gpu_hours
     from pipeline.costs.pair_bytes import pair_bytes
     from pipeline.stages.planning import draft_plan
     from pipeline.stages.recipe import Recipe
 
-    plan, prompts = draft_plan(config)
+    plan, prompts = draft_plan(config, chosen)
     recipe = Recipe.of(plan)
     evaluations, images = recipe.evaluations(), 1 + recipe.proposals
     size = pair_bytes(
@@ -101,7 +114,7 @@ def _published(config: Config, architecture: "Architecture", gpus: int) -> Lines
 def _sizes(plan: "Plan", config: Config, evaluations: int, pair_bytes: int) -> Lines:
     candidates = plan.num_candidates
     whole = candidates * pair_bytes * len(config.output.formats)
-    yield "prompts", f"{plan.num_prompts} ({plan.num_duplicates} repeats left out)"
+    yield from prompt_lines(plan.prompt_funnel)
     yield "candidates", f"{candidates}"
     yield "units", f"{plan.num_units} of {plan.unit_size} candidates"
     yield (

@@ -1,19 +1,21 @@
-"""Damaged units computed again, on the same path as a build, beside the data set."""
+"""What only the configuration can tell again: damaged units, and the list of dropped prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pipeline.build import Opened, compute
 from pipeline.cluster.ray_session import ray_session
 from pipeline.config import Config
-from pipeline.errors import UserError
+from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
+from pipeline.identity import sha256
 from pipeline.plan import Plan, PromptTable
 from pipeline.publish.repair import Recompute
 from pipeline.records import SCHEMA_VERSION
-from pipeline.stages.planning import make_plan
+from pipeline.stages.planning import make_plan, plan_of, prompts_of
 from pipeline.storage import layout
+from pipeline.storage.manifest import read_success
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
-from pipeline.storage.plans import write_plan
+from pipeline.storage.plans import dropped_key_of, read_plan, write_plan
 from pipeline.storage.receipts import done_units
 
 
@@ -52,3 +54,41 @@ def recompute_on_ray(
         return scratch
 
     return recompute
+
+
+def restore_dropped(store: ObjectStore, config: Config | None) -> Iterator[str]:
+    """Put lists of dropped prompts that are damaged in their place again; yields their keys.
+
+    They follow from the sources of the prompts alone. Raises ``UserError`` without the
+    configuration of the plan, and ``VerificationError`` where its sources drop others now.
+    """
+    success = read_success(store)
+    for sealed in success.manifests if success else ():
+        plan = read_plan(store, sealed.plan_id)
+        key = dropped_key_of(plan)
+        if key is not None and _digest(store, key) != plan.prompt_funnel.dropped_sha256:
+            store.put(key, _dropped_again(plan, config, f"{store.url}/{key}"))
+            yield key
+
+
+def _digest(store: ObjectStore, key: str) -> str | None:
+    try:
+        return sha256(store.get(key))
+    except ObjectNotFoundError:
+        return None
+
+
+def _dropped_again(plan: Plan, config: Config | None, where: str) -> bytes:
+    damage = f"{where}: the list of dropped prompts is damaged"
+    if config is None:
+        raise UserError(f"{damage}; give the configuration of the build with --config")
+    chosen = prompts_of(config)
+    given = plan_of(config, chosen)[0].plan_id
+    if given != plan.plan_id:
+        raise UserError(f"{damage}, and the configuration is that of plan {given}")
+    if sha256(chosen.dropped) != plan.prompt_funnel.dropped_sha256:
+        raise VerificationError(
+            f"{damage}, and the sources drop other prompts now, or another pyarrow writes them; it "
+            "stays as it is, and nothing but this list is the worse for it"
+        )
+    return chosen.dropped

@@ -94,7 +94,7 @@ def select(
 def repair(
     url: UrlArgument,
     config: Annotated[
-        str | None, typer.Option(help="The build's configuration, if units are damaged.")
+        str | None, typer.Option(help="The build's configuration, if units or dropped prompts are.")
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster; else RAY_ADDRESS, else one of our own.")
@@ -103,12 +103,14 @@ def repair(
     """Make again exactly what is damaged in a sealed data set, then verify it."""
     from pipeline.publish.repair import repair as mend
     from pipeline.publish.verify import verify
-    from pipeline.repair import recompute_on_ray
+    from pipeline.repair import recompute_on_ray, restore_dropped
 
     store = open_store(url)
     settings = None if config is None else load_config(config)
     with console.status("looking for damage, and rebuilding"):
         for key in mend(store, recompute_on_ray(store, settings, address)):
+            print(f"rebuilt: {key}")
+        for key in restore_dropped(store, settings):
             print(f"rebuilt: {key}")
     with console.status("reading everything back"):
         found = verify(store)

@@ -21,7 +21,7 @@ from pipeline.plan import Plan, PromptTable
 from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
 from pipeline.records import SCHEMA_VERSION
-from pipeline.stages.planning import make_plan
+from pipeline.stages.planning import plan_of, prompts_of
 from pipeline.stages.recipe import Recipe
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.storage import layout
@@ -149,11 +149,12 @@ class Built:
     config: Config
     plan: Plan
     prompts: PromptTable
+    dropped: bytes
     units: tuple[ProducedUnit, ...]
 
     def commit(self, store: ObjectStore, *, skip: tuple[int, ...] = (), **run: Any) -> None:
         """Write plan and units into a store."""
-        write_plan(store, self.plan, self.prompts)
+        write_plan(store, self.plan, self.prompts, self.dropped)
         for unit, produced in enumerate(self.units):
             if unit not in skip:
                 commit_unit(store, receipt_of(self.plan, unit, produced, **run), produced.data)
@@ -174,9 +175,10 @@ def build(
 ) -> Built:
     """Compute every unit of a plan."""
     config = write_config(folder, settings, prompts=prompts)
-    plan, table = make_plan(config)
+    chosen = prompts_of(config)
+    plan, table = plan_of(config, chosen)
     units = tuple(produce(plan, table, unit) for unit in range(plan.num_units))
-    return Built(config=config, plan=plan, prompts=table, units=units)
+    return Built(config=config, plan=plan, prompts=table, dropped=chosen.dropped, units=units)
 
 
 def manifest_of(folder: Path) -> Manifest:
@@ -191,9 +193,13 @@ _BUILT: dict[Path, Built] = {}
 
 
 def built_once(base: Path) -> Built:
-    """The data set of ``SETTINGS``, computed once in a test session with the base folder."""
+    """The data set of ``SETTINGS``, computed once in a test session with the base folder.
+
+    One of its prompts repeats, so that there is one that was dropped.
+    """
     if base not in _BUILT:
-        _BUILT[base] = build(base / "sealed-config")
+        prompts = demo_prompts(24)
+        _BUILT[base] = build(base / "sealed-config", prompts=[*prompts, prompts[3]])
         _BUILT[base].sealed_in(str(base / "sealed"))
     return _BUILT[base]
 

@@ -9,8 +9,11 @@ ARRAYS = ("proposers", "rewards")
 def test_options_headers_are_those_that_a_file_would_have() -> None:
     headers = [line.split("  #")[0] for line in describe_options() if line.startswith("[")]
     expected = [f"[[{n}]]" if n in ARRAYS else f"[{n}]" for n in Config.model_fields]
-    model = expected.index("[model]") + 1
-    expected[model:model] = ["[[model.loras]]", "[model.scheduler]"]
+    within = {
+        "[prompts]": ["[[prompts.sources]]", "[prompts.safety]"],
+        "[model]": ["[[model.loras]]", "[model.scheduler]"],
+    }
+    expected = [header for name in expected for header in (name, *within.get(name, []))]
     assert list(dict.fromkeys(headers)) == expected
 
 

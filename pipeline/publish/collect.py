@@ -4,6 +4,7 @@ An object is garbage only by a fact that can never change:
 
 - a unit object whose unit has a receipt, and the receipt names another object: receipts are put
   once, and the first one wins;
+- a list of dropped prompts whose plan is there and names another: plans are put once;
 - a shard or ledger of a manifest version whose manifest is there and does not name it: manifests
   are put once too.
 
@@ -25,10 +26,13 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
 
+from pydantic import ValidationError
+
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.storage.layout import Kind, Place, place_of
 from pipeline.storage.manifest import read_version
 from pipeline.storage.object_store import ObjectInfo, ObjectStore
+from pipeline.storage.plans import dropped_key_of, read_plan
 from pipeline.storage.receipts import read_receipt
 
 
@@ -101,12 +105,29 @@ def find_strays(store: ObjectStore) -> Iterator[Stray]:
             yield from _all(group, Standing.GARBAGE, "left by a probe that broke off")
         elif place.kind is Kind.REPAIR:
             yield from _all(group, Standing.PENDING, "of a repair that runs or broke off")
+        elif place.kind is Kind.DROPPED:
+            yield from _strays_of_plan(store, place, group)
         elif place.kind in (Kind.SHARD, Kind.LEDGER):
             yield from _strays_of_version(store, place, group)
         elif place.kind is Kind.RECEIPT:
             done.add(place)  # keys come sorted: receipts before units
         elif place.kind is Kind.UNIT:
             yield from _strays_of_unit(store, place, list(group), is_done=place in done)
+
+
+def _strays_of_plan(
+    store: ObjectStore, place: Place, objects: Iterable[ObjectInfo]
+) -> Iterator[Stray]:
+    try:
+        named = dropped_key_of(read_plan(store, place.plan_id))
+    except ObjectNotFoundError:
+        yield from _all(objects, Standing.PENDING, "its plan is not there yet")
+    except ValidationError:
+        yield from _all(objects, Standing.PENDING, "its plan is damaged")
+    else:
+        yield from _all(
+            (o for o in objects if o.key != named), Standing.GARBAGE, "its plan names another"
+        )
 
 
 def _strays_of_unit(

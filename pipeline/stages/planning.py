@@ -8,46 +8,65 @@ import pyarrow as pa
 from pipeline.config import Config
 from pipeline.fingerprint import ALGORITHM_VERSION
 from pipeline.identity import prompt_id, split_for
+from pipeline.models.families import FAMILIES
 from pipeline.models.model_index import check_model_folder
 from pipeline.models.model_settings import PLACES, model_digests, model_settings
 from pipeline.models.pipeline_files import locate_pipeline
 from pipeline.models.rewards.identity import reward_digest
 from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
+from pipeline.prompts.choosing import ChosenPrompts, choose_prompts
 from pipeline.records import SCHEMA_VERSION
-from pipeline.stages.prompts import read_prompts
 from pipeline.stages.proposers.files import proposer_settings
+
+# Of [prompts]; the digest of the prompts stands for where they came from and how they were chosen.
+_DECIDING_OF_PROMPTS = ("seeds_per_prompt", "seed")
 
 
 def make_plan(config: Config) -> tuple[Plan, PromptTable]:
-    """Read prompts and model files and fix what will be computed.
+    """Read prompts and model files and fix what will be computed. Raises as ``prompts_of``."""
+    return plan_of(config, prompts_of(config))
 
-    Raises ``PromptFileError``, ``ModelError`` and ``EntryPointError``.
+
+def draft_plan(config: Config, chosen: ChosenPrompts) -> tuple[Plan, PromptTable]:
+    """A plan without the digests of models that are not here, and so without an id.
+
+    It says how much is to be computed.
     """
+    return _plan(config, chosen, _settings(config))
+
+
+def prompts_of(config: Config) -> ChosenPrompts:
+    """The prompts that a configuration asks for.
+
+    Raises as ``choose_prompts`` does, and ``ModelError`` where the model's tokenizers are needed
+    and not there.
+    """
+    if config.prompts.too_long != "drop":
+        return choose_prompts(config.prompts, Path(), {})
+    folder = locate_pipeline(config.model).folder
+    return choose_prompts(config.prompts, folder, FAMILIES[check_model_folder(folder)].text_limits)
+
+
+def plan_of(config: Config, chosen: ChosenPrompts) -> tuple[Plan, PromptTable]:
+    """Fix what will be computed of some prompts. Raises ``ModelError`` and ``EntryPointError``."""
     # Before anything is stored: a plan of a model that no worker can load would be in the way.
     check_model_folder(locate_pipeline(config.model).folder)
     settings = _settings(config)
     _add_digests(settings, config)
-    plan, table = _plan(config, settings)
+    plan, table = _plan(config, chosen, settings)
     return plan.model_copy(update={"plan_id": plan.identity()}), table
 
 
-def draft_plan(config: Config) -> tuple[Plan, PromptTable]:
-    """A plan without the digests of models that are not here, and so without an id.
-
-    It says how much is to be computed. Raises ``PromptFileError``.
-    """
-    return _plan(config, _settings(config))
-
-
-def _plan(config: Config, settings: dict[str, Any]) -> tuple[Plan, PromptTable]:
-    prompts = read_prompts(Path(config.prompts.path), config.prompts.format, config.prompts.column)
+def _plan(
+    config: Config, chosen: ChosenPrompts, settings: dict[str, Any]
+) -> tuple[Plan, PromptTable]:
     fractions = config.splits.fractions()
-    names = [prompt_id(prompt) for prompt in prompts.prompts]
+    names = [prompt_id(prompt) for prompt in chosen.prompts]
     table = PromptTable(
         pa.table(
             {
                 "prompt_id": names,
-                "prompt": list(prompts.prompts),
+                "prompt": list(chosen.prompts),
                 "split": [split_for(name, fractions).value for name in names],
             },
             schema=PROMPT_COLUMNS,
@@ -61,7 +80,7 @@ def _plan(config: Config, settings: dict[str, Any]) -> tuple[Plan, PromptTable]:
         settings=settings,
         prompts_sha256=table.sha256(),
         num_prompts=len(names),
-        num_duplicates=prompts.num_duplicates,
+        prompt_funnel=chosen.funnel,
         num_candidates=num_candidates,
         num_units=-(-num_candidates // config.units.size),
     )
@@ -73,9 +92,7 @@ def _settings(config: Config) -> dict[str, Any]:
     # Both forms of one proposer are one plan.
     settings = config.model_dump(mode="json", exclude={"cluster", "model", "redenoise", "npnet"})
     settings["proposers"] = proposer_settings(config)
-    for name in ("path", "format", "column"):
-        # The prompts' own digest stands for where they came from.
-        del settings["prompts"][name]
+    settings["prompts"] = {name: settings["prompts"][name] for name in _DECIDING_OF_PROMPTS}
     settings["model"] = model_settings(config.model)
     for reward in settings["rewards"]:
         for place in (*PLACES, "code"):

@@ -1,6 +1,7 @@
 """Where everything lies in a store: the one place that knows keys.
 
 plans/<plan_id>/plan.json, prompts.parquet
+plans/<plan_id>/dropped-<sha256[:16]>.parquet     prompts that were dropped, with the reason of each
 units/<plan_id>/<unit>-<sha256[:16]>.arrow         what a worker computed
 receipts/<plan_id>/<unit>.json                     the commit point of a unit
 disagreements/<plan_id>/<unit>-<attempt>.json      receipts of attempts that lost and differ
@@ -35,6 +36,11 @@ def plan_key(plan_id: str) -> str:
 def prompts_key(plan_id: str) -> str:
     """The plan's distinct prompts."""
     return f"plans/{plan_id}/prompts.parquet"
+
+
+def dropped_key(plan_id: str, digest: str) -> str:
+    """The list of prompts that were dropped, named by content."""
+    return f"plans/{plan_id}/dropped-{short(digest)}.parquet"
 
 
 def unit_prefix(plan_id: str, unit: int) -> str:
@@ -114,6 +120,7 @@ class Kind(StrEnum):
     """What an object is, which its key tells."""
 
     PLAN = "plan"
+    DROPPED = "dropped prompts"
     UNIT = "unit object"
     RECEIPT = "receipt"
     DISAGREEMENT = "disagreement"
@@ -146,6 +153,7 @@ _SHA = "[0-9a-f]{16}"
 
 _PATTERNS = {
     Kind.PLAN: re.compile(rf"plans/{_PLAN}/(plan\.json|prompts\.parquet)"),
+    Kind.DROPPED: re.compile(rf"plans/{_PLAN}/dropped-{_SHA}\.parquet"),
     Kind.UNIT: re.compile(rf"units/{_PLAN}/{_UNIT}-{_SHA}\.arrow"),
     Kind.RECEIPT: re.compile(rf"receipts/{_PLAN}/{_UNIT}\.json"),
     Kind.DISAGREEMENT: re.compile(rf"disagreements/{_PLAN}/{_UNIT}-[^/]+\.json"),

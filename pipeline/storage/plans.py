@@ -10,8 +10,13 @@ from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 
 
-def write_plan(store: ObjectStore, plan: Plan, table: PromptTable) -> Plan:
+def write_plan(
+    store: ObjectStore, plan: Plan, table: PromptTable, dropped: bytes | None = None
+) -> Plan:
     """Put the plan into the store, or find it there; returns what is stored.
+
+    ``dropped`` is the list of dropped prompts, which is put where the plan's funnel names one. A
+    plan that is there keeps its own, since dropped prompts make no other plan.
 
     Raises ``PlanConflictError`` if prompts of another content stand under its name.
     """
@@ -21,6 +26,9 @@ def write_plan(store: ObjectStore, plan: Plan, table: PromptTable) -> Plan:
         and read_prompt_table(store, plan.plan_id).sha256() != plan.prompts_sha256
     ):
         raise PlanConflictError(f"{store.url}: plan {plan.plan_id} is there with other prompts")
+    key = dropped_key_of(plan)
+    if key is not None and dropped is not None:
+        store.put_if_absent(key, dropped)
     store.put_if_absent(layout.plan_key(plan.plan_id), plan_bytes(plan))
     return read_plan(store, plan.plan_id)
 
@@ -45,6 +53,12 @@ def read_plan(store: ObjectStore, plan_id: str) -> Plan:
 def read_prompt_table(store: ObjectStore, plan_id: str) -> PromptTable:
     """The stored prompts. Raises ``ObjectNotFoundError``."""
     return PromptTable(pq.read_table(io.BytesIO(store.get(layout.prompts_key(plan_id)))))
+
+
+def dropped_key_of(plan: Plan) -> str | None:
+    """Where the plan's list of dropped prompts lies; None where none was dropped."""
+    digest = plan.prompt_funnel.dropped_sha256
+    return None if digest is None else layout.dropped_key(plan.plan_id, digest)
 
 
 def stored_plans(store: ObjectStore) -> list[str]:

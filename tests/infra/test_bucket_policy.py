@@ -62,6 +62,7 @@ def test_bucket_policy_names_every_commit_point_of_the_layout() -> None:
     plan_id = "p"
     keys = (layout.plan_key(plan_id), layout.receipt_key(plan_id, 0), layout.SUCCESS_KEY)
     keys += (layout.prompts_key(plan_id), layout.manifest_key(plan_id, 1))
+    keys += (layout.dropped_key(plan_id, "0" * 64),)
     policies = [ANYTHING, policy("bucket-policy")]
     assert [key for key in keys if allows(policies, _put(key))] == []
 

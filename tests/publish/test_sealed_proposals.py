@@ -1,6 +1,7 @@
 """Several proposals and rewards in a sealed set: ledger, verification, report, and re-selection."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pipeline.publish.ledger import ledger_schema
 from pipeline.publish.select import select
 from pipeline.publish.verify import verify
 from pipeline.records import Outcome, RuleName
-from pipeline.stages.planning import make_plan
+from pipeline.stages.planning import plan_of, prompts_of
 from pipeline.stages.recipe import Recipe
 from pipeline.stages.unit import produce_unit
 from pipeline.storage.local import LocalStore
@@ -57,7 +58,8 @@ def majority(tmp_path_factory: pytest.TempPathFactory) -> Built:
     config = write_config(
         tmp_path_factory.mktemp("majority"), _settings("majority"), prompts=demo_prompts(6)
     )
-    plan, prompts = make_plan(config)
+    chosen = prompts_of(config)
+    plan, prompts = plan_of(config, chosen)
     denoiser, rewards = demo_models()
     units = tuple(
         produce_unit(
@@ -68,7 +70,7 @@ def majority(tmp_path_factory: pytest.TempPathFactory) -> Built:
         )
         for unit in range(plan.num_units)
     )
-    return Built(config=config, plan=plan, prompts=prompts, units=units)
+    return Built(config=config, plan=plan, prompts=prompts, dropped=chosen.dropped, units=units)
 
 
 @pytest.fixture
@@ -147,7 +149,7 @@ def _with_rule(built: Built, rule: RuleName) -> Built:
     settings = {**built.plan.settings, "selection": {"rule": rule}}
     plan: Plan = built.plan.model_copy(update={"settings": settings, "plan_id": ""})
     plan = plan.model_copy(update={"plan_id": plan.identity()})
-    return Built(config=built.config, plan=plan, prompts=built.prompts, units=built.units)
+    return replace(built, plan=plan)
 
 
 def test_report_names_the_proposers_and_says_which_were_the_best(

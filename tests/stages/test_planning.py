@@ -12,6 +12,7 @@ from pipeline.config_file import BUNDLED
 from pipeline.errors import ModelError
 from pipeline.identity import seeds_for
 from pipeline.plan import Plan, PromptTable
+from pipeline.prompts.prompt import DropReason
 from pipeline.stages.planning import make_plan
 from pipeline.storage.local import LocalStore
 from pipeline.storage.plans import read_plan, read_prompt_table, stored_plans, write_plan
@@ -102,7 +103,17 @@ def test_plan_id_does_not_change_with_cluster_paths_format_and_repeats(tmp_path:
     )
     after = make_plan(config)[0]
     assert after.plan_id == before.plan_id
-    assert (before.num_duplicates, after.num_duplicates) == (0, 2)
+    assert after.prompt_funnel.dropped == {DropReason.REPEATED: 2}
+    assert before.prompt_funnel.dropped == {}
+
+
+def test_plan_id_does_not_change_with_filters_that_drop_nothing_more(tmp_path: Path) -> None:
+    before = _plan(tmp_path / "a")[0]
+    (tmp_path / "list.txt").write_text("nothing of the kind\n")
+    filters = {"block_list": str(tmp_path / "list.txt"), "near_duplicates": 1.0, "sample": 24}
+    after = _plan(tmp_path / "b", changed(prompts={**filters, "seed": 7}))[0]
+    assert after.plan_id == before.plan_id
+    assert after.prompt_funnel.settings["near_duplicates"] == 1.0
 
 
 def test_plan_whole_numbers_and_fractions_are_one_setting(tmp_path: Path) -> None:

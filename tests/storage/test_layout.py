@@ -14,6 +14,7 @@ PLAN, DIGEST = "0123456789abcdef", "fedcba9876543210" * 4
     [
         (layout.plan_key(PLAN), Place(kind=Kind.PLAN, plan_id=PLAN)),
         (layout.prompts_key(PLAN), Place(kind=Kind.PLAN, plan_id=PLAN)),
+        (layout.dropped_key(PLAN, DIGEST), Place(kind=Kind.DROPPED, plan_id=PLAN)),
         (layout.unit_key(PLAN, 12, DIGEST), Place(kind=Kind.UNIT, plan_id=PLAN, unit=12)),
         (layout.receipt_key(PLAN, 10**9), Place(kind=Kind.RECEIPT, plan_id=PLAN, unit=10**9)),
         (
@@ -48,6 +49,7 @@ def test_place_of_every_key_that_layout_makes(key: str, place: Place) -> None:
     [
         "notes.txt",
         "_SUCCESS.bak",
+        f"plans/{PLAN}/dropped.parquet",
         f"units/{PLAN}/00000012.arrow",
         f"units/{PLAN}/12-fedcba9876543210.arrow",
         f"receipts/{PLAN}/00000012.json.tmp",

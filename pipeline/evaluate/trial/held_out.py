@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import UserError
 from pipeline.identity import prompt_id
+from pipeline.prompts.choosing import distinct_prompts
 from pipeline.records import Split
-from pipeline.stages.prompts import read_prompts
 from pipeline.storage.manifest import Manifest, read_manifest, read_success
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_prompt_table
@@ -63,7 +63,7 @@ def held_out_prompts(path: Path | None, column: str, data: DataSet | None) -> li
     Raises ``UserError`` where there is neither, and where prompts of the file were trained on.
     """
     if path is not None:
-        prompts = list(read_prompts(path, None, column).prompts)
+        prompts = distinct_prompts(path, column)
         if data is not None:
             _refuse_seen(path, prompts, data)
         return prompts

@@ -9,7 +9,7 @@ from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.plan import Plan, PromptTable
 from pipeline.publish.collect import Standing, find_strays
 from pipeline.publish.reselection import Reselection
-from pipeline.publish.verify.findings import Problem, Verification, said_of
+from pipeline.publish.verify.findings import Problem, Verification, read_promised, said_of
 from pipeline.publish.verify.shards import check_shards
 from pipeline.publish.verify.units import check_ledger, check_units
 from pipeline.storage import layout
@@ -22,7 +22,7 @@ from pipeline.storage.manifest import (
     read_success,
 )
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.plans import read_plan, read_prompt_table
+from pipeline.storage.plans import dropped_key_of, read_plan, read_prompt_table
 from pipeline.storage.receipts import read_disagreements, read_receipt
 
 
@@ -74,6 +74,7 @@ def _check_plan(store: ObjectStore, manifest: Manifest, found: Verification) -> 
     if plan_and_prompts is None:
         return
     plan, prompts = plan_and_prompts
+    _check_dropped(store, plan, found)
     ledger = check_ledger(store, plan, manifest.ledger, found)
     reselection = Reselection(plan, manifest.selection)
     expected = check_units(store, plan, prompts, reselection, ledger, found)
@@ -106,6 +107,12 @@ def _plan(
         found.add(prompts_key, "not the prompts of the plan")
         return None
     return plan, prompts
+
+
+def _check_dropped(store: ObjectStore, plan: Plan, found: Verification) -> None:
+    key, digest = dropped_key_of(plan), plan.prompt_funnel.dropped_sha256
+    if key is not None and digest is not None:
+        read_promised(store, key, digest, "the plan", found)
 
 
 def _disagreements(store: ObjectStore, plan_id: str) -> list[Problem]:

@@ -1,13 +1,13 @@
-"""Prompt files, well formed and not."""
+"""Text, JSONL, CSV and TSV, well formed and not."""
 
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline.errors import PromptFileError
-from pipeline.stages.prompts import PromptFormat, read_prompts
+from tests.prompts.reading import error_of, rows_of
 
 
 def _write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -16,14 +16,8 @@ def _write(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def _read(path: Path, file_format: PromptFormat | None = None) -> tuple[str, ...]:
-    return read_prompts(path, file_format, "prompt").prompts
-
-
-def _error(path: Path, file_format: PromptFormat | None = None) -> str:
-    with pytest.raises(PromptFileError) as caught:
-        read_prompts(path, file_format, "prompt")
-    return str(caught.value)
+def _read(path: Path, **options: Any) -> tuple[str, ...]:
+    return tuple(text for text in rows_of(path, **options) if text)
 
 
 PROMPTS = ("a red ring", 'a "quoted", comma', "ein größeres Quadrat", "二つの円")
@@ -51,22 +45,42 @@ def test_csv_line_break_within_quotes_is_white_space(tmp_path: Path) -> None:
 
 def test_column_another_name_is_read(tmp_path: Path) -> None:
     path = _write(tmp_path, "p.csv", "prompt,caption\na,b\n")
-    assert read_prompts(path, None, "caption").prompts == ("b",)
+    assert _read(path, column="caption") == ("b",)
 
 
 def test_format_given_overrides_the_suffix(tmp_path: Path) -> None:
-    assert _read(_write(tmp_path, "p.csv", "a, b, c\n"), "text") == ("a, b, c",)
+    assert _read(_write(tmp_path, "p.csv", "a, b, c\n"), format="text") == ("a, b, c",)
 
 
 def test_format_unknown_suffix_asks_for_it(tmp_path: Path) -> None:
-    assert "set prompts.format" in _error(_write(tmp_path, "p.dat", "a\n"))
+    assert "set format to one of" in error_of(_write(tmp_path, "p.dat", "a\n"))
 
 
-def test_duplicates_that_read_alike_are_left_out_and_counted(tmp_path: Path) -> None:
-    text = "a red ring\n\n  a  red ring \na caf\u0065\u0301\na caf\u00e9\nb\na red ring\n"
-    found = read_prompts(_write(tmp_path, "p.txt", text), None, "prompt")
-    assert found.prompts == ("a red ring", "a caf\u00e9", "b")
-    assert (found.num_read, found.num_duplicates) == (6, 3)
+def test_tsv_column_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "p.tsv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter="\t").writerows(
+            [("prompt", "id"), *zip(PROMPTS, "1234", strict=True)]
+        )
+    assert _read(path) == PROMPTS
+
+
+def test_text_and_jsonl_blank_lines_and_null_are_rows_without_a_prompt(tmp_path: Path) -> None:
+    assert rows_of(_write(tmp_path, "p.txt", "a\n \n\nb\n")) == ["a", "", "", "b"]
+    lines = '{"prompt": "a"}\n\n{"prompt": null}\n{"prompt": "b"}\n'
+    assert rows_of(_write(tmp_path, "p.jsonl", lines)) == ["a", "", "", "b"]
+
+
+def test_rows_are_normalised(tmp_path: Path) -> None:
+    assert _read(_write(tmp_path, "p.txt", "  a  red\tring \ncaf\u0065\u0301\n")) == (
+        "a red ring",
+        "caf\u00e9",
+    )
+
+
+def test_limit_reads_the_first_rows_and_not_what_follows(tmp_path: Path) -> None:
+    path = _write(tmp_path, "p.jsonl", '{"prompt": "a"}\n{"prompt": "b"}\nnot JSON\n')
+    assert rows_of(path, limit=2) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -77,10 +91,17 @@ def test_byte_order_mark_is_no_part_of_the_prompt(tmp_path: Path, name: str, con
     assert _read(_write(tmp_path, name, b"\xef\xbb\xbf" + content.encode())) == ("a",)
 
 
-@pytest.mark.parametrize("name", ["p.txt", "p.jsonl", "p.csv"])
-def test_not_utf8_names_the_line(tmp_path: Path, name: str) -> None:
-    path = _write(tmp_path, name, b"prompt\ngut\ngr\xfcn\n")
-    assert _error(path) == f"{path}:3: not UTF-8 (byte 0xfc); save the file as UTF-8"
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.txt", b"a\ngut\ngr\xfcn\n"),
+        ("p.csv", b"prompt\ngut\ngr\xfcn\n"),
+        ("p.jsonl", b'{"prompt": "a"}\n\n{"prompt": "gr\xfcn"}\n'),
+    ],
+)
+def test_not_utf8_names_the_line(tmp_path: Path, name: str, content: bytes) -> None:
+    path = _write(tmp_path, name, content)
+    assert error_of(path) == f"{path}:3: not UTF-8 (byte 0xfc); save the file as UTF-8"
 
 
 @pytest.mark.parametrize(
@@ -95,21 +116,21 @@ def test_not_utf8_names_the_line(tmp_path: Path, name: str) -> None:
 )
 def test_empty_is_said(tmp_path: Path, name: str, content: str) -> None:
     path = _write(tmp_path, name, content)
-    assert _error(path) == f"{path}: holds no prompt"
+    assert error_of(path) == f"{path}: holds no prompt"
 
 
 def test_csv_without_header_is_said(tmp_path: Path) -> None:
-    assert "a CSV header was expected" in _error(_write(tmp_path, "p.csv", ""))
+    assert "a CSV header was expected" in error_of(_write(tmp_path, "p.csv", ""))
 
 
 @pytest.mark.parametrize("name", ["p.txt", "p.jsonl", "p.csv"])
 def test_missing_is_said(tmp_path: Path, name: str) -> None:
-    assert _error(tmp_path / name) == f"{tmp_path / name}: no such prompt file"
+    assert error_of(tmp_path / name) == f"{tmp_path / name}: no such prompt file"
 
 
 def test_folder_in_its_place_is_said(tmp_path: Path) -> None:
     (tmp_path / "p.txt").mkdir()
-    assert "cannot be read" in _error(tmp_path / "p.txt")
+    assert "not one that save_to_disk wrote" in error_of(tmp_path / "p.txt")
 
 
 @pytest.mark.parametrize(
@@ -119,13 +140,12 @@ def test_folder_in_its_place_is_said(tmp_path: Path) -> None:
         ('["a"]', "a JSON object was expected"),
         ('{"text": "a"}', "no field 'prompt'; has 'text'"),
         ('{"prompt": 3}', "'prompt' is not a string: 3"),
-        ('{"prompt": null}', "'prompt' is not a string: None"),
         ('{"prompt": "\\ud800"}', "'prompt' holds half of a surrogate pair"),
     ],
 )
 def test_jsonl_malformed_names_the_line(tmp_path: Path, third_line: str, said: str) -> None:
     path = _write(tmp_path, "p.jsonl", f'{{"prompt": "a"}}\n\n{third_line}\n')
-    assert _error(path).startswith(f"{path}:3: {said}")
+    assert error_of(path).startswith(f"{path}:3: {said}")
 
 
 @pytest.mark.parametrize(
@@ -139,20 +159,18 @@ def test_jsonl_malformed_names_the_line(tmp_path: Path, third_line: str, said: s
 )
 def test_csv_malformed_names_the_line(tmp_path: Path, rows: str, line: int, said: str) -> None:
     path = _write(tmp_path, "p.csv", f"id,prompt\n0,fine\n{rows}\n")
-    assert _error(path).startswith(f"{path}:{line}: {said}")
+    assert error_of(path).startswith(f"{path}:{line}: {said}")
 
 
 def test_csv_last_column_missing_is_not_taken_for_a_prompt(tmp_path: Path) -> None:
     path = _write(tmp_path, "p.csv", "prompt,id\na red ring\n")
-    assert _error(path).startswith(f"{path}:2: the row has not the 2 fields")
+    assert error_of(path).startswith(f"{path}:2: the row has not the 2 fields")
 
 
-def test_csv_header_malformed_is_a_prompt_file_error(tmp_path: Path) -> None:
-    assert "malformed CSV" in _error(_write(tmp_path, "p.csv", '"prompt'))
+def test_csv_header_malformed_is_a_prompt_fileerror_of(tmp_path: Path) -> None:
+    assert "malformed CSV" in error_of(_write(tmp_path, "p.csv", '"prompt'))
 
 
 def test_csv_without_the_column_names_those_it_has(tmp_path: Path) -> None:
     path = _write(tmp_path, "p.csv", "id,caption\n0,a\n")
-    assert _error(path) == (
-        f"{path}:1: no column 'prompt'; has 'id', 'caption'; set prompts.column"
-    )
+    assert error_of(path) == (f"{path}:1: no column 'prompt'; has 'id', 'caption'; set column")

@@ -1,0 +1,74 @@
+"""So many of the prompts, chosen by hash: the same for one seed, whatever is added beside them.
+
+Each prompt has a rank, a hash of the seed and its text; the lowest ranks are taken. So one more
+prompt displaces at most one other, and a larger sample holds every smaller one.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from math import floor
+
+from pipeline.errors import PromptChoiceError
+from pipeline.prompts.prompt import Drop, DropReason, SourcePrompt
+
+
+def drop_not_sampled(
+    prompts: Sequence[SourcePrompt], size: int | None, weights: Mapping[str, float], seed: int
+) -> Iterator[Drop | None]:
+    """Drop all but ``size`` prompts; with weights, each source gets its share of them.
+
+    Without a size, as many as the weights allow. Raises ``PromptChoiceError`` where there are too
+    few prompts, in all or of a source.
+    """
+    if weights:
+        shares = _shares(Counter(prompt.source for prompt in prompts), size, weights)
+        groups = [([p for p in prompts if p.source == name], n) for name, n in shares.items()]
+    else:
+        assert size is not None, "nothing asks for a sample"
+        if size > len(prompts):
+            raise PromptChoiceError(
+                f"sample = {size}, and only {len(prompts)} prompts are left; lower it, or leave it "
+                "out to have all"
+            )
+        groups = [(list(prompts), size)]
+    taken = {
+        prompt.text
+        for group, count in groups
+        for prompt in sorted(group, key=lambda prompt: _rank(seed, prompt.text))[:count]
+    }
+    for prompt in prompts:
+        yield None if prompt.text in taken else Drop(reason=DropReason.NOT_SAMPLED)
+
+
+def _rank(seed: int, text: str) -> bytes:
+    return hashlib.sha256(f"sample/{seed}/{text}".encode()).digest()
+
+
+def _shares(
+    available: Mapping[str, int], size: int | None, weights: Mapping[str, float]
+) -> dict[str, int]:
+    """How many prompts of each source; together ``size``."""
+    total = sum(weights.values())
+    left = {name: available.get(name, 0) for name in weights}
+    short = min(weights, key=lambda name: left[name] / weights[name])
+    most = floor(left[short] * total / weights[short])
+    if most == 0 or (size is not None and size > most):
+        wanted = "" if size is None else f" for sample = {size}"
+        raise PromptChoiceError(
+            f"the weights cannot be met{wanted}: source {short!r} has {left[short]} prompts left, "
+            f"so with these weights there are at most {most} in all. Lower its weight or sample, "
+            "or add prompts to it"
+        )
+    return _rounded(most if size is None else size, weights)
+
+
+def _rounded(size: int, weights: Mapping[str, float]) -> dict[str, int]:
+    """Shares as whole numbers that add up to ``size``: the largest remainders are rounded up."""
+    total = sum(weights.values())
+    exact = {name: size * weight / total for name, weight in weights.items()}
+    shares = {name: floor(share) for name, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: shares[name] - exact[name])  # stable
+    for name in by_remainder[: size - sum(shares.values())]:
+        shares[name] += 1
+    return shares

@@ -1,0 +1,81 @@
+"""Token limits: the demo's tokenizer as the demo's own text encoder reads it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.config_file import BUNDLED
+from pipeline.errors import ModelError
+from pipeline.prompts.token_limit import drop_too_long, token_limits
+from tests.prompts.reading import prompts_of
+from tests.sealed import demo_models
+
+BOTH = {"tokenizer": None, "tokenizer_2": None}
+TEXTS = [
+    "a red ring",
+    "a small blue circle above a large green square and a red ring",
+    "a red ring " * 20,
+    *("a " * count for count in range(12, 18)),
+]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model's tokenizers: the demo's, and the same with more room."""
+    shutil.copytree(BUNDLED / "model" / "tokenizer", tmp_path / "tokenizer")
+    shutil.copytree(BUNDLED / "model" / "tokenizer", tmp_path / "tokenizer_2")
+    _set_length(tmp_path / "tokenizer_2", 32)
+    return tmp_path
+
+
+def _set_length(folder: Path, length: int | None) -> None:
+    path = folder / "tokenizer_config.json"
+    settings = {**json.loads(path.read_text()), "model_max_length": length}
+    path.write_text(json.dumps({k: v for k, v in settings.items() if v is not None}))
+
+
+def test_too_long_is_what_the_model_would_mark_as_truncated() -> None:
+    drops = list(
+        drop_too_long(prompts_of(TEXTS), token_limits(BUNDLED / "model", {"tokenizer": None}))
+    )
+    encoded = demo_models()[0].encode_prompts(TEXTS)
+    assert [drop is not None for drop in drops] == list(encoded.truncated)
+    assert {True, False} == {*encoded.truncated}
+
+
+def test_too_long_says_by_which_tokenizer_and_how_many(model: Path) -> None:
+    texts = ["a " * 12, "a " * 20, "a " * 40]
+    drops = list(drop_too_long(prompts_of(texts), token_limits(model, BOTH)))
+    # Each word is a token, and there is one at the beginning and one at the end.
+    assert [drop and drop.detail for drop in drops] == [
+        None,
+        None,  # the second one reads it whole
+        "tokenizer: 42 tokens of 16; tokenizer_2: 42 tokens of 32",
+    ]
+
+
+def test_limits_of_the_tokenizers_that_are_named(model: Path) -> None:
+    assert [limit.max_tokens for limit in token_limits(model, BOTH)] == [16, 32]
+    family = {"tokenizer": 10, "tokenizer_2": None, "tokenizer_3": 256}  # which is not there
+    assert [limit.max_tokens for limit in token_limits(model, family)] == [10, 32]
+    assert [limit.name for limit in token_limits(model, BOTH, ["tokenizer_2"])] == ["tokenizer_2"]
+    assert [limit.max_tokens for limit in token_limits(model, BOTH, max_tokens=20)] == [16, 20]
+    with pytest.raises(ModelError, match="no tokenizer 'tokenizer_3'; has tokenizer, tokenizer_2"):
+        token_limits(model, BOTH, ["tokenizer_3"])
+
+
+def test_limits_without_a_tokenizer_or_its_length_are_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="holds no tokenizer"):
+        token_limits(tmp_path / "elsewhere", BOTH)
+    _set_length(model / "tokenizer_2", None)
+    with pytest.raises(ModelError, match="tells no model_max_length; set"):
+        token_limits(model, BOTH)
+    assert [limit.max_tokens for limit in token_limits(model, BOTH, max_tokens=20)] == [16, 20]
+
+
+def test_limits_of_a_damaged_tokenizer_are_refused(model: Path) -> None:
+    (model / "tokenizer_2" / "tokenizer_config.json").write_text("{")
+    with pytest.raises(ModelError, match="tokenizer_2: cannot be loaded as a tokenizer"):
+        token_limits(model, BOTH)
