@@ -30,12 +30,12 @@ def test_bad_configuration_is_one_clear_message(
 
 
 def test_model_of_another_class_is_one_clear_message(npd: Npd, tmp_path: Path) -> None:
-    model = tmp_path / "flux"
+    model = tmp_path / "kandinsky"
     model.mkdir()
-    (model / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    (model / "model_index.json").write_text('{"_class_name": "KandinskyPipeline"}')
     config = write_config(tmp_path, CONFIG.replace(str(BUNDLED / "model"), str(model)))
     ended = npd("build", config, "--out", tmp_path / "out", "--workers", 1)
-    _assert_one_message(ended, "class 'FluxPipeline' is not supported", code=2)
+    _assert_one_message(ended, "class 'KandinskyPipeline' is not supported", code=2)
     assert not (tmp_path / "out").exists(), "a plan that cannot be built must not be stored"
 
 
