@@ -23,9 +23,13 @@ def image_reward(folder: Path) -> None:
     buffer = {"blip.text_encoder.embeddings.position_ids": torch.arange(512)[None]}
     torch.save(weights("image_reward") | buffer, folder / "ImageReward.pt")
     (folder / "config.json").write_text(json.dumps(BLIP_SIZES))
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in bert_words()), "utf-8")
+
+
+def bert_words() -> list[str]:
+    """BERT's vocabulary, of which the prompts need only what was recorded."""
     words = {number: word for word, number in tokens("bert")["vocabulary"].items()}
-    lines = [words.get(number, f"[unused {number}]") for number in range(BERT_SIZE)]
-    (folder / "vocab.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    return [words.get(number, f"[unused {number}]") for number in range(BERT_SIZE)]
 
 
 def hps_v2(folder: Path) -> None:
