@@ -5,8 +5,9 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.config import Config, RewardConfig
+from pipeline.config import Config
 from pipeline.proposer_config import CustomProposer, NPNetProposer, ProposerConfig
+from pipeline.reward_config import RewardConfig
 from pipeline.source_config import SourceConfig
 from pipeline.toml_file import TomlFile, read_toml
 

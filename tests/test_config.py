@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import Config, RewardConfig
+from pipeline.config import Config
 from pipeline.config_file import BUNDLED, bundled_configs, load_config
 from pipeline.errors import ConfigError
+from pipeline.reward_config import RewardConfig
 from pipeline.section import Section
 from tests.sealed import SETTINGS, changed, to_toml
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from pipeline.config import RewardConfig
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.model_config import ModelConfig
@@ -19,6 +18,7 @@ from pipeline.models.rewards.published import PARTS
 from pipeline.models.source import locate
 from pipeline.npnet import NPNet
 from pipeline.proposer_config import NPNetConfig
+from pipeline.reward_config import RewardConfig
 
 _DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
