@@ -56,7 +56,7 @@ class Regenerated:
     digest: str = "p"
 
     def load(self, device: torch.device) -> Proposer:
-        return Redenoise.of(self.redenoise, self.config.model.guidance)
+        return Redenoise.of(self.redenoise, "classifier_free")
 
 
 def held_out(count: int) -> list[str]:
