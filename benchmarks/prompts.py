@@ -182,7 +182,11 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="npd-prompts-") as work:
         config = write_work(Path(work), options.prompts)
-        runs = [plan_elsewhere(config) for _ in range(options.repeats)]
+        runs = []
+        for number in range(options.repeats):
+            runs.append(plan_elsewhere(config))
+            seconds, cpu = map(sum, zip(*runs[-1]["steps"].values(), strict=True))
+            print(f"run {number + 1}: {seconds:.1f} s, {cpu:.1f} s of CPU", flush=True)
     show(runs)
 
 
