@@ -66,7 +66,8 @@ def _start_ray(cpus_needed: int) -> None:
                 logging_level=logging.ERROR,
             )
             return
-        except Exception as error:  # Ray has no type of its own for it
+        except Exception as error:
+            # Ray raises Exception itself for this; its text alone tells it from other troubles.
             if last or _TOO_SLOW not in str(error):
                 raise
             logger.warning("Ray did not start in time on this busy machine and is started again")

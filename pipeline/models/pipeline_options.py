@@ -50,16 +50,13 @@ def apply_options(pipe: Any, model: ModelConfig) -> None:
 
 
 def _enable(vae: Any, what: str) -> None:
-    enable = getattr(vae, f"enable_{what}", None)
-    try:
-        if enable is None:
-            raise NotImplementedError
-        enable()
-    except NotImplementedError:
+    # Every decoder of diffusers can be told to; one that can has this flag.
+    if not hasattr(vae, f"use_{what}"):
         raise ModelError(
             f"vae_{what} = true in [model]: {type(vae).__name__} cannot decode like that; "
-            f"leave it out"
-        ) from None
+            "leave it out"
+        )
+    getattr(vae, f"enable_{what}")()
 
 
 def _set_attention(network: Any, backend: str) -> None:

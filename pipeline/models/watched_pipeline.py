@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,32 +71,14 @@ class WatchedPipeline:
 
     def first_call(self, inputs: Inputs, latents: Tensor | None = None) -> NetworkCall:
         """What the network is told first, without guidance; ``latents`` are drawn if not given."""
-
-        def stop(call: NetworkCall) -> NoReturn:
-            raise _Seen(call)
-
-        try:
-            with self._watched(stop, ProbeScheduler(self.pipe.scheduler)):
-                # The default of most pipelines draws on the device.
-                generator = torch.Generator("cpu").manual_seed(0)
-                self._call(inputs, 1, latents=latents, generator=generator)
-        except _Seen as seen:
-            return seen.call
-        raise RuntimeError(f"{self.family.pipeline} never called its network")
+        return self._noted(inputs, latents, 1, ProbeScheduler(self.pipe.scheduler))[0]
 
     def told_timesteps(
         self, inputs: Inputs, latents: Tensor, num_inference_steps: int, scheduler: ProbeScheduler
     ) -> list[Tensor]:
         """What the network is told of the time at each of N steps; nothing is computed."""
-        told: list[Tensor] = []
-
-        def note(call: NetworkCall) -> Tensor:
-            told.append(call.timestep)
-            return torch.zeros_like(call.latents)
-
-        with self._watched(note, scheduler):
-            self._call(inputs, num_inference_steps, latents=latents)
-        return told
+        calls = self._noted(inputs, latents, num_inference_steps, scheduler)
+        return [call.timestep for call in calls]
 
     def outputs(
         self,
@@ -123,6 +105,26 @@ class WatchedPipeline:
         ):
             images: Tensor = self._call(inputs, 1, latents=latents, output_type="pt")[0]
         return images
+
+    def _noted(
+        self,
+        inputs: Inputs,
+        latents: Tensor | None,
+        num_inference_steps: int,
+        scheduler: ProbeScheduler,
+    ) -> list[NetworkCall]:
+        """The network's calls in N steps without guidance; nothing is computed."""
+        calls: list[NetworkCall] = []
+
+        def note(call: NetworkCall) -> Tensor:
+            calls.append(call)
+            return torch.zeros_like(call.latents)
+
+        # The default of most pipelines draws latents on the device.
+        generator = torch.Generator("cpu").manual_seed(0)
+        with self._watched(note, scheduler):
+            self._call(inputs, num_inference_steps, latents=latents, generator=generator)
+        return calls
 
     def _call(self, inputs: Inputs, num_inference_steps: int, **options: Any) -> Any:
         off = {self.family.guidance_option: 1.0, "output_type": "latent", "return_dict": False}
@@ -159,8 +161,3 @@ class WatchedPipeline:
                 del vars(module)["forward"]
                 if own is not None:
                     vars(module)["forward"] = own
-
-
-class _Seen(Exception):  # noqa: N818  (it ends a call that went well)
-    def __init__(self, call: NetworkCall) -> None:
-        self.call = call

@@ -41,6 +41,7 @@ def _verdicts(judge: SafetyFilter, texts: Sequence[str], entry: str) -> Sequence
     try:
         found = list(judge.verdicts(texts))
     except Exception as error:
+        # Code of the user's own may raise anything; it goes on as it is, with what it was asked.
         error.add_note(f"in the safety filter {entry}, on {len(texts)} prompts from {texts[0]!r}")
         raise
     if len(found) != len(texts):

@@ -27,7 +27,8 @@ class Clip:
     """A ``CLIPModel`` of transformers in float32, with its tokenizer."""
 
     def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer, device: torch.device) -> None:
-        self._model = model.to(device)  # type: ignore[arg-type]  # transformers hides torch's type
+        movable: Any = model  # transformers hides the types of torch's ``to``
+        self._model: CLIPModel = movable.to(device)
         self._tokenizer = tokenizer
         self._device = device
         text: Any = model.config.text_config
@@ -113,7 +114,8 @@ def _config(folder: Path) -> CLIPConfig:
 def _tokenizer(folder: Path) -> CLIPTokenizer:
     try:
         tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # tokenizers raises nothing more precise
+    except Exception as error:
+        # The tokenizers library, which parses the file, raises Exception itself for damage.
         raise ModelError(
             f"the tokenizer in {folder} is damaged ({error}); fetch it anew"
         ) from error
