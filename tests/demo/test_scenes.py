@@ -96,7 +96,7 @@ def test_training_never_sees_a_held_out_combination() -> None:
 def test_shipped_prompts_are_distinct_and_reproducible() -> None:
     shipped = {path: path.read_text("utf-8").splitlines() for path in all_prompts()}
     assert shipped == all_prompts()
-    assert [len(set(prompts)) for prompts in shipped.values()] == [256, 512, 3584]
+    assert [len(set(prompts)) for prompts in shipped.values()] == [256, 512, 3072]
     assert not set(shipped[DEMO]) & set(shipped[HELD_OUT])
 
 

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parents[1]
 DEMO, HELD_OUT, TRAIN = (
     FOLDER / name for name in ("prompts.txt", "held_out.txt", "train_prompts.txt")
 )
-NUM_DEMO, NUM_HELD_OUT, NUM_TRAIN = 256, 512, 3_584
+NUM_DEMO, NUM_HELD_OUT, NUM_TRAIN = 256, 512, 3_072
 
 
 def demo_prompts(
