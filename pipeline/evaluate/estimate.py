@@ -44,7 +44,7 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
     be_deterministic()
     recipe = Recipe.of(plan)
     device = default_device()
-    denoiser = load_denoiser(config.model, device)
+    denoiser = load_denoiser(config.model, device, config.cluster.cpu_offload)
     rewards = load_rewards(config.rewards, device)
     size = min(recipe.batch_size, plan.num_candidates)
     batch = list(prompts.candidates(plan, range(size)))

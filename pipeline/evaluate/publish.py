@@ -68,7 +68,7 @@ def _guidance_control(
     device = default_device()
     sampling = config.sampling.model_copy(update={"guidance_scale": guidance})
     gains = plain_guidance(
-        load_denoiser(config.model, device),
+        load_denoiser(config.model, device, config.cluster.cpu_offload),
         load_rewards(config.rewards, device),
         manifest.plan,
         read_prompt_table(store, manifest.plan_id),

@@ -195,14 +195,14 @@ def _guidance(options: Options) -> Iterator[Entry]:
             continue  # guided images cost no more than the standard one: the arms below
         yield Entry(
             name=_guided(scale, fewer),
-            arm=Plain(sampling=_sampling(scale, fewer)),
+            arm=Plain(sampling=_sampling(options, scale, fewer)),
             about="plain guidance, random noise, at the evaluations of the standard image",
             limit=options.limit_controls,
         )
     for scale in sorted({*options.plain_guidance, *options.guidance} - {standard}):
         yield Entry(
             name=_guided(scale, steps),
-            arm=Plain(sampling=_sampling(scale, steps)),
+            arm=Plain(sampling=_sampling(options, scale, steps)),
             about="plain guidance, random noise, at all steps",
             limit=options.limit_guidance,
         )
@@ -210,7 +210,7 @@ def _guidance(options: Options) -> Iterator[Entry]:
         for name in options.networks or (GOLDEN,):
             yield Entry(
                 name=f"{name} at {_guided(scale, steps)}",
-                arm=Resampled(noise_of=name, sampling=_sampling(scale, steps)),
+                arm=Resampled(noise_of=name, sampling=_sampling(options, scale, steps)),
                 against=_guided(scale, steps),
                 about="does it help on top of guidance?",
                 limit=options.limit_guidance,
@@ -221,5 +221,8 @@ def _guided(scale: float, steps: int) -> str:
     return f"guidance {scale:g}, {steps} steps"
 
 
-def _sampling(scale: float, steps: int) -> SamplingConfig:
-    return SamplingConfig(num_inference_steps=steps, guidance_scale=scale)
+def _sampling(options: Options, scale: float, steps: int) -> SamplingConfig:
+    """The trial's sampling, but for guidance and steps."""
+    return options.sampling.model_copy(
+        update={"num_inference_steps": steps, "guidance_scale": scale}
+    )

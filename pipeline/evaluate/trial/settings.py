@@ -144,7 +144,7 @@ def load_bench(setup: Setup) -> Bench:
     device = default_device()
     proposers = {network.name: network.load(device) for network in setup.networks}
     return Bench(
-        denoiser=load_denoiser(setup.config.model, device),
+        denoiser=load_denoiser(setup.config.model, device, setup.config.cluster.cpu_offload),
         rewards=load_rewards(setup.config.rewards, device),
         selecting=setup.selecting,
         proposers={GOLDEN: setup.golden(), **proposers},

@@ -1,0 +1,31 @@
+"""Which arms a trial has."""
+
+from pipeline.config import SamplingConfig
+from pipeline.evaluate.trial.arms import Plain, Resampled
+from pipeline.evaluate.trial.line_up import Options, line_up
+
+
+def options(sampling: SamplingConfig) -> Options:
+    return Options(
+        model_guidance="classifier_free",
+        sampling=sampling,
+        golden_evaluations=15,
+        networks=("NPNet",),
+        guidance=(5.5,),
+        plain_guidance=(1.5,),
+        limit_guidance=None,
+        limit_controls=None,
+    )
+
+
+def test_arms_under_other_guidance_are_sampled_like_the_others() -> None:
+    """By the same scheduler: else a comparison would be one of schedulers."""
+    own = SamplingConfig(num_inference_steps=20, guidance_scale=1.0, scheduler="model")
+    arms = [entry.arm for entry in line_up(options(own))]
+    others = [arm.sampling for arm in arms if isinstance(arm, Plain | Resampled) and arm.sampling]
+    assert {(one.guidance_scale, one.num_inference_steps) for one in others} == {
+        (1.5, 10),  # at the evaluations of the standard image
+        (1.5, 20),
+        (5.5, 20),
+    }
+    assert {one.scheduler for one in others} == {"model"}
