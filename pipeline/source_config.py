@@ -1,14 +1,12 @@
 """Where the files of a model are: on this machine, or in a repository of the Hugging Face hub."""
 
-import re
 from pathlib import PurePosixPath
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from pipeline.pinned_revision import refuse_unpinned
 from pipeline.section import Section
-
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class SourceConfig(Section):
@@ -27,14 +25,7 @@ class SourceConfig(Section):
     def _one_place(self) -> Self:
         if self.path is not None and self.hub is not None:
             raise ValueError("set path or hub, not both: each says where the files are")
-        if (self.hub is None) != (self.revision is None):
-            raise ValueError("hub and revision belong together; set both or neither")
-        if self.revision is not None and not _COMMIT.fullmatch(self.revision):
-            raise ValueError(
-                f"revision {self.revision!r} is not pinned: a branch, a tag or a short hash can "
-                "stand for other files tomorrow. Give the 40 hexadecimal digits of a commit: "
-                f"git ls-remote https://huggingface.co/{self.hub}"
-            )
+        refuse_unpinned(self.hub, self.revision)
         if self.file is not None:
             _refuse_outside(self.file)
             if not self.has_place:

@@ -1,26 +1,23 @@
 """``[prompts]``: where prompts come from, which of them stay, and how many candidates each."""
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.section import Section
+from pipeline.pinned_revision import refuse_unpinned
+from pipeline.section import Name, PositiveInt, Section
 
-PositiveInt = Annotated[int, Field(ge=1)]
 PromptFormat = Literal["text", "jsonl", "csv", "tsv", "parquet", "arrow", "webdataset"]
 
 ONLY_SOURCE = "prompts"
 """Name of the source in the short form, ``[prompts] path = …``."""
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-
 
 class PromptSourceConfig(Section):
     """Where prompts come from: files of this machine, or a data set of the Hugging Face hub."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    name: Name
     """Name of the source in counts and in the list of dropped prompts."""
     path: str | None = None
     """File, pattern of files as shards/*.tar, or folder that save_to_disk of datasets wrote."""
@@ -47,14 +44,7 @@ class PromptSourceConfig(Section):
     def _one_place(self) -> Self:
         if (self.path is None) == (self.hub is None):
             raise ValueError("set either path or hub: each says where the prompts are")
-        if (self.hub is None) != (self.revision is None):
-            raise ValueError("hub and revision belong together; set both or neither")
-        if self.revision is not None and not _COMMIT.fullmatch(self.revision):
-            raise ValueError(
-                f"revision {self.revision!r} is not pinned: a branch or a tag can stand for other "
-                "prompts tomorrow. Give the 40 hexadecimal digits of a commit: "
-                f"git ls-remote https://huggingface.co/datasets/{self.hub}"
-            )
+        refuse_unpinned(self.hub, self.revision, "datasets/")
         return self
 
     @property
