@@ -18,7 +18,7 @@ from pipeline.cluster.driver import Driver
 from pipeline.cluster.ray_session import ray_session
 from pipeline.cluster.summary import Sign, UnitSummary
 from pipeline.cluster.work import Work
-from pipeline.config import ClusterConfig
+from pipeline.config.sections import ClusterConfig
 from pipeline.storage.receipts import Commit
 
 GOAL = 0.05

@@ -145,7 +145,7 @@ def plan_here(config: Path) -> dict[str, Any]:
         clocks = now
 
     # Here, because imports are part of what a person waits for.
-    from pipeline.config_file import load_config
+    from pipeline.config.file import load_config
     from pipeline.stages.planning import plan_of, prompts_of
 
     done("import")

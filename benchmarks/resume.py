@@ -26,8 +26,8 @@ from typing import TypeVar
 
 from infra.storage.seaweedfs import SeaweedFS
 from pipeline.build import open_build, units_done
-from pipeline.config import Config
-from pipeline.config_file import load_config
+from pipeline.config.file import load_config
+from pipeline.config.sections import Config
 from pipeline.plan import Plan
 from pipeline.stages.planning import make_plan
 from pipeline.storage import layout

@@ -14,7 +14,7 @@ from time import perf_counter
 
 from benchmarks.workload import demo_config, drive, open_in, read_options, warm_workers
 from pipeline.cluster.ray_session import ray_session
-from pipeline.config import Config
+from pipeline.config.sections import Config
 
 GOAL = 1.7
 

@@ -28,8 +28,8 @@ from pipeline.cluster.driver import Driver
 from pipeline.cluster.ray_session import spawn_worker
 from pipeline.cluster.summary import UnitSummary
 from pipeline.cluster.work import Work
-from pipeline.config import ClusterConfig, Config
-from pipeline.config_file import load_config
+from pipeline.config.file import load_config
+from pipeline.config.sections import ClusterConfig, Config
 from pipeline.storage.open import open_store
 
 

@@ -13,9 +13,9 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from pipeline.cli import run
+from pipeline.config.model import ModelConfig
 from pipeline.determinism import be_deterministic
 from pipeline.errors import UserError
-from pipeline.model_config import ModelConfig
 from pipeline.models.load import load_denoiser
 from pipeline.npnet.training.run import NewNetwork, TrainedNetwork, train
 from pipeline.npnet.training.settings import Precision, TrainingSettings

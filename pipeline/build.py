@@ -10,7 +10,7 @@ from pipeline.cluster.driver import Driver
 from pipeline.cluster.ray_session import spawn_worker
 from pipeline.cluster.summary import UnitSummary
 from pipeline.cluster.tasks import map_tasks
-from pipeline.config import Config
+from pipeline.config.sections import Config
 from pipeline.errors import PlanConflictError
 from pipeline.plan import Plan, PromptTable
 from pipeline.publish.compact import CompactedShard, ShardTask, compact

@@ -11,7 +11,7 @@ import typer
 from rich.logging import RichHandler
 
 from pipeline.arguments import ConfigArgument, UrlArgument
-from pipeline.config_file import load_config
+from pipeline.config.file import load_config
 from pipeline.console import (
     console,
     show_manifest,
@@ -113,7 +113,7 @@ def _announce_stop() -> None:
 @app.command()
 def options() -> None:
     """Print every setting of a configuration file with its default and meaning."""
-    from pipeline.options import describe_options
+    from pipeline.config.options import describe_options
 
     for line in describe_options():
         print(line)

@@ -13,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.config_file import load_config
+from pipeline.config.file import load_config
 from pipeline.console import console
 from pipeline.storage.open import open_store
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.arguments import ConfigArgument
-from pipeline.config import Config
-from pipeline.config_file import load_config
+from pipeline.config.file import load_config
+from pipeline.config.sections import Config
 from pipeline.console import human_bytes, human_seconds, prompt_lines
 from pipeline.errors import ModelError
 

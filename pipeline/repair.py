@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.build import Opened, compute
 from pipeline.cluster.ray_session import ray_session
-from pipeline.config import Config
+from pipeline.config.sections import Config
 from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
 from pipeline.identity import sha256
 from pipeline.plan import Plan, PromptTable

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.arguments import UrlArgument, parse_duration, parse_margin
-from pipeline.config_file import load_config
+from pipeline.config.file import load_config
 from pipeline.console import (
     console,
     human_bytes,

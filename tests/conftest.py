@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 
 from infra.storage.seaweedfs import SeaweedFS
 from pipeline.cluster.ray_session import ray_session
-from pipeline.config import ClusterConfig
+from pipeline.config.sections import ClusterConfig
 from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.s3 import S3Store

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.config import Config
-from pipeline.config_file import BUNDLED, load_config
+from pipeline.config.file import BUNDLED, load_config
+from pipeline.config.sections import Config
 from pipeline.fingerprint import fingerprint
 from pipeline.identity import sha256
 from pipeline.models.denoiser import Denoiser

@@ -14,7 +14,7 @@ DEADLINE_S = 300
 @pytest.mark.parametrize(
     ("modules", "expected"),
     [
-        (["pipeline.cli", "pipeline.config_file", "pipeline.publish.compact"], set()),
+        (["pipeline.cli", "pipeline.config.file", "pipeline.publish.compact"], set()),
         # Workers load models and the driver does not, though it has to name their class.
         (["pipeline.build", "pipeline.repair", "jobs.build"], {"torch"}),
     ],

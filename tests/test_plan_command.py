@@ -8,7 +8,7 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.config_file import RECIPES, load_config
+from pipeline.config.file import RECIPES, load_config
 
 NAMES = sorted(path.stem for path in RECIPES.glob("*.toml"))
 

@@ -5,7 +5,7 @@ from functools import partial
 from pipeline import build as steps
 from pipeline.cluster.work import Work
 from pipeline.cluster.worker import UnitWorker
-from pipeline.config import Config
+from pipeline.config.sections import Config
 from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
 from pipeline.storage.object_store import ObjectStore

@@ -7,7 +7,7 @@ import ray
 
 from pipeline.cluster.summary import Sign
 from pipeline.cluster.worker import UnitWorker
-from pipeline.config import Config
+from pipeline.config.sections import Config
 
 
 class WorkerActor(UnitWorker):

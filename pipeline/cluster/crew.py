@@ -17,7 +17,7 @@ from pipeline.cluster.nodes import draining_nodes, living_nodes
 from pipeline.cluster.roster import ActorHandle, Ended, ObjectRef, Worker
 from pipeline.cluster.summary import UnitSummary
 from pipeline.cluster.work import Failure, Fault, Work
-from pipeline.config import ClusterConfig
+from pipeline.config.sections import ClusterConfig
 from pipeline.errors import (
     BuildError,
     DeviceError,

@@ -15,7 +15,7 @@ from pipeline.cluster.stragglers import Pace
 from pipeline.cluster.summary import UnitSummary
 from pipeline.cluster.suspects import Suspects
 from pipeline.cluster.work import Work
-from pipeline.config import ClusterConfig
+from pipeline.config.sections import ClusterConfig
 from pipeline.errors import BuildStoppedError
 from pipeline.storage.receipts import Commit
 

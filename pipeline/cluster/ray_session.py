@@ -11,7 +11,7 @@ import ray
 from pipeline.cluster.actor import WorkerActor
 from pipeline.cluster.roster import ActorHandle
 from pipeline.cluster.work import UNITS_IN_FLIGHT
-from pipeline.config import ClusterConfig, Config
+from pipeline.config.sections import ClusterConfig, Config
 
 logger = logging.getLogger(__name__)
 

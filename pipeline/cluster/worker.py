@@ -20,7 +20,7 @@ from pipeline.cluster.beating_denoiser import BeatingDenoiser
 from pipeline.cluster.pulse import Pulse
 from pipeline.cluster.summary import UnitSummary
 from pipeline.cluster.work import Work
-from pipeline.config import Config
+from pipeline.config.sections import Config
 from pipeline.determinism import be_deterministic
 from pipeline.errors import DeviceError, DeviceMemoryError, ModelError, RetryableStoreError
 from pipeline.fingerprint import Fingerprint, fingerprint

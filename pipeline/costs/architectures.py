@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from pipeline.model_config import ModelConfig
+from pipeline.config.model import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)

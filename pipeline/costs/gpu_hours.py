@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from math import prod
 
+from pipeline.config.model import ModelConfig
 from pipeline.costs.architectures import Architecture
 from pipeline.costs.speeds import SPEEDS, Speed
-from pipeline.model_config import ModelConfig
 
 _SECONDS_AN_HOUR = 3600
 

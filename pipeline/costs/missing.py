@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from pipeline.config import Config
+from pipeline.config.sections import Config
 from pipeline.errors import ModelError
 from pipeline.models.pipeline_files import locate_pipeline
 from pipeline.models.source import locate

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.config import OutputConfig
+from pipeline.config.sections import OutputConfig
 
 _FLOAT16 = 2
 

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import torch
 
-from pipeline.config import Config
+from pipeline.config.sections import Config
 from pipeline.costs.pair_bytes import pair_bytes
 from pipeline.determinism import be_deterministic
 from pipeline.diffusion.guidance import forward_evaluations

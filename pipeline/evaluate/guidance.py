@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from pipeline.config import SamplingConfig
+from pipeline.config.sections import SamplingConfig
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.evaluate.gains import Gain, paired_gain
 from pipeline.evaluate.scores import Scores

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from pipeline.config import Config
+from pipeline.config.sections import Config
 from pipeline.determinism import be_deterministic
 from pipeline.errors import UserError
 from pipeline.evaluate.grid import draw_grid

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from pipeline.config.model import ModelConfig
+from pipeline.config.proposers import NPNetConfig
+from pipeline.config.rewards import RewardConfig
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
-from pipeline.model_config import ModelConfig
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.loras import fuse_loras
 from pipeline.models.pipeline_files import locate_pipeline
@@ -17,8 +19,6 @@ from pipeline.models.rewards.kinds import published_class
 from pipeline.models.rewards.published import PARTS
 from pipeline.models.source import locate
 from pipeline.npnet import NPNet
-from pipeline.proposer_config import NPNetConfig
-from pipeline.reward_config import RewardConfig
 
 _DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,

@@ -7,8 +7,8 @@ weights. SDXL-Lightning and LCM come in this form.
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.model import LoraConfig
 from pipeline.errors import ModelError
-from pipeline.model_config import LoraConfig
 from pipeline.models.source import locate
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from pipeline.model_config import ModelConfig
+from pipeline.config.model import ModelConfig
+from pipeline.config.source import SourceConfig
 from pipeline.models.pipeline_files import locate_pipeline, pipeline_digest
 from pipeline.models.source import source_digest
-from pipeline.source_config import SourceConfig
 
 PLACES = frozenset(SourceConfig.model_fields)
 """Fields that say where files are, which a plan does not know."""

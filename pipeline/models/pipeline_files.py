@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.model import ModelConfig
+from pipeline.config.source import SourceConfig
 from pipeline.errors import ModelError
 from pipeline.identity import canonical_json, file_sha256, files_digest, sha256
-from pipeline.model_config import ModelConfig
 from pipeline.models.model_index import components
 from pipeline.models.source import locate, matching
-from pipeline.source_config import SourceConfig
 
 _INDEX = "model_index.json"
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import torch
 
+from pipeline.config.model import ModelConfig
 from pipeline.errors import ModelError
-from pipeline.model_config import ModelConfig
 
 Offload = Literal["none", "model", "sequential"]
 

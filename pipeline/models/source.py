@@ -13,9 +13,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.config.source import SourceConfig
 from pipeline.errors import ModelError
 from pipeline.identity import file_sha256, files_digest, folder_digest
-from pipeline.source_config import SourceConfig
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError

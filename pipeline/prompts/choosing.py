@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.prompts import PromptsConfig
 from pipeline.entry_point import entry_digest
 from pipeline.identity import file_sha256, sha256
 from pipeline.prompts.block_list import drop_blocked, read_block_list
-from pipeline.prompts.config import PromptsConfig
 from pipeline.prompts.dropped import dropped_bytes, dropped_table
 from pipeline.prompts.funnel import PromptFunnel, SourceFunnel
 from pipeline.prompts.near_repeats import drop_near_repeated

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from pipeline.config.prompts import SafetyConfig
 from pipeline.entry_point import make_entry
 from pipeline.errors import EntryPointError
-from pipeline.prompts.config import SafetyConfig
 from pipeline.prompts.prompt import Drop, DropReason, SourcePrompt
 
 SAFE = "safe"

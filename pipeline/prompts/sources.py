@@ -5,9 +5,9 @@ from glob import has_magic
 from itertools import islice
 from pathlib import Path
 
+from pipeline.config.prompts import PromptFormat, PromptSourceConfig
 from pipeline.errors import PromptFileError
 from pipeline.identity import normalise_prompt
-from pipeline.prompts.config import PromptFormat, PromptSourceConfig
 from pipeline.prompts.formats.arrow import read_arrow, saved_files
 from pipeline.prompts.formats.csv_table import read_csv, read_tsv
 from pipeline.prompts.formats.hub import read_hub

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import TypeVar
 
-from pipeline.config import GateConfig
+from pipeline.config.sections import GateConfig
 from pipeline.plan import Plan
 from pipeline.records import LosingProposal, Outcome, Status
 from pipeline.stages.score_rule import ScoreRule, Scores

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.config import Config
+from pipeline.config.sections import Config
 from pipeline.fingerprint import ALGORITHM_VERSION
 from pipeline.identity import prompt_id, split_for
 from pipeline.models.families import FAMILIES

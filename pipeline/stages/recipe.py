@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.config import GateConfig, OutputConfig, SamplingConfig
+from pipeline.config.sections import GateConfig, OutputConfig, SamplingConfig
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.models.denoiser import Guidance
 from pipeline.plan import Plan

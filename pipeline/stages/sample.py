@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.config import SamplingConfig
+from pipeline.config.sections import SamplingConfig
 from pipeline.diffusion.noise import as_model_input
 from pipeline.diffusion.sample import sample_latents
 from pipeline.models.denoiser import Denoiser, EncodedPrompts

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
 
-from pipeline.config import GateConfig
+from pipeline.config.sections import GateConfig
 from pipeline.records import NoiseStats, Status
 from pipeline.stages.score_rule import ScoreRule
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.config import OutputConfig
+from pipeline.config.sections import OutputConfig
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
 from pipeline.records import Candidate, Outcome, Status

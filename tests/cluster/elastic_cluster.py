@@ -20,7 +20,7 @@ from ray.cluster_utils import Cluster
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.summary import UnitSummary
 from pipeline.cluster.work import Work
-from pipeline.config import ClusterConfig
+from pipeline.config.sections import ClusterConfig
 from tests.cluster import stand_ins
 
 WORKERS = 4

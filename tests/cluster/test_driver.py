@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError
 from pipeline.cluster import stragglers
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.summary import UnitSummary
-from pipeline.config import ClusterConfig
+from pipeline.config.sections import ClusterConfig
 from pipeline.console import show_progress
 from pipeline.errors import BuildError, BuildStoppedError, ModelError, PermanentStoreError
 from pipeline.storage.receipts import Commit

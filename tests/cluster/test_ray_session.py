@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from pipeline.cluster.ray_session import ray_session
-from pipeline.config import ClusterConfig
+from pipeline.config.sections import ClusterConfig
 
 # As Ray 2.60 says it; a machine that is busy enough cannot be had in a test.
 TOO_SLOW = "The current node timed out during startup. This could happen because"

@@ -2,12 +2,12 @@
 
 import pytest
 
-from pipeline.config import OutputConfig
+from pipeline.config.model import ModelConfig
+from pipeline.config.sections import OutputConfig
 from pipeline.costs.architectures import ARCHITECTURES, architecture_of
 from pipeline.costs.gpu_hours import gpu_hours
 from pipeline.costs.pair_bytes import pair_bytes
 from pipeline.costs.speeds import SPEEDS, Speed
-from pipeline.model_config import ModelConfig
 
 SDXL = ModelConfig(path="models/stable-diffusion-xl-base-1.0", name="SDXL")
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import Config
-from pipeline.config_file import BUNDLED, load_config
+from pipeline.config.file import BUNDLED, load_config
+from pipeline.config.sections import Config
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.storage.seaweedfs import SeaweedFS
-from pipeline.config_file import BUNDLED
+from pipeline.config.file import BUNDLED
 from tests.end_to_end.builds import CONFIG, DEADLINE_S, Ended, Npd, module_command, write_config
 
 

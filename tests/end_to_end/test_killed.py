@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from pipeline import build as steps
-from pipeline.config_file import load_config
+from pipeline.config.file import load_config
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from tests.end_to_end.builds import (

@@ -7,7 +7,7 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from jobs.train_npnet import job
-from pipeline.config_file import BUNDLED
+from pipeline.config.file import BUNDLED
 from pipeline.npnet import NPNet
 from pipeline.npnet.network import network_digest
 from pipeline.reader import NoisePairDataset

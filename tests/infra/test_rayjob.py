@@ -9,7 +9,7 @@ import ray
 from ray._private import ray_constants
 
 from jobs import build as job
-from pipeline.config_file import load_config
+from pipeline.config.file import load_config
 from pipeline.stages.planning import make_plan
 from tests.infra.crd import errors, strict, strict_rayjob_schema
 from tests.infra.files import ROOT, of_kind

@@ -14,7 +14,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from jobs.train_npnet import job
-from pipeline.config_file import BUNDLED
+from pipeline.config.file import BUNDLED
 from pipeline.errors import UserError
 from tests.sealed import built, sealed_folder
 

@@ -13,8 +13,8 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pipeline.config.model import ModelConfig
 from pipeline.errors import ModelError
-from pipeline.model_config import ModelConfig
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import load_denoiser
 from tests.models.original_layout import original_checkpoint

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.config.model import ModelConfig
 from pipeline.errors import ModelError
-from pipeline.model_config import ModelConfig
 from pipeline.models.model_settings import model_digests, model_settings
 from pipeline.models.pipeline_files import locate_pipeline, pipeline_digest
 from tests.models.hub import COMMIT, REPOSITORY, Hub, point_to, serve

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
+from pipeline.config.source import SourceConfig
 from pipeline.errors import ModelError
 from pipeline.identity import folder_digest
 from pipeline.models.source import SAFE_FILES, locate, source_digest
-from pipeline.source_config import SourceConfig
 from tests.models.hub import COMMIT, REPOSITORY, Hub, point_to, serve
 
 FILES = {

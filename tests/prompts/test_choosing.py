@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config_file import BUNDLED
+from pipeline.config.file import BUNDLED
+from pipeline.config.prompts import PromptsConfig
 from pipeline.errors import PromptChoiceError, PromptFileError
 from pipeline.identity import file_sha256, sha256
 from pipeline.prompts.choosing import ChosenPrompts, choose_prompts, distinct_prompts
-from pipeline.prompts.config import PromptsConfig
 from pipeline.prompts.dropped import DROPPED_COLUMNS
 
 MODEL, LIMITS = BUNDLED / "model", {"tokenizer": None}

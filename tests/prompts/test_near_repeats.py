@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from pipeline.config_file import BUNDLED
+from pipeline.config.file import BUNDLED
 from pipeline.prompts.near_repeats import bands_for, drop_near_repeated, similarity
 from pipeline.prompts.prompt import SourcePrompt
 from tests.prompts.reading import prompts_of

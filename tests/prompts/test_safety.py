@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config.prompts import SafetyConfig
 from pipeline.errors import EntryPointError
-from pipeline.prompts.config import SafetyConfig
 from pipeline.prompts.prompt import Drop, DropReason
 from pipeline.prompts.safety import drop_unsafe
 from tests.prompts.reading import prompts_of

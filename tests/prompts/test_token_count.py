@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from pipeline.config_file import BUNDLED
+from pipeline.config.file import BUNDLED
 from pipeline.prompts.token_count import TokenCounter
 
 TEXTS = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config_file import BUNDLED
+from pipeline.config.file import BUNDLED
 from pipeline.errors import ModelError
 from pipeline.prompts.token_limit import drop_too_long, token_limits
 from tests.prompts.reading import prompts_of

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config_file import load_config
+from pipeline.config.file import load_config
 from pipeline.errors import UserError
 from pipeline.evaluate.report import make_report
 from pipeline.evaluate.scores import read_scores

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config_file import BUNDLED
+from pipeline.config.file import BUNDLED
 from pipeline.errors import ModelError
 from pipeline.identity import seeds_for
 from pipeline.plan import Plan, PromptTable

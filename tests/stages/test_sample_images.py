@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config import SamplingConfig
+from pipeline.config.sections import SamplingConfig
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.stages.sample import sample_images
 from tests.diffusion.gaussian import GaussianDenoiser, sampling_factor

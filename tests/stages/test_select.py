@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from pipeline.config import GateConfig
+from pipeline.config.sections import GateConfig
 from pipeline.records import NoiseStats, Status
 from pipeline.stages.score_rule import ScoreRule
 from pipeline.stages.select import Judged, Selection, gate_reason

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config import SamplingConfig
+from pipeline.config.sections import SamplingConfig
 from pipeline.diffusion.noise import as_model_input, stored
 from pipeline.evaluate.trial.bench import Batch, Bench, Cost, Drawn
 from pipeline.models.denoiser import EncodedPrompts

@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from pipeline.config import SamplingConfig
+from pipeline.config.sections import SamplingConfig
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.evaluate.trial.samples import Sample

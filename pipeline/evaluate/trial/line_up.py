@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from pipeline.config import SamplingConfig
+from pipeline.config.sections import SamplingConfig
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.evaluate.trial.arms import Arm, BestOf, Plain, Proposed, RandomPerturbation, Resampled

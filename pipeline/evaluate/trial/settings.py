@@ -5,7 +5,8 @@ from typing import Any, Protocol
 
 import torch
 
-from pipeline.config import Config, SamplingConfig
+from pipeline.config.proposers import RedenoiseProposer
+from pipeline.config.sections import Config, SamplingConfig
 from pipeline.errors import UserError
 from pipeline.evaluate.trial.bench import Bench
 from pipeline.evaluate.trial.line_up import GOLDEN, Entry, Options, line_up
@@ -13,7 +14,6 @@ from pipeline.fingerprint import fingerprint
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.model_settings import model_digests, model_settings
 from pipeline.models.rewards.identity import reward_digest
-from pipeline.proposer_config import RedenoiseProposer
 from pipeline.records import Record
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers.redenoise import Redenoise

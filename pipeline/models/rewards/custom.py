@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipeline.config.rewards import RewardConfig
 from pipeline.entry_point import make_entry
 from pipeline.errors import EntryPointError
 from pipeline.models.reward import Reward
 from pipeline.models.source import locate
-from pipeline.reward_config import RewardConfig
 
 
 class CustomReward:

@@ -1,10 +1,10 @@
 """What stands for a reward's weights and code in a plan."""
 
+from pipeline.config.rewards import RewardConfig
 from pipeline.entry_point import entry_digest
 from pipeline.identity import canonical_json, sha256
 from pipeline.models.rewards.published import PARTS, check_folder
 from pipeline.models.source import locate, source_digest
-from pipeline.reward_config import RewardConfig
 
 
 def reward_digest(config: RewardConfig) -> str | None:

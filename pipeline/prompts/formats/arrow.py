@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.config.prompts import PromptSourceConfig
 from pipeline.errors import PromptFileError
-from pipeline.prompts.config import PromptSourceConfig
 from pipeline.prompts.formats.columns import check_column, texts_of
 
 _DICT, _STATE = "dataset_dict.json", "state.json"

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.config.prompts import PromptSourceConfig
 from pipeline.errors import PromptFileError
-from pipeline.prompts.config import PromptSourceConfig
 from pipeline.prompts.formats.lines import utf8_lines
 
 

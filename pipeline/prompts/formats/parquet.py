@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.config.prompts import PromptSourceConfig
 from pipeline.errors import PromptFileError
-from pipeline.prompts.config import PromptSourceConfig
 from pipeline.prompts.formats.columns import ROWS_AT_ONCE, check_column, texts_of
 
 

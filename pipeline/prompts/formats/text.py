@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.prompts.config import PromptSourceConfig
+from pipeline.config.prompts import PromptSourceConfig
 from pipeline.prompts.formats.lines import utf8_lines
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+from pipeline.config.prompts import PromptSourceConfig
 from pipeline.errors import PromptFileError
-from pipeline.prompts.config import PromptSourceConfig
 from pipeline.prompts.formats.jsonl import json_field
 
 

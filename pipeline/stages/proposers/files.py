@@ -6,14 +6,14 @@ A plan holds their digests in place of paths, and a worker loads them where the 
 import socket
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config.proposers import CustomProposer, NPNetProposer, ProposerConfig
+from pipeline.config.sections import Config
 from pipeline.entry_point import entry_digest, make_entry
 from pipeline.errors import EntryPointError, ModelError
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import load_network
 from pipeline.npnet.network import network_digest
 from pipeline.plan import Plan
-from pipeline.proposer_config import CustomProposer, NPNetProposer, ProposerConfig
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers.network import NetworkProposer
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.config.proposers import RedenoiseProposer, TrajectoryProposer, ZigzagProposer
 from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.plan import Plan
-from pipeline.proposer_config import RedenoiseProposer, TrajectoryProposer, ZigzagProposer
 from pipeline.stages.propose import ProposedNoise, Proposer, Source
 from pipeline.stages.proposers.best_of_n import BestOfN
 from pipeline.stages.proposers.redenoise import Redenoise

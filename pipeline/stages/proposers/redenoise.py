@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from pipeline.config.proposers import RedenoiseConfig
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise, redenoise_evaluations
 from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
-from pipeline.proposer_config import RedenoiseConfig
 from pipeline.stages.propose import ProposedNoise, Source
 from pipeline.stages.proposers.inverted import proposed
 

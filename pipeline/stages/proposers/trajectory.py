@@ -7,11 +7,11 @@ scheduler that a model came with.
 
 from collections.abc import Sequence
 
+from pipeline.config.proposers import TrajectoryProposer
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.guided_step import InversionSettings, inversion_evaluations, steps_up
 from pipeline.diffusion.redenoise import Redenoised
 from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
-from pipeline.proposer_config import TrajectoryProposer
 from pipeline.stages.propose import ProposedNoise, Source
 from pipeline.stages.proposers.inverted import proposed
 

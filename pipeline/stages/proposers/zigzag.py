@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from pipeline.config.proposers import ZigzagProposer
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.redenoise import StepsSettings
 from pipeline.diffusion.zigzag import zigzag, zigzag_evaluations
 from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
-from pipeline.proposer_config import ZigzagProposer
 from pipeline.stages.propose import ProposedNoise, Source
 from pipeline.stages.proposers.inverted import proposed
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from pipeline.config import Config, SamplingConfig
-from pipeline.config_file import BUNDLED
+from pipeline.config.file import BUNDLED
+from pipeline.config.proposers import RedenoiseConfig
+from pipeline.config.sections import Config, SamplingConfig
 from pipeline.evaluate.trial.run import Run, lay_out
 from pipeline.evaluate.trial.settings import Network, Setup, TrialSettings
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
-from pipeline.proposer_config import RedenoiseConfig
 from pipeline.stages.propose import ProposedNoise, Proposer, Source
 from pipeline.stages.proposers.redenoise import Redenoise
 from tests.sealed import changed, write_config

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.config_file import BUNDLED
+from pipeline.config.file import BUNDLED
 from pipeline.errors import ModelError, UserError
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout

@@ -1,6 +1,6 @@
 """Which arms a trial has."""
 
-from pipeline.config import SamplingConfig
+from pipeline.config.sections import SamplingConfig
 from pipeline.evaluate.trial.arms import Plain, Resampled
 from pipeline.evaluate.trial.line_up import Options, line_up
 

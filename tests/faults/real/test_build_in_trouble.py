@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 
 from infra.storage.seaweedfs import SeaweedFS
 from pipeline.cluster.work import UNITS_IN_FLIGHT
-from pipeline.config_file import load_config
+from pipeline.config.file import load_config
 from pipeline.storage.local import LocalStore
 from pipeline.storage.open import open_store
 from tests.faults.real.accountant import Account, Accountant, Sealed, read_sealed

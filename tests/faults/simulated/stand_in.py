@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.config import Config
+from pipeline.config.sections import Config
 from pipeline.diffusion.noise import noise_stats, source_noise, stored
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import sha256

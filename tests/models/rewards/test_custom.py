@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline.config.rewards import RewardConfig
 from pipeline.errors import EntryPointError
 from pipeline.models.load import load_rewards
 from pipeline.models.reward import Reward
-from pipeline.reward_config import RewardConfig
 from tests.models.rewards.reference.subjects import PROMPTS, images
 
 PAGE = Path(__file__).parents[3] / "docs" / "judges.md"

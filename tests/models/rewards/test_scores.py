@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.config.rewards import RewardConfig
 from pipeline.models.load import load_rewards
 from pipeline.models.reward import Reward
-from pipeline.reward_config import RewardConfig
 from tests.models.rewards.recorded import scores
 from tests.models.rewards.reference.subjects import PROMPTS, images
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.config.prompts import PromptSourceConfig
 from pipeline.errors import PromptFileError
-from pipeline.prompts.config import PromptSourceConfig
 from pipeline.prompts.formats.hub import read_hub, stream_data_set
 
 PROMPTS = [f"prompt number {number}" for number in range(30)]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.cluster.worker import check_models
-from pipeline.config import Config
+from pipeline.config.sections import Config
 from pipeline.errors import EntryPointError, ModelError, UserError
 from pipeline.stages.planning import make_plan
 from pipeline.stages.proposers.files import load_proposers

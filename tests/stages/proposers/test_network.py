@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.config.proposers import NPNetConfig
 from pipeline.diffusion.noise import source_noise
 from pipeline.errors import ModelError
 from pipeline.models.load import load_network
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout
-from pipeline.proposer_config import NPNetConfig
 from pipeline.stages.planning import make_plan
 from pipeline.stages.propose import Source
 from pipeline.stages.proposers.network import NetworkProposer

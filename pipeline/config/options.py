@@ -5,8 +5,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from pipeline.config import Config
-from pipeline.toml_file import kind_of, sections_in
+from pipeline.config.sections import Config
+from pipeline.config.toml_file import kind_of, sections_in
 
 
 def describe_options() -> Iterator[str]:

@@ -5,8 +5,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.pinned_revision import refuse_unpinned
-from pipeline.section import Section
+from pipeline.config.pinned_revision import refuse_unpinned
+from pipeline.config.section import Section
 
 
 class SourceConfig(Section):

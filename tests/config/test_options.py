@@ -1,7 +1,7 @@
 """The reference of every setting."""
 
-from pipeline.config import Config
-from pipeline.options import describe_options
+from pipeline.config.options import describe_options
+from pipeline.config.sections import Config
 
 ARRAYS = ("proposers", "rewards")
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import Config
-from pipeline.config_file import BUNDLED, bundled_configs, load_config
+from pipeline.config.file import BUNDLED, bundled_configs, load_config
+from pipeline.config.rewards import RewardConfig
+from pipeline.config.section import Section
+from pipeline.config.sections import Config
 from pipeline.errors import ConfigError
-from pipeline.reward_config import RewardConfig
-from pipeline.section import Section
 from tests.sealed import SETTINGS, changed, to_toml
 
 

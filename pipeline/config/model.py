@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.section import GuidanceScale, PositiveInt, Section
-from pipeline.source_config import SourceConfig
+from pipeline.config.section import GuidanceScale, PositiveInt, Section
+from pipeline.config.source import SourceConfig
 
 AttentionBackend = Literal[
     "native",

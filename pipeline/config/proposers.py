@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from pipeline.section import GuidanceScale, Name, PositiveInt, Section
+from pipeline.config.section import GuidanceScale, Name, PositiveInt, Section
 
 Steps = Annotated[int, Field(ge=1, le=1000)]
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Config
-from pipeline.config_file import load_config
+from pipeline.config.file import load_config
+from pipeline.config.proposers import BestOfNProposer, CustomProposer, RedenoiseProposer
+from pipeline.config.sections import Config
 from pipeline.errors import ConfigError
-from pipeline.proposer_config import BestOfNProposer, CustomProposer, RedenoiseProposer
 from tests.sealed import SETTINGS, changed, to_toml
 
 REDENOISE = {"kind": "redenoise", **SETTINGS["redenoise"]}

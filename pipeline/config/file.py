@@ -5,18 +5,18 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.config import Config
-from pipeline.proposer_config import CustomProposer, NPNetProposer, ProposerConfig
-from pipeline.reward_config import RewardConfig
-from pipeline.source_config import SourceConfig
-from pipeline.toml_file import TomlFile, read_toml
+from pipeline.config.proposers import CustomProposer, NPNetProposer, ProposerConfig
+from pipeline.config.rewards import RewardConfig
+from pipeline.config.sections import Config
+from pipeline.config.source import SourceConfig
+from pipeline.config.toml_file import TomlFile, read_toml
 
 _Source = TypeVar("_Source", bound=SourceConfig)
 
-BUNDLED = Path(__file__).parent / "demo"
+BUNDLED = Path(__file__).parents[1] / "demo"
 """Where the demo's configurations live, with its models and prompts."""
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parents[1] / "recipes"
 """Where the configurations live for models that are published elsewhere."""
 
 

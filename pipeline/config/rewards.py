@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from pipeline.section import Name
-from pipeline.source_config import SourceConfig
+from pipeline.config.section import Name
+from pipeline.config.source import SourceConfig
 
 
 class RewardConfig(SourceConfig):

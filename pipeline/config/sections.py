@@ -1,4 +1,4 @@
-"""The configuration of a build, typed and frozen; ``config_file`` reads it.
+"""The configuration of a build, typed and frozen; ``file`` reads it.
 
 Every field says what it means and in which unit. A relative path is relative to the file that
 names it. ``[cluster]`` says how a build runs and never what comes out of it; all other sections
@@ -9,18 +9,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.model_config import ModelConfig
-from pipeline.prompts.config import PromptsConfig
-from pipeline.proposer_config import (
+from pipeline.config.model import ModelConfig
+from pipeline.config.prompts import PromptsConfig
+from pipeline.config.proposers import (
     NPNetConfig,
     NPNetProposer,
     ProposerConfig,
     RedenoiseConfig,
     RedenoiseProposer,
 )
+from pipeline.config.rewards import RewardConfig
+from pipeline.config.section import Fraction, GuidanceScale, PositiveInt, Section
 from pipeline.records import RuleName, Split
-from pipeline.reward_config import RewardConfig
-from pipeline.section import Fraction, GuidanceScale, PositiveInt, Section
 
 
 class SplitsConfig(Section):

@@ -1,0 +1,1 @@
+"""What a person configures: one section a file, all of them in ``sections``, read by ``file``."""
