@@ -4,7 +4,7 @@ The same as ``npd evaluate``, on the machine that Ray starts it on.
 """
 
 from pipeline.cli import run
-from pipeline.evaluate_command import trials
+from pipeline.commands.evaluate import trials
 
 if __name__ == "__main__":
     run(trials)

@@ -10,22 +10,22 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
-from pipeline.arguments import ConfigArgument, UrlArgument
-from pipeline.config.file import load_config
-from pipeline.console import (
+from pipeline.commands.arguments import ConfigArgument, UrlArgument
+from pipeline.commands.console import (
     console,
     show_manifest,
     show_progress,
     show_prompts,
     show_verification,
 )
+from pipeline.commands.evaluate import trials
+from pipeline.commands.export import exports
+from pipeline.commands.plan import plans
+from pipeline.commands.reward import rewards
+from pipeline.commands.upkeep import upkeep
+from pipeline.config.file import load_config
 from pipeline.errors import BuildStoppedError, NPDError, UserError
-from pipeline.evaluate_command import trials
-from pipeline.export_command import exports
-from pipeline.plan_command import plans
-from pipeline.reward_command import rewards
 from pipeline.storage.open import open_store
-from pipeline.upkeep import upkeep
 
 # Read when transformers is first imported: by commands when they run, by jobs after this module.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

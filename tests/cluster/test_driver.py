@@ -13,8 +13,8 @@ from ray.exceptions import RayActorError
 from pipeline.cluster import stragglers
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.summary import UnitSummary
+from pipeline.commands.console import show_progress
 from pipeline.config.sections import ClusterConfig
-from pipeline.console import show_progress
 from pipeline.errors import BuildError, BuildStoppedError, ModelError, PermanentStoreError
 from pipeline.storage.receipts import Commit
 from tests.cluster import failing_workers, lost_workers, slow_workers, stand_ins

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.console import console
+from pipeline.commands.console import console
 
 rewards = typer.Typer()
 

@@ -13,8 +13,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pipeline.commands.console import console
 from pipeline.config.file import load_config
-from pipeline.console import console
 from pipeline.storage.open import open_store
 
 trials = typer.Typer()

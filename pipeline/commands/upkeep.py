@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from pipeline.arguments import UrlArgument, parse_duration, parse_margin
-from pipeline.config.file import load_config
-from pipeline.console import (
+from pipeline.commands.arguments import UrlArgument, parse_duration, parse_margin
+from pipeline.commands.console import (
     console,
     human_bytes,
     human_seconds,
     show_manifest,
     show_verification,
 )
+from pipeline.config.file import load_config
 from pipeline.publish.collect import (
     Standing,
     Stray,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.arguments import ConfigArgument
+from pipeline.commands.arguments import ConfigArgument
+from pipeline.commands.console import human_bytes, human_seconds, prompt_lines
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
-from pipeline.console import human_bytes, human_seconds, prompt_lines
 from pipeline.errors import ModelError
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.arguments import UrlArgument
-from pipeline.console import console, human_bytes
+from pipeline.commands.arguments import UrlArgument
+from pipeline.commands.console import console, human_bytes
 from pipeline.storage.open import open_store
 
 exports = typer.Typer()

@@ -1,0 +1,1 @@
+"""The commands of ``npd``, beside those of ``cli``; what each shows, and how its arguments read."""
