@@ -5,6 +5,8 @@ same latents. What a pipeline does behind its network's back (a renormalisation 
 timestep in another type, a second network for some levels) shows as a difference.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,6 +36,38 @@ def check_contract(denoiser: "Denoiser", watched: WatchedPipeline, where: str) -
 
     Raises ``ModelError`` with the family, the step and the difference.
     """
+    allowed = _TOLERANCES[watched.dtype]
+    for deviation in deviations(denoiser, watched, where):
+        if not deviation.size <= allowed:
+            raise ModelError(
+                f"{where}: {watched.family.pipeline} does more than to call its network: at "
+                f"{deviation}, its own call differs from ours by {deviation.size:.2g} (allowed: "
+                f"{allowed:g}); pairs of this model would be wrong"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deviation:
+    """By how much the pipeline's own call differs from ours at one step."""
+
+    step: int
+    timestep: float
+    guidance_scale: float
+    size: float
+    """Largest difference over the largest output."""
+
+    def __str__(self) -> str:
+        return (
+            f"step {self.step} of {_NUM_STEPS} (timestep {self.timestep:g}), "
+            f"guidance {self.guidance_scale:g}"
+        )
+
+
+def deviations(denoiser: "Denoiser", watched: WatchedPipeline, where: str) -> Iterator[Deviation]:
+    """At every level of a short run, with guidance and without.
+
+    Raises ``ModelError`` for a network whose output is no prediction for its input.
+    """
     schedule = denoiser.schedule(_NUM_STEPS)
     visits = [
         source_noise(seed, denoiser.latent_shape)[None].to(watched.device, watched.dtype)
@@ -43,23 +77,20 @@ def check_contract(denoiser: "Denoiser", watched: WatchedPipeline, where: str) -
     for scale in _GUIDANCE_SCALES:
         theirs = _their_outputs(denoiser, watched, visits, scale)
         for step, (latents, expected) in enumerate(zip(visits, theirs, strict=True)):
-            ours = guided_prediction(
-                denoiser, latents.float(), schedule.timesteps[step], prompts, scale
-            )
+            timestep = schedule.timesteps[step]
+            ours = guided_prediction(denoiser, latents.float(), timestep, prompts, scale)
             if ours.shape != latents.shape:
                 raise ModelError(
                     f"{where}: the network of {watched.family.pipeline} maps latents of shape "
                     f"{tuple(latents.shape[1:])} to {tuple(ours.shape[1:])}; inpainting and other "
                     "extended models are not supported"
                 )
-            difference = _relative_difference(ours, expected.float())
-            if not difference <= _TOLERANCES[watched.dtype]:
-                raise ModelError(
-                    f"{where}: {watched.family.pipeline} does more than to call its network: at "
-                    f"step {step} of {len(schedule)} (timestep {schedule.timesteps[step]:g}), "
-                    f"guidance {scale:g}, its own call differs from ours by {difference:.2g} "
-                    f"(allowed: {_TOLERANCES[watched.dtype]:g}); pairs of this model would be wrong"
-                )
+            yield Deviation(
+                step=step,
+                timestep=timestep,
+                guidance_scale=scale,
+                size=_relative_difference(ours, expected.float()),
+            )
 
 
 def _their_outputs(
