@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from pipeline.errors import ModelError
+from pipeline.models.full_precision import full_precision
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
@@ -142,6 +143,7 @@ class SceneReward:
         save_file(weights, folder / WEIGHTS_FILE)
 
     @torch.no_grad()
+    @full_precision()
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
         """Score ``images`` (uint8, (B, 32, 32, 3)) against ``prompts``: float32 (B,) on the CPU.
 

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from pipeline.errors import ModelError
+from pipeline.models.full_precision import full_precision
 from pipeline.models.rewards.published import CONFIG, PARTS, WEIGHTS, check_folder
 from pipeline.models.rewards.weights import Tensors, fill, read_tensors
 
@@ -30,7 +31,7 @@ class Clip:
         movable: Any = model  # transformers hides the types of torch's ``to``
         self._model: CLIPModel = movable.to(device)
         self._tokenizer = tokenizer
-        self._device = device
+        self.device = device
         text: Any = model.config.text_config
         vision: Any = model.config.vision_config
         self._text_length = int(text.max_position_embeddings)
@@ -73,14 +74,15 @@ class Clip:
         scale: Tensor = self._model.logit_scale.exp()
         return scale
 
+    @full_precision()
     def embed_images(self, pixels: Tensor) -> Tensor:
         """Unit vectors (B, E) of ``pixels``, float32 (B, 3, S, S)."""
-        features = self._model.get_image_features(pixels.to(self._device)).pooler_output
+        features = self._model.get_image_features(pixels.to(self.device)).pooler_output
         return normalize(features, dim=-1)
 
     def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
         """Unit vectors (B, E) of prompts, cut at the network's length, 77 tokens."""
-        ids = self.token_ids(prompts).to(self._device)
+        ids = self.token_ids(prompts).to(self.device)
         return normalize(self._model.get_text_features(ids).pooler_output, dim=-1)
 
     def token_ids(self, prompts: Sequence[str]) -> Tensor:

@@ -23,6 +23,7 @@ from transformers import (
 
 from pipeline.errors import ModelError
 from pipeline.identity import readable_json
+from pipeline.models.full_precision import full_precision
 from pipeline.models.rewards.blip_layout import from_published
 from pipeline.models.rewards.head import LinearHead
 from pipeline.models.rewards.pixels import pillow_pixels
@@ -121,6 +122,7 @@ class ImageReward:
         save_file({n: t.cpu() for n, t in self._network.state_dict().items()}, folder / WEIGHTS)
 
     @torch.no_grad()
+    @full_precision()
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
         """Scores of ``images`` (uint8, (B, H, W, 3)) for ``prompts``: float32 (B,) on the CPU."""
         ids, mask = self.tokens(prompts)

@@ -42,3 +42,22 @@ def test_score_of_one_is_that_of_the_reference(kind: str, rewards: dict[str, Rew
     each = zip(PROMPTS, pictures, strict=True)
     found = torch.cat([rewards[kind].score([prompt], picture[None]) for prompt, picture in each])
     torch.testing.assert_close(found, expected(kind), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_score_is_computed_in_float32_and_not_in_tf32(
+    kind: str, rewards: dict[str, Reward], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The convolution that reads the image; on a GPU torch would take TF32."""
+    allowed = []
+    convolve = torch.nn.Conv2d.forward
+
+    def watched(layer: torch.nn.Conv2d, pixels: Tensor) -> Tensor:
+        allowed.append(torch.backends.cudnn.allow_tf32)
+        return convolve(layer, pixels)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", watched)
+    before = torch.backends.cudnn.allow_tf32
+    rewards[kind].score(PROMPTS[:1], torch.from_numpy(images())[:1])
+    assert allowed == [False]
+    assert torch.backends.cudnn.allow_tf32 == before
