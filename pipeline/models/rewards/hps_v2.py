@@ -51,6 +51,7 @@ class HpsV2(ClipJudge):
     @torch.no_grad()
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
         """Cosines of ``images`` (uint8, (B, H, W, 3)) with ``prompts``: float32 (B,) on the CPU."""
-        seen = self._clip.embed_images(torch_pixels(images, self._clip.side))
+        pixels = torch_pixels(images.to(self._clip.device), self._clip.side)
+        seen = self._clip.embed_images(pixels)
         read = self._clip.embed_prompts([mended(prompt) for prompt in prompts])
         return (seen * read).sum(-1).cpu()
