@@ -1,5 +1,7 @@
 """Settings of torch under which the same plan gives the same bytes."""
 
+from typing import Any
+
 import torch
 
 
@@ -13,3 +15,6 @@ def be_deterministic() -> None:
     torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Else every new tensor is filled first, for programs that read what they never wrote.
+    switches: Any = torch.utils.deterministic  # torch's types do not know them
+    switches.fill_uninitialized_memory = False
