@@ -12,7 +12,7 @@ from pipeline.demo.scene_reward import SceneReward
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.loras import fuse_loras
 from pipeline.models.pipeline_files import locate_pipeline
-from pipeline.models.pipeline_options import Offload, apply_options, place
+from pipeline.models.pipeline_options import Offload, apply_options, place, sequential_faults
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.custom import CustomReward
 from pipeline.models.rewards.kinds import published_class
@@ -41,15 +41,16 @@ def load_denoiser(config: ModelConfig, device: torch.device, offload: Offload = 
     fuse_loras(pipe, config.loras)
     apply_options(pipe, config)
     place(pipe, device, offload)
-    return DiffusersDenoiser(
-        pipe,
-        str(config),
-        height=config.height,
-        width=config.width,
-        num_frames=config.num_frames,
-        guidance=config.guidance,
-        embedded_guidance=config.embedded_guidance,
-    )
+    with sequential_faults(str(config), offload):
+        return DiffusersDenoiser(
+            pipe,
+            str(config),
+            height=config.height,
+            width=config.width,
+            num_frames=config.num_frames,
+            guidance=config.guidance,
+            embedded_guidance=config.embedded_guidance,
+        )
 
 
 def load_rewards(configs: tuple[RewardConfig, ...], device: torch.device) -> dict[str, Reward]:

@@ -4,6 +4,8 @@ All but offloading changes results in their last bits, and tiling visibly: those
 plan. Offloading moves weights and computes the same on the same device.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -27,6 +29,25 @@ def place(pipe: Any, device: torch.device, offload: Offload) -> None:
         pipe.enable_model_cpu_offload(device=device)
     else:
         pipe.enable_sequential_cpu_offload(device=device)
+
+
+@contextmanager
+def sequential_faults(where: str, offload: Offload) -> Iterator[None]:
+    """Say what to do where a model cannot compute layer by layer: diffusers tells it by failing.
+
+    Seen with HunyuanDiTPipeline, which reads weights of layers that it does not call.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except RuntimeError as error:
+        if offload != "sequential":
+            raise
+        raise ModelError(
+            f"{where}: cannot compute with cpu_offload = 'sequential' in [cluster] ({error}); "
+            "take 'model' or 'none'"
+        ) from error
 
 
 def apply_options(pipe: Any, model: ModelConfig) -> None:

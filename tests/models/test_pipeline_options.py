@@ -1,0 +1,25 @@
+"""How a pipeline is placed, where there is no GPU: what is refused, and what is passed on."""
+
+import pytest
+import torch
+
+from pipeline.errors import ModelError
+from pipeline.models.pipeline_options import place, sequential_faults
+from tests.models.tiny import tiny_pipeline
+
+
+def test_offloading_without_a_gpu_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"cpu_offload = 'model' in \[cluster\].*has none"):
+        place(tiny_pipeline(), torch.device("cpu"), "model")
+
+
+def test_failure_layer_by_layer_is_a_model_error_and_others_stay_what_they_are() -> None:
+    with (
+        pytest.raises(ModelError, match=r"tiny: cannot compute with .* take 'model' or 'none'"),
+        sequential_faults("tiny", "sequential"),
+    ):
+        raise RuntimeError("Tensor on device meta is not on the expected device cuda:0!")
+    with pytest.raises(RuntimeError, match="another"), sequential_faults("tiny", "model"):
+        raise RuntimeError("another")
+    with pytest.raises(torch.OutOfMemoryError), sequential_faults("tiny", "sequential"):
+        raise torch.OutOfMemoryError("CUDA out of memory")
