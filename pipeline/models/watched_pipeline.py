@@ -6,6 +6,7 @@ of stepping and, where only the arguments matter, with a network that notes inst
 B batch, N num_inference_steps.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,9 +100,12 @@ class WatchedPipeline:
         """Images of clean latents (B, ...), as the call makes them: (B, 3, H, W) in [0, 1], or
         (B, F, 3, H, W) of F frames. ``inputs`` are any, for B rows.
         """
-        with self._watched(
-            lambda call: torch.zeros_like(call.latents),
-            ProbeScheduler(self.pipe.scheduler, visits=[latents, latents]),
+        with (
+            self._watched(
+                lambda call: torch.zeros_like(call.latents),
+                ProbeScheduler(self.pipe.scheduler, visits=[latents, latents]),
+            ),
+            _without_remarks(),
         ):
             images: Tensor = self._call(inputs, 1, latents=latents, output_type="pt")[0]
         return images
@@ -161,3 +165,15 @@ class WatchedPipeline:
                 del vars(module)["forward"]
                 if own is not None:
                     vars(module)["forward"] = own
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """SDXL's decoder is cast to float32 and back for every batch, and diffusers warns of each."""
+    logger = logging.getLogger("diffusers.models.modeling_utils")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
