@@ -4,6 +4,7 @@
 #   make demo-s3   the same into a real S3 server on this machine
 #   make demo-train  pairs, two networks trained on them, and a trial on held-out prompts
 #   make test      all tests
+#   make test-gpu  what only a machine with a GPU can show
 #   make soak      faults of real processes for SECONDS seconds, drawn from SEED
 #   make check     lint, format and types
 #   make format    mend lint and format where a tool can
@@ -24,7 +25,7 @@ export HF_HUB_OFFLINE := 1
 # KubeRay's definition of a RayJob, where it is at hand: infra/README.md.
 export NPD_RAYJOB_CRD ?= $(abspath $(wildcard ../shared/schemas/ray.io_rayjobs.yaml))
 
-.PHONY: demo demo-s3 demo-train test soak check format setup clean
+.PHONY: demo demo-s3 demo-train test test-gpu soak check format setup clean
 
 demo: $(READY)
 	$(BIN)/npd build demo --out '$(OUT)'
@@ -56,6 +57,10 @@ demo-train: $(READY)
 # Two processes, each file in one of them, the longest first (tests/order.py).
 test: $(READY)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# With the torch that is installed: put one with CUDA into $(VENV) first.
+test-gpu: $(READY)
+	$(BIN)/pytest tests/gpu
 
 soak: $(READY)
 	$(BIN)/python -m tests.faults.real.soak --seconds $(SECONDS) --seed $(SEED)

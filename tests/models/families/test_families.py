@@ -20,17 +20,10 @@ from pipeline.diffusion.sample import sample_latents
 from pipeline.models.denoiser import EncodedPrompts
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from pipeline.models.families import FAMILIES
-from tests.models.families.references import REFERENCES, TOLD_GUIDANCE, Reference, flux
-from tests.models.families.tiny_pipelines import PIPELINES, build
+from tests.models.families.references import REFERENCES, Reference, flux
+from tests.models.families.tiny_pipelines import PIPELINES, build, options_of
 
 PROMPTS = ["a red apple", "x", "a big blue and"]
-SIZE = {"height": 16, "width": 16}
-OPTIONS: dict[str, dict[str, Any]] = {
-    "flux": {"guidance": "embedded"},
-    "flux_true_cfg": {"embedded_guidance": TOLD_GUIDANCE},
-    "hunyuan_dit": {"height": 64, "width": 64},
-    "wan": {"height": 32, "width": 32, "num_frames": 5},
-}
 DOWN, BACK, STEPS, N = 3.0, 1.0, 3, 10
 
 
@@ -57,7 +50,7 @@ class Subject:
 @pytest.fixture(scope="module", params=PIPELINES)
 def subject(request: pytest.FixtureRequest) -> Subject:
     name = request.param
-    denoiser = DiffusersDenoiser(build(name), name, **{**SIZE, **OPTIONS.get(name, {})})
+    denoiser = DiffusersDenoiser(build(name), name, **options_of(name))
     return Subject(
         name=name,
         denoiser=denoiser,
@@ -71,7 +64,7 @@ def test_images_equal_those_of_the_pipelines_own_call(subject: Subject, scale: f
     denoiser = subject.denoiser
     ours = denoiser.decode(sample_latents(denoiser, subject.prompts, subject.noise, 4, scale))
     own = subject.pipe
-    options: dict[str, Any] = {**SIZE, **OPTIONS.get(subject.name, {})}
+    options = options_of(subject.name)
     told = options.pop("embedded_guidance", None)
     name = denoiser._watched.family.guidance_option
     guided = {"guidance_scale" if options.pop("guidance", None) else name: scale}

@@ -30,6 +30,7 @@ from diffusers import (
 from torch import nn
 
 from tests.models.families.encoders import WIDTH, bert, clip, t5
+from tests.models.families.references import TOLD_GUIDANCE
 from tests.models.tiny import tiny_pipeline, tiny_scheduler
 
 
@@ -244,6 +245,18 @@ PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {
     "flux_schnell": lambda: flux(guidance_embeds=False),
     "wan": wan,
 }
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "flux": {"guidance": "embedded"},
+    "flux_true_cfg": {"embedded_guidance": TOLD_GUIDANCE},
+    "hunyuan_dit": {"height": 64, "width": 64},
+    "wan": {"height": 32, "width": 32, "num_frames": 5},
+}
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """What the denoiser of a pipeline is told: its size, and how it is guided."""
+    return {"height": 16, "width": 16, **_OPTIONS.get(name, {})}
 
 
 def build(name: str) -> DiffusionPipeline:

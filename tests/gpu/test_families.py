@@ -1,0 +1,94 @@
+"""Every family on a GPU: in float32 as on the CPU, in 16 bits nearly so, and offloaded the same."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.diffusion.noise import source_noise
+from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
+from pipeline.diffusion.sample import sample_latents
+from pipeline.errors import ModelError
+from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from pipeline.models.pipeline_options import Offload, place, sequential_faults
+from tests.models.families.tiny_pipelines import PIPELINES, build, options_of
+
+PROMPTS = ["a red apple", "x", "a big blue and"]
+SETTINGS = RedenoiseSettings(num_inference_steps=10, num_steps=2, guidance_scale=3.0)
+
+_HALVES = {torch.bfloat16: 0.1, torch.float16: 0.0125}
+"""Relative differences of a noise: a few dozen roundings, of 2⁻⁹ and 2⁻¹². Seen: .055 in FLUX."""
+
+pytestmark = pytest.mark.usefixtures("deterministic")
+
+
+def on(
+    name: str, device: torch.device, dtype: torch.dtype = torch.float32, offload: Offload = "none"
+) -> DiffusersDenoiser:
+    """A family's tiny model, which passes its contract there or raises."""
+    pipe = build(name)
+    pipe.to(dtype)
+    place(pipe, device, offload)
+    return DiffusersDenoiser(pipe, name, **options_of(name))
+
+
+def results(denoiser: DiffusersDenoiser) -> tuple[Tensor, Tensor]:
+    """Golden noises and images, on the CPU."""
+    noise = torch.stack([source_noise(seed, denoiser.latent_shape) for seed in range(3)])
+    noise = noise.to(denoiser.device)
+    prompts = denoiser.encode_prompts(PROMPTS)
+    golden = redenoise(denoiser, prompts, noise, SETTINGS).golden_noise
+    images = denoiser.decode(sample_latents(denoiser, prompts, noise, 4, 3.0))
+    assert golden.dtype == images.dtype == torch.float32
+    return golden.cpu(), images.cpu()
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.fixture(scope="module", params=PIPELINES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def on_cpu(name: str) -> tuple[Tensor, Tensor]:
+    return results(on(name, torch.device("cpu")))
+
+
+def test_float32_is_that_of_the_cpu(
+    name: str, gpu: torch.device, full_float32: None, on_cpu: tuple[Tensor, Tensor]
+) -> None:
+    for found, expected in zip(results(on(name, gpu)), on_cpu, strict=True):
+        assert difference(found, expected) <= 2e-4
+
+
+@pytest.mark.parametrize("dtype", _HALVES)
+def test_sixteen_bits_are_near(
+    name: str, dtype: torch.dtype, gpu: torch.device, on_cpu: tuple[Tensor, Tensor]
+) -> None:
+    golden, images = results(on(name, gpu, dtype))
+    assert difference(golden, on_cpu[0]) <= _HALVES[dtype]
+    assert difference(images, on_cpu[1]) <= 10 * _HALVES[dtype]
+
+
+def test_again_gives_the_same_bits(name: str, gpu: torch.device) -> None:
+    for first, second in zip(results(on(name, gpu)), results(on(name, gpu)), strict=True):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("offload", ["model", "sequential"])
+def test_offloading_gives_the_same_bits(name: str, offload: Offload, gpu: torch.device) -> None:
+    if (name, offload) == ("hunyuan_dit", "sequential"):
+        pytest.skip("refused, see below")
+    half = results(on(name, gpu, torch.float16))
+    for found, expected in zip(results(on(name, gpu, torch.float16, offload)), half, strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_a_model_that_cannot_be_offloaded_by_layers_is_refused(gpu: torch.device) -> None:
+    with (
+        pytest.raises(ModelError, match=r"hunyuan: cannot compute .* take 'model' or 'none'"),
+        sequential_faults("hunyuan", "sequential"),
+    ):
+        on("hunyuan_dit", gpu, torch.float16, "sequential")
