@@ -220,10 +220,10 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
             part = slice(first, first + size)
             rows = self._access.rows(shards[part].tolist(), places[part].tolist())
             self._cursor.advance()
-            given = self._given(rows) if rows else None
+            if rows:
+                yield self._given(rows)
+            # Behind the yield: until a first batch is used, it has the processor to itself.
             self._access.look_ahead()
-            if given is not None:
-                yield given
 
     def _given(self, rows: list[Row]) -> Sample:
         is_worker = get_worker_info() is not None

@@ -1,10 +1,11 @@
 """A batch on its way from a DataLoader worker to the process that trains.
 
-Every tensor that crosses costs a file descriptor and two mappings, however small. So the noises
-cross as tensors, which lie in shared memory already, and all small numbers as plain bytes.
+Every storage that crosses costs a file descriptor, for which the worker is asked while it makes the
+next batch, and two mappings, however small. So tensors in shared memory cross as the one storage
+that they have in common, and all small numbers as plain bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,26 +19,66 @@ class Parcel(dict[str, Any]):
     """A dictionary that arrives as a plain one."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _unpack, ({name: _pack(value) for name, value in self.items()},)
+        return _unpack, _pack(self)
 
 
-def _pack(value: Any) -> Any:
+class _Part:
+    """A tensor that lies somewhere in the storage that crosses."""
+
+    __slots__ = ("shape", "start")
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.start = tensor.storage_offset()
+        self.shape = tensor.shape
+
+    def within(self, whole: Tensor) -> Tensor:
+        return whole[self.start : self.start + self.shape.numel()].view(self.shape)
+
+
+def _pack(content: Mapping[str, Any]) -> tuple[dict[str, Any], Tensor | None]:
+    """What crosses as bytes, and the storage in which the rest lies."""
+    shared = [value for value in content.values() if isinstance(value, Tensor) and _lies(value)]
+    if len({(each.untyped_storage().data_ptr(), each.dtype) for each in shared}) != 1:
+        return _plain(content), None
+    whole = shared[0].as_strided(
+        (shared[0].untyped_storage().nbytes() // shared[0].itemsize,), (1,), 0
+    )
+    parts = {
+        name: _Part(value) if isinstance(value, Tensor) and _lies(value) else value
+        for name, value in content.items()
+    }
+    return _plain(parts), whole
+
+
+def _lies(tensor: Tensor) -> bool:
+    """Whether it is a whole stretch of shared memory."""
+    known: Any = tensor  # torch leaves this call without types
+    return bool(known.is_shared()) and tensor.is_contiguous()
+
+
+def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _as_bytes(value) for name, value in content.items()}
+
+
+def _as_bytes(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _pack(each) for name, each in value.items()}
+        return _plain(value)
     if isinstance(value, Tensor) and value.nbytes <= _SMALL_BYTES and value.dtype in _NUMPY:
         return value.numpy()
     return value
 
 
-def _unpack(content: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _unpack(value)
-        if isinstance(value, dict)
-        else torch.from_numpy(value)
-        if isinstance(value, np.ndarray)
-        else value
-        for name, value in content.items()
-    }
+def _unpack(content: Mapping[str, Any], whole: Tensor | None) -> dict[str, Any]:
+    return {name: _as_tensor(value, whole) for name, value in content.items()}
+
+
+def _as_tensor(value: Any, whole: Tensor | None) -> Any:
+    if isinstance(value, dict):
+        return _unpack(value, whole)
+    if isinstance(value, _Part):
+        assert whole is not None, "parts come with what they are parts of"
+        return value.within(whole)
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
 
 _NUMPY = (torch.float32, torch.float64, torch.int64)
