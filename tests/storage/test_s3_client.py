@@ -1,9 +1,14 @@
 """The client: what it does otherwise than boto3 does by itself."""
 
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
 import pytest
+from botocore.loaders import JSONFileLoader
 from botocore.utils import parse_timestamp
 
-from pipeline.storage.s3_client import _read_time
+from pipeline.storage.s3_client import _read_time, make_client
 
 
 @pytest.mark.parametrize(
@@ -20,3 +25,42 @@ def test_times_are_read_as_botocore_reads_them(text: str | int) -> None:
     time = _read_time(text)
     assert time == parse_timestamp(text)
     assert time.utcoffset() is not None
+
+
+def test_a_forked_process_reads_no_descriptions_of_services_again(
+    s3_env: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    load = JSONFileLoader.load_file
+
+    def noted(loader: Any, path: str) -> Any:
+        read.append(Path(path))
+        return load(loader, path)
+
+    monkeypatch.setattr(JSONFileLoader, "load_file", noted)
+
+    def make(sent: Any) -> None:
+        read.clear()
+        make_client().list_buckets()
+        sent.send(len(read))
+
+    make_client()
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=make, args=(there,))
+    process.start()
+    assert here.recv() == 0
+    process.join()
+
+
+def test_a_client_follows_the_environment_that_it_is_made_in(
+    s3_env: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    first = make_client()
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    second = make_client()
+    assert first.meta.region_name == "eu-central-1"
+    assert second.meta.region_name == "us-west-2"
+    assert second.meta.endpoint_url == "http://127.0.0.1:9"
+    assert first.meta.endpoint_url != second.meta.endpoint_url
