@@ -14,7 +14,7 @@ from pipeline.records import Record
 if TYPE_CHECKING:
     import torch
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 """Raised whenever this package changes what it computes from the same plan."""
 
 _PACKAGES = (
