@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import UserError
+from pipeline.storage.file_lock import locked
 
 _PART = ".part"
 _PART_BYTES = 16 * 1024 * 1024
@@ -70,8 +71,7 @@ class Cache:
 
     def _fetch(self, path: Path, num_bytes: int, fetch: Fetch) -> None:
         part = path.with_suffix(_PART)
-        with self._reserved(part, num_bytes) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with self._reserved(part, num_bytes) as file, locked(file):
             # Another process may have finished it, or removed it.
             if _stands_at(part, file) and not path.exists():
                 _download(file.fileno(), path.name, num_bytes, fetch)
@@ -98,8 +98,7 @@ class Cache:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Meanwhile nobody reserves or renames: a listing could miss, or name twice, what moves."""
-        with (self.folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with (self.folder / ".lock").open("w") as lock, locked(lock):
             yield
 
     def _make_room(self, num_bytes: int, part: Path) -> None:

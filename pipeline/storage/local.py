@@ -8,7 +8,6 @@ machines share an S3 store rather than a folder. A key cannot also be the folder
 """
 
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -38,6 +37,7 @@ from pipeline.storage.durable import (
     temp_file,
     write_whole,
 )
+from pipeline.storage.file_lock import locked
 from pipeline.storage.keys import RESERVED, check_key
 from pipeline.storage.object_store import ObjectInfo
 
@@ -202,17 +202,14 @@ class LocalStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Held by all that replace or remove, so that none comes between compare and swap.
-
-        ``flock`` and not ``lockf``: the latter does not keep threads of one process apart.
-        """
+        """Held by all that replace or remove, so that none comes between compare and swap."""
         make_directory(self.root)
         descriptor = os.open(self.root / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            with locked(descriptor):
+                yield
         finally:
-            os.close(descriptor)  # which also unlocks
+            os.close(descriptor)
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[Path]:

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
@@ -98,9 +99,9 @@ def test_cache_keeps_no_bytes_of_another_digest(tmp_path: Path) -> None:
     assert _read(cache, "a") == b"fetched"
 
 
-def _read_names(folder: Path, names: str, bound: int) -> int:
-    """In another process: how many had to be fetched."""
-    return sum(_read(Cache(folder, bound), name) == b"fetched" for name in names)
+def _read_names(folder: Path, names: str, bound: int) -> None:
+    """In another process: more has to be fetched than is kept."""
+    assert sum(_read(Cache(folder, bound), name) == b"fetched" for name in names) >= 4
 
 
 def _fetch_slowly(folder: Path, begun: Event, name: str) -> None:
@@ -116,13 +117,16 @@ def _fetch_slowly(folder: Path, begun: Event, name: str) -> None:
 
 def test_cache_shared_by_processes_stays_right_and_bounded(tmp_path: Path) -> None:
     names = "abcdefgh" * 25
-    with _FORK.Pool(3) as pool:
-        orders = [names, names[::-1], names[3:] + names[:3]]
-        done = [pool.apply_async(_read_names, (tmp_path, order, 4 * _SIZE)) for order in orders]
-        sizes = []
-        while not all(each.ready() for each in done):
-            sizes.append(sum(_sizes(tmp_path)))
-        assert all(each.get(timeout=DEADLINE_S) >= 4 for each in done)
+    processes = [
+        _FORK.Process(target=_read_names, args=(tmp_path, order, 4 * _SIZE), daemon=True)
+        for order in (names, names[::-1], names[3:] + names[:3])
+    ]
+    for process in processes:
+        process.start()
+    sizes = []
+    while any(process.is_alive() for process in processes):
+        sizes.append(sum(_sizes(tmp_path)))
+    assert [process.exitcode for process in processes] == [0, 0, 0]
     assert max(sizes) <= 4 * _SIZE
     assert len(_files(tmp_path)) <= 4
 
@@ -147,6 +151,28 @@ def test_cache_download_killed_in_the_middle_is_begun_again(tmp_path: Path) -> N
         process.join()
         assert waiting.result(timeout=DEADLINE_S) == b"fetched"
     assert _files(tmp_path) == {_digest("a"), _digest("b")}
+
+
+def test_cache_process_forked_in_the_middle_of_a_download_keeps_no_lock(tmp_path: Path) -> None:
+    """A DataLoader's worker, say, while the process that trains looks ahead."""
+    begun, forked = threading.Event(), threading.Event()
+
+    def fetch(start: int, length: int) -> bytes:
+        begun.set()
+        assert forked.wait(DEADLINE_S)
+        return _content("a")[start : start + length]
+
+    with ThreadPoolExecutor(1) as threads:
+        download = threads.submit(Cache(tmp_path, _SIZE).open, _digest("a"), _SIZE, fetch)
+        assert begun.wait(DEADLINE_S)
+        worker = _FORK.Process(target=signal.pause, daemon=True)
+        worker.start()
+        with (tmp_path / f"{_digest('a')}.part").open("rb") as part:
+            forked.set()
+            download.result(timeout=DEADLINE_S).close()
+            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)  # where another process waits
+    worker.kill()
+    worker.join()
 
 
 def test_cache_removes_what_a_killed_process_left(tmp_path: Path) -> None:
