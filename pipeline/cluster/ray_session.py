@@ -66,8 +66,7 @@ def _start_ray(cpus_needed: int) -> None:
                 logging_level=logging.ERROR,
             )
             return
-        except Exception as error:
-            # Ray raises Exception itself for this; its text alone tells it from other troubles.
+        except Exception as error:  # Ray raises itself for this; its text alone tells it apart
             if last or _TOO_SLOW not in str(error):
                 raise
             logger.warning("Ray did not start in time on this busy machine and is started again")

@@ -40,8 +40,7 @@ def drop_unsafe(prompts: Sequence[SourcePrompt], config: SafetyConfig) -> Iterat
 def _verdicts(judge: SafetyFilter, texts: Sequence[str], entry: str) -> Sequence[str | None]:
     try:
         found = list(judge.verdicts(texts))
-    except Exception as error:
-        # Code of the user's own may raise anything; it goes on as it is, with what it was asked.
+    except Exception as error:  # code of the user's own may raise anything; it goes on from here
         error.add_note(f"in the safety filter {entry}, on {len(texts)} prompts from {texts[0]!r}")
         raise
     if len(found) != len(texts):

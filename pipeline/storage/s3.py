@@ -61,7 +61,7 @@ _FAILURES = (BotoCoreError, ClientError)
 def random_pause(attempt: int) -> None:
     """Up to 0.2, 0.4, 0.8 s: at random, so that writers that collided do not collide again."""
     pause = random.uniform(0, 0.2 * 2**attempt)
-    time.sleep(pause)  # what it waits for happens in the store, which tells nobody
+    time.sleep(pause)  # a store that is busy is to be left alone, and does not say when to return
 
 
 class S3Store:

@@ -33,12 +33,9 @@ def _no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def _plan(*arguments: str) -> list[tuple[str, str]]:
     result = CliRunner().invoke(app, ["plan", *arguments], catch_exceptions=False)
     assert result.exit_code == 0
-    lines = [re.split(r"\s{2,}|(?<=^missing)\s+", line, maxsplit=1) for line in _lines(result)]
+    printed = [line for line in result.stdout.splitlines() if line]
+    lines = [re.split(r"\s{2,}|(?<=^missing)\s+", line, maxsplit=1) for line in printed]
     return [(name, value) for name, value in lines]
-
-
-def _lines(result: object) -> list[str]:
-    return [line for line in result.stdout.splitlines() if line]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", NAMES)

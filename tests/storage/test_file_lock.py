@@ -6,11 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-import pytest
-
 from pipeline.storage.file_lock import locked
-
-_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
 def test_lock_keeps_threads_apart(tmp_path: Path) -> None:
@@ -28,18 +24,30 @@ def test_lock_keeps_threads_apart(tmp_path: Path) -> None:
 
 
 def test_lock_that_is_held_already_is_kept_to_the_end(tmp_path: Path) -> None:
-    with (tmp_path / "lock").open("w") as file, (tmp_path / "lock").open() as other:
-        fcntl.flock(file, _NOW)
-        with locked(file), pytest.raises(BlockingIOError):
-            fcntl.flock(other, _NOW)
-        fcntl.flock(other, _NOW)
+    path = tmp_path / "lock"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(file):
+            assert not _is_free(path)
+        assert _is_free(path)
 
 
 def test_lock_is_free_though_a_process_that_was_forked_in_it_lives(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
     worker = get_context("fork").Process(target=signal.pause, daemon=True)
-    with (tmp_path / "lock").open("w") as file, locked(file):
+    with path.open("w") as file, locked(file):
         worker.start()
-    with (tmp_path / "lock").open() as other:
-        fcntl.flock(other, _NOW)
+        assert not _is_free(path)
+    assert worker.is_alive() and _is_free(path)
     worker.kill()
     worker.join()
+
+
+def _is_free(path: Path) -> bool:
+    """Whether somebody else could have the lock now."""
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

@@ -43,8 +43,10 @@ def test_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"precious"
 
 
-# A real file system that takes no file, even from root; other systems than Linux have none at hand.
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs Linux's /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self").is_dir(),
+    reason="only Linux has a file system at hand that takes no file even from root: /proc",
+)
 def test_file_system_that_takes_no_files_is_refused() -> None:
     with pytest.raises(PermanentStoreError, match="cannot write /proc/self"):
         LocalStore(Path("/proc/self")).put("k", b"x")

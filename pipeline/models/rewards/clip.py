@@ -116,8 +116,7 @@ def _config(folder: Path) -> CLIPConfig:
 def _tokenizer(folder: Path) -> CLIPTokenizer:
     try:
         tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:
-        # The tokenizers library, which parses the file, raises Exception itself for damage.
+    except Exception as error:  # what the tokenizers library raises itself for a damaged file
         raise ModelError(
             f"the tokenizer in {folder} is damaged ({error}); fetch it anew"
         ) from error

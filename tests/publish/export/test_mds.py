@@ -11,10 +11,10 @@ from pipeline.errors import UserError
 from pipeline.records import Split
 from tests.publish.export.exports import SHAPE, export_to, our_samples
 
-# Its metadata asks for torchvision and for older versions of numpy and transformers than ours, so
-# it cannot be one of our development tools: these tests run where somebody has put it.
 needs_streaming = pytest.mark.skipif(
-    find_spec("streaming") is None, reason="mosaicml-streaming is not installed"
+    find_spec("streaming") is None,
+    reason="mosaicml-streaming, which asks for older numpy and transformers than ours and so is no "
+    "tool of this project's, has not been put here by hand",
 )
 
 
