@@ -25,6 +25,7 @@ from tests.end_to_end.builds import (
     stored_receipts,
     with_one_worker,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -149,15 +150,16 @@ def test_workers_killed_and_terminated_the_build_ends_in_the_same_bytes(
 
 def _initialised_workers(count: int) -> list[psutil.Process]:
     """Wait for so many workers of this process: one may start long after another."""
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
+    found: list[psutil.Process] = []
+
+    def are_there() -> bool:
         titles = {
             process: " ".join(_command_line(process))
             for process in psutil.Process().children(recursive=True)
         }
-        workers = [each for each, title in titles.items() if title.startswith("ray::WorkerActor")]
+        found[:] = [each for each, title in titles.items() if title.startswith("ray::WorkerActor")]
         # In its constructor a worker learns what SIGTERM means.
-        if len(workers) == count and not any("__init__" in titles[each] for each in workers):
-            return workers
-        time.sleep(0.05)  # processes announce nothing
-    raise AssertionError("waited in vain")
+        return len(found) == count and not any("__init__" in titles[each] for each in found)
+
+    assert until(are_there, DEADLINE_S, poll_s=0.05), "waited in vain"
+    return found

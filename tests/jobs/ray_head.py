@@ -5,7 +5,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from http.client import HTTPResponse
 from pathlib import Path
@@ -16,13 +15,12 @@ from urllib.error import URLError
 import psutil
 
 from infra.storage.ports import free_ports
+from tests.waiting import until
 
 READY_TIMEOUT_S = 300.0
 """Seen: 8 s on an idle machine; its dashboard is ten processes."""
 
 DEATH_TIMEOUT_S = 120.0
-
-POLL_S = 0.1
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,13 +97,11 @@ class RayHead:
 
     def wait_until_ready(self) -> None:
         """Return when jobs are taken. Raises ``RuntimeError`` with the end of its log."""
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        while not self._answers():
-            exited = self._process is None or self._process.poll() is not None
-            if exited or time.monotonic() > deadline:
-                log = (self._directory / "head.log").read_text(errors="replace")
-                raise RuntimeError(f"the head {'ended' if exited else 'is not up'}:\n{log[-3000:]}")
-            time.sleep(POLL_S)  # between two questions to a server that cannot call back
+        until(lambda: self._has_ended() or self._answers(), READY_TIMEOUT_S)
+        if self._has_ended() or not self._answers():
+            log = (self._directory / "head.log").read_text(errors="replace")
+            state = "ended" if self._has_ended() else "is not up"
+            raise RuntimeError(f"the head {state}:\n{log[-3000:]}")
 
     def kill(self) -> None:
         """End it and all that it started, as a power cut would: nobody has time for a last word."""
@@ -116,6 +112,9 @@ class RayHead:
         self._process = None
         _, left = psutil.wait_procs(ended, DEATH_TIMEOUT_S)
         assert left == []
+
+    def _has_ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
 
     def _command(self) -> list[str]:
         return [

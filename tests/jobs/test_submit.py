@@ -2,8 +2,7 @@
 
 import hashlib
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from pipeline.storage.open import open_store
 from pipeline.storage.receipts import Receipt
 from tests import sealed
 from tests.jobs.ray_head import RayHead, submit
+from tests.waiting import until
 
 SETTINGS = sealed.changed(
     prompts={"seeds_per_prompt": 1},
@@ -46,7 +46,11 @@ def test_job_on_a_head_that_was_killed_is_submitted_again_and_loses_nothing(
     build = ("python", "-m", "jobs.build", "--config", tmp_path / "config" / "build.toml")
 
     with submit(head.client_env(), *build, "--out", out, "--workers", 1) as job:
-        _until(lambda: len(list(out.glob("receipts/*/*.json"))) >= 2 or job.poll() is not None)
+        assert until(
+            lambda: len(list(out.glob("receipts/*/*.json"))) >= 2 or job.poll() is not None,
+            DEADLINE_S,
+            poll_s=0.005,
+        )
         head.kill()
         said, _ = job.communicate(timeout=DEADLINE_S)
     assert job.returncode != 0, f"it ended before the head was killed:\n{said}"
@@ -96,10 +100,3 @@ def _sealed_bytes(store: ObjectStore) -> dict[str, bytes]:
 
 def _times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*.arrow")}
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)  # between two looks at a store, which tells nobody

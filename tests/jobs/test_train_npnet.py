@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from jobs.train_npnet import job
 from pipeline.config.file import BUNDLED
 from pipeline.errors import UserError
 from tests.sealed import built, sealed_folder
+from tests.waiting import until
 
 __all__ = ["built", "sealed_folder"]
 
@@ -42,10 +42,13 @@ def _own_accelerator() -> Iterator[None]:
 
 def _kill_after_first_checkpoint(command: list[str], out: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + DEADLINE_S
-        while not (out / "checkpoint.pt").exists():
-            assert process.poll() is None and time.monotonic() < deadline, "no checkpoint"
-            time.sleep(0.002)  # a step takes longer, and the process needs the core
+        checkpoint = out / "checkpoint.pt"
+        assert until(
+            lambda: checkpoint.exists() or process.poll() is not None,
+            DEADLINE_S,
+            poll_s=0.002,  # a step takes longer
+        )
+        assert process.poll() is None, "it ended before it could be killed"
         process.send_signal(signal.SIGKILL)
 
 

@@ -14,7 +14,7 @@ from tests.faults.real.rig import Rig
 from tests.faults.real.supervisor import Supervisor
 from tests.faults.real.tally import Tally
 from tests.faults.real.undisturbed import build_undisturbed
-from tests.faults.real.waiting import until
+from tests.waiting import until
 
 STALL_S = 180.0
 """A build that commits nothing for so long, with no fault about, hangs."""

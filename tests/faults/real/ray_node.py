@@ -11,7 +11,7 @@ import psutil
 from infra.storage.ports import free_ports
 from tests.faults.real.network import Place
 from tests.faults.real.processes import descendants, is_alive, title, worker_processes
-from tests.faults.real.waiting import until
+from tests.waiting import until
 
 START_TIMEOUT_S = 90.0
 """Seen: 3 s for a node and 8 s for a head, on an idle machine."""

@@ -21,8 +21,8 @@ from tests.faults.real.build_process import BuildProcess
 from tests.faults.real.gate import Gate
 from tests.faults.real.kinds.wire import Hold, Resets
 from tests.faults.real.processes import worker_processes
-from tests.faults.real.waiting import until
 from tests.faults.real.workload import write_config
+from tests.waiting import until
 from tests.without_ray import build_without_ray
 
 BUCKET = "npd-troubled"

@@ -10,7 +10,7 @@ from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from tests.faults.real.gate import Gate
 from tests.faults.real.kinds.wire import Busy, Hold, Resets, Slow
-from tests.faults.real.waiting import until
+from tests.waiting import until
 
 UNITS = range(3)
 DEADLINE_S = 300

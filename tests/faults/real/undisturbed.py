@@ -8,7 +8,7 @@ from pipeline.storage.open import open_store
 from tests.faults.real.accountant import Sealed, read_sealed
 from tests.faults.real.again import num_again
 from tests.faults.real.rig import Rig
-from tests.faults.real.waiting import until
+from tests.waiting import until
 
 _DEADLINE_S = 300.0
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from tests.faults.real.fault import Struck
 from tests.faults.real.gate import RECEIPT
-from tests.faults.real.waiting import pause
 from tests.storage.proxy import HangUpError, Link
+from tests.waiting import pause
 
 if TYPE_CHECKING:
     from tests.faults.real.rig import Rig
