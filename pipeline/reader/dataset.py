@@ -216,14 +216,17 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
     def _samples(self, shards: Indices, places: Indices, slot: Slot) -> Iterator[Sample]:
         self._access.expect(shards)
         size = slot.deal.batch_size
+        # Until a first batch is used, it has the processor to itself: from a worker it is still on
+        # its way while the second is made.
+        unhurried = 0 if get_worker_info() is None else size
         for first in range(0, len(shards), size):
             part = slice(first, first + size)
             rows = self._access.rows(shards[part].tolist(), places[part].tolist())
             self._cursor.advance()
             if rows:
                 yield self._given(rows)
-            # Behind the yield: until a first batch is used, it has the processor to itself.
-            self._access.look_ahead()
+            if first >= unhurried:
+                self._access.look_ahead()
 
     def _given(self, rows: list[Row]) -> Sample:
         is_worker = get_worker_info() is not None

@@ -6,14 +6,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from pipeline.reader.columns import PairColumns
 
-_THREADS = 2
+_OPENING_THREADS = 2
 
 
 class OpenShards:
-    """Shards by number. ``open_shard`` runs in threads; the mapped bytes are bounded.
+    """Shards by number. Those ahead are opened in threads; the mapped bytes are bounded.
 
-    ``num_bytes`` are the sizes of all shards; what was not used for longest goes first. The same
-    threads check pieces ahead, from ``share`` of each shard on.
+    ``num_bytes`` are the sizes of all shards; what was not used for longest goes first. One thread
+    more checks pieces ahead, from ``share`` of each shard on: with several in each DataLoader
+    worker, those who wait for a batch would seldom get a processor.
     """
 
     def __init__(
@@ -29,7 +30,8 @@ class OpenShards:
         self._capacity = capacity
         self._prefetch = prefetch
         self._share = share
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="npd-shards")
+        self._openers = ThreadPoolExecutor(_OPENING_THREADS, thread_name_prefix="npd-shards")
+        self._checker = ThreadPoolExecutor(1, thread_name_prefix="npd-checks")
         self._open: OrderedDict[int, Future[PairColumns]] = OrderedDict()
         self._held = 0
         self._coming: Sequence[int] = ()
@@ -45,12 +47,17 @@ class OpenShards:
 
     def get(self, shard: int) -> PairColumns:
         """A shard, opened if need be. Raises what opening it raised; then it is tried anew."""
-        future = self._ask(shard)
-        try:
-            opened = future.result()
-        except BaseException:
-            self._let_go(shard)
-            raise
+        if (future := self._open.get(shard)) is None:
+            # Not in a thread: one would have to be started first, and this one waits anyway.
+            opened = self._open_shard(shard)
+            self._hold(shard, _done(opened))
+        else:
+            self._open.move_to_end(shard)
+            try:
+                opened = future.result()
+            except BaseException:
+                self._let_go(shard)
+                raise
         self._reached = max(self._reached, self._turn.get(shard, -1) + 1)
         return opened
 
@@ -62,28 +69,33 @@ class OpenShards:
         """
         wanted = min(self._reached + self._prefetch, len(self._coming))
         for future in [self._ask(shard) for shard in self._coming[self._asked : wanted]]:
-            if future.done():
-                self._threads.submit(self._check_ahead, future)
-            else:
-                future.add_done_callback(self._check_ahead)
+            self._checker.submit(self._check_ahead, future)
         self._asked = max(self._asked, wanted)
 
     def _ask(self, shard: int) -> Future[PairColumns]:
         if shard in self._open:
             self._open.move_to_end(shard)
-            return self._open[shard]
-        future = self._threads.submit(self._open_shard, shard)
+        else:
+            self._hold(shard, self._openers.submit(self._open_shard, shard))
+        return self._open[shard]
+
+    def _hold(self, shard: int, future: Future[PairColumns]) -> None:
         self._open[shard] = future
         self._held += self._num_bytes[shard]
         while self._held > self._capacity and len(self._open) > 1:
             self._let_go(next(iter(self._open)))
-        return future
 
     def _check_ahead(self, opened: Future[PairColumns]) -> None:
-        """Where it could not be opened, those are told who ask for it."""
+        """Once it is open; where it cannot be opened, those are told who ask for it."""
         if not opened.cancelled() and opened.exception() is None:
             opened.result().content.check_ahead(self._share)
 
     def _let_go(self, shard: int) -> None:
         if self._open.pop(shard, None) is not None:
             self._held -= self._num_bytes[shard]
+
+
+def _done(opened: PairColumns) -> Future[PairColumns]:
+    future: Future[PairColumns] = Future()
+    future.set_result(opened)
+    return future

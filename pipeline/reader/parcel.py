@@ -21,6 +21,10 @@ class Parcel(dict[str, Any]):
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return _unpack, _pack(self)
 
+    def __copy__(self) -> "Parcel":
+        # The DataLoader copies what it sends; by __reduce__ the copy would be a plain dictionary.
+        return Parcel(self)
+
 
 class _Part:
     """A tensor that lies somewhere in the storage that crosses."""

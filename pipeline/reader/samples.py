@@ -15,6 +15,7 @@ from torch import Tensor
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import UserError
 from pipeline.reader.columns import IMAGES, PairColumns
+from pipeline.reader.shared_memory import shared_empty
 from pipeline.storage.schema import Noise
 
 Row = tuple[PairColumns, int]
@@ -75,7 +76,7 @@ def to_batch(rows: Sequence[Row], form: Form, *, shared: bool) -> Sample:
     """
     shape = (len(rows), *form.latent_shape)
     wanted = [name for name in form.columns if name in NOISES]
-    room = iter(_shared((len(wanted), *shape), form.dtype)) if shared and wanted else None
+    room = iter(shared_empty((len(wanted), *shape), form.dtype)) if shared and wanted else None
     batch: Sample = {}
     for name in form.columns:
         if name == "plan_id":
@@ -125,13 +126,6 @@ def _noises(rows: Sequence[Row], name: str, form: Form, room: Tensor | None) -> 
     gathered = torch.from_numpy(np.concatenate(noises, out=np.empty(prod(shape), np.float16)))
     gathered = gathered.view(shape)
     return gathered.to(form.dtype) if room is None else room.copy_(gathered)
-
-
-def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Memory as torch's own ``default_collate`` takes it in a worker."""
-    storages: Any = torch.UntypedStorage  # torch leaves this call without types
-    storage = storages._new_shared(prod(shape) * dtype.itemsize)
-    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 
 def _numbers(row: Row, name: str, form: Form) -> dict[str, float]:

@@ -1,12 +1,26 @@
 """What a DataLoader worker sends arrives as it was, and costs one descriptor."""
 
+import copy
 import pickle
+from collections.abc import Iterator
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 
+import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, multiprocessing
+from torch.utils.data import DataLoader
 
+from pipeline.reader import NoisePairDataset
 from pipeline.reader.parcel import Parcel
+
+
+@pytest.fixture(params=sorted(multiprocessing.get_all_sharing_strategies()))
+def strategy(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = multiprocessing.get_sharing_strategy()
+    multiprocessing.set_sharing_strategy(request.param)
+    yield request.param
+    multiprocessing.set_sharing_strategy(before)
 
 
 def _shared(*shape: int) -> Tensor:
@@ -44,3 +58,36 @@ def test_small_numbers_cross_as_bytes() -> None:
     assert arrived["seed"].tolist() == [3, 4]
     for name, score in scores.items():
         torch.testing.assert_close(arrived["golden_rewards"][name], score, equal_nan=True)
+
+
+def test_copy_is_a_parcel() -> None:
+    parcel = Parcel(seed=torch.tensor([3, 4]))
+    copied = copy.copy(parcel)
+    assert type(copied) is Parcel and copied is not parcel
+    assert copied["seed"] is parcel["seed"]
+
+
+def test_loader_sends_one_storage_and_plain_numbers(pairs_folder: Path, strategy: str) -> None:
+    pairs = NoisePairDataset(str(pairs_folder), batch_size=4)
+    here = next(iter(pairs))
+    arrived = next(iter(DataLoader(pairs, batch_size=None, num_workers=1)))
+    assert type(arrived) is dict and list(arrived) == list(here)
+    noises = [arrived[name] for name in ("source_noise", "golden_noise")]
+    assert all(noise.is_shared() for noise in noises)
+    assert len({noise.untyped_storage().data_ptr() for noise in noises}) == 1
+    for name in ("source_noise", "golden_noise", "seed"):
+        assert torch.equal(arrived[name], here[name])
+    assert not arrived["seed"].is_shared()
+    for name, scores in here["golden_rewards"].items():
+        assert not arrived["golden_rewards"][name].is_shared()
+        torch.testing.assert_close(arrived["golden_rewards"][name], scores, equal_nan=True)
+
+
+def test_memory_of_a_batch_is_not_taken_from_dev_shm(pairs_folder: Path) -> None:
+    """Of which a container has 64 MB."""
+    pairs = NoisePairDataset(str(pairs_folder), batch_size=4)
+    noise = next(iter(DataLoader(pairs, batch_size=None, num_workers=1)))["golden_noise"]
+    start = noise.untyped_storage().data_ptr()
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    mapped = [line for line in maps if line.startswith(f"{start:x}-")]
+    assert len(mapped) == 1 and "/memfd:npd-batch" in mapped[0]
