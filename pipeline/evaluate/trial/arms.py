@@ -5,7 +5,7 @@ upon arms that were drawn before it, whose images are then not made twice.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from pipeline.config.sections import SamplingConfig
 from pipeline.diffusion.noise import as_model_input, stored
 from pipeline.evaluate.trial.bench import Batch, Bench, Cost, Drawn
 from pipeline.models.denoiser import EncodedPrompts
+from pipeline.stages.judge import judge
 from pipeline.stages.propose import Source
 from pipeline.stages.sample import SampledImages
 
@@ -73,6 +74,18 @@ class Resampled:
         """Images of the other arm's noise."""
         first = before[self.noise_of]
         return bench.draw(batch, first.noise, self.sampling, first.proposing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedByWrongPrompt:
+    """The images of another arm, asked whether they show the wrong prompt, not their own."""
+
+    images_of: str
+
+    def draw(self, bench: Bench, batch: Batch, before: Mapping[str, Drawn]) -> Drawn:
+        """No image is sampled anew; the scores are others."""
+        first = before[self.images_of]
+        return replace(first, scores=judge(bench.rewards, batch.wrong_prompts, first.images))
 
 
 @dataclass(frozen=True, kw_only=True)

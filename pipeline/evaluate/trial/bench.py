@@ -40,8 +40,10 @@ class Batch:
 
     prompts: tuple[str, ...]
     encoded: EncodedPrompts
-    wrong: EncodedPrompts
+    wrong_prompts: tuple[str, ...]
     """The wrong prompt of each sample."""
+    wrong: EncodedPrompts
+    """The same, encoded."""
     noises: tuple[Tensor, ...]
     """For each of a sample's seeds the stored noises, float16 (B, ...), on the CPU."""
 
@@ -50,6 +52,7 @@ class Batch:
         return Batch(
             prompts=tuple(self.prompts[row] for row in rows),
             encoded=self.encoded.take(rows),
+            wrong_prompts=tuple(self.wrong_prompts[row] for row in rows),
             wrong=self.wrong.take(rows),
             noises=tuple(noise[list(rows)] for noise in self.noises),
         )
@@ -104,6 +107,7 @@ class Bench:
         return Batch(
             prompts=tuple(sample.prompt for sample in samples),
             encoded=self._encode([sample.prompt for sample in samples]),
+            wrong_prompts=tuple(sample.wrong_prompt for sample in samples),
             wrong=self._encode([sample.wrong_prompt for sample in samples]),
             noises=tuple(
                 torch.stack([stored(source_noise(seed, shape)) for seed in seeds])

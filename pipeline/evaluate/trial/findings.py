@@ -76,6 +76,8 @@ class Trial(Record):
     costs: list[ArmCost]
     comparisons: list[Comparison]
     """Each arm against the one that it is to be compared with."""
+    controls: list[str]
+    """Arms that explain a gain."""
     duels: list[Comparison]
     """Each network against every other arm that it may be chosen in place of."""
     categories: list[CategoryGain]
@@ -116,6 +118,7 @@ def find(
             if entry.against is not None
             for found in _comparisons(results, entry.name, entry.against, everywhere)
         ],
+        controls=[entry.name for entry in results.entries if entry.control],
         duels=[
             found
             for network in networks
@@ -129,7 +132,11 @@ def find(
             for arm in subjects
             for found in _comparisons(results, arm, STANDARD, mask)
         ],
-        diversity=[found for entry in results.entries if (found := _diversity(results, entry))],
+        diversity=[
+            found
+            for entry in results.entries
+            if entry.has_own_images and (found := _diversity(results, entry))
+        ],
     )
 
 

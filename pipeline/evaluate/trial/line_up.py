@@ -8,11 +8,20 @@ from typing import Any
 from pipeline.config.sections import SamplingConfig
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.sample import sample_evaluations
-from pipeline.evaluate.trial.arms import Arm, BestOf, Plain, Proposed, RandomPerturbation, Resampled
+from pipeline.evaluate.trial.arms import (
+    Arm,
+    BestOf,
+    JudgedByWrongPrompt,
+    Plain,
+    Proposed,
+    RandomPerturbation,
+    Resampled,
+)
 from pipeline.models.denoiser import Guidance
 
 STANDARD, GOLDEN, SECOND_SEED = "standard noise", "golden noise", "second seed"
 WRONG_PROMPT, RANDOM = "wrong prompt", "random perturbation"
+STANDARD_FOR_WRONG_PROMPT = f"{STANDARD}, judged by the {WRONG_PROMPT}"
 
 NETWORK_EVALUATIONS = 1
 """What a network's proposal counts as."""
@@ -39,7 +48,12 @@ class Entry:
     is_network: bool = False
     """Whether it is the claim of a network: compared with all arms, not with its own alone."""
     control: bool = False
-    """Whether it is there to gain nothing."""
+    """Whether it is there to explain a gain, not to be taken in the place of standard noise."""
+
+    @property
+    def has_own_images(self) -> bool:
+        """Whether it made its images, and did not only look at those of another arm."""
+        return not isinstance(self.arm, JudgedByWrongPrompt)
 
     def may_replace(self, network: "Entry") -> bool:
         """Whether a person may take this arm in the place of a network's noise."""
@@ -165,10 +179,27 @@ def _controls(options: Options) -> Iterator[Entry]:
         about="applied to its own result",
         limit=limit,
     )
+    misled = f"{WRONG_PROMPT}: {subject}"
     yield Entry(
-        name=f"{WRONG_PROMPT}: {subject}",
+        name=misled,
         arm=Proposed(proposer=subject, for_wrong_prompt=True),
         about="noise made for another prompt",
+        control=True,
+        limit=limit,
+    )
+    yield Entry(
+        name=STANDARD_FOR_WRONG_PROMPT,
+        arm=JudgedByWrongPrompt(images_of=STANDARD),
+        against=None,
+        about="do its images show the other prompt by chance?",
+        control=True,
+        limit=limit,
+    )
+    yield Entry(
+        name=f"{misled}, judged by it",
+        arm=JudgedByWrongPrompt(images_of=misled),
+        against=STANDARD_FOR_WRONG_PROMPT,
+        about="do its images show the prompt that the noise was made for?",
         control=True,
         limit=limit,
     )

@@ -19,6 +19,8 @@ def summary(trial: Trial, data: DataSet | None) -> list[Block]:
         _table(
             [c for c in trial.comparisons if c.reward == trial.judging and c.against == STANDARD]
         ),
+        Heading("What the controls say"),
+        *(Paragraph(sentence) for sentence in _controls(trial)),
         Heading("What it costs"),
         *(Paragraph(sentence) for sentence in _costs(trial, data)),
         Heading("Where it does not help"),
@@ -97,6 +99,34 @@ def _table(found: Sequence[Comparison]) -> Table:
     return Table(header, rows)
 
 
+def _controls(trial: Trial) -> Iterator[str]:
+    """Whether the gain is the prompt's own."""
+    for found in trial.comparisons:
+        if found.arm in trial.controls and found.reward == trial.judging:
+            about = trial.cost(found.arm).about
+            said = _said_of_control if found.against == STANDARD else _said_of_content
+            yield (
+                f"{found.arm} ({about}): {signed(found.gain.gain)} against {found.against}; "
+                f"{said(found)}."
+            )
+
+
+def _said_of_control(found: Comparison) -> str:
+    if not found.excludes_zero:
+        return "not told from zero, as a control should be"
+    if found.gain.gain.value > 0:
+        return "it gains too: so much of the gain is not the prompt's own"
+    return "it gains nothing, and harms"
+
+
+def _said_of_content(found: Comparison) -> str:
+    if not found.excludes_zero:
+        return "not told from zero"
+    if found.gain.gain.value > 0:
+        return "the noise brings along what its own prompt says, whatever is asked for"
+    return "less than by chance"
+
+
 def _costs(trial: Trial, data: DataSet | None) -> Iterator[str]:
     standard, golden = trial.cost(STANDARD), trial.cost(GOLDEN)
     subject = trial.cost(trial.subject)
@@ -134,7 +164,9 @@ def _limits(trial: Trial) -> Iterator[str]:
     guided = [
         found
         for found in trial.comparisons
-        if found.reward == trial.judging and found.against != STANDARD
+        if found.reward == trial.judging
+        and found.against != STANDARD
+        and found.arm not in trial.controls
     ]
     for found in guided:
         yield f"{found.arm}: {signed(found.gain.gain)} against {found.against}; {_said(found)}."

@@ -12,7 +12,12 @@ from torch import Tensor
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.evaluate.trial.arms import perturbed_like
 from pipeline.evaluate.trial.bench import Batch, Bench, Drawn
-from pipeline.evaluate.trial.line_up import GOLDEN, STANDARD, Entry
+from pipeline.evaluate.trial.line_up import (
+    GOLDEN,
+    STANDARD,
+    STANDARD_FOR_WRONG_PROMPT,
+    Entry,
+)
 from pipeline.models.denoiser import Conditioning
 from pipeline.stages.propose import Source
 from pipeline.stages.proposers.redenoise import Redenoise
@@ -118,6 +123,20 @@ def test_wrong_prompt_noise_is_that_of_the_other_prompt(drawings: Drawings) -> N
     wrong = drawings.drawn["wrong prompt: unchanged"]
     torch.testing.assert_close(wrong.noise, stored(proposed.golden_noise), atol=2e-3, rtol=2e-3)
     assert not torch.equal(wrong.noise, drawings.drawn[GOLDEN].noise)
+
+
+def test_images_are_judged_by_the_wrong_prompt(drawings: Drawings) -> None:
+    others = [sample.wrong_prompt for sample in drawings.samples]
+    for name, arm in (
+        (STANDARD, STANDARD_FOR_WRONG_PROMPT),
+        ("wrong prompt: unchanged", "wrong prompt: unchanged, judged by it"),
+    ):
+        images, judged = drawings.drawn[name], drawings.drawn[arm]
+        assert torch.equal(judged.images.pixels, images.images.pixels)
+        for reward, model in drawings.bench.rewards.items():
+            expected = model.score(others, images.images.pixels).tolist()
+            assert judged.scores[reward] == pytest.approx(expected, abs=1e-5)
+            assert judged.scores[reward] != images.scores[reward]
 
 
 def test_best_of_two_is_the_better_one_under_the_selecting_reward(drawings: Drawings) -> None:

@@ -86,6 +86,8 @@ def test_duels_are_against_every_way_but_controls(done: Done) -> None:
     against = {duel.against for duel in done.trial.duels if duel.arm == "unchanged"}
     assert {GOLDEN, "perfect", "second seed", "best of 2 seeds", "guidance 2, 1 steps"} <= against
     assert not any("wrong prompt" in name or "random" in name for name in against)
+    assert all("wrong prompt" in name or "random" in name for name in done.trial.controls)
+    assert len(done.trial.controls) == 4
 
 
 def test_json_holds_everything_that_was_found_and_every_score(done: Done) -> None:

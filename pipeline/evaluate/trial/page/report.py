@@ -78,7 +78,8 @@ def _gains(trial: Trial, results: Results) -> Iterator[Html]:
     yield tag(
         "p",
         "Each arm against standard noise of the same prompt and seed; the last ones against the "
-        "guided image that they name. Intervals are 95%, by bootstrap over prompts; green and red "
+        "guided image that they name, and what is judged by the wrong prompt against standard "
+        "noise that is judged so too. Intervals are 95%, by bootstrap over prompts; green and red "
         "exclude zero. The sign test counts prompts.",
         class_="note",
     )
