@@ -1,5 +1,10 @@
 """The client: what it does otherwise than boto3 does by itself."""
 
+import gc
+from contextlib import nullcontext
+from typing import Any
+
+import boto3
 import pytest
 from botocore.loaders import JSONFileLoader
 from botocore.utils import parse_timestamp
@@ -45,3 +50,27 @@ def test_a_client_follows_the_environment_that_it_is_made_in(
     assert second.meta.region_name == "us-west-2"
     assert second.meta.endpoint_url == "http://127.0.0.1:9"
     assert first.meta.endpoint_url != second.meta.endpoint_url
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "no URL"])
+def test_garbage_is_collected_after_a_client_was_made_as_it_was_before(
+    s3_env: None, monkeypatch: pytest.MonkeyPatch, endpoint: str, enabled: bool
+) -> None:
+    during: list[bool] = []
+    client = boto3.session.Session.client
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        during.append(gc.isenabled())
+        return client(*args, **kwargs)
+
+    monkeypatch.setattr(boto3.session.Session, "client", watched)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    gc.enable() if enabled else gc.disable()
+    try:
+        with pytest.raises(ValueError) if endpoint == "no URL" else nullcontext():
+            make_client()
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
+    assert during and not any(during)
