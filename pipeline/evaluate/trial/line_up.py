@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -179,36 +180,29 @@ def _controls(options: Options) -> Iterator[Entry]:
         about="applied to its own result",
         limit=limit,
     )
+    control = partial(Entry, control=True, limit=limit)
     misled = f"{WRONG_PROMPT}: {subject}"
-    yield Entry(
+    yield control(
         name=misled,
         arm=Proposed(proposer=subject, for_wrong_prompt=True),
         about="noise made for another prompt",
-        control=True,
-        limit=limit,
     )
-    yield Entry(
+    yield control(
         name=STANDARD_FOR_WRONG_PROMPT,
         arm=JudgedByWrongPrompt(images_of=STANDARD),
         against=None,
         about="do its images show the other prompt by chance?",
-        control=True,
-        limit=limit,
     )
-    yield Entry(
+    yield control(
         name=f"{misled}, judged by it",
         arm=JudgedByWrongPrompt(images_of=misled),
         against=STANDARD_FOR_WRONG_PROMPT,
         about="do its images show the prompt that the noise was made for?",
-        control=True,
-        limit=limit,
     )
-    yield Entry(
+    yield control(
         name=f"{RANDOM}: {subject}",
         arm=RandomPerturbation(like=subject, seed_index=max(_seed_indices(options)) + 1),
         about="as far from the source noise, in a random direction",
-        control=True,
-        limit=limit,
     )
 
 

@@ -39,12 +39,12 @@ def _verdict(trial: Trial) -> Iterator[str]:
         yield f"{trial.subject} and {STANDARD} have no scored image in common: nothing was found."
         return
     gain = found.gain
-    if not found.excludes_zero:
-        said = "is not told from standard noise: the interval includes zero"
-    elif gain.gain.value > 0:
-        said = "beats standard noise: the interval excludes zero"
-    else:
-        said = "is worse than standard noise: the interval excludes zero"
+    said = _by_sign(
+        found,
+        zero="is not told from standard noise: the interval includes zero",
+        above="beats standard noise: the interval excludes zero",
+        below="is worse than standard noise: the interval excludes zero",
+    )
     closed = (
         f" It closes {percent(found.gap_closed)} of the gap between standard and golden noise."
         if found.gap_closed is not None and trial.subject != GOLDEN
@@ -112,19 +112,21 @@ def _controls(trial: Trial) -> Iterator[str]:
 
 
 def _said_of_control(found: Comparison) -> str:
-    if not found.excludes_zero:
-        return "not told from zero, as a control should be"
-    if found.gain.gain.value > 0:
-        return "it gains too: so much of the gain is not the prompt's own"
-    return "it gains nothing, and harms"
+    return _by_sign(
+        found,
+        zero="not told from zero, as a control should be",
+        above="it gains too: so much of the gain is not the prompt's own",
+        below="it gains nothing, and harms",
+    )
 
 
 def _said_of_content(found: Comparison) -> str:
-    if not found.excludes_zero:
-        return "not told from zero"
-    if found.gain.gain.value > 0:
-        return "the noise brings along what its own prompt says, whatever is asked for"
-    return "less than by chance"
+    return _by_sign(
+        found,
+        zero="not told from zero",
+        above="the noise brings along what its own prompt says, whatever is asked for",
+        below="less than by chance",
+    )
 
 
 def _costs(trial: Trial, data: DataSet | None) -> Iterator[str]:
@@ -187,6 +189,11 @@ def _apart(duel: Comparison) -> str:
 
 
 def _said(found: Comparison) -> str:
+    return _by_sign(found, zero="not told from zero", above="it helps", below="it harms")
+
+
+def _by_sign(found: Comparison, *, zero: str, above: str, below: str) -> str:
+    """What to say of a gain: told from zero or not, and on which side of it."""
     if not found.excludes_zero:
-        return "not told from zero"
-    return "it helps" if found.gain.gain.value > 0 else "it harms"
+        return zero
+    return above if found.gain.gain.value > 0 else below
