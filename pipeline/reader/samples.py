@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import UserError
+from pipeline.reader.batch_memory import shared_empty
 from pipeline.reader.columns import IMAGES, PairColumns
-from pipeline.reader.shared_memory import shared_empty
 from pipeline.storage.schema import Noise
 
 Row = tuple[PairColumns, int]

@@ -1,4 +1,4 @@
-"""Memory that a DataLoader worker fills, and the process that trains maps."""
+"""Memory for a batch, that a DataLoader worker fills and the process that trains maps."""
 
 import os
 from math import prod
