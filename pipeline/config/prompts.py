@@ -10,6 +10,8 @@ from pipeline.config.section import Name, PositiveInt, Section
 
 PromptFormat = Literal["text", "jsonl", "csv", "tsv", "parquet", "arrow", "webdataset"]
 
+Quotes = Literal["csv", "none"]
+
 ONLY_SOURCE = "prompts"
 """Name of the source in the short form, ``[prompts] path = …``."""
 
@@ -35,6 +37,8 @@ class PromptSourceConfig(Section):
     """Field that holds the prompt, in everything but text."""
     member: str = "txt"
     """Suffix of the tar's member that holds the prompt (webdataset); of json, column is read."""
+    quotes: Quotes | None = None
+    """Quotes in CSV and TSV: "csv" or "none" (letters); by default csv in CSV and none in TSV."""
     limit: PositiveInt | None = None
     """At most so many rows, the first ones; by default all."""
     weight: Annotated[float, Field(gt=0)] | None = None

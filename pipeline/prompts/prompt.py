@@ -21,7 +21,7 @@ class DropReason(StrEnum):
     """Why a prompt was dropped, in the order in which it is asked."""
 
     BLANK = "blank"
-    """Nothing but white space, or no value."""
+    """No value, or no character that can be seen."""
     REPEATED = "repeated"
     """Reads like an earlier one."""
     BLOCKED = "blocked"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import PromptChoiceError
 from pipeline.prompts.prompt import Drop, DropReason, Sieve, SourcePrompt
+from pipeline.prompts.visible import code_points, is_visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,13 @@ def sieve_prompts(prompts: Sequence[SourcePrompt], sieves: Iterable[Sieve]) -> S
 
 
 def drop_blank(prompts: Sequence[SourcePrompt]) -> Iterable[Drop | None]:
-    """Drop what holds nothing."""
-    return (None if prompt.text else Drop(reason=DropReason.BLANK) for prompt in prompts)
+    """Drop prompts in which nothing can be seen; the detail names the characters they hold."""
+    for prompt in prompts:
+        if is_visible(prompt.text):
+            yield None
+        else:
+            detail = f"only {code_points(prompt.text)}" if prompt.text else None
+            yield Drop(reason=DropReason.BLANK, detail=detail)
 
 
 def drop_repeated(prompts: Sequence[SourcePrompt]) -> Iterable[Drop | None]:

@@ -1,14 +1,15 @@
 """From sources to prompts: normalised, each with the place where it was read."""
 
-from collections.abc import Callable, Iterator, Mapping
-from glob import has_magic
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 from pipeline.config.prompts import PromptFormat, PromptSourceConfig
 from pipeline.errors import PromptFileError
 from pipeline.identity import normalise_prompt
-from pipeline.prompts.formats.arrow import read_arrow, saved_files
+from pipeline.prompts.files import source_files
+from pipeline.prompts.formats.arrow import read_arrow
+from pipeline.prompts.formats.compression import Codec, codec_of
 from pipeline.prompts.formats.csv_table import read_csv, read_tsv
 from pipeline.prompts.formats.hub import read_hub
 from pipeline.prompts.formats.jsonl import read_jsonl
@@ -16,6 +17,7 @@ from pipeline.prompts.formats.parquet import read_parquet
 from pipeline.prompts.formats.text import read_text
 from pipeline.prompts.formats.webdataset import read_webdataset
 from pipeline.prompts.prompt import SourcePrompt
+from pipeline.prompts.visible import is_visible
 
 _READERS: Mapping[PromptFormat, Callable[[Path, PromptSourceConfig], Iterator[str | None]]] = {
     "text": read_text,
@@ -31,6 +33,7 @@ _SUFFIXES: Mapping[str, PromptFormat] = {
     ".txt": "text",
     ".text": "text",
     ".jsonl": "jsonl",
+    ".json": "jsonl",
     ".ndjson": "jsonl",
     ".csv": "csv",
     ".tsv": "tsv",
@@ -40,9 +43,16 @@ _SUFFIXES: Mapping[str, PromptFormat] = {
     ".tgz": "webdataset",
 }
 
+# Formats that do not take any codec; the readers of the others decompress.
+_DECOMPRESSED: Mapping[PromptFormat, Sequence[Codec]] = {
+    "parquet": (),
+    "arrow": (),
+    "webdataset": ("gzip",),
+}
+
 
 def read_source(source: PromptSourceConfig) -> list[SourcePrompt]:
-    """The rows of a source in their order, those that are blank too.
+    """Return the rows of a source in their order, blank ones too.
 
     Raises ``PromptFileError`` for what cannot be read, and where every row is blank.
     """
@@ -50,7 +60,7 @@ def read_source(source: PromptSourceConfig) -> list[SourcePrompt]:
         SourcePrompt("" if text is None else normalise_prompt(text), source.name, row)
         for row, text in enumerate(islice(_texts(source), source.limit))
     ]
-    if not any(row.text for row in rows):
+    if not any(is_visible(row.text) for row in rows):
         raise PromptFileError(f"{source.place}: holds no prompt")
     return rows
 
@@ -59,34 +69,22 @@ def _texts(source: PromptSourceConfig) -> Iterator[str | None]:
     if source.path is None:
         yield from read_hub(source)
         return
-    for path in _files(source, source.path):
+    for path in source_files(source.path, source.split):
         yield from _READERS[_format_of(path, source)](path, source)
 
 
-def _files(source: PromptSourceConfig, pattern: str) -> list[Path]:
-    """The files that a path stands for: itself, those of a pattern, sorted, or of a folder."""
-    path = Path(pattern)
-    if path.is_dir():
-        return saved_files(path, source.split)
-    if path.exists():
-        return [path]
-    if not has_magic(pattern):
-        raise PromptFileError(f"{path}: no such prompt file")
-    root = Path(path.anchor or ".")
-    found = sorted(file for file in root.glob(str(path.relative_to(path.anchor))) if file.is_file())
-    if not found:
-        raise PromptFileError(f"{pattern}: no file is so named")
-    return found
-
-
 def _format_of(path: Path, source: PromptSourceConfig) -> PromptFormat:
-    if source.format is not None:
-        return source.format
-    suffix = ".tgz" if path.name.lower().endswith(".tar.gz") else path.suffix.lower()
-    if suffix not in _SUFFIXES:
+    codec, stem = codec_of(path), path.name.lower()
+    if codec is not None:
+        stem = stem[: -len(path.suffix)]
+    suffix = Path(stem).suffix
+    name = source.format or _SUFFIXES.get(suffix)
+    if name is None:
         formats = ", ".join(map(repr, _READERS))
         raise PromptFileError(
-            f"{path}: the suffix {path.suffix!r} does not tell the format; set format to one of "
+            f"{path}: the suffix {suffix!r} does not tell the format; set format to one of "
             f"{formats}"
         )
-    return _SUFFIXES[suffix]
+    if codec is not None and codec not in _DECOMPRESSED.get(name, ("gzip", "zstd")):
+        raise PromptFileError(f"{path}: decompress it first; {name} with {codec} is not read")
+    return name

@@ -16,9 +16,12 @@ from pipeline.prompts.formats.columns import check_column, texts_of
 
 _DICT, _STATE = "dataset_dict.json", "state.json"
 
+# What ends a stream; before Arrow 0.15 a message began without the first half.
+_CONTINUATION, _NO_MORE = b"\xff" * 4, b"\0" * 4
+
 
 def read_arrow(path: Path, source: PromptSourceConfig) -> Iterator[str | None]:
-    """A row a row; null is no prompt. Raises ``PromptFileError``."""
+    """Yield the prompt of each row; None where it is null. Raises ``PromptFileError``."""
     try:
         with pa.memory_map(str(path)) as file:
             for batch in _batches(file, source.column, str(path)):
@@ -41,13 +44,29 @@ def saved_files(folder: Path, split: str | None) -> list[Path]:
         )
     if split is not None:
         raise PromptFileError(f"{folder}: holds one split only; leave split out")
-    return [folder / data["filename"] for data in _read_json(folder / _STATE)["_data_files"]]
+    state = _read_json(folder / _STATE)
+    # Early versions of datasets kept the numbers of chosen rows in a file of their own.
+    if state.get("_indices_data_files"):
+        raise PromptFileError(
+            f"{folder / _STATE}: its rows are chosen by indices in another file; load it with "
+            "datasets and save it again"
+        )
+    files = state.get("_data_files")
+    if not isinstance(files, list) or not all(_names_a_file(data) for data in files):
+        raise PromptFileError(f"{folder / _STATE}: names no files under _data_files")
+    return [folder / data["filename"] for data in files]
+
+
+def _names_a_file(data: object) -> bool:
+    return isinstance(data, dict) and isinstance(data.get("filename"), str)
 
 
 def _split(folder: Path, split: str | None) -> str:
-    splits: list[str] = _read_json(folder / _DICT)["splits"]
+    splits: object = _read_json(folder / _DICT).get("splits")
+    if not isinstance(splits, list) or not all(isinstance(name, str) for name in splits):
+        raise PromptFileError(f"{folder / _DICT}: names no splits under splits")
     if split is None and len(splits) == 1:
-        return splits[0]
+        return str(splits[0])
     if split not in splits:
         wrong = "set split" if split is None else f"no split {split!r}"
         raise PromptFileError(f"{folder}: {wrong}; has {', '.join(map(repr, splits))}")
@@ -56,14 +75,16 @@ def _split(folder: Path, split: str | None) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise PromptFileError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise PromptFileError(f"{path}: a JSON object was expected")
     return content
 
 
 def _batches(file: pa.NativeFile, column: str, where: str) -> Iterator[pa.RecordBatch]:
-    """Of a file, which has a footer, or of a stream, as ``datasets`` writes it."""
+    """Yield the batches of a file, which has a footer, or of a stream, as ``datasets`` writes it."""
     try:
         reader = pa.ipc.open_file(file)
     except pa.ArrowInvalid:
@@ -71,7 +92,26 @@ def _batches(file: pa.NativeFile, column: str, where: str) -> Iterator[pa.Record
         stream = pa.ipc.open_stream(file)
         check_column(stream.schema, column, where)
         yield from stream
+        _check_end(file, where)
         return
     check_column(reader.schema, column, where)
     for index in range(reader.num_record_batches):
         yield reader.get_batch(index)
+
+
+def _check_end(file: pa.NativeFile, where: str) -> None:
+    """Check that a stream was read to its mark of the end, and that nothing follows it.
+
+    pyarrow takes the end of a file for the end of the stream, also where it was cut off.
+    """
+    end = file.tell()
+    if end < file.size():
+        raise PromptFileError(
+            f"{where}: more follows the end of its stream; are these several in one file? Name "
+            "them by a pattern"
+        )
+    file.seek(0)
+    mark = _CONTINUATION + _NO_MORE if file.read(4) == _CONTINUATION else _NO_MORE
+    file.seek(end - len(mark))
+    if file.read(len(mark)) != mark:
+        raise pa.ArrowInvalid("the mark of the stream's end is missing")

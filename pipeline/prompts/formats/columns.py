@@ -1,6 +1,6 @@
 """A text column of Arrow's record batches, from whatever they were read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -10,9 +10,10 @@ ROWS_AT_ONCE = 4096
 
 
 def check_column(schema: pa.Schema, column: str, where: str) -> None:
-    """Refuse a schema in which a column is missing or holds no text.
+    """Refuse a schema in which a column is missing, repeated, or holds no text.
 
-    Raises ``PromptFileError``, which says ``where`` and names the columns that would do.
+    A column of nulls alone is one of text without a value. Raises ``PromptFileError``, which says
+    ``where`` and names the columns that would do.
     """
     texts = [field.name for field in schema if _is_text(field.type)]
     choice = f"has text in {', '.join(map(repr, texts))}" if texts else "no column holds text"
@@ -21,9 +22,19 @@ def check_column(schema: pa.Schema, column: str, where: str) -> None:
         raise PromptFileError(
             f"{where}: no column {column!r} among {columns}; {choice}; set column"
         )
-    if column not in texts:
-        kind = schema.field(column).type
+    refuse_repeated(schema.names, column, where)
+    kind = schema.field(column).type
+    if not (_is_text(kind) or pa.types.is_null(kind)):
         raise PromptFileError(f"{where}: column {column!r} holds {kind}, not text; {choice}")
+
+
+def refuse_repeated(names: Sequence[str], column: str, where: str) -> None:
+    """Refuse columns of which several have the name. Raises ``PromptFileError``."""
+    count = names.count(column)
+    if count > 1:
+        raise PromptFileError(
+            f"{where}: {count} columns have the name {column!r}; rename all but one"
+        )
 
 
 def texts_of(batch: pa.RecordBatch, column: str, where: str) -> Iterator[str | None]:

@@ -1,5 +1,6 @@
 """Arrow files, streams, and folders that the library ``datasets`` saved."""
 
+import json
 from pathlib import Path
 
 import datasets
@@ -65,3 +66,51 @@ def test_arrow_file_and_stream(tmp_path: Path, write: object) -> None:
     assert rows_of(tmp_path / "*.arrow", limit=9) == PROMPTS[:9]
     path.write_bytes(path.read_bytes()[:300])
     assert error_of(path).startswith(f"{path}: not Arrow, cut off or damaged")
+
+
+def _stream(path: Path) -> bytes:
+    table = pa.table({"prompt": PROMPTS})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=7)
+    return path.read_bytes()
+
+
+def test_arrow_stream_cut_off_between_batches_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.arrow"
+    content = _stream(path)
+    for size in range(0, len(content), 8):
+        path.write_bytes(content[:size])
+        assert error_of(path).startswith(f"{path}: not Arrow, cut off or damaged"), size
+
+
+def test_arrow_streams_in_one_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.arrow"
+    path.write_bytes(_stream(path) * 2)
+    assert "more follows the end of its stream" in error_of(path)
+
+
+def test_arrow_two_columns_of_the_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.arrow"
+    table = pa.table([["a"], ["b"]], names=["prompt", "prompt"])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    assert error_of(path) == f"{path}: 2 columns have the name 'prompt'; rename all but one"
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["[]", "{}", '{"_data_files": null}', '{"_data_files": [{"file": "x"}]}', "[" * 100_000],
+    ids=range(5),
+)
+def test_saved_folder_with_a_strange_state_is_said(tmp_path: Path, state: str) -> None:
+    (tmp_path / "state.json").write_text(state)
+    assert error_of(tmp_path).startswith(f"{tmp_path / 'state.json'}: ")
+    (tmp_path / "state.json").rename(tmp_path / "dataset_dict.json")
+    assert error_of(tmp_path).startswith(f"{tmp_path / 'dataset_dict.json'}: ")
+
+
+def test_saved_folder_with_rows_chosen_apart_is_refused(saved: Path, tmp_path: Path) -> None:
+    state = json.loads((saved / "one" / "state.json").read_text())
+    state["_indices_data_files"] = [{"filename": "indices.arrow"}]
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    assert "indices" in error_of(tmp_path, column="caption")

@@ -62,7 +62,7 @@ def test_tsv_column_in_order(tmp_path: Path) -> None:
         csv.writer(file, delimiter="\t").writerows(
             [("prompt", "id"), *zip(PROMPTS, "1234", strict=True)]
         )
-    assert _read(path) == PROMPTS
+    assert _read(path, quotes="csv") == PROMPTS
 
 
 def test_text_and_jsonl_blank_lines_and_null_are_rows_without_a_prompt(tmp_path: Path) -> None:
@@ -174,3 +174,60 @@ def test_csv_header_malformed_is_a_prompt_fileerror_of(tmp_path: Path) -> None:
 def test_csv_without_the_column_names_those_it_has(tmp_path: Path) -> None:
     path = _write(tmp_path, "p.csv", "id,caption\n0,a\n")
     assert error_of(path) == (f"{path}:1: no column 'prompt'; has 'id', 'caption'; set column")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.txt", "a cat\ra dog\ra bird\r"),
+        ("p.jsonl", '{"prompt": "a"}\r{"prompt": "b"}\r'),
+        ("p.csv", "prompt\ra\rb\r"),
+        ("p.tsv", "prompt\tid\ra\t1\r"),
+    ],
+)
+def test_old_mac_line_ends_are_refused(tmp_path: Path, name: str, content: str) -> None:
+    path = _write(tmp_path, name, content)
+    assert error_of(path).startswith(f"{path}:1: a carriage return within the line")
+
+
+def test_text_unicode_separators_do_not_end_a_line(tmp_path: Path) -> None:
+    content = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\r\nh\n"
+    assert rows_of(_write(tmp_path, "p.txt", content)) == ["a b c d e f g", "h"]
+    lines = json.dumps({"prompt": "a\u2028b"}, ensure_ascii=False) + "\n"
+    assert rows_of(_write(tmp_path, "p.jsonl", lines)) == ["a b"]
+    assert rows_of(_write(tmp_path, "p.csv", f"prompt\n{content}")) == ["a b c d e f g", "h"]
+
+
+@pytest.mark.parametrize("name", ["p.txt", "p.jsonl", "p.csv", "p.tsv"])
+def test_other_encodings_are_named(tmp_path: Path, name: str) -> None:
+    text = "prompt\nä cat\n"
+    for encoding, said in (
+        ("utf-16", "UTF-16 and not UTF-8"),
+        ("utf-32", "UTF-32 and not UTF-8"),
+    ):
+        path = _write(tmp_path, name, text.encode(encoding))
+        assert error_of(path).startswith(f"{path}: {said}; save the file as UTF-8")
+    path = _write(tmp_path, name, "prompt\na cat\n".encode("utf-16-le"))
+    assert error_of(path).startswith(f"{path}:1: a NUL byte")
+
+
+@pytest.mark.parametrize(
+    ("third_line", "said"),
+    [
+        ('{"id": ' + "1" * 5000 + ', "prompt": "a"}', "not JSON that can be read: Exceeds the"),
+        ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
+        ('{"prompt": "a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
+        ('{"prompt": "a", "prompt": "b"}', "the key 'prompt' occurs twice"),
+        ('{"prompt": NaN}', "'prompt' is not a string: nan"),
+        ('{"prompt": "a"} {"prompt": "b"}', "not JSON: Extra data"),
+    ],
+    ids=["digits", "nested", "nested beside", "twice", "nan", "two"],
+)
+def test_jsonl_strange_names_the_line(tmp_path: Path, third_line: str, said: str) -> None:
+    path = _write(tmp_path, "p.jsonl", f'{{"prompt": "a"}}\n\n{third_line}\n')
+    assert error_of(path).startswith(f"{path}:3: {said}")
+
+
+def test_jsonl_array_of_a_whole_file_is_said(tmp_path: Path) -> None:
+    path = _write(tmp_path, "p.json", '[{"prompt": "a"},\n {"prompt": "b"}]\n')
+    assert "one object on each line" in error_of(path)

@@ -79,3 +79,40 @@ def test_parquet_that_is_not_utf8_is_said(tmp_path: Path) -> None:
 def test_missing_file_is_said(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     assert error_of(path) == f"{path}: no such prompt file"
+
+
+def test_parquet_two_columns_of_the_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table([["a"], ["b"]], names=["prompt", "prompt"]), path)
+    assert error_of(path) == f"{path}: 2 columns have the name 'prompt'; rename all but one"
+
+
+def test_parquet_column_of_nulls_alone_is_rows_without_a_prompt(tmp_path: Path) -> None:
+    _write(tmp_path / "a.parquet", pa.array(["a", "b"]))
+    _write(tmp_path / "b.parquet", pa.array([None, None]))
+    assert rows_of(tmp_path / "*.parquet") == ["a", "b", "", ""]
+
+
+def test_parquet_file_of_a_pattern_without_the_column_is_named(tmp_path: Path) -> None:
+    _write(tmp_path / "a.parquet", pa.array(["a"]))
+    other = _write(tmp_path / "b.parquet", pa.array(["b"]), name="text")
+    assert error_of(tmp_path / "*.parquet").startswith(f"{other}: no column 'prompt'")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pa.array([b"a"]), pa.array([["a"]]), pa.array([{"text": "a"}]), pa.array([1.0])],
+    ids=lambda values: str(values.type),
+)
+def test_parquet_other_types_are_refused_by_name(tmp_path: Path, values: pa.Array) -> None:
+    path = _write(tmp_path / "p.parquet", values)
+    kind = pq.read_schema(path).field("prompt").type
+    assert error_of(path).startswith(f"{path}: column 'prompt' holds {kind}, not text")
+
+
+def test_parquet_dictionary_with_nulls_and_a_column_with_a_dot(tmp_path: Path) -> None:
+    values = pa.array(["a", None, "a"]).dictionary_encode()
+    assert rows_of(_write(tmp_path / "p.parquet", values)) == ["a", "", "a"]
+    path = tmp_path / "dots.parquet"
+    pq.write_table(pa.table({"a": [{"b": "nested"}], "a.b": ["top"]}), path)
+    assert rows_of(path, column="a.b") == ["top"]
