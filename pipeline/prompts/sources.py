@@ -73,18 +73,25 @@ def _texts(source: PromptSourceConfig) -> Iterator[str | None]:
         yield from _READERS[_format_of(path, source)](path, source)
 
 
+def format_by_suffix(path: Path) -> PromptFormat | None:
+    """Return the format that a file's name tells, compressed or not; None if it tells none."""
+    return _SUFFIXES.get(_inner_suffix(path))
+
+
+def _inner_suffix(path: Path) -> str:
+    """Return the suffix in small letters, before that of a codec."""
+    return (path if codec_of(path) is None else path.with_suffix("")).suffix.lower()
+
+
 def _format_of(path: Path, source: PromptSourceConfig) -> PromptFormat:
-    codec, stem = codec_of(path), path.name.lower()
-    if codec is not None:
-        stem = stem[: -len(path.suffix)]
-    suffix = Path(stem).suffix
-    name = source.format or _SUFFIXES.get(suffix)
+    name = source.format or format_by_suffix(path)
     if name is None:
         formats = ", ".join(map(repr, _READERS))
         raise PromptFileError(
-            f"{path}: the suffix {suffix!r} does not tell the format; set format to one of "
-            f"{formats}"
+            f"{path}: the suffix {_inner_suffix(path)!r} does not tell the format; set format to "
+            f"one of {formats}"
         )
+    codec = codec_of(path)
     if codec is not None and codec not in _DECOMPRESSED.get(name, ("gzip", "zstd")):
         raise PromptFileError(f"{path}: decompress it first; {name} with {codec} is not read")
     return name

@@ -1,15 +1,14 @@
 """What kind of prompt a prompt is: by a column of its file, or by the demo's grammar."""
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from pipeline.demo.scenes import Scene, parse
 from pipeline.errors import PromptFileError
 from pipeline.identity import normalise_prompt
+from pipeline.prompts.formats.csv_table import table_rows
+from pipeline.prompts.formats.jsonl import JsonObject, jsonl_rows, text_field
+from pipeline.prompts.sources import format_by_suffix
 
 Categories = dict[str, tuple[str, ...]]
 """By prompt."""
@@ -27,28 +26,35 @@ def read_categories(path: Path, column: str, category_column: str) -> Categories
     Raises ``PromptFileError`` where there is no such column.
     """
     categories: Categories = {}
-    for row in _rows(path):
-        if row.get(category_column) is None:
-            raise PromptFileError(
-                f"{path}: no column {category_column!r}; has {', '.join(map(repr, row))}"
-            )
-        prompt = normalise_prompt(str(row[column]))
-        categories[prompt] = (*categories.get(prompt, ()), str(row[category_column]))
+    for prompt, category in _rows(path, column, category_column):
+        prompt = normalise_prompt(prompt)
+        categories[prompt] = (*categories.get(prompt, ()), category)
     return categories
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    text = path.read_text("utf-8-sig")
-    match path.suffix.lower():
-        case ".csv":
-            yield from csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        case ".jsonl" | ".ndjson":
-            yield from (json.loads(line) for line in text.split("\n") if line.strip())
-        case suffix:
+def _rows(path: Path, column: str, category_column: str) -> Iterator[tuple[str, str]]:
+    """Yield the prompt and the category of each row that has a prompt, by the prompts' readers."""
+    match format_by_suffix(path):
+        case "csv":
+            for fields in table_rows(path, (column, category_column), ",", "csv"):
+                if fields is not None:
+                    yield fields[column], fields[category_column]
+        case "jsonl":
+            for row, where in jsonl_rows(path):
+                prompt = None if row is None else text_field(row, column, where)
+                if row is not None and prompt is not None:
+                    yield prompt, _category(row, category_column, where)
+        case _:
             raise PromptFileError(
-                f"{path}: a {suffix or 'text'} file has no columns; --category-column takes one of "
-                "a .csv or .jsonl file"
+                f"{path}: a {path.suffix or 'text'} file has no columns; --category-column takes "
+                "one of a .csv or .jsonl file"
             )
+
+
+def _category(row: JsonObject, column: str, where: str) -> str:
+    if row.get(column) is None:
+        raise PromptFileError(f"{where}: no column {column!r}; has {', '.join(map(repr, row))}")
+    return str(row[column])
 
 
 def _of_scene(scene: Scene) -> tuple[str, ...]:

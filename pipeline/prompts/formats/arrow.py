@@ -67,7 +67,7 @@ def _split(folder: Path, split: str | None) -> str:
         raise PromptFileError(f"{folder / _DICT}: names no splits under splits")
     if split is None and len(splits) == 1:
         return str(splits[0])
-    if split not in splits:
+    if split is None or split not in splits:
         wrong = "set split" if split is None else f"no split {split!r}"
         raise PromptFileError(f"{folder}: {wrong}; has {', '.join(map(repr, splits))}")
     return split
@@ -84,7 +84,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _batches(file: pa.NativeFile, column: str, where: str) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of a file, which has a footer, or of a stream, as ``datasets`` writes it."""
+    """Yield the batches of a file with a footer, or of a stream, as ``datasets`` writes it."""
     try:
         reader = pa.ipc.open_file(file)
     except pa.ArrowInvalid:

@@ -57,7 +57,7 @@ class _Record:
         """Read one more line; return True if the record ends with it."""
         self._size += len(line)
         if self._size > text_lines.LONGEST:
-            raise self.never_closed()
+            raise self._malformed(f"the quoted field that begins here holds {self._size:,} letters")
         end = len(line.rstrip("\r\n"))
         position = 0
         while True:

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import IO
 
 from pipeline.config.prompts import PromptSourceConfig
 from pipeline.errors import PromptFileError
@@ -85,8 +84,8 @@ def _check_end(path: Path, tar: tarfile.TarFile) -> None:
 
     ``tarfile`` takes a damaged header, and the end of a file that was cut off, for the end too.
     """
-    file: IO[bytes] | None = tar.fileobj
-    assert file is not None, "open"
+    file = tar.fileobj
+    assert file is not None, "the tar is open"
     file.seek(tar.offset)
     marked = 0
     while block := file.read(tarfile.BLOCKSIZE):

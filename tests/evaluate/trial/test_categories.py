@@ -1,5 +1,6 @@
 """Categories of the demo's captions and of a file's column."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,24 @@ def test_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
     text.write_text("A cat\n")
     with pytest.raises(PromptFileError, match="has no columns"):
         read_categories(text, "prompt", "category")
+
+
+def test_column_of_a_file_is_read_as_its_prompts_are(tmp_path: Path) -> None:
+    table = tmp_path / "prompts.csv.gz"
+    large = "x" * 200_000
+    table.write_bytes(gzip.compress(f'prompt,page,kind\n"a\ncat",{large},animals\n\n'.encode()))
+    assert read_categories(table, "prompt", "kind") == {"a cat": ("animals",)}
+    lines = tmp_path / "prompts.jsonl"
+    lines.write_text('{"prompt": "a cat", "kind": "animals"}\n{"prompt": null}\n')
+    assert read_categories(lines, "prompt", "kind") == {"a cat": ("animals",)}
+    for content in (
+        '{"prompt": "a", "kind": ' + "[" * 100_000,
+        '{"prompt": "a", "kind": 1, "kind": 2}',
+    ):
+        lines.write_text(content)
+        with pytest.raises(PromptFileError, match=r"prompts\.jsonl:1: "):
+            read_categories(lines, "prompt", "kind")
+    table = tmp_path / "twice.csv"
+    table.write_text("prompt,kind,kind\na,b,c\n")
+    with pytest.raises(PromptFileError, match="2 columns have the name 'kind'"):
+        read_categories(table, "prompt", "kind")

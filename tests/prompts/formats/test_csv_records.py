@@ -4,7 +4,6 @@ import csv
 import io
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.csv
 import pytest
 from hypothesis import given
@@ -35,7 +34,7 @@ def test_records_are_those_that_were_written(
 
 def test_csv_is_read_as_pyarrow_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
-    path.write_bytes('id,prompt\r\n1,5" tall\r\n2,"a\r\nb"\r\n3,"a ""b"", c"\r\n4,\r\n'.encode())
+    path.write_bytes(b'id,prompt\r\n1,5" tall\r\n2,"a\r\nb"\r\n3,"a ""b"", c"\r\n4,\r\n')
     table = pyarrow.csv.read_csv(
         path, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True)
     )
