@@ -10,6 +10,7 @@ from pipeline.config.rewards import RewardConfig
 from pipeline.config.sections import Config
 from pipeline.config.source import SourceConfig
 from pipeline.config.toml_file import TomlFile, read_toml
+from pipeline.errors import ConfigError
 
 _Source = TypeVar("_Source", bound=SourceConfig)
 
@@ -48,7 +49,10 @@ def _locate(path: Path) -> Path:
 
 def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
     def absolute(path: str) -> str:
-        return str((file.path.parent / Path(path).expanduser()).resolve())
+        try:
+            return str((file.path.parent / Path(path).expanduser()).resolve())
+        except (RuntimeError, ValueError) as error:  # a loop of links, no such user, a NUL
+            raise ConfigError(f"{file.path}: {path!r} is not a path: {error}") from None
 
     def located(section: _Source) -> _Source:
         path = None if section.path is None else absolute(section.path)

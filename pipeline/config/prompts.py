@@ -41,13 +41,15 @@ class PromptSourceConfig(Section):
     """Quotes in CSV and TSV: "csv" or "none" (letters); by default csv in CSV and none in TSV."""
     limit: PositiveInt | None = None
     """At most so many rows, the first ones; by default all."""
-    weight: Annotated[float, Field(gt=0)] | None = None
+    weight: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Share of this source in the result against that of the others; for all sources or none."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.path is None) == (self.hub is None):
             raise ValueError("set either path or hub: each says where the prompts are")
+        if self.hub is None and self.subset is not None:
+            raise ValueError("subset belongs to hub: files have no subsets")
         refuse_unpinned(self.hub, self.revision, "datasets/")
         return self
 

@@ -67,7 +67,9 @@ def read_toml(path: Path) -> TomlFile:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # TOMLDecodeError, or a number of more than 4,300 digits
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     return TomlFile(path, values, _key_lines(text))
 

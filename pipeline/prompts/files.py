@@ -27,6 +27,8 @@ def _files(path: Path, split: str | None) -> list[Path]:
     if path.is_dir():
         return saved_files(path, split)
     if path.exists():
+        if split is not None:
+            raise PromptFileError(f"{path}: a file has no splits; leave split out")
         return [path]
     folder = next((parent for parent in path.parents if parent.is_dir()), None)
     pattern = str(path if folder is None else path.relative_to(folder))
@@ -36,6 +38,8 @@ def _files(path: Path, split: str | None) -> list[Path]:
     found = sorted(file for file in folder.glob(pattern) if not file.is_dir())
     if not found:
         raise PromptFileError(f"{path}: no file is so named")
+    if split is not None:
+        raise PromptFileError(f"{path}: files have no splits; leave split out")
     if other := [file for file in found if not file.is_file()]:
         raise PromptFileError(f"{other[0]}: a broken link, or not a regular file")
     return found

@@ -1,5 +1,6 @@
 """From sources to prompts: normalised, each with the place where it was read."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -58,11 +59,15 @@ def read_source(source: PromptSourceConfig) -> list[SourcePrompt]:
     """
     rows = [
         SourcePrompt("" if text is None else normalise_prompt(text), source.name, row)
-        for row, text in enumerate(islice(_texts(source), source.limit))
+        for row, text in enumerate(islice(_texts(source), _limit(source)))
     ]
     if not any(is_visible(row.text) for row in rows):
         raise PromptFileError(f"{source.place}: holds no prompt")
     return rows
+
+
+def _limit(source: PromptSourceConfig) -> int | None:
+    return None if source.limit is None else min(source.limit, sys.maxsize)
 
 
 def _texts(source: PromptSourceConfig) -> Iterator[str | None]:

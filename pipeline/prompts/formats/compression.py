@@ -48,8 +48,7 @@ def opened_bytes(path: Path) -> Iterator[BinaryIO]:
     codec = codec_of(path)
     try:
         with path.open("rb") as file:
-            start = file.read(_LONGEST_MARK)
-            file.seek(0)
+            start = file.peek(_LONGEST_MARK)[:_LONGEST_MARK]  # a pipe cannot be sought in
             if codec is None:
                 _refuse_marked(path, start)
                 yield file
