@@ -41,9 +41,12 @@ def texts_of(batch: pa.RecordBatch, column: str, where: str) -> Iterator[str | N
     """The values of a column that ``check_column`` let pass; None where they are null."""
     values = batch.column(column)
     try:
-        yield from values.to_pylist()
-    except UnicodeDecodeError as error:
-        raise PromptFileError(f"{where}: column {column!r} is not UTF-8: {error}") from None
+        values.validate(full=True)  # offsets of a damaged file can point out of its memory
+    except pa.ArrowInvalid as error:
+        raise PromptFileError(
+            f"{where}: column {column!r} is not UTF-8, or is damaged: {error}"
+        ) from None
+    yield from values.to_pylist()
 
 
 def _is_text(kind: pa.DataType) -> bool:

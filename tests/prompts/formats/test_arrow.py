@@ -114,3 +114,15 @@ def test_saved_folder_with_rows_chosen_apart_is_refused(saved: Path, tmp_path: P
     state["_indices_data_files"] = [{"filename": "indices.arrow"}]
     (tmp_path / "state.json").write_text(json.dumps(state))
     assert "indices" in error_of(tmp_path, column="caption")
+
+
+def test_arrow_offsets_beyond_the_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.arrow"
+    table = pa.table({"prompt": ["abcd", "efgh"]})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    offsets = [number.to_bytes(4, "little") for number in (0, 4, 8)]
+    assert path.read_bytes().count(b"".join(offsets)) == 1
+    beyond = b"".join([*offsets[:2], (2**31 - 8).to_bytes(4, "little")])
+    path.write_bytes(path.read_bytes().replace(b"".join(offsets), beyond))
+    assert error_of(path).startswith(f"{path}: column 'prompt' is not UTF-8, or is damaged")
