@@ -40,10 +40,9 @@ def codec_of(path: Path) -> Codec | None:
 def opened_bytes(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading, decompressed as its suffix says.
 
-    Errors while it is read are reported too. Raises ``PromptFileError`` for a file that is missing,
-    is not what its suffix says, holds no UTF-8 text by its first bytes, is cut off, or is damaged.
-    A file without a gzip or zstd end that follows a complete one is complete: both formats allow
-    several parts in one file.
+    Several compressed parts in one file are read as one. Raises ``PromptFileError``, also while the
+    file is read: for one that is missing, is not what its suffix says, is not UTF-8 by its first
+    bytes, is cut off, or is damaged.
     """
     codec = codec_of(path)
     try:
