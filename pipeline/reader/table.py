@@ -14,6 +14,8 @@ from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Source, read_catalog
 from pipeline.reader.checked import num_pieces
 from pipeline.reader.filters import Filters
+from pipeline.reader.indexing import rows_at
+from pipeline.reader.order import Indices
 from pipeline.reader.samples import COLUMNS, Form, Row, to_batch, to_sample
 from pipeline.reader.shared import Shared
 
@@ -21,10 +23,11 @@ from pipeline.reader.shared import Shared
 class NoisePairTable(Dataset[dict[str, Any]]):
     """The pairs of one split by row or ``sample_id``, memory-mapped: what is asked for is read.
 
-    ``table[7]`` and ``table["<sample_id>"]`` are samples, ``table[2:9]`` and ``table[[4, 1]]`` are
-    batches, as ``NoisePairDataset`` gives them; rows stand in the data set's order. The filters and
-    other arguments are the dataset's. Shards from S3 are fetched whole into the cache, the first
-    time that one of their rows is asked for. May be given to a ``DataLoader`` with a sampler.
+    ``table[7]`` and ``table["<sample_id>"]`` are samples, ``table[2:9]``, ``table[[4, 1]]`` and
+    ``table[mask]`` are batches, as ``NoisePairDataset`` gives them; rows stand in the data set's
+    order and are indexed as those of a numpy array. The filters and other arguments are the
+    dataset's. Shards from S3 are fetched into the cache, the first time that one of their rows is
+    asked for. May be given to a ``DataLoader`` with a sampler.
 
     Raises ``UserError`` as the dataset does.
     """
@@ -74,13 +77,15 @@ class NoisePairTable(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return self._catalog.num_samples
 
-    def __getitem__(self, key: int | str | slice | Sequence[int]) -> dict[str, Any]:
-        """Raises ``IndexError`` for a row, ``KeyError`` for a ``sample_id`` that is not there."""
-        if isinstance(key, str):
-            return self[self.row_of(key)]
-        if isinstance(key, int):
-            return to_sample(self._located([key])[0], self._form)
-        rows = range(*key.indices(len(self))) if isinstance(key, slice) else key
+    def __getitem__(self, key: Any) -> dict[str, Any]:
+        """A sample by row or ``sample_id``; a batch by slice, row numbers or mask: ``rows_at``.
+
+        Raises ``IndexError`` for rows, ``KeyError`` for a ``sample_id`` that is not there, and
+        ``UserError`` for no rows.
+        """
+        rows = self.row_of(key) if isinstance(key, str) else rows_at(key, len(self))
+        if isinstance(rows, int):
+            return to_sample(self._located(np.array([rows]))[0], self._form)
         if not len(rows):
             raise UserError("no rows are no batch: ask for one or more")
         return to_batch(self._located(rows), self._form, shared=False)
@@ -103,19 +108,13 @@ class NoisePairTable(Dataset[dict[str, Any]]):
     def _ids(self) -> dict[str, list[int]]:
         if self._rows_by_id is None:
             rows_by_id: dict[str, list[int]] = {}
-            located = self._located(range(len(self)))
+            located = self._located(np.arange(len(self)))
             for row, (columns, place) in enumerate(located):
                 rows_by_id.setdefault(columns.texts["sample_id"][place], []).append(row)
             self._rows_by_id = rows_by_id
         return self._rows_by_id
 
-    def _checked(self, row: int) -> int:
-        if not -len(self) <= row < len(self):
-            raise IndexError(f"row {row} of {len(self)}")
-        return row % len(self)
-
-    def _located(self, rows: Sequence[int]) -> list[Row]:
-        places = np.array([self._checked(row) for row in rows], np.int64)
-        numbers = self._catalog.row_numbers(np.zeros_like(places), places)
+    def _located(self, rows: Indices) -> list[Row]:
+        numbers = self._catalog.row_numbers(np.zeros_like(rows), rows)
         shards, places = self._access.locate(numbers)
         return self._access.rows(shards.tolist(), places.tolist())
