@@ -7,6 +7,7 @@
     │   ├── PromptChoiceError      prompts that cannot be had: filters, sample, weights
     │   ├── ModelError             a model folder that is missing, damaged or unsupported
     │   ├── EntryPointError        a class of the user's own that is missing or does not fit
+    │   ├── CacheError             a cache folder that cannot be written, or has no room
     │   └── PlanConflictError      the output already holds another plan
     ├── BuildError                 a unit failed too often; what is committed stays committed
     │   └── BuildStoppedError      it was asked to stop
@@ -50,6 +51,10 @@ class ModelError(UserError):
 
 class EntryPointError(UserError):
     """A class that a configuration names by ``module:Class`` cannot be used."""
+
+
+class CacheError(UserError):
+    """The cache folder cannot be used: no room, no permission, no file locks."""
 
 
 class PlanConflictError(UserError):

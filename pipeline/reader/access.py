@@ -114,11 +114,14 @@ def open_pairs(
 
     Raises ``ObjectNotFoundError`` and ``VerificationError`` naming the shard.
     """
-    content = map_shard(ref.store, ref.info, cache, known, at_once=at_once)
-    try:
-        return _READERS[ref.format](content, ref.plan_id)
-    except UNREADABLE as error:
-        raise VerificationError(f"{ref.url}: cannot be read: {error}") from error
+
+    def read(content: CheckedBytes) -> PairColumns:
+        try:
+            return _READERS[ref.format](content, ref.plan_id)
+        except UNREADABLE as error:
+            raise VerificationError(f"{ref.url}: cannot be read: {error}") from error
+
+    return map_shard(ref.store, ref.info, cache, known, read, at_once=at_once)
 
 
 def _share() -> float:

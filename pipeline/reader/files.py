@@ -5,8 +5,9 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO, TypeVar
 
-from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.errors import CacheError, ObjectNotFoundError, VerificationError
 from pipeline.reader.cache import Cache, DamagedError
+from pipeline.reader.cache_errors import ANOTHER_FOLDER
 from pipeline.reader.checked import CheckedBytes, Known
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import LedgerInfo, ShardInfo
@@ -34,21 +35,28 @@ def open_ledger(store: ObjectStore, info: LedgerInfo, cache: Cache | None) -> Bi
 
 
 def map_shard(
-    store: ObjectStore, info: ShardInfo, cache: Cache | None, known: Known | None, *, at_once: bool
-) -> CheckedBytes:
-    """A shard, mapped where it lies or from the cache. Raises as ``open_ledger`` does.
+    store: ObjectStore,
+    info: ShardInfo,
+    cache: Cache | None,
+    known: Known | None,
+    read: Callable[[CheckedBytes], _Used],
+    *,
+    at_once: bool,
+) -> _Used:
+    """What ``read`` makes of a shard, mapped where it lies or from the cache.
 
     With ``at_once`` all of it is checked now; so are copies in the cache, while better ones can
-    still take their place.
+    still take their place. So ``read`` is called here too: where nothing is to be checked, it still
+    finds a copy that cannot be parsed. Raises as ``open_ledger`` does, and what ``read`` raises.
     """
     at_once = at_once or cache is not None or not isinstance(store, LocalStore)
 
-    def mapped(file: BinaryIO) -> CheckedBytes:
+    def mapped(file: BinaryIO) -> _Used:
         with file:
             content = CheckedBytes(file, info, known, f"{store.url}/{info.key}")
         if at_once:
             content.check(0, content.num_bytes)
-        return content
+        return read(content)
 
     return _use(store, info, cache, mapped)
 
@@ -73,7 +81,17 @@ def _use(
     except VerificationError:
         # Not the store's fault: a power cut, or a disk. It was right when it was put here.
         cache.discard(info.sha256)
-    return use(_cached(store, info, cache))
+    file = _cached(store, info, cache)
+    try:
+        return use(file)
+    except VerificationError as error:
+        with _cached(store, info, cache) as copy:
+            if _digest(copy) == info.sha256:
+                raise
+        raise CacheError(
+            f"{cache.folder}: a file of the cache is damaged right after its bytes were written "
+            f"and checked; this disk or memory is not to be trusted: {ANOTHER_FOLDER}"
+        ) from error
 
 
 def _cached(store: ObjectStore, info: ShardInfo | LedgerInfo, cache: Cache) -> BinaryIO:
