@@ -20,6 +20,7 @@ from pipeline.commands.console import (
 )
 from pipeline.commands.evaluate import trials
 from pipeline.commands.export import exports
+from pipeline.commands.output import write_output
 from pipeline.commands.plan import plans
 from pipeline.commands.reward import rewards
 from pipeline.commands.upkeep import upkeep
@@ -181,8 +182,7 @@ def report(
         for key in made.keys:
             console.print(f"written: {store.url}/{key}", soft_wrap=True)
         if picture is not None and made.picture is not None:
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            picture.write_bytes(made.picture)
+            write_output(picture, made.picture)
 
 
 app.add_typer(plans)

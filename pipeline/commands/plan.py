@@ -13,6 +13,7 @@ import typer
 
 from pipeline.commands.arguments import ConfigArgument
 from pipeline.commands.console import human_bytes, human_seconds, prompt_lines
+from pipeline.commands.output import write_output
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
 from pipeline.errors import ModelError
@@ -45,7 +46,7 @@ def plan(
     settings = load_config(config)
     chosen = prompts_of(settings)
     if dropped is not None:
-        dropped.write_bytes(chosen.dropped)
+        write_output(dropped, chosen.dropped)
     for name, value in _describe(settings, chosen, gpus or settings.cluster.workers):
         print(f"{name:20} {value}")
 

@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 
 from pipeline.errors import ModelError
 from pipeline.models.full_precision import full_precision
+from pipeline.storage.durable import whole_file, write_whole
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
@@ -135,12 +136,13 @@ class SceneReward:
         return cls(model.float().to(device), vocabulary, device)
 
     def save(self, folder: Path) -> None:
-        """Write configuration and float16 weights."""
+        """Write float16 weights and, when they are complete, the configuration."""
         folder.mkdir(parents=True, exist_ok=True)
-        config = {"class": "SceneReward", "vocabulary": list(self._vocabulary)}
-        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n", "utf-8")
         weights = {k: v.half().cpu().contiguous() for k, v in self._model.state_dict().items()}
-        save_file(weights, folder / WEIGHTS_FILE)
+        with whole_file(folder / WEIGHTS_FILE) as unfinished:
+            save_file(weights, unfinished)
+        config = {"class": "SceneReward", "vocabulary": list(self._vocabulary)}
+        write_whole(folder / CONFIG_FILE, [(json.dumps(config, indent=1) + "\n").encode()])
 
     @torch.no_grad()
     @full_precision()

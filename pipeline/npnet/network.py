@@ -22,6 +22,7 @@ from pipeline.identity import canonical_json, file_sha256, sha256
 from pipeline.npnet.config import LAYOUT, Layout, SmallLayout
 from pipeline.npnet.small import SmallNetwork
 from pipeline.npnet.two_branch import TwoBranchNetwork
+from pipeline.storage.durable import whole_file, write_whole
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
@@ -87,12 +88,14 @@ class NPNet(nn.Module):
         return network.to(device).eval().requires_grad_(False)
 
     def save(self, folder: str | Path) -> None:
-        """Write layout and weights, in float32."""
+        """Write weights, in float32, and, when they are complete, the layout."""
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        (path / CONFIG_FILE).write_text(self.layout.model_dump_json(indent=2) + "\n", "utf-8")
         weights = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
-        save_file(weights, path / WEIGHTS_FILE)
+        with whole_file(path / WEIGHTS_FILE) as unfinished:
+            save_file(weights, unfinished)
+        layout = self.layout.model_dump_json(indent=2) + "\n"
+        write_whole(path / CONFIG_FILE, [layout.encode()])
 
     def _check(self, noise: Tensor, prompt_embeds: Tensor) -> None:
         expected = self.layout.latent_shape

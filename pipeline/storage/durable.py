@@ -7,6 +7,7 @@ within one file system. A crash can leave one behind: its name marks it, nothing
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,9 +57,66 @@ def make_directory(directory: Path) -> None:
 
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
-    """Put pieces into ``path``, which changes in one step at the end."""
+    """Put pieces into ``path``, which changes in one step at the end.
+
+    A link is followed, and a device or a pipe is written to as it is.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            file.writelines(pieces)
+        return
+    path = path.resolve()
     with temp_file(path.parent, pieces) as temp:
         temp.replace(path)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path for a writer that wants one; its file takes the place of ``path`` at the end.
+
+    ``path`` changes in one step, when the file is complete and on the disk. One process at a time
+    may write it; what a killed one has left is overwritten by the next.
+    """
+    unfinished = _unfinished(path)
+    try:
+        yield unfinished
+        _sync_file(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder to fill, which takes the place of ``path`` at the end.
+
+    So ``path`` never holds a part of the files. One process at a time may write it; what a killed
+    one has left is removed by the next.
+    """
+    unfinished, replaced = _unfinished(path), path.with_name(f".{path.name}.replaced")
+    for left in (unfinished, replaced):
+        shutil.rmtree(left, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        for each in unfinished.rglob("*"):
+            (sync_directory if each.is_dir() else _sync_file)(each)
+        sync_directory(unfinished)
+        if path.exists():
+            path.rename(replaced)
+        unfinished.rename(path)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.unfinished")
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _create(path: Path) -> int:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.demo.training.recipe import Schedule
+from pipeline.storage.durable import whole_file
 
 CHECKPOINT_EVERY = 250
 """Steps between checkpoints."""
@@ -76,7 +77,8 @@ def fit(
             folder / f"{stage}.checkpoint",
             partial(report, stage),
         )
-        save_file(_contiguous(model.state_dict()), done)
+        with whole_file(done) as unfinished:
+            save_file(_contiguous(model.state_dict()), unfinished)
     model.load_state_dict(load_file(done))
     model.eval().requires_grad_(False)
 
@@ -127,9 +129,8 @@ def _save(
         "optimizer": optimizer.state_dict(),
         "step": step,
     }
-    unfinished = path.with_suffix(".unfinished")
-    torch.save(state, unfinished)
-    unfinished.replace(path)
+    with whole_file(path) as unfinished:
+        torch.save(state, unfinished)
 
 
 def _resume(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.demo.training.diffusion import DiffusionModel
 from pipeline.demo.training.untyped import Autoencoder, Pipeline, diffusers
+from pipeline.storage.durable import whole_folder
 
 
 def assemble(model: DiffusionModel, vae: Autoencoder) -> Pipeline:
@@ -29,8 +30,9 @@ def save_half(pipe: Pipeline, folder: Path) -> None:
     parts = (pipe.unet, pipe.text_encoder, pipe.vae)
     for part in parts:
         part.half()
-    pipe.save_pretrained(folder, safe_serialization=True)
-    _declare_float32(folder / "text_encoder" / "config.json")
+    with whole_folder(folder) as unfinished:
+        pipe.save_pretrained(unfinished, safe_serialization=True)
+        _declare_float32(unfinished / "text_encoder" / "config.json")
     for part in parts:
         part.float()
 

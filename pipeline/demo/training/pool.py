@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.demo.drawing import render
 from pipeline.demo.scenes import Scene, caption, draw_scene, parse
+from pipeline.storage.durable import whole_file
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ def cached_pool(size: int, seed: int, folder: Path) -> Pool:
     if not path.exists():
         pool = render_pool(size, seed)
         captions = np.array([caption(scene) for scene in pool.scenes])
-        np.savez(path, images=pool.images, captions=captions)
+        with whole_file(path) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, images=pool.images, captions=captions)
     with np.load(path) as stored:
         scenes = [parse(text) for text in stored["captions"].tolist()]
         return Pool(stored["images"], [scene for scene in scenes if scene is not None])

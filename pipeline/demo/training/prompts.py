@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.demo.scenes import caption, draw_scene
+from pipeline.storage.durable import write_whole
 
 FOLDER = Path(__file__).parents[1]
 DEMO, HELD_OUT, TRAIN = (
@@ -44,4 +45,4 @@ def all_prompts() -> dict[Path, list[str]]:
 
 if __name__ == "__main__":
     for path, prompts in all_prompts().items():
-        path.write_text("\n".join(prompts) + "\n", "utf-8")
+        write_whole(path, ["".join(f"{prompt}\n" for prompt in prompts).encode()])

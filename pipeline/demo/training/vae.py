@@ -16,6 +16,7 @@ from pipeline.demo.training.fit import Draws, Report, fit
 from pipeline.demo.training.pool import Pool, as_images, as_pixels
 from pipeline.demo.training.recipe import Schedule
 from pipeline.demo.training.untyped import Autoencoder, diffusers
+from pipeline.storage.durable import whole_file
 
 KL_WEIGHT = 2e-4
 LATENT_NOISE = 0.04
@@ -89,7 +90,8 @@ def cached_latents(vae: Autoencoder, pool: Pool, folder: Path) -> Tensor:
     path = folder / "latents.safetensors"
     if not path.exists():
         latents = encode(vae, as_pixels(pool.images), float(vae.config["scaling_factor"]))
-        save_file({"latents": latents.contiguous()}, path)
+        with whole_file(path) as unfinished:
+            save_file({"latents": latents.contiguous()}, unfinished)
     return load_file(path)["latents"]
 
 

@@ -18,6 +18,7 @@ from pipeline.evaluate.trial.settings import Setup
 from pipeline.evaluate.trial.summary import sentences, summary
 from pipeline.evaluate.trial.workers import chunk_files, compute_missing
 from pipeline.identity import readable_json
+from pipeline.storage.durable import write_whole
 
 EXAMPLES = 8
 """Of the largest gains, the largest losses and the random samples, each."""
@@ -83,14 +84,13 @@ def publish(run: Run) -> Trial:
     examples = choose_examples(results, trial.subject, trial.judging, EXAMPLES)
     blocks = summary(trial, run.data)
     described = {**setup.described(), "data": _described(run.data), "examples": asdict(examples)}
-    run.folder.mkdir(parents=True, exist_ok=True)
     for name, content in {
         "trial.json": readable_json(to_json(trial, results, described)),
         "trial.html": trial_page(trial, results, examples, sentences(trial, run.data)).encode(),
         "summary.md": to_markdown(blocks).encode(),
         "summary.html": to_html(blocks).encode(),
     }.items():
-        (run.folder / name).write_bytes(content)
+        write_whole(run.folder / name, [content])
     return trial
 
 

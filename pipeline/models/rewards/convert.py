@@ -1,6 +1,5 @@
 """From published files to a folder of safetensors, once."""
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -8,12 +7,13 @@ import torch
 from pipeline.errors import ModelError, UserError
 from pipeline.models.rewards.kinds import published_class
 from pipeline.models.rewards.published import PARTS
+from pipeline.storage.durable import whole_folder
 
 
 def convert(kind: str, source: Path, out: Path) -> None:
     """Read a published reward and write what later loads quicker and runs no pickle.
 
-    ``out`` is there only when it is whole. Raises ``UserError``.
+    ``out`` is there only when it is complete. Raises ``UserError``.
     """
     if kind not in PARTS:
         raise UserError(f"{kind!r} is no published reward; these are: {', '.join(PARTS)}")
@@ -22,8 +22,5 @@ def convert(kind: str, source: Path, out: Path) -> None:
     if not source.is_dir():
         raise ModelError(f"{source}: no such folder; it must hold the published files")
     reward = published_class(kind).load(source, torch.device("cpu"))
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    reward.save(unfinished)
-    unfinished.rename(out)
+    with whole_folder(out) as unfinished:
+        reward.save(unfinished)

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 
 from pipeline.errors import UserError
+from pipeline.storage.durable import whole_file
 
 CHECKPOINT_FILE = "checkpoint.pt"
 
 
 def write_checkpoint(folder: Path, run: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Replace the checkpoint in ``folder``, at once and whole. ``run`` says whose it is."""
-    unfinished = folder / f"{CHECKPOINT_FILE}.unfinished"
-    torch.save({"run": dict(run), **state}, unfinished)
-    unfinished.replace(folder / CHECKPOINT_FILE)
+    """Replace the checkpoint in ``folder`` in one step. ``run`` identifies the run."""
+    with whole_file(folder / CHECKPOINT_FILE) as unfinished:
+        torch.save({"run": dict(run), **state}, unfinished)
 
 
 def read_checkpoint(folder: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -1,11 +1,14 @@
 """The loss curve: a line of JSON for each point, and a picture of them."""
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
+
+from pipeline.storage.durable import write_whole
 
 LINES_FILE, PICTURE_FILE = "loss.jsonl", "loss.png"
 
@@ -26,7 +29,7 @@ class LossCurve:
         self.points = list(points)
         # What a killed run wrote after its checkpoint will be written again.
         lines = "".join(json.dumps(point) + "\n" for point in self.points)
-        (folder / LINES_FILE).write_text(lines, "utf-8")
+        write_whole(folder / LINES_FILE, [lines.encode()])
 
     def add(self, point: dict[str, Any]) -> None:
         """Append a point."""
@@ -54,7 +57,9 @@ class LossCurve:
             ]
             pen.line(line, fill=colour, width=2)
             pen.text((_SIZE[0] - 200, 8 + 14 * row), name.replace("_", " "), fill=colour)
-        image.save(self._folder / PICTURE_FILE)
+        picture = io.BytesIO()
+        image.save(picture, format="PNG")
+        write_whole(self._folder / PICTURE_FILE, [picture.getvalue()])
 
 
 def _place(step: float, share: float, last: int) -> tuple[float, float]:

@@ -26,6 +26,7 @@ from pipeline.npnet.training.pairs import PairStream, every_pair
 from pipeline.npnet.training.prompts import PromptEncoder
 from pipeline.npnet.training.settings import TrainingSettings
 from pipeline.npnet.training.variance import residual_std, squares
+from pipeline.storage.durable import write_whole
 
 SUMMARY_FILE = "training.json"
 
@@ -105,7 +106,7 @@ def train(
     }
     if accelerator.is_main_process:
         training.average.save(out)
-        (out / SUMMARY_FILE).write_bytes(readable_json(summary))
+        write_whole(out / SUMMARY_FILE, [readable_json(summary)])
     accelerator.wait_for_everyone()
     return summary
 
