@@ -11,6 +11,7 @@ read-only mount, in the folder of another user, and where there are no locks.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from pipeline.storage.file_lock import locked, try_lock
 __all__ = ["Cache", "DamagedError", "Fetch"]
 
 _PART = ".part"
+_OURS = re.compile(r"[0-9a-f]{64}((\.\d+)?\.part)?")
+"""Names of the cache's own files: a person may keep others in the folder, which nobody removes."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,11 @@ class Cache:
         with file, locked(file):
             if not _stands_at(part, file):
                 return  # another process has finished it, or removed it
+            if path.exists():
+                part.unlink()
+                return
             try:
-                if not path.exists():
-                    download(file.fileno(), path.name, num_bytes, fetch)
+                download(file.fileno(), path.name, num_bytes, fetch)
                 with self._locked():
                     if path.exists():  # another user was faster
                         part.unlink()
@@ -137,9 +142,9 @@ class Cache:
 
         Raises ``CacheError`` where too much is there that this user may not remove.
         """
-        for left in self.folder.glob(f"*{_PART}"):
-            if left != part and _is_left_over(left):
-                _is_removed(left)
+        for name in _names(self.folder, but=part):
+            if name.endswith(_PART) and _is_left_over(self.folder / name):
+                _is_removed(self.folder / name)
         there = sorted(_sizes(self.folder, but=part))
         used = sum(size for _, size, _ in there)
         kept = 0
@@ -208,11 +213,12 @@ def _is_removed(path: Path) -> bool:
 
 def _sizes(folder: Path, *, but: Path) -> Iterator[tuple[int, int, str]]:
     """Time of last use, size and name of what is there."""
-    for entry in os.scandir(folder):
-        if entry.name.startswith(".") or entry.name == but.name:
-            continue
-        try:
-            stat = entry.stat()
-        except FileNotFoundError:
-            continue
-        yield stat.st_mtime_ns, stat.st_size, entry.name
+    for name in _names(folder, but=but):
+        with suppress(FileNotFoundError):
+            stat = (folder / name).stat()
+            yield stat.st_mtime_ns, stat.st_size, name
+
+
+def _names(folder: Path, *, but: Path) -> list[str]:
+    names = (path.name for path in folder.iterdir())
+    return [name for name in names if _OURS.fullmatch(name) and name != but.name]

@@ -48,7 +48,9 @@ _RETRYABLE = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFI
 _REMEDIES = {
     errno.EACCES: "give this user write permission or choose another output",
     errno.EPERM: "the file system forbids it (without hard links it cannot hold a store)",
-    errno.EOPNOTSUPP: "without hard links this file system cannot hold a store",
+    errno.EOPNOTSUPP: "a store needs a file system with hard links and file locks",
+    errno.ENOLCK: "a store needs a file system with hard links and file locks",
+    errno.ENOSYS: "a store needs a file system with hard links and file locks",
     errno.EROFS: "it is mounted read-only; choose another output",
     errno.ENOTDIR: "part of this path is a file, not a folder; choose another output",
     errno.EISDIR: "it is a folder; remove it or choose another output",

@@ -174,6 +174,18 @@ def test_unverified_reader_replaces_a_copy_that_cannot_be_parsed(
     assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == name
 
 
+def test_cache_removes_no_file_that_is_not_its_own(folder: Path) -> None:
+    """In a folder that somebody also keeps other things in."""
+    cache = Cache(folder, _SMALL)
+    (folder / "photos").mkdir()
+    for name in ("thesis.pdf", "film.part", "0" * 63, _digest("x", 5) + ".bak"):
+        (folder / name).write_bytes(bytes(2 * _SMALL))
+        os.utime(folder / name, (1, 1))
+    before = _names(folder)
+    assert _read(cache, "a") and _read(cache, "b") and not _read(cache, "b")
+    assert _names(folder) == before | {_digest("b", _SMALL)}
+
+
 def _read_read_only(folder: Path) -> tuple[bool, str]:
     mount_memory(folder, _MIB)
     cache = Cache(folder)

@@ -1,5 +1,6 @@
 """What a folder adds to the contract: crashes, other processes, and file systems that refuse."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from pipeline.errors import PermanentStoreError
 from pipeline.storage.durable import TEMP_PREFIX
 from pipeline.storage.local import LocalStore
+from tests.environments import FLOCK, in_fork, refuse_flock
 
 # Puts 64 MB again and again until it is killed.
 _WRITER = """
@@ -31,6 +33,22 @@ def test_root_under_a_file_is_refused(tmp_path: Path) -> None:
     for write in (store.put, store.put_if_absent):
         with pytest.raises(PermanentStoreError, match=r"file/store.*choose another output"):
             write("k", b"x")
+
+
+def _put_without_flock(root: Path, code: int) -> str:
+    refuse_flock(code)
+    with pytest.raises(PermanentStoreError) as raised:
+        LocalStore(root).put("k", b"x")
+    return str(raised.value)
+
+
+@pytest.mark.skipif(os.uname().machine not in FLOCK, reason="another number of the system call")
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_root_without_flock_is_refused(tmp_path: Path, code: int) -> None:
+    message = in_fork(_put_without_flock, tmp_path, code)
+    assert "file locks (flock) do not work there" in message
+    assert "needs a file system with hard links and file locks" in message
+    assert list(LocalStore(tmp_path).list("")) == []
 
 
 def test_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
