@@ -1,6 +1,5 @@
 """Unit objects, in order, into one shard."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -20,6 +19,7 @@ from pipeline.storage.manifest import ShardInfo
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.pieces import Pieces, pieces_of
+from pipeline.storage.scratch import scratch_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +57,8 @@ def compact_in(store: ObjectStore, task: ShardTask, *, mend: bool = False) -> Co
     Raises ``VerificationError`` for a unit object that is not what its receipt promises, and, but
     with ``mend``, for other bytes under the name of the shard's content.
     """
-    with tempfile.TemporaryDirectory(prefix="npd-shard-") as folder:
-        path = Path(folder) / "shard"
+    with scratch_folder("npd-shard-") as folder:
+        path = folder / "shard"
         WRITERS[task.format](path, _rows(store, task.shard), task.rows_per_batch)
         digest = file_sha256(path)
         key = layout.shard_key(

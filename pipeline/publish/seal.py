@@ -4,7 +4,6 @@ The receipts are read once, in order, and everything follows from them, so seali
 same bytes under the same names.
 """
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from pipeline.storage.layout import ShardFormat
 from pipeline.storage.manifest import LedgerInfo, Manifest, ShardInfo
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Receipt, read_receipts
+from pipeline.storage.scratch import scratch_folder
 from pipeline.storage.sealing import seal_manifest
 
 Compactor = Callable[[Iterable[ShardTask]], Iterator[CompactedShard]]
@@ -62,8 +62,8 @@ def draft(
         split: {shard_format: [] for shard_format in formats} for split in Split
     }
     reselection = Reselection(plan, margins)
-    with tempfile.TemporaryDirectory(prefix="npd-ledger-") as folder:
-        path = Path(folder) / "ledger.parquet"
+    with scratch_folder("npd-ledger-") as folder:
+        path = folder / "ledger.parquet"
         with LedgerWriter(path, plan.reward_names, plan.schema_version) as ledger:
             summary = _Summary(plan, prompts, ledger)
             receipts = map(reselection.of, read_receipts(store, plan.plan_id, plan.num_units))

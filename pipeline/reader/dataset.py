@@ -59,9 +59,11 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         names them. Ranks may then have different counts. A shard is then checked whole before any
         of its pairs is given, so that what is left out does not depend on the order.
     verify: check each piece of a shard against its digest before anything of it is used, once for
-        all workers.
+        all workers. Without it, damage in a copy of the cache is only seen in its size and where
+        it cannot be parsed.
     cache: where copies of remote shards are kept; by default ``Cache.default()`` for S3, and none
-        for folders.
+        for folders. Complete copies are also read where the folder cannot be written; a copy that
+        is missing there raises ``CacheError``.
     shuffle_bytes: shards among which rows are mixed, and which are mapped at once; see ``order``.
     prefetch: shards to open ahead.
 

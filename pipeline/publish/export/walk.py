@@ -24,6 +24,7 @@ from pipeline.records import Split
 from pipeline.storage.content import CHUNK_BYTES
 from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.scratch import scratch_folder
 
 DESCRIPTION = "export.json"
 """Of what a folder is the export; written first."""
@@ -51,17 +52,17 @@ def export(store: ObjectStore, target: ObjectStore, order: Order) -> Exported:
     Raises ``UserError`` for a target that holds anything else, and ``VerificationError`` for a
     damaged shard, or a file of the target that is not what it should be.
     """
-    with tempfile.TemporaryDirectory(prefix="npd-export-") as name:
-        scratch = Path(name) / "scratch"
+    with scratch_folder("npd-export-") as folder:
+        scratch = folder / "scratch"
         scratch.mkdir()
         made = FORMATS[order.format](order, scratch)
         if _claim(target, order) and target.head(CHECKSUMS) is not None:
             return Exported(is_new=False, num_files=0, num_bytes=0, remarks=())
-        checksums = Path(name) / CHECKSUMS
+        checksums = folder / CHECKSUMS
         num_files = num_bytes = 0
         with checksums.open("w", encoding="utf-8") as sums:
-            for folder in _written(Path(name), store, order, made):
-                for stored in _put_all(target, folder):
+            for files in _written(folder, store, order, made):
+                for stored in _put_all(target, files):
                     sums.write(f"{stored.sha256}  {stored.key}\n")
                     num_files, num_bytes = num_files + 1, num_bytes + stored.num_bytes
         if isinstance(target, LocalStore):
