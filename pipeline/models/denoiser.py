@@ -4,7 +4,7 @@ B batch, ... latent dimensions (C, H, W for images; the code never assumes three
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
@@ -30,6 +30,10 @@ class Conditioning:
 
     tensors: dict[str, Tensor]
     """Its keyword arguments, batch first; those within others have paths with dots for names."""
+
+    def copy(self) -> "Conditioning":
+        """The same conditioning in memory of its own."""
+        return Conditioning(tensors={name: tensor.clone() for name, tensor in self.tensors.items()})
 
     def take(self, rows: Sequence[int]) -> "Conditioning":
         """The conditioning of some rows, in that order; rows may repeat."""
@@ -58,6 +62,12 @@ class EncodedPrompts:
     unconditional: Conditioning
     truncated: tuple[bool, ...]
     """For each prompt, whether the text encoder had to cut it."""
+
+    def copy(self) -> "EncodedPrompts":
+        """The same prompts in memory of their own."""
+        return replace(
+            self, conditional=self.conditional.copy(), unconditional=self.unconditional.copy()
+        )
 
     def take(self, rows: Sequence[int]) -> "EncodedPrompts":
         """The prompts of some rows, in that order; rows may repeat."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +11,10 @@ from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import UserError
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.records import Candidate
+from pipeline.stages.proposed_noise import ProposedNoise, checked
+
+# ``ProposedNoise`` is what a proposer of a user's own imports from here (docs/proposers.md).
+__all__ = ["ProposedNoise", "Proposer", "Source", "draw_source_noise", "propose"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,27 +29,10 @@ class Source:
     """Clean latents of the source images, shaped like ``noise``: a build samples each source image
     once, before anything is proposed. None in a trial."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class ProposedNoise:
-    """One golden noise for each row of a batch."""
-
-    golden_noise: Tensor
-    """float32 (B, ...), on the denoiser's device."""
-    forward_evaluations: tuple[int, ...]
-    """For each row, what it took: of one latent each."""
-    converged: tuple[bool, ...]
-    """For each row, whether its golden noise can be trusted."""
-
-    @classmethod
-    def alike(cls, golden_noise: Tensor, forward_evaluations: int) -> Self:
-        """Noises that can all be trusted, and took the same."""
-        rows = len(golden_noise)
-        return cls(
-            golden_noise=golden_noise,
-            forward_evaluations=(forward_evaluations,) * rows,
-            converged=(True,) * rows,
-        )
+    def copy(self) -> "Source":
+        """The same source in memory of its own."""
+        latents = None if self.latents is None else self.latents.clone()
+        return Source(noise=self.noise.clone(), candidates=self.candidates, latents=latents)
 
 
 class Proposer(Protocol):
@@ -84,26 +71,30 @@ def propose(
 ) -> Iterator[tuple[str, ProposedNoise]]:
     """Every golden noise of every proposer, each with its name.
 
-    It is the proposer's name, with /0, /1 … behind it where that makes several. Raises
-    ``UserError`` for a proposer that gives something else than it says.
+    It is the proposer's name, with /0, /1 … behind it where that makes several. Every proposer
+    receives copies of ``prompts`` and ``source``, and its results are copied, so that a proposer
+    that writes into tensors changes nothing but its own results. Raises ``UserError`` for a
+    proposer that returns something else than it promises.
     """
     for name, proposer in proposers.items():
-        made = proposer.propose(denoiser, prompts, source)
+        made = proposer.propose(denoiser, prompts.copy(), source.copy())
+        if not isinstance(made, Sequence):
+            raise UserError(
+                f"proposer {name!r}: propose returned {type(made).__name__}; it must return a list "
+                "of ProposedNoise (docs/proposers.md)"
+            )
         if len(made) != proposer.proposals:
             raise UserError(
                 f"proposer {name!r}: made {len(made)} noises for a candidate; its attribute "
                 f"`proposals` says {proposer.proposals}"
             )
-        for index, proposed in enumerate(made):
-            _refuse_misfit(name, proposed, source)
+        spent = torch.zeros(len(source.noise), dtype=torch.long)
+        for index, each in enumerate(made):
+            proposed = checked(name, each, source.noise)
+            spent += torch.tensor(proposed.forward_evaluations)
+            if int(spent.max()) > proposer.evaluations:
+                raise UserError(
+                    f"proposer {name!r}: took {int(spent.max())} forward evaluations for a "
+                    f"candidate; its attribute `evaluations` says {proposer.evaluations} at most"
+                )
             yield (name if proposer.proposals == 1 else f"{name}/{index}"), proposed
-
-
-def _refuse_misfit(name: str, proposed: ProposedNoise, source: Source) -> None:
-    found, wanted = proposed.golden_noise.shape, source.noise.shape
-    rows = {len(proposed.forward_evaluations), len(proposed.converged)}
-    if found != wanted or rows != {len(source.noise)}:
-        raise UserError(
-            f"proposer {name!r}: gave golden noise of shape {tuple(found)} with evaluations and "
-            f"convergence of {sorted(rows)} rows; wanted are noises of shape {tuple(wanted)}"
-        )

@@ -17,7 +17,7 @@ from pipeline.diffusion.noise import as_model_input, stored
 from pipeline.evaluate.trial.bench import Batch, Bench, Cost, Drawn
 from pipeline.models.denoiser import EncodedPrompts
 from pipeline.stages.judge import judge
-from pipeline.stages.propose import Source
+from pipeline.stages.propose import Source, propose
 from pipeline.stages.sample import SampledImages
 
 
@@ -168,7 +168,8 @@ def _propose(
     """Noise as it would be stored, float16 on the CPU, and the cost of one."""
     begin = bench.now()
     model_input = as_model_input(source).to(bench.denoiser.device)
-    (proposed,) = bench.proposers[name].propose(bench.denoiser, prompts, Source(noise=model_input))
+    proposer = {name: bench.proposers[name]}
+    ((_, proposed),) = propose(proposer, bench.denoiser, prompts, Source(noise=model_input))
     noise = stored(proposed.golden_noise).cpu()
     # A network runs no denoiser; as one evaluation its cost is not hidden where these are counted.
     evaluations = max(sum(proposed.forward_evaluations) / len(source), 1.0)
