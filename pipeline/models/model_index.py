@@ -47,6 +47,14 @@ def unused_components(folder: Path) -> list[str]:
     return [name for name in _parts(folder) if name in UNUSED]
 
 
+def steps_offset(folder: Path) -> int:
+    """Return the offset of a pipeline's leading timesteps. Raises ``ModelError``."""
+    if _pipeline_class(folder) == "StableDiffusionPipeline":
+        return 1  # this pipeline corrects its scheduler's file
+    path = folder / "scheduler" / "scheduler_config.json"
+    return int(_read_json(path).get("steps_offset", 0)) if path.is_file() else 0
+
+
 def _parts(folder: Path) -> list[str]:
     index = folder / "model_index.json"
     if not index.is_file():

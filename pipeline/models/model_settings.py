@@ -4,6 +4,7 @@ from typing import Any
 
 from pipeline.config.model import ModelConfig
 from pipeline.config.source import SourceConfig
+from pipeline.models.model_index import steps_offset
 from pipeline.models.pipeline_files import locate_pipeline, pipeline_digest
 from pipeline.models.source import source_digest
 
@@ -24,3 +25,15 @@ def model_digests(model: ModelConfig) -> dict[str, Any]:
         "digest": pipeline_digest(locate_pipeline(model), model.variant),
         "loras": [{"scale": lora.scale, "digest": source_digest(lora)} for lora in model.loras],
     }
+
+
+def leading_offset(model: ModelConfig) -> dict[str, Any]:
+    """What to add to ``model_settings`` if a proposer asks for leading timesteps.
+
+    Leading timesteps once had the offset 1 for every model. A model with another offset now has
+    another schedule, so its plan is another plan; all other plans keep their ids. Raises
+    ``ModelError``.
+    """
+    options = {} if model.scheduler is None else model.scheduler.options
+    offset = options.get("steps_offset", steps_offset(locate_pipeline(model).folder))
+    return {} if offset == 1 else {"steps_offset": offset}

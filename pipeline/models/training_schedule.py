@@ -41,10 +41,6 @@ _UNSUPPORTED_OPTIONS = (
 )
 
 
-_LEADING_OFFSET = 1
-"""``steps_offset`` of the Stable Diffusion families: the last timestep is 1 and not 0."""
-
-
 class TrainingSchedule:
     """The noise levels that a model was trained on. Raises ``ModelError`` for unsupported ones."""
 
@@ -69,7 +65,10 @@ class TrainingSchedule:
             self._own_timesteps(num_inference_steps)
             if spacing is None
             else spaced_timesteps(
-                len(self.alphas_cumprod), num_inference_steps, spacing, _LEADING_OFFSET
+                len(self.alphas_cumprod),
+                num_inference_steps,
+                spacing,
+                self._scheduler.config.get("steps_offset", 0),
             )
         )
         return Schedule.of_alphas(

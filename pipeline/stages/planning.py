@@ -10,7 +10,7 @@ from pipeline.fingerprint import ALGORITHM_VERSION
 from pipeline.identity import prompt_id, split_for
 from pipeline.models.families import FAMILIES
 from pipeline.models.model_index import check_model_folder
-from pipeline.models.model_settings import PLACES, model_digests, model_settings
+from pipeline.models.model_settings import PLACES, leading_offset, model_digests, model_settings
 from pipeline.models.pipeline_files import locate_pipeline
 from pipeline.models.rewards.identity import reward_digest
 from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
@@ -102,5 +102,7 @@ def _settings(config: Config) -> dict[str, Any]:
 
 def _add_digests(settings: dict[str, Any], config: Config) -> None:
     settings["model"] |= model_digests(config.model)
+    if any(each.get("timestep_spacing") == "leading" for each in settings["proposers"]):
+        settings["model"] |= leading_offset(config.model)
     for reward, section in zip(settings["rewards"], config.rewards, strict=True):
         reward["digest"] = reward_digest(section)

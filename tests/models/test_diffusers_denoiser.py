@@ -23,7 +23,14 @@ from pipeline.diffusion.step import Level
 from pipeline.errors import ModelError
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
-from tests.models.tiny import SD_BETAS, TEXT_LENGTH, save_tiny_pipeline, tiny_pipeline
+from tests.models.families.tiny_pipelines import build
+from tests.models.tiny import (
+    SD_BETAS,
+    TEXT_LENGTH,
+    save_tiny_pipeline,
+    tiny_pipeline,
+    tiny_scheduler,
+)
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red circle", "blue", ""]
@@ -203,6 +210,17 @@ def test_timesteps_of_other_schedulers_are_in_their_own_spacing(
     pipe = tiny_pipeline()
     pipe.scheduler = scheduler
     assert DiffusersDenoiser(pipe, "tiny").schedule(4).timesteps == expected
+
+
+@pytest.mark.parametrize("offset", [0, 1, 3])
+def test_leading_spacing_has_the_offset_of_the_models_own_scheduler(offset: int) -> None:
+    pipe = build("stable_diffusion_xl")
+    pipe.scheduler = tiny_scheduler(steps_offset=offset, timestep_spacing="trailing")
+    denoiser = DiffusersDenoiser(pipe, "tiny", height=16, width=16)
+    expected = tiny_scheduler(steps_offset=offset, timestep_spacing="leading")
+    expected.set_timesteps(4)
+    assert denoiser.schedule(4, "leading").timesteps == tuple(expected.timesteps.tolist())
+    assert denoiser.schedule(4, "trailing").timesteps == (999, 749, 499, 249)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """From a configuration to a plan, and what decides its identity."""
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -223,3 +224,36 @@ def test_plan_of_a_judge_without_its_files_says_what_to_fetch(tmp_path: Path) ->
     settings = changed(rewards=[{"name": "hps", "kind": "hps_v2", "path": str(tmp_path)}])
     with pytest.raises(ModelError, match=r"HPS_v2\.1_compressed\.pt .*huggingface\.co/xswu/HPSv2"):
         _plan(tmp_path / "a", settings)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "offset", "options", "entry"),
+    [
+        ("StableDiffusionXLPipeline", 1, {}, None),
+        ("StableDiffusionXLPipeline", 0, {}, 0),
+        ("StableDiffusionXLPipeline", None, {}, 0),
+        ("StableDiffusionXLPipeline", 1, {"steps_offset": 2}, 2),
+        ("StableDiffusionXLPipeline", 0, {"steps_offset": 1}, None),
+        # This pipeline of diffusers sets its scheduler's offset to 1, whatever its file says.
+        ("StableDiffusionPipeline", 0, {}, None),
+    ],
+)
+def test_plan_with_leading_spacing_has_the_models_offset_where_it_is_not_one(
+    pipeline: str, offset: int | None, options: dict[str, int], entry: int | None, tmp_path: Path
+) -> None:
+    """Plans without the entry are computed with 1, as all plans once were."""
+    model = tmp_path / "model"
+    shutil.copytree(BUNDLED / "model", model)
+    _edit(model / "model_index.json", _class_name=pipeline)
+    _edit(model / "scheduler" / "scheduler_config.json", steps_offset=offset)
+    place = {"path": str(model), "scheduler": {"options": options}}
+    settings = changed(model=place, redenoise={"timestep_spacing": "leading"})
+    plan, _ = _plan(tmp_path / "leading", settings)
+    assert plan.settings["model"].get("steps_offset") == entry
+    others, _ = _plan(tmp_path / "own", changed(model=place))
+    assert "steps_offset" not in others.settings["model"]
+
+
+def _edit(path: Path, **changes: Any) -> None:
+    content = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
