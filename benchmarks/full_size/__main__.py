@@ -31,6 +31,7 @@ from pipeline.config.sections import Config
 from pipeline.determinism import be_deterministic
 from pipeline.diffusion.guidance import guided_prediction
 from pipeline.diffusion.noise import source_noise
+from pipeline.models.call_options import call_options
 from pipeline.models.contract import deviations
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from pipeline.models.load import default_device
@@ -89,10 +90,7 @@ def denoiser_of(recipe: str, config: Config, device: torch.device) -> DiffusersD
     return DiffusersDenoiser(
         pipe,
         recipe,
-        height=config.model.height,
-        width=config.model.width,
-        guidance=config.model.guidance,
-        embedded_guidance=config.model.embedded_guidance,
+        **call_options(config.model),
     )
 
 

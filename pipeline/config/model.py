@@ -21,6 +21,11 @@ AttentionBackend = Literal[
 """Those of diffusers that are installed; not the ones that fetch code from a hub."""
 
 
+def _unset(value: object) -> bool:
+    """Whether an option is left out of plans, which do not change with options that came later."""
+    return value is None
+
+
 class LoraConfig(SourceConfig):
     """Weights that are fused into the model's when it is loaded."""
 
@@ -68,6 +73,13 @@ class ModelConfig(SourceConfig):
     models such as FLUX.1-dev)."""
     embedded_guidance: GuidanceScale | None = None
     """The scale that a distilled network is told while it is guided classifier-free."""
+    negative_prompt: Annotated[str | None, Field(exclude_if=_unset)] = None
+    """Text of the prediction without the prompt, in sampling and in re-denoising; by default the
+    pipeline's own: no text, or zeros for SDXL."""
+    max_sequence_length: Annotated[PositiveInt | None, Field(exclude_if=_unset)] = None
+    """Tokens that T5 reads; by default the pipeline's own number."""
+    clip_skip: Annotated[PositiveInt | None, Field(exclude_if=_unset)] = None
+    """Last layers of CLIP that are left out."""
     compile: bool = False
     """Compile the network (torch.compile): faster after minutes of compiling, other rounding."""
     channels_last: bool = False
@@ -85,6 +97,11 @@ class ModelConfig(SourceConfig):
             raise ValueError(
                 "embedded_guidance is for guidance = 'classifier_free'; with 'embedded' the scales "
                 "of [sampling] and [redenoise] are what the network is told"
+            )
+        if self.guidance == "embedded" and self.negative_prompt is not None:
+            raise ValueError(
+                "negative_prompt is for guidance = 'classifier_free'; with 'embedded' there is no "
+                "prediction without the prompt"
             )
         return self
 

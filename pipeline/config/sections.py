@@ -52,6 +52,9 @@ class SamplingConfig(Section):
     """N, steps from noise to image."""
     guidance_scale: GuidanceScale
     """Guidance; where it is classifier-free, 1 skips the unconditional pass."""
+    guidance_rescale: Annotated[Fraction, Field(exclude_if=lambda share: share == 0)] = 0.0
+    """How far a guided prediction is rescaled to the deviation of the conditional one
+    (arXiv 2305.08891); images alone, never re-denoising."""
     scheduler: Literal["ddim", "model"] = "ddim"
     """DDIM with eta 0, or Euler along a flow; or the scheduler that the model came with, such as
     DPM-Solver++, as diffusers steps it. Noise is re-denoised by the first in either case."""

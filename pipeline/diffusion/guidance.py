@@ -24,16 +24,29 @@ def combine(unconditional: Tensor, conditional: Tensor, guidance_scale: float) -
     return unconditional + guidance_scale * (conditional - unconditional)
 
 
+def rescale(guided: Tensor, conditional: Tensor, guidance_rescale: float) -> Tensor:
+    """o' = φ·(σ_c/σ)·o + (1 - φ)·o, with the standard deviations of each row of (B, ...).
+
+    Section 3.4 of "Common Diffusion Noise Schedules and Sample Steps are Flawed",
+    arXiv 2305.08891.
+    """
+    dims = tuple(range(1, guided.ndim))
+    ratio = conditional.std(dim=dims, keepdim=True) / guided.std(dim=dims, keepdim=True)
+    return guidance_rescale * (guided * ratio) + (1 - guidance_rescale) * guided
+
+
 def guided_prediction(
     denoiser: "Denoiser",
     latents: Tensor,
     timestep: float,
     prompts: "EncodedPrompts",
     guidance_scale: float,
+    guidance_rescale: float = 0.0,
 ) -> Tensor:
     """The raw network output under guidance, float32, shaped like ``latents`` (B, ...).
 
-    Two evaluations run as one call of 2B rows, the unconditional ones first.
+    Two evaluations run as one call of 2B rows, the unconditional ones first. ``guidance_rescale``
+    acts where there are two.
     """
     if denoiser.guidance == "embedded":
         told = prompts.conditional.with_guidance(guidance_scale)
@@ -45,4 +58,5 @@ def guided_prediction(
     both = prompts.unconditional.concat(prompts.conditional)
     output = denoiser.predict(torch.cat([latents, latents]), timestep, both)
     unconditional, conditional = output.chunk(2)
-    return combine(unconditional, conditional, guidance_scale)
+    guided = combine(unconditional, conditional, guidance_scale)
+    return rescale(guided, conditional, guidance_rescale) if guidance_rescale else guided

@@ -30,16 +30,19 @@ def sample_latents(
     num_inference_steps: int,
     guidance_scale: float,
     scheduler: Scheduler = "ddim",
+    guidance_rescale: float = 0.0,
 ) -> Tensor:
     """Clean latents, float32 (B, ...), of the initial noises ``x_T``, one prompt for each."""
     if scheduler == "model":
         return _sample_with_own_scheduler(
-            denoiser, prompts, x_T, num_inference_steps, guidance_scale
+            denoiser, prompts, x_T, num_inference_steps, guidance_scale, guidance_rescale
         )
     schedule = denoiser.schedule(num_inference_steps)
     latents = x_T
     for step, timestep in enumerate(schedule.timesteps):
-        output = guided_prediction(denoiser, latents, timestep, prompts, guidance_scale)
+        output = guided_prediction(
+            denoiser, latents, timestep, prompts, guidance_scale, guidance_rescale
+        )
         latents = schedule.denoise(latents, output, step)
     return latents
 
@@ -50,11 +53,14 @@ def _sample_with_own_scheduler(
     x_T: Tensor,
     num_inference_steps: int,
     guidance_scale: float,
+    guidance_rescale: float,
 ) -> Tensor:
     run = denoiser.own_scheduler(num_inference_steps)
     latents = run.begin(x_T)
     for step, timestep in enumerate(run.timesteps):
         told = run.model_input(latents, step)
-        output = guided_prediction(denoiser, told, timestep, prompts, guidance_scale)
+        output = guided_prediction(
+            denoiser, told, timestep, prompts, guidance_scale, guidance_rescale
+        )
         latents = run.denoise(latents, output, step)
     return latents

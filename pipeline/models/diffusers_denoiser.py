@@ -14,15 +14,18 @@ from torch import Tensor
 
 from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.errors import ModelError, UserError
+from pipeline.models.call_options import refuse_options
 from pipeline.models.contract import check_contract
 from pipeline.models.denoiser import GUIDANCE, Conditioning, EncodedPrompts, Guidance
 from pipeline.models.families import FAMILIES, Inputs
 from pipeline.models.flow_schedule import flow_schedule, is_flow, refuse_other_flows
+from pipeline.models.made_size import refuse_other_size
 from pipeline.models.network_call import NetworkCall, batched_paths, replaced, tensors
 from pipeline.models.own_scheduler import OwnScheduler, refuse_other_schedulers
 from pipeline.models.pipeline_files import PipelineFiles
 from pipeline.models.pipeline_folder import load_pipeline
 from pipeline.models.probe_scheduler import ProbeScheduler
+from pipeline.models.text_limits import TextLimits
 from pipeline.models.training_schedule import TrainingSchedule
 from pipeline.models.watched_pipeline import WatchedPipeline
 
@@ -40,11 +43,15 @@ class DiffusersDenoiser:
         num_frames: int | None = None,
         guidance: Guidance = "classifier_free",
         embedded_guidance: float | None = None,
+        negative_prompt: str | None = None,
+        max_sequence_length: int | None = None,
+        clip_skip: int | None = None,
     ) -> None:
         """Wrap ``pipe``; ``where`` names the model in error messages.
 
         ``height`` and ``width`` of the image are in pixels. ``embedded_guidance`` is the scale that
-        a guidance-distilled network is told while it is guided classifier-free.
+        a guidance-distilled network receives while it is guided classifier-free. The last three are
+        those of the pipeline's call.
 
         Raises ``ModelError`` for a model that cannot be used, and if the network, called by us,
         says anything else than the pipeline's own call makes of it.
@@ -52,29 +59,43 @@ class DiffusersDenoiser:
         self.guidance = guidance
         self._where = where
         self._pipe = pipe
+        family = FAMILIES[type(pipe).__name__]
         size = {"height": height, "width": width, "num_frames": num_frames}
-        told = {"guidance_scale": embedded_guidance}
+        text = _given(max_sequence_length=max_sequence_length, clip_skip=clip_skip)
+        some = _given(
+            num_frames=num_frames,
+            embedded_guidance=embedded_guidance,
+            negative_prompt=negative_prompt,
+        )
+        refuse_options(family, [*some, *text], where)
+        family.prepare(pipe)
         self._watched = WatchedPipeline(
             pipe=pipe,
-            family=FAMILIES[type(pipe).__name__],
-            options={name: value for name, value in (size | told).items() if value is not None},
+            family=family,
+            options=_given(**size, guidance_scale=embedded_guidance),
+            text_options=text,
+            negative_prompt=negative_prompt,
         )
         pipe.set_progress_bar_config(disable=True)
         scheduler = pipe.scheduler
         self._training = None if is_flow(scheduler) else TrainingSchedule(scheduler, where)
+        self._text_limits = TextLimits.of(pipe, family, max_sequence_length, where)
         self._refuse_unsupported()
+        self._refuse_cut(negative_prompt)
         self._schedules: dict[tuple[int, Spacing | None], Schedule] = {}
         self._own_schedulers: dict[int, Any] = {}
         self._told_timesteps: dict[float, Tensor] = {}
         with torch.no_grad():
-            self._empty = self._watched.encode("", negative=False)
+            self._empty = self._encode_nothing(clip_skip)
             call = self._first_call(1)
             self.latent_shape = tuple(call.latents.shape[1:])
             self._arguments = call.arguments
             self._batched = batched_paths(call.arguments, self._first_call(2).arguments)
             self._refuse_other_guidance()
             check_contract(self, self._watched, where)
-            self._refuse_other_size(height, width)
+            if _given(**size):
+                images = self._images(torch.zeros(1, *self.latent_shape))
+                refuse_other_size(pipe, images, where, **size)
 
     @classmethod
     def load(
@@ -127,7 +148,7 @@ class DiffusersDenoiser:
                 {name: torch.cat([inputs[name] for inputs in encoded]) for name in encoded[0]}
             ),
             unconditional=without.take([0] * len(prompts)),
-            truncated=tuple(self._is_truncated(prompt) for prompt in prompts),
+            truncated=tuple(bool(self._text_limits.cut(prompt)) for prompt in prompts),
         )
 
     @torch.no_grad()
@@ -149,10 +170,14 @@ class DiffusersDenoiser:
 
         Of a film, that is the frame in its middle.
         """
-        images = self._watched.decode(self._rows(len(latents)), self._as_input(latents))
+        images = self._images(latents)
         if images.ndim == 5:
             images = images[:, images.shape[1] // 2]
         return images.to(torch.float32)
+
+    def _images(self, latents: Tensor) -> Tensor:
+        """What the pipeline makes of clean latents: images, or films with all their frames."""
+        return self._watched.decode(self._rows(len(latents)), self._as_input(latents))
 
     def _training_schedule(
         self, training: TrainingSchedule, num_inference_steps: int, spacing: Spacing | None
@@ -210,14 +235,23 @@ class DiffusersDenoiser:
     def _as_input(self, latents: Tensor) -> Tensor:
         return latents.to(self._watched.device, self._watched.dtype)
 
-    def _is_truncated(self, prompt: str) -> bool:
-        """Whether no text encoder reads the whole prompt."""
-        return all(
-            _num_tokens(getattr(self._pipe, name), prompt)
-            > (limit or getattr(self._pipe, name).model_max_length)
-            for name, limit in self._watched.family.text_limits.items()
-            if getattr(self._pipe, name, None) is not None
-        )
+    def _encode_nothing(self, clip_skip: int | None) -> Inputs:
+        try:
+            return self._watched.encode("", negative=False)
+        except IndexError as error:
+            if clip_skip is None:
+                raise
+            raise ModelError(
+                f"{self._where}: clip_skip = {clip_skip} in [model] skips more layers than its "
+                "text encoder has"
+            ) from error
+
+    def _refuse_cut(self, negative_prompt: str | None) -> None:
+        for name, (count, limit) in self._text_limits.cut(negative_prompt or "").items():
+            raise ModelError(
+                f"{self._where}: negative_prompt in [model] has {count} tokens of {name}, of which "
+                f"{limit} would be read; shorten it"
+            )
 
     def _refuse_unsupported(self) -> None:
         config: Any = self._watched.network.config
@@ -232,18 +266,6 @@ class DiffusersDenoiser:
         if self._training is None:
             refuse_other_flows(self._pipe.scheduler, self._where)
 
-    def _refuse_other_size(self, height: int | None, width: int | None) -> None:
-        """Some pipelines round a size that they cannot make, and say so in their log alone."""
-        if height is None and width is None:
-            return
-        made = self.decode(torch.zeros(1, *self.latent_shape)).shape[-2:]
-        asked = (height or made[0], width or made[1])
-        if asked != tuple(made):
-            raise ModelError(
-                f"{self._where}: asked for images of {asked[0]} × {asked[1]} pixels, the model "
-                f"makes {made[0]} × {made[1]}: set height and width in [model] to what it makes"
-            )
-
     def _refuse_other_guidance(self) -> None:
         if self.guidance == "embedded" and GUIDANCE not in self._batched:
             raise ModelError(
@@ -252,5 +274,6 @@ class DiffusersDenoiser:
             )
 
 
-def _num_tokens(tokenizer: Any, prompt: str) -> int:
-    return len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that are set."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -9,6 +9,7 @@ from pipeline.config.proposers import NPNetConfig
 from pipeline.config.rewards import RewardConfig
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
+from pipeline.models.call_options import call_options
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.loras import fuse_loras
 from pipeline.models.pipeline_files import locate_pipeline
@@ -45,11 +46,7 @@ def load_denoiser(config: ModelConfig, device: torch.device, offload: Offload = 
         return DiffusersDenoiser(
             pipe,
             str(config),
-            height=config.height,
-            width=config.width,
-            num_frames=config.num_frames,
-            guidance=config.guidance,
-            embedded_guidance=config.embedded_guidance,
+            **call_options(config),
         )
 
 

@@ -43,8 +43,14 @@ def components(folder: Path) -> list[str]:
 
 
 def unused_components(folder: Path) -> list[str]:
-    """The parts of a pipeline that it does without. Raises ``ModelError``."""
-    return [name for name in _parts(folder) if name in UNUSED]
+    """The parts of a pipeline that it does without, there or not. Raises ``ModelError``.
+
+    diffusers asks for every part that it is not told to leave out.
+    """
+    parts = _parts(folder)
+    family = FAMILIES[_pipeline_class(folder)]
+    missing = [name for name in family.optional_parts if name not in parts]
+    return sorted([*missing, *(name for name in parts if name in UNUSED)])
 
 
 def steps_offset(folder: Path) -> int:

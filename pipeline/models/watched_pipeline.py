@@ -9,7 +9,7 @@ B batch, N num_inference_steps.
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +30,11 @@ class WatchedPipeline:
     family: Family
     options: Mapping[str, Any]
     """What every call is told beside inputs, steps and guidance: the size, above all."""
+    text_options: Mapping[str, Any] = field(default_factory=dict)
+    """What encoding is told beside what the family tells it; the call is told the same."""
+    negative_prompt: str | None = None
+    """The text of the prediction without the prompt; by default the pipeline's own, which is no
+    text or, for SDXL, zeros."""
 
     @cached_property
     def network(self) -> nn.Module:
@@ -52,16 +57,23 @@ class WatchedPipeline:
 
     def encode(self, prompt: str, *, negative: bool) -> Inputs:
         """Inputs of one prompt, one row each; or those of the prediction without it."""
+        without = self.negative_prompt or ""
         if self.family.encode is not None:
-            return self.family.encode(self.pipe, prompt, negative)
+            return self.family.encode(self.pipe, prompt, without if negative else None)
         names = self.family.encoded
         has_negative = any(name and name.startswith(NEGATIVE) for name in names)
-        options = {"do_classifier_free_guidance": negative} if has_negative else {}
+        options: dict[str, Any] = {}
+        if has_negative:
+            options["do_classifier_free_guidance"] = negative
+            if negative and self.negative_prompt is not None:
+                options["negative_prompt"] = self.negative_prompt
+        elif negative:
+            prompt = without
         encoded = self.pipe.encode_prompt(
             prompt=prompt,
             device=self.device,
             **options,
-            **self.family.encode_options,
+            **{**self.family.encode_options, **self.text_options},
         )
         wanted = NEGATIVE if negative and has_negative else ""
         return {
@@ -134,7 +146,14 @@ class WatchedPipeline:
         off = {self.family.guidance_option: 1.0, "output_type": "latent", "return_dict": False}
         return self.pipe(
             num_inference_steps=num_inference_steps,
-            **{**off, **self.family.call_options, **self.options, **inputs, **options},
+            **{
+                **off,
+                **self.family.call_options,
+                **self.options,
+                **self.text_options,
+                **inputs,
+                **options,
+            },
         )
 
     @contextmanager

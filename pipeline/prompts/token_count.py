@@ -1,7 +1,7 @@
 """How many tokens prompts have, by a tokenizer of transformers."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,6 +20,9 @@ class TokenCounter:
         self._by_word = _drops_spaces(tokenizer)
         self._words: dict[str, int] = {}
         self._special: int = tokenizer.num_special_tokens_to_add()
+        added = tokenizer.added_tokens_encoder
+        self._inversions = any(f"{token}_1" in added for token in added)
+        """Whether a textual inversion has several vectors: pipelines expand its word."""
 
     def counts(self, prompts: Sequence[str]) -> list[int]:
         """The number of tokens of each prompt."""
@@ -33,9 +36,18 @@ class TokenCounter:
 
     def _count(self, texts: Sequence[str], *, special: bool) -> list[int]:
         encoded = self._tokenizer(
-            list(texts), truncation=False, verbose=False, add_special_tokens=special
+            self._expanded(texts), truncation=False, verbose=False, add_special_tokens=special
         )
         return [len(ids) for ids in encoded["input_ids"]]
+
+    def _expanded(self, texts: Sequence[str]) -> list[str]:
+        """The texts as a pipeline gives them to its tokenizer."""
+        if not self._inversions:
+            return list(texts)
+        from diffusers.loaders.textual_inversion import TextualInversionLoaderMixin  # seconds
+
+        pipe: Any = TextualInversionLoaderMixin()  # carries no types
+        return [pipe.maybe_convert_prompt(text, self._tokenizer) for text in texts]
 
 
 def _drops_spaces(tokenizer: "PreTrainedTokenizerBase") -> bool:

@@ -8,8 +8,9 @@ import pyarrow as pa
 from pipeline.config.sections import Config
 from pipeline.fingerprint import ALGORITHM_VERSION
 from pipeline.identity import prompt_id, split_for
+from pipeline.models.call_options import OPTIONS, refuse_options
 from pipeline.models.families import FAMILIES
-from pipeline.models.model_index import check_model_folder
+from pipeline.models.model_index import check_model_folder, components
 from pipeline.models.model_settings import PLACES, leading_offset, model_digests, model_settings
 from pipeline.models.pipeline_files import locate_pipeline
 from pipeline.models.rewards.identity import reward_digest
@@ -44,17 +45,32 @@ def prompts_of(config: Config) -> ChosenPrompts:
     if config.prompts.too_long != "drop":
         return choose_prompts(config.prompts, Path(), {})
     folder = locate_pipeline(config.model).folder
-    return choose_prompts(config.prompts, folder, FAMILIES[check_model_folder(folder)].text_limits)
+    limits = FAMILIES[check_model_folder(folder)].limits(config.model.max_sequence_length)
+    parts = components(folder)
+    # A tokenizer without its text encoder, as T5's may be in SD3, cuts nothing.
+    read = {
+        name: limit
+        for name, limit in limits.items()
+        if name.replace("tokenizer", "text_encoder") in parts
+    }
+    return choose_prompts(config.prompts, folder, read)
 
 
 def plan_of(config: Config, chosen: ChosenPrompts) -> tuple[Plan, PromptTable]:
     """Fix what will be computed of some prompts. Raises ``ModelError`` and ``EntryPointError``."""
     # Before anything is stored: a plan of a model that no worker can load would be in the way.
-    check_model_folder(locate_pipeline(config.model).folder)
+    name = check_model_folder(locate_pipeline(config.model).folder)
+    refuse_options(FAMILIES[name], _options(config), str(config.model))
     settings = _settings(config)
     _add_digests(settings, config)
     plan, table = _plan(config, chosen, settings)
     return plan.model_copy(update={"plan_id": plan.identity()}), table
+
+
+def _options(config: Config) -> list[str]:
+    """Names of the options that are set of those that only some families take."""
+    given = {**dict(config.model), "guidance_rescale": config.sampling.guidance_rescale or None}
+    return [name for name in OPTIONS if given[name] is not None]
 
 
 def _plan(

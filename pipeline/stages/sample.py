@@ -42,6 +42,7 @@ def sample_clean(
         config.num_inference_steps,
         config.guidance_scale,
         config.scheduler,
+        config.guidance_rescale,
     )
 
 

@@ -11,6 +11,7 @@ FLUX = Family(
     # The third are position ids of the text, which the call makes for itself.
     encoded=("prompt_embeds", "pooled_prompt_embeds", None),
     encode_options={"prompt_2": None},
+    options=frozenset({"embedded_guidance", "max_sequence_length", "negative_prompt"}),
     guidance_option="true_cfg_scale",
     text_limits={"tokenizer_2": 512},
 )

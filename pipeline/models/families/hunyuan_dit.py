@@ -7,7 +7,8 @@ from pipeline.models.families.family import Family, Inputs
 _TEXT_LENGTHS = (77, 256)
 
 
-def _encode(pipe: Any, prompt: str, negative: bool) -> Inputs:
+def _encode(pipe: Any, prompt: str, negative_prompt: str | None) -> Inputs:
+    negative = negative_prompt is not None
     inputs: Inputs = {}
     for index, (suffix, length) in enumerate(zip(("", "_2"), _TEXT_LENGTHS, strict=True)):
         embeds, negative_embeds, mask, negative_mask = pipe.encode_prompt(
@@ -15,6 +16,7 @@ def _encode(pipe: Any, prompt: str, negative: bool) -> Inputs:
             device=pipe._execution_device,
             dtype=pipe.transformer.dtype,
             do_classifier_free_guidance=negative,
+            negative_prompt=negative_prompt,
             max_sequence_length=length,
             text_encoder_index=index,
         )
@@ -26,6 +28,7 @@ def _encode(pipe: Any, prompt: str, negative: bool) -> Inputs:
 HUNYUAN_DIT = Family(
     pipeline="HunyuanDiTPipeline",
     encode=_encode,
+    options=frozenset({"guidance_rescale", "negative_prompt"}),
     # Binning would sample at another size than asked for.
     call_options={"use_resolution_binning": False},
     load_options={"safety_checker": None, "requires_safety_checker": False},

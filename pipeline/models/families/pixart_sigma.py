@@ -13,5 +13,6 @@ PIXART_SIGMA = Family(
     # Binning would sample at another size than asked for, and resize the image. The default of the
     # negative prompt is "", which the call refuses beside embeddings.
     call_options={"use_resolution_binning": False, "negative_prompt": None},
+    options=frozenset({"max_sequence_length", "negative_prompt"}),
     text_limits={"tokenizer": 300},
 )

@@ -5,15 +5,14 @@ from typing import Any
 from pipeline.models.families.family import Family
 
 
-def _refusal(pipe: Any) -> str | None:
-    """Why a tokenizer cannot be used that reads more than its text encoder."""
-    longest = pipe.text_encoder.config.max_position_embeddings
-    if pipe.tokenizer.model_max_length > longest:
-        return (
-            f"the tokenizer's model_max_length {pipe.tokenizer.model_max_length} exceeds the "
-            f"{longest} positions of the text encoder; mend tokenizer/tokenizer_config.json"
-        )
-    return None
+def _prepare(pipe: Any) -> None:
+    """Make ``clip_skip`` work: diffusers 0.42 looks for CLIP's last norm in ``text_model``.
+
+    The text encoder of transformers 5 has no such part, since it is that part itself.
+    """
+    if not hasattr(pipe.text_encoder, "text_model"):
+        # Not as a submodule: a module that contains itself cannot be walked through.
+        vars(pipe.text_encoder)["text_model"] = pipe.text_encoder
 
 
 STABLE_DIFFUSION = Family(
@@ -21,5 +20,6 @@ STABLE_DIFFUSION = Family(
     encoded=("prompt_embeds", "negative_prompt_embeds"),
     encode_options={"num_images_per_prompt": 1},
     load_options={"safety_checker": None, "requires_safety_checker": False},
-    refusal=_refusal,
+    options=frozenset({"clip_skip", "guidance_rescale", "negative_prompt"}),
+    prepare=_prepare,
 )

@@ -11,5 +11,7 @@ STABLE_DIFFUSION_3 = Family(
         "negative_pooled_prompt_embeds",
     ),
     encode_options={"prompt_2": None, "prompt_3": None},
+    optional_parts=("text_encoder_3", "tokenizer_3"),
+    options=frozenset({"clip_skip", "max_sequence_length", "negative_prompt"}),
     text_limits={"tokenizer": None, "tokenizer_2": None, "tokenizer_3": 256},
 )

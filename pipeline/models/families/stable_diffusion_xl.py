@@ -12,5 +12,6 @@ STABLE_DIFFUSION_XL = Family(
         "negative_pooled_prompt_embeds",
     ),
     load_options={"add_watermarker": False},
+    options=frozenset({"clip_skip", "guidance_rescale", "negative_prompt"}),
     text_limits={"tokenizer": None, "tokenizer_2": None},
 )

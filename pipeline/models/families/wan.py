@@ -18,6 +18,7 @@ def _refusal(pipe: Any) -> str | None:
 WAN = Family(
     pipeline="WanPipeline",
     encoded=("prompt_embeds", "negative_prompt_embeds"),
+    options=frozenset({"max_sequence_length", "negative_prompt", "num_frames"}),
     text_limits={"tokenizer": 512},
     encode_options={"max_sequence_length": 512},
     refusal=_refusal,

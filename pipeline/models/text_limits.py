@@ -1,0 +1,82 @@
+"""Which prompts the text encoders of a pipeline read whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import ModelError
+from pipeline.models.families import Family
+
+NO_LENGTH = 10**9
+"""A tokenizer without a ``model_max_length`` has a larger number than this in its place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextLimits:
+    """The tokenizers of a pipeline, and how many tokens their encoders read."""
+
+    pipe: Any
+    limits: Mapping[str, int]
+    """By tokenizer, special tokens included."""
+
+    @classmethod
+    def of(
+        cls, pipe: Any, family: Family, max_sequence_length: int | None, where: str
+    ) -> "TextLimits":
+        """Read the limits of ``pipe``; ``where`` names the model in error messages.
+
+        Raises ``ModelError`` for a tokenizer that pads prompts to a length that its encoder does
+        not have.
+        """
+        limits = family.limits(max_sequence_length)
+        for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+            # Also of those that do not decide about truncation: the pipeline pads with them.
+            if limits.get(name) is None and _encoder(pipe, name) is not None:
+                _refuse_other_length(pipe, name, where)
+        return cls(
+            pipe=pipe,
+            limits={
+                name: limit or getattr(pipe, name).model_max_length
+                for name, limit in limits.items()
+                if _encoder(pipe, name) is not None
+            },
+        )
+
+    def cut(self, prompt: str) -> dict[str, tuple[int, int]]:
+        """By tokenizer, the tokens of a prompt and its limit, for those that do not read it whole.
+
+        Empty if any of them reads it whole.
+        """
+        counts = {name: self._count(name, prompt) for name in self.limits}
+        if any(count <= self.limits[name] for name, count in counts.items()):
+            return {}
+        return {name: (count, self.limits[name]) for name, count in counts.items()}
+
+    def _count(self, name: str, prompt: str) -> int:
+        tokenizer = getattr(self.pipe, name)
+        # A textual inversion of several vectors is one word that the pipeline expands.
+        if hasattr(self.pipe, "maybe_convert_prompt"):
+            prompt = self.pipe.maybe_convert_prompt(prompt, tokenizer)
+        return len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
+
+
+def _encoder(pipe: Any, tokenizer: str) -> Any:
+    """The text encoder of a tokenizer; None where either is missing, as T5 may be in SD3."""
+    if getattr(pipe, tokenizer, None) is None:
+        return None
+    return getattr(pipe, tokenizer.replace("tokenizer", "text_encoder"), None)
+
+
+def _refuse_other_length(pipe: Any, name: str, where: str) -> None:
+    length = getattr(pipe, name).model_max_length
+    positions = getattr(_encoder(pipe, name).config, "max_position_embeddings", None)
+    advice = f"set it in {name}/tokenizer_config.json" + (
+        "" if positions is None else f" to the {positions} positions of the text encoder"
+    )
+    if length > NO_LENGTH:
+        raise ModelError(f"{where}: {name} has no model_max_length; {advice}")
+    if positions is not None and length > positions:
+        raise ModelError(
+            f"{where}: model_max_length {length} of {name} exceeds the {positions} positions of "
+            f"the text encoder; {advice}"
+        )
