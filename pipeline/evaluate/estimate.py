@@ -8,10 +8,11 @@ from time import perf_counter
 
 import torch
 
-from pipeline.config.sections import Config
+from pipeline.config.sections import Config, SamplingConfig
 from pipeline.costs.pair_bytes import pair_bytes
 from pipeline.determinism import be_deterministic
 from pipeline.diffusion.guidance import forward_evaluations
+from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.plan import Plan, PromptTable
 from pipeline.stages.judge import judge
@@ -54,7 +55,7 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
         encoded = denoiser.encode_prompts(texts)
         noise = draw_source_noise(batch, denoiser.latent_shape)
         latents = noise.float().to(device)
-        timestep = denoiser.schedule(recipe.sampling.num_inference_steps).timesteps[0]
+        timestep = _first_timestep(denoiser, recipe.sampling)
         one_step = recipe.sampling.model_copy(update={"num_inference_steps": 1})
         images = sample_images(denoiser, encoded, noise, one_step)
         evaluation = _seconds(
@@ -77,6 +78,13 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
         )
         / size,
     )
+
+
+def _first_timestep(denoiser: Denoiser, sampling: SamplingConfig) -> float:
+    steps = sampling.num_inference_steps
+    if sampling.scheduler == "model":
+        return denoiser.own_scheduler(steps).timesteps[0]
+    return denoiser.schedule(steps).timesteps[0]
 
 
 def _seconds(call: Callable[[], object], device: torch.device) -> float:

@@ -5,7 +5,7 @@ same latents. What a pipeline does behind its network's back (a renormalisation 
 timestep in another type, a second network for some levels) shows as a difference.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from pipeline.models.probe_scheduler import ProbeScheduler
 from pipeline.models.watched_pipeline import WatchedPipeline
 
 if TYPE_CHECKING:
+    from pipeline.diffusion.schedule import Spacing
     from pipeline.models.denoiser import Denoiser
 
 _PROMPT = "a red apple"
@@ -31,13 +32,16 @@ _TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 4e-2, torch.float16: 1e-2}
 """Largest difference over the largest output: a few roundings, with guidance 3 multiplied by 5."""
 
 
-def check_contract(denoiser: "Denoiser", watched: WatchedPipeline, where: str) -> None:
+def check_contract(
+    denoiser: "Denoiser", watched: WatchedPipeline, where: str, spacing: "Spacing | None" = None
+) -> None:
     """Compare the predictions at every level of a short run, with guidance and without.
 
-    Raises ``ModelError`` with the family, the step and the difference.
+    ``spacing`` is for models whose own levels are no schedule (``TrainingSchedule``). Raises
+    ``ModelError`` with the family, the step and the difference.
     """
     allowed = _TOLERANCES[watched.dtype]
-    for deviation in deviations(denoiser, watched, where):
+    for deviation in deviations(denoiser, watched, where, spacing):
         if not deviation.size <= allowed:
             raise ModelError(
                 f"{where}: {watched.family.pipeline} does more than to call its network: at "
@@ -63,19 +67,21 @@ class Deviation:
         )
 
 
-def deviations(denoiser: "Denoiser", watched: WatchedPipeline, where: str) -> Iterator[Deviation]:
+def deviations(
+    denoiser: "Denoiser", watched: WatchedPipeline, where: str, spacing: "Spacing | None" = None
+) -> Iterator[Deviation]:
     """At every level of a short run, with guidance and without.
 
     Raises ``ModelError`` for a network whose output is no prediction for its input.
     """
-    schedule = denoiser.schedule(_NUM_STEPS)
+    schedule = denoiser.schedule(_NUM_STEPS, spacing)
     visits = [
         source_noise(seed, denoiser.latent_shape)[None].to(watched.device, watched.dtype)
         for seed in range(len(schedule))
     ]
     prompts = denoiser.encode_prompts([_PROMPT])
     for scale in _GUIDANCE_SCALES:
-        theirs = _their_outputs(denoiser, watched, visits, scale)
+        theirs = _their_outputs(denoiser, watched, visits, schedule.timesteps, scale)
         for step, (latents, expected) in enumerate(zip(visits, theirs, strict=True)):
             timestep = schedule.timesteps[step]
             ours = guided_prediction(denoiser, latents.float(), timestep, prompts, scale)
@@ -94,10 +100,13 @@ def deviations(denoiser: "Denoiser", watched: WatchedPipeline, where: str) -> It
 
 
 def _their_outputs(
-    denoiser: "Denoiser", watched: WatchedPipeline, visits: list[Tensor], scale: float
+    denoiser: "Denoiser",
+    watched: WatchedPipeline,
+    visits: list[Tensor],
+    timesteps: Sequence[float],
+    scale: float,
 ) -> list[Tensor]:
     """What the pipeline's own call makes of its network's predictions."""
-    timesteps = denoiser.schedule(_NUM_STEPS).timesteps
     probe = ProbeScheduler(watched.pipe.scheduler, timesteps=timesteps, visits=visits)
     inputs: Inputs = watched.encode(_PROMPT, negative=False)
     if denoiser.guidance == "embedded":

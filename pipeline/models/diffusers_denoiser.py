@@ -92,7 +92,8 @@ class DiffusersDenoiser:
             self._arguments = call.arguments
             self._batched = batched_paths(call.arguments, self._first_call(2).arguments)
             self._refuse_other_guidance()
-            check_contract(self, self._watched, where)
+            other = self._training is not None and self._training.other_levels
+            check_contract(self, self._watched, where, "leading" if other else None)
             if _given(**size):
                 images = self._images(torch.zeros(1, *self.latent_shape))
                 refuse_other_size(pipe, images, where, **size)

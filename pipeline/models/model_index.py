@@ -32,7 +32,12 @@ def _pipeline_class(folder: Path) -> str:
             f"(save_pretrained) of class {supported}"
         )
     name = _read_json(index).get("_class_name")
-    if name not in FAMILIES:
+    if isinstance(name, list) and name:
+        raise ModelError(
+            f"{index}: class {name!r} is code of its own, which is never run; set _class_name to "
+            f"one of {supported} if the model is one without it"
+        )
+    if not isinstance(name, str) or name not in FAMILIES:
         raise ModelError(f"{index}: class {name!r} is not supported; supported: {supported}")
     return str(name)
 

@@ -21,7 +21,9 @@ class OwnScheduler:
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = copy.deepcopy(scheduler)
-        self._scheduler.set_begin_index(0)
+        # DDIM and DDPM look each timestep up and have no index.
+        if hasattr(self._scheduler, "set_begin_index"):
+            self._scheduler.set_begin_index(0)
 
     @property
     def timesteps(self) -> Sequence[float]:

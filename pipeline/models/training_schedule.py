@@ -30,12 +30,14 @@ SUPPORTED_SCHEDULERS = (
     PNDMScheduler,
 )
 
-# Options that leave the levels of the training schedule, or change x_0 on the way.
-_UNSUPPORTED_OPTIONS = (
-    "thresholding",
+# Options that change x_0 on the way, or what the network predicts.
+_UNSUPPORTED_OPTIONS = ("thresholding", "use_flow_sigmas")
+
+# Options with which the scheduler's own levels lie between those of the training. The scheduler
+# itself can sample at them; our steps cannot.
+_OTHER_LEVELS = (
     "use_beta_sigmas",
     "use_exponential_sigmas",
-    "use_flow_sigmas",
     "use_karras_sigmas",
     "use_lu_lambdas",
 )
@@ -48,6 +50,8 @@ class TrainingSchedule:
     alphas_cumprod: Tensor
     """ᾱ_t, float64 (T,), on the CPU."""
     final_alpha_cumprod: float
+    """ᾱ at the end of the last step, as the scheduler itself ends: DDIM and PNDM follow their
+    ``set_alpha_to_one``; DDPM, Euler and DPM-Solver do not read it and end at 1."""
 
     def __init__(self, scheduler: Any, where: str) -> None:
         """Read ``scheduler``; ``where`` names the model in error messages."""
@@ -56,11 +60,18 @@ class TrainingSchedule:
         _refuse_unsupported(scheduler, where)
         self.prediction = cast(Prediction, scheduler.config.prediction_type)
         self.alphas_cumprod = scheduler.alphas_cumprod.detach().cpu().to(torch.float64)
-        # Schedulers without this attribute end at σ = 0.
         self.final_alpha_cumprod = float(getattr(scheduler, "final_alpha_cumprod", 1.0))
 
+    @property
+    def other_levels(self) -> list[str]:
+        """Options with which the scheduler leaves the levels of the training."""
+        return [name for name in _OTHER_LEVELS if self._scheduler.config.get(name)]
+
     def schedule(self, num_inference_steps: int, spacing: Spacing | None) -> Schedule:
-        """N steps, in the scheduler's own spacing or in another."""
+        """N steps, in the scheduler's own spacing or in another.
+
+        Raises ``ModelError`` for an own spacing between the levels of the training.
+        """
         timesteps = (
             self._own_timesteps(num_inference_steps)
             if spacing is None
@@ -77,6 +88,13 @@ class TrainingSchedule:
 
     def _own_timesteps(self, num_inference_steps: int) -> list[int]:
         config = self._scheduler.config
+        if self.other_levels:
+            raise ModelError(
+                f"{self._where}: {', '.join(self.other_levels)} puts its levels between "
+                "those of the training; only scheduler = 'model' in [sampling] takes them; set "
+                "timestep_spacing for the steps of a proposer, or the option to false in "
+                "[model.scheduler]"
+            )
         if isinstance(self._scheduler, PNDMScheduler):
             # PNDM repeats a timestep for its multistep method; DDIM visits each level once.
             return spaced_timesteps(

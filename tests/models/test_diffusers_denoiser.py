@@ -251,7 +251,7 @@ def test_karras_sigmas_and_fractional_timesteps_are_refused() -> None:
     pipe = tiny_pipeline()
     pipe.scheduler = EulerDiscreteScheduler(**SD_BETAS, use_karras_sigmas=True)
     with pytest.raises(ModelError, match="use_karras_sigmas"):
-        DiffusersDenoiser(pipe, "tiny")
+        DiffusersDenoiser(pipe, "tiny").schedule(4)
     pipe.scheduler = EulerDiscreteScheduler(**SD_BETAS)
     with pytest.raises(ModelError, match=r"fractional .* num_inference_steps=7"):
         DiffusersDenoiser(pipe, "tiny").schedule(7)
@@ -270,6 +270,15 @@ def test_a_folder_without_an_index_is_refused_with_what_was_expected(tmp_path: P
 def test_an_unsupported_pipeline_class_is_refused_with_the_supported_ones(broken: Path) -> None:
     edit(broken / "model_index.json", _class_name="KandinskyPipeline")
     with pytest.raises(ModelError, match=r"'KandinskyPipeline'.*supported: StableDiffusionPipel"):
+        load(broken)
+
+
+@pytest.mark.parametrize("name", [["pipeline", "StableDiffusionPipeline"], [], {}, None, 3])
+def test_a_class_that_is_no_name_is_refused(broken: Path, name: object) -> None:
+    """diffusers writes a list for a pipeline whose code comes with the model."""
+    edit(broken / "model_index.json", _class_name=name)
+    expected = "code of its own.* never run" if isinstance(name, list) and name else "supported"
+    with pytest.raises(ModelError, match=rf"model_index\.json: class .*{expected}"):
         load(broken)
 
 

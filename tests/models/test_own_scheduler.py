@@ -13,11 +13,12 @@ from diffusers import (
 )
 
 from pipeline.diffusion.noise import source_noise
+from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.errors import ModelError
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from tests.models.families.tiny_pipelines import build
-from tests.models.tiny import SD_BETAS
+from tests.models.tiny import SD_BETAS, tiny_scheduler
 
 PROMPTS = ["a red apple", "x"]
 STEPS = 4
@@ -38,6 +39,10 @@ def denoiser_with(name: str, scheduler: Any) -> DiffusersDenoiser:
             "stable_diffusion_xl",
             EulerDiscreteScheduler(**SD_BETAS, timestep_spacing="trailing", steps_offset=1),
         ),
+        ("stable_diffusion_xl", tiny_scheduler()),
+        ("stable_diffusion_xl", EulerDiscreteScheduler(**SD_BETAS, use_karras_sigmas=True)),
+        ("stable_diffusion_xl", DPMSolverMultistepScheduler(**SD_BETAS, use_karras_sigmas=True)),
+        ("stable_diffusion_xl", DPMSolverMultistepScheduler(**SD_BETAS, use_lu_lambdas=True)),
         ("pixart_sigma", DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02)),
         ("stable_diffusion_3", FlowMatchEulerDiscreteScheduler(shift=3.0)),
     ],
@@ -62,6 +67,30 @@ def test_images_equal_those_of_the_pipelines_own_call(name: str, scheduler: Any)
         return_dict=False,
     )[0]
     torch.testing.assert_close(denoiser.decode(latents), expected, rtol=0, atol=1e-5)
+
+
+def test_a_models_own_ddim_is_ours() -> None:
+    denoiser = denoiser_with("stable_diffusion_xl", tiny_scheduler())
+    prompts = denoiser.encode_prompts(PROMPTS[:1])
+    x_T = source_noise(0, denoiser.latent_shape)[None]
+    own = sample_latents(denoiser, prompts, x_T, STEPS, 3.0, "model")
+    ours = sample_latents(denoiser, prompts, x_T, STEPS, 3.0)
+    torch.testing.assert_close(own, ours, rtol=0, atol=1e-4)
+
+
+def test_levels_that_leave_the_training_serve_sampling_and_redenoising_with_a_spacing() -> None:
+    scheduler = EulerDiscreteScheduler(**SD_BETAS, use_karras_sigmas=True)
+    denoiser = denoiser_with("stable_diffusion_xl", scheduler)
+    assert len(denoiser.own_scheduler(STEPS).timesteps) == STEPS
+    with pytest.raises(ModelError, match=r"use_karras_sigmas .* set timestep_spacing"):
+        denoiser.schedule(STEPS)
+    plain = denoiser_with("stable_diffusion_xl", EulerDiscreteScheduler(**SD_BETAS))
+    assert denoiser.schedule(STEPS, "trailing") == plain.schedule(STEPS, "trailing")
+    prompts = denoiser.encode_prompts(PROMPTS[:1])
+    settings = RedenoiseSettings(num_inference_steps=STEPS, timestep_spacing="trailing")
+    x_T = source_noise(0, denoiser.latent_shape)[None]
+    golden = [redenoise(d, prompts, x_T, settings).golden_noise for d in (denoiser, plain)]
+    assert torch.equal(*golden)
 
 
 def test_a_multistep_solver_is_not_ddim_and_a_first_order_one_is() -> None:

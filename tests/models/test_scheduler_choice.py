@@ -1,12 +1,13 @@
 """Another scheduler than the one a model came with."""
 
 import pytest
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
+from pipeline.diffusion.step import Level
 from pipeline.errors import ModelError
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from pipeline.models.scheduler_choice import choose_scheduler
-from tests.models.tiny import SD_BETAS, tiny_pipeline
+from tests.models.tiny import SD_BETAS, tiny_pipeline, tiny_scheduler
 
 
 def test_a_model_that_came_with_karras_sigmas_and_an_sde_solver_becomes_usable() -> None:
@@ -14,8 +15,11 @@ def test_a_model_that_came_with_karras_sigmas_and_an_sde_solver_becomes_usable()
     pipe.scheduler = DPMSolverMultistepScheduler(
         **SD_BETAS, use_karras_sigmas=True, algorithm_type="sde-dpmsolver++"
     )
+    unusable = DiffusersDenoiser(pipe, "turbo")
     with pytest.raises(ModelError, match="use_karras_sigmas"):
-        DiffusersDenoiser(pipe, "turbo")
+        unusable.schedule(4)
+    with pytest.raises(ModelError, match="draws noise"):
+        unusable.own_scheduler(4)
     options = {"use_karras_sigmas": False, "algorithm_type": "dpmsolver++"}
     choose_scheduler(pipe, "turbo", None, options)
     denoiser = DiffusersDenoiser(pipe, "turbo")
@@ -30,6 +34,17 @@ def test_another_class_takes_over_the_betas_of_the_first() -> None:
     assert type(pipe.scheduler).__name__ == "EulerDiscreteScheduler"
     assert pipe.scheduler.alphas_cumprod.equal(alphas)
     assert DiffusersDenoiser(pipe, "tiny").schedule(4).timesteps == (999, 749, 499, 249)
+
+
+def test_the_final_level_is_the_schedulers_own_and_that_of_the_published_script_with_ddim() -> None:
+    """SDXL has ``set_alpha_to_one: false`` for an Euler scheduler, which does not read it."""
+    pipe = tiny_pipeline()
+    pipe.scheduler = EulerDiscreteScheduler.from_config(tiny_scheduler().config)
+    assert pipe.scheduler.config["set_alpha_to_one"] is False
+    assert DiffusersDenoiser(pipe, "tiny").schedule(4).levels[-1] == Level.of_alpha(1.0)
+    choose_scheduler(pipe, "tiny", "DDIMScheduler", {})
+    first = float(pipe.scheduler.alphas_cumprod[0])
+    assert DiffusersDenoiser(pipe, "tiny").schedule(4).levels[-1] == Level.of_alpha(first)
 
 
 @pytest.mark.parametrize("name", ["NoSuchScheduler", "UNet2DConditionModel", "utils"])
