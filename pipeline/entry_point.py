@@ -4,10 +4,12 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping
+from copy import deepcopy
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
+from pipeline.determinism import settings_kept
 from pipeline.errors import EntryPointError
 from pipeline.identity import file_sha256, folder_digest
 
@@ -28,18 +30,20 @@ def entry_digest(entry: str, code: str | None) -> str:
 
 
 def make_entry(entry: str, code: str | None, options: Mapping[str, Any]) -> Any:
-    """Import an entry and call it with ``options``.
+    """Import an entry and call it with a copy of ``options``.
 
     Raises ``EntryPointError`` if it is not there, or does not take these options.
     """
     module, name = _parts(entry)
     _outermost(entry, module, code)
     try:
-        made = getattr(importlib.import_module(module), name)
+        with settings_kept():
+            made = getattr(importlib.import_module(module), name)
     except (ImportError, SyntaxError, AttributeError) as error:
         raise EntryPointError(f"{entry}: cannot be imported: {error}") from error
     try:
-        return made(**options)
+        with settings_kept():
+            return made(**deepcopy(dict(options)))
     except (TypeError, ValueError) as error:
         raise EntryPointError(f"{entry}: refuses options {dict(options)}: {error}") from error
 

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pipeline.determinism import settings_kept
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import UserError
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
@@ -77,7 +78,8 @@ def propose(
     proposer that returns something else than it promises.
     """
     for name, proposer in proposers.items():
-        made = proposer.propose(denoiser, prompts.copy(), source.copy())
+        with settings_kept():
+            made = proposer.propose(denoiser, prompts.copy(), source.copy())
         if not isinstance(made, Sequence):
             raise UserError(
                 f"proposer {name!r}: propose returned {type(made).__name__}; it must return a list "

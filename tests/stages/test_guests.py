@@ -3,14 +3,17 @@
 Every built-in runs beside one such guest, before it and after it.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from pipeline.entry_point import make_entry
 from pipeline.errors import EntryPointError, UserError
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
@@ -36,6 +39,29 @@ BUILT_IN: list[dict[str, Any]] = [
 ]
 
 
+def change_settings() -> None:
+    """What code of others does for its own speed, and what would change later computations."""
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    torch.set_default_dtype(torch.float64)
+    torch.use_deterministic_algorithms(not torch.are_deterministic_algorithms_enabled())
+    torch.backends.cudnn.benchmark = not torch.backends.cudnn.benchmark
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    torch.backends.cudnn.conv.fp32_precision = "none"
+
+
+def settings() -> list[object]:
+    return [
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.backends.cuda.matmul.fp32_precision,
+        torch.backends.cudnn.conv.fp32_precision,
+        torch.backends.cudnn.allow_tf32,
+    ]
+
+
 @dataclass
 class GuestProposer:
     """Returns the negated source noise, twice; a hostile one overwrites all that it can reach."""
@@ -49,6 +75,7 @@ class GuestProposer:
     ) -> Sequence[ProposedNoise]:
         golden = -source.noise
         if self.hostile:
+            change_settings()
             # A view of its input, which it then overwrites through the other proposal's tensor.
             golden = source.noise.neg_()
             assert source.latents is not None
@@ -71,6 +98,7 @@ class GuestJudge:
         means = images.float().mean(dim=(1, 2, 3))
         if not self.hostile:
             return means
+        change_settings()
         images.zero_()
         assert isinstance(prompts, list)
         prompts[:] = ["" for _ in prompts]
@@ -110,9 +138,28 @@ def produce(unit: tuple[Recipe, list[Candidate]], *, hostile: bool, first: bool)
 def test_guests_that_overwrite_their_inputs_leave_the_unit_its_bytes(
     unit: tuple[Recipe, list[Candidate]], first: bool
 ) -> None:
+    before = settings()
     hostile, honest = (produce(unit, hostile=each, first=first) for each in (True, False))
     assert hostile == honest
+    assert settings() == before
     assert any(outcome.losing_proposals for outcome in honest.outcomes)
+
+
+def test_options_and_settings_are_as_before_after_a_guest_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "guest_of_tests.py").write_text(
+        "import torch\n"
+        "class Guest:\n"
+        "    def __init__(self, scales):\n"
+        "        self.scale = scales.pop()\n"
+        "        torch.set_default_dtype(torch.float64)\n"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before, options = settings(), {"scales": [1, 2]}
+    made = make_entry("guest_of_tests:Guest", str(tmp_path), options)
+    sys.modules.pop("guest_of_tests")
+    assert (made.scale, options, settings()) == (2, {"scales": [1, 2]}, before)
 
 
 @dataclass
