@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.errors import ModelError
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
-from tests.models.families.tiny_pipelines import build
+from tests.models.families.tiny_pipelines import build, options_of
 from tests.models.tiny import tiny_pipeline
 
 
@@ -61,6 +61,14 @@ def test_guidance_that_the_network_is_not_told_is_refused() -> None:
 def test_a_size_that_the_pipeline_would_round_is_refused() -> None:
     with pytest.raises(ModelError, match="images of 22 × 16 pixels, the model makes 20 × 16"):
         DiffusersDenoiser(build("flux"), "flux", height=22, width=16, guidance="embedded")
+
+
+@pytest.mark.parametrize("name", ["pixart_sigma", "hunyuan_dit", "stable_diffusion_3", "wan"])
+def test_an_odd_size_is_refused_by_every_family(name: str) -> None:
+    """Some pipelines refuse it themselves, the others round it."""
+    options = options_of(name)
+    with pytest.raises(ModelError, match=rf"{name}: .*{options['width'] + 1}"):
+        DiffusersDenoiser(build(name), name, **options | {"width": options["width"] + 1})
 
 
 def test_a_wan_of_two_networks_is_refused() -> None:

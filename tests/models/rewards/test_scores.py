@@ -10,8 +10,11 @@ from torch import Tensor
 from pipeline.config.rewards import RewardConfig
 from pipeline.models.load import load_rewards
 from pipeline.models.reward import Reward
+from pipeline.stages.judge import judge
+from pipeline.stages.sample import SampledImages
 from tests.models.rewards.recorded import scores
 from tests.models.rewards.reference.subjects import PROMPTS, images
+from tests.stages.test_guests import GuestJudge
 
 CPU = torch.device("cpu")
 KINDS = ("image_reward", "hps_v2", "pick_score", "clip_score", "aesthetic")
@@ -61,3 +64,16 @@ def test_score_is_computed_in_float32_and_not_in_tf32(
     rewards[kind].score(PROMPTS[:1], torch.from_numpy(images())[:1])
     assert allowed == [False]
     assert torch.backends.cudnn.allow_tf32 == before
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_score_beside_a_judge_that_overwrites_its_images_is_the_same(
+    first: bool, rewards: dict[str, Reward]
+) -> None:
+    guest: dict[str, Reward] = {"guest": GuestJudge(hostile=True)}
+    batch = SampledImages(pixels=torch.from_numpy(images()), finite=(True,) * len(PROMPTS))
+    before = batch.pixels.clone()
+    found = judge({**guest, **rewards} if first else {**rewards, **guest}, PROMPTS, batch)
+    assert torch.equal(batch.pixels, before)
+    for kind in KINDS:
+        torch.testing.assert_close(torch.tensor(found[kind]), expected(kind), rtol=0, atol=1e-5)
