@@ -5,19 +5,40 @@ A layout is stored beside the weights as ``config.json``.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, model_validator
 
+from pipeline.npnet.latents import Count, Latents, PackedLatents
 from pipeline.records import Record
 
-Count = Annotated[int, Field(ge=1)]
+
+class LatentLayout(Record):
+    """The noises of a network."""
+
+    latent_shape: tuple[Count, Count, Count]
+    """(C, H, W) of a noise; of the pictures that it stands for where ``latents`` is set."""
+    latents: Latents | None = None
+    """How noises become pictures, for packed latents and films."""
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """The shape of a noise as it is stored."""
+        if self.latents is None:
+            return self.latent_shape
+        return self.latents.noise_shape(self.latent_shape)
+
+    @model_validator(mode="after")
+    def _fits_patches(self) -> Self:
+        if isinstance(self.latents, PackedLatents):
+            sides = (2 * self.latents.rows, 2 * self.latents.columns)
+            if sides != self.latent_shape[1:]:
+                raise ValueError(f"patches of {sides} values do not fit {self.latent_shape[1:]}")
+        return self
 
 
-class SmallLayout(Record):
+class SmallLayout(LatentLayout):
     """A convolutional network with attention to the prompt's tokens; for latents of any size."""
 
     kind: Literal["small"] = "small"
-    latent_shape: tuple[Count, Count, Count]
-    """(C, H, W) of a noise."""
     prompt_width: Count
     """D, the width of a prompt embedding; it may have any number of tokens."""
     width: Count = 64
@@ -70,12 +91,11 @@ class SwinLayout(Record):
         return self
 
 
-class TwoBranchLayout(Record):
+class TwoBranchLayout(LatentLayout):
     """The published NPNet: singular values and a residual. The defaults are those of SDXL."""
 
     kind: Literal["two_branch"] = "two_branch"
     latent_shape: tuple[Count, Count, Count] = (4, 128, 128)
-    """(C, H, W) of a noise."""
     prompt_shape: tuple[Count, Count] = (77, 2048)
     """(L, D) of a prompt embedding; it is read flattened, so its length is fixed."""
     vector_hidden: Count = 64
@@ -114,10 +134,7 @@ class TwoBranchLayout(Record):
         return min(self.folded_shape)
 
 
-Layout = SmallLayout | TwoBranchLayout
-
-LAYOUT: TypeAdapter[Layout] = TypeAdapter(Annotated[Layout, Field(discriminator="kind")])
-"""Reads a layout from JSON by its ``kind``."""
+Layout = Annotated[SmallLayout | TwoBranchLayout, Field(discriminator="kind")]
 
 TINY_SWIN = SwinLayout(
     image_size=16,

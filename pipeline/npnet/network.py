@@ -12,19 +12,22 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pipeline.errors import ModelError
-from pipeline.identity import canonical_json, file_sha256, sha256
-from pipeline.npnet.config import LAYOUT, Layout, SmallLayout
+from pipeline.npnet.config import Layout, SmallLayout
+from pipeline.npnet.network_files import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Description,
+    read_network,
+    write_network,
+)
+from pipeline.npnet.origin import Origin
 from pipeline.npnet.small import SmallNetwork
 from pipeline.npnet.two_branch import TwoBranchNetwork
-from pipeline.storage.durable import whole_file, write_whole
-
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
 class NPNet(nn.Module):
@@ -32,7 +35,8 @@ class NPNet(nn.Module):
 
     ``residual_std`` is the standard deviation of golden − source over the training pairs: the
     unit of the small network's output, and of the training loss of both. It is saved with the
-    weights.
+    weights. ``origin`` says what the network was trained for and on. It is None before training,
+    and where an earlier version saved the network.
     """
 
     residual_std: Tensor
@@ -40,6 +44,7 @@ class NPNet(nn.Module):
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         self.layout = layout
+        self.origin: Origin | None = None
         self.network: SmallNetwork | TwoBranchNetwork
         if isinstance(layout, SmallLayout):
             self.network = SmallNetwork(layout)
@@ -55,50 +60,48 @@ class NPNet(nn.Module):
             return cls(layout)
 
     def forward(self, noise: Tensor, prompt_embeds: Tensor) -> Tensor:
-        """Golden noise (B, C, H, W) for a noise (B, C, H, W) and prompt embeddings (B, L, D).
+        """Golden noise (B, ...) for a noise (B, ...) and prompt embeddings (B, L, D).
 
-        It computes in float32 and gives back the type of ``noise``. A row's result depends on its
+        It computes in float32 and returns the type of ``noise``. A row's result depends on its
         own noise and prompt alone. Raises ``ModelError`` for tensors of another shape than the
         network was made for.
         """
         self._check(noise, prompt_embeds)
+        latents = self.layout.latents
         source, embeds = noise.float(), prompt_embeds.float()
+        if latents is not None:
+            source = latents.to_pictures(source)
+            embeds = embeds.repeat_interleave(len(source) // len(noise), dim=0)
         predicted: Tensor = self.network(source, embeds).float()
         if isinstance(self.network, SmallNetwork):
             predicted = source + self.residual_std * predicted
+        if latents is not None:
+            predicted = latents.to_noises(predicted)
         return predicted.to(noise.dtype)
 
     @classmethod
     def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> Self:
         """Read a folder that ``save`` wrote, ready for use. Raises ``ModelError``."""
-        path = Path(folder)
+        described, weights = read_network(Path(folder))
+        network = cls.new(described.layout, seed=0)
+        network.origin = described.origin
         try:
-            layout = LAYOUT.validate_json((path / CONFIG_FILE).read_bytes())
-            network = cls.new(layout, seed=0)
-            network.load_state_dict(load_file(path / WEIGHTS_FILE))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise _missing(path) from error
-        except ValidationError as error:
-            raise ModelError(f"{path / CONFIG_FILE} describes no network: {error}") from error
-        except (OSError, RuntimeError, SafetensorError) as error:
+            network.load_state_dict(load(weights))
+        except (RuntimeError, SafetensorError) as error:
             raise ModelError(
-                f"{path / WEIGHTS_FILE} is damaged, or of another network than {CONFIG_FILE} "
-                f"describes: {error}"
+                f"{Path(folder) / WEIGHTS_FILE} is damaged, or of another network than "
+                f"{CONFIG_FILE} describes: {error}"
             ) from error
         return network.to(device).eval().requires_grad_(False)
 
     def save(self, folder: str | Path) -> None:
-        """Write weights, in float32, and, when they are complete, the layout."""
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
+        """Write layout, origin and weights in float32. A crash leaves no half of a network."""
         weights = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
-        with whole_file(path / WEIGHTS_FILE) as unfinished:
-            save_file(weights, unfinished)
-        layout = self.layout.model_dump_json(indent=2) + "\n"
-        write_whole(path / CONFIG_FILE, [layout.encode()])
+        described = Description(layout=self.layout, origin=self.origin)
+        write_network(Path(folder), described, save(weights))
 
     def _check(self, noise: Tensor, prompt_embeds: Tensor) -> None:
-        expected = self.layout.latent_shape
+        expected = self.layout.noise_shape
         if tuple(noise.shape[1:]) != expected or noise.ndim != 1 + len(expected):
             raise ModelError(
                 f"a noise of shape {tuple(noise.shape)} does not fit this network, which was "
@@ -116,23 +119,3 @@ class NPNet(nn.Module):
             )
         if len(noise) != shape[0]:
             raise ModelError(f"{len(noise)} noises and {shape[0]} prompts: give one prompt a noise")
-
-
-def network_digest(folder: str | Path) -> str:
-    """SHA-256 of a network's two files; what lies beside them tells of its training.
-
-    Raises ``ModelError`` if one is missing.
-    """
-    path = Path(folder)
-    try:
-        files = {name: file_sha256(path / name) for name in (CONFIG_FILE, WEIGHTS_FILE)}
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _missing(path) from error
-    return sha256(canonical_json(files))
-
-
-def _missing(path: Path) -> ModelError:
-    return ModelError(
-        f"{path}: no noise prompt network here: the folder must hold {CONFIG_FILE} and "
-        f"{WEIGHTS_FILE}, as python -m jobs.train_npnet writes them"
-    )

@@ -9,7 +9,7 @@ from accelerate.state import AcceleratorState
 from jobs.train_npnet import job
 from pipeline.config.file import BUNDLED
 from pipeline.npnet import NPNet
-from pipeline.npnet.network import network_digest
+from pipeline.npnet.network_files import network_digest
 from pipeline.reader import NoisePairDataset
 from tests.end_to_end.builds import CONFIG, Npd, write_config
 

@@ -10,13 +10,13 @@ from accelerate.state import AcceleratorState
 from jobs.train_npnet import job
 from pipeline.config.file import BUNDLED
 from pipeline.npnet.config import Layout
-from tests.npnet.layouts import LAYOUTS, inputs, shaken
+from tests.npnet.layouts import LAYOUTS, inputs, name_of, shaken
 from tests.sealed import built, sealed_folder
 
 __all__ = ["built", "sealed_folder"]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.kind)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=name_of)
 def test_network_gives_the_noise_of_the_cpu(layout: Layout, gpu: torch.device) -> None:
     network = shaken(layout)
     noise, prompt = inputs(layout, 4)

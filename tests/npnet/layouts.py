@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import TINY_SWIN, Layout, SmallLayout, TwoBranchLayout
+from pipeline.npnet.latents import FilmLatents, PackedLatents
 
 SMALL = SmallLayout(latent_shape=(4, 8, 8), prompt_width=32, width=16, blocks=2)
 TWO_BRANCH = TwoBranchLayout(
@@ -13,7 +14,18 @@ TWO_BRANCH = TwoBranchLayout(
     value_hidden=32,
     swin=TINY_SWIN.model_copy(update={"embed_dim": 24}),
 )
-LAYOUTS: list[Layout] = [SMALL, TWO_BRANCH]
+_PACKED = {"latents": PackedLatents(rows=2, columns=4), "latent_shape": (4, 4, 8)}
+_FILM = {"latents": FilmLatents(frames=3)}
+LAYOUTS: list[Layout] = [
+    layout.model_copy(update=latents)
+    for layout in (SMALL, TWO_BRANCH)
+    for latents in ({}, _PACKED, _FILM)
+]
+
+
+def name_of(layout: Layout) -> str:
+    """The name of a layout in a test's id."""
+    return layout.kind if layout.latents is None else f"{layout.kind}-{layout.latents.kind}"
 
 
 def inputs(layout: Layout, batch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -21,7 +33,7 @@ def inputs(layout: Layout, batch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     prompt_shape = layout.prompt_shape if isinstance(layout, TwoBranchLayout) else (6, 32)
     return (
-        torch.randn(batch, *layout.latent_shape, generator=generator),
+        torch.randn(batch, *layout.noise_shape, generator=generator),
         torch.randn(batch, *prompt_shape, generator=generator),
     )
 

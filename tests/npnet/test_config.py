@@ -1,9 +1,10 @@
 """Layouts that cannot be built are refused when they are described."""
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from pipeline.npnet.config import LAYOUT, SmallLayout, SwinLayout, TwoBranchLayout
+from pipeline.errors import UserError
+from pipeline.npnet.config import Layout, SmallLayout, SwinLayout, TwoBranchLayout
 from pipeline.npnet.layouts import layout_for
 
 
@@ -40,8 +41,13 @@ def test_folding_is_as_square_as_the_channels_allow(
 @pytest.mark.parametrize("kind", ["small", "two_branch"])
 def test_layout_read_back_from_json_is_the_same(kind: str) -> None:
     layout = layout_for(kind, (4, 8, 8), (16, 128), 64)
-    assert LAYOUT.validate_json(layout.model_dump_json()) == layout
+    assert TypeAdapter[Layout](Layout).validate_json(layout.model_dump_json()) == layout
 
 
 def test_layout_for_sdxl_is_the_published_one() -> None:
     assert layout_for("two_branch", (4, 128, 128), (77, 2048), 64) == TwoBranchLayout()
+
+
+def test_layout_for_impossible_sizes_is_an_error_of_the_user() -> None:
+    with pytest.raises(UserError, match="no small network.*width 60 is not a multiple of groups"):
+        layout_for("small", (4, 8, 8), (16, 128), 60)

@@ -9,10 +9,18 @@ import torch
 from pipeline.errors import ModelError
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import Layout
-from pipeline.npnet.network import network_digest
-from tests.npnet.layouts import LAYOUTS, SMALL, TWO_BRANCH, inputs, shaken, without_gradient
+from pipeline.npnet.network_files import network_digest
+from tests.npnet.layouts import (
+    LAYOUTS,
+    SMALL,
+    TWO_BRANCH,
+    inputs,
+    name_of,
+    shaken,
+    without_gradient,
+)
 
-by_kind = pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.kind)
+by_kind = pytest.mark.parametrize("layout", LAYOUTS, ids=name_of)
 
 
 @by_kind
@@ -85,6 +93,20 @@ def test_network_saved_and_loaded_is_the_same_bit_for_bit(layout: Layout, tmp_pa
     with torch.no_grad():  # torch takes other kernels where it must keep a graph
         assert torch.equal(loaded(noise, prompt_embeds), npnet(noise, prompt_embeds))
     assert not loaded.training
+
+
+@pytest.mark.parametrize("layout", [one for one in LAYOUTS if one.latents], ids=name_of)
+def test_network_computes_on_the_pictures_of_a_noise(layout: Layout) -> None:
+    latents = layout.latents
+    assert latents is not None
+    npnet = shaken(layout).eval()
+    of_pictures = shaken(layout.model_copy(update={"latents": None})).eval()
+    noise, prompt_embeds = inputs(layout, 2)
+    rows = 3 if latents.kind == "film" else 1
+    expected = of_pictures(
+        latents.to_pictures(noise), prompt_embeds[[n // rows for n in range(2 * rows)]]
+    )
+    assert torch.equal(npnet(noise, prompt_embeds), latents.to_noises(expected))
 
 
 def test_network_noise_of_another_shape_names_both() -> None:
@@ -165,6 +187,22 @@ def test_load_weights_of_another_layout_are_refused(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"blocks": 3}))
     with pytest.raises(ModelError, match=r"of another network than config\.json"):
         NPNet.load(folder)
+
+
+def test_load_files_of_two_networks_are_refused(folder: Path, tmp_path: Path) -> None:
+    shaken(SMALL).save(tmp_path / "other")
+    (tmp_path / "other" / "model.safetensors").replace(folder / "model.safetensors")
+    with pytest.raises(ModelError, match="has another digest"):
+        NPNet.load(folder)
+
+
+def test_load_network_of_an_earlier_version_has_no_origin(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    del config["weights_sha256"]
+    assert set(config) == {*SMALL.model_dump()} - {"latents"}
+    (folder / "config.json").write_text(json.dumps(config))
+    loaded = NPNet.load(folder)
+    assert loaded.layout == SMALL and loaded.origin is None
 
 
 def test_digest_is_of_the_two_files_and_of_nothing_beside_them(folder: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.npnet import NPNet
-from pipeline.npnet.network import network_digest
+from pipeline.npnet.network_files import network_digest
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers.network import NetworkProposer
 

@@ -19,7 +19,8 @@ from pipeline.identity import readable_json
 from pipeline.models.denoiser import Denoiser
 from pipeline.npnet.config import Layout
 from pipeline.npnet.layouts import layout_for
-from pipeline.npnet.network import NPNet, network_digest
+from pipeline.npnet.network import NPNet
+from pipeline.npnet.network_files import network_digest
 from pipeline.npnet.training.checkpoint import refuse_other_run
 from pipeline.npnet.training.fit import Report, Training
 from pipeline.npnet.training.pairs import PairStream, every_pair

@@ -12,7 +12,7 @@ from pipeline.entry_point import entry_digest, make_entry
 from pipeline.errors import EntryPointError, ModelError
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import load_network
-from pipeline.npnet.network import network_digest
+from pipeline.npnet.network_files import network_digest
 from pipeline.plan import Plan
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers.network import NetworkProposer

@@ -1,0 +1,93 @@
+"""The two files of a saved network: ``config.json`` describes it, ``model.safetensors`` is it.
+
+The configuration names the digest of the weights, so that the two cannot be of two networks.
+"""
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline.errors import ModelError
+from pipeline.identity import canonical_json, file_sha256, readable_json, sha256
+from pipeline.npnet.config import Layout
+from pipeline.npnet.origin import Origin
+from pipeline.records import Record
+from pipeline.storage.durable import write_whole
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+_BESIDE_LAYOUT = ("origin", "weights_sha256")
+
+
+class Description(Record):
+    """What ``config.json`` says. The layout's fields stand beside the others in the file."""
+
+    layout: Layout
+    origin: Origin | None = None
+    """None in networks of earlier versions."""
+    weights_sha256: str | None = None
+    """None in networks of earlier versions."""
+
+
+def write_network(folder: Path, described: Description, weights: bytes) -> None:
+    """Replace a network. Between the two files a crash leaves what reading refuses."""
+    content = {
+        **described.layout.model_dump(mode="json", exclude_none=True),
+        **described.model_dump(mode="json", include={"origin"}, exclude_none=True),
+        "weights_sha256": sha256(weights),
+    }
+    write_whole(folder / WEIGHTS_FILE, [weights])
+    write_whole(folder / CONFIG_FILE, [readable_json(content)])
+
+
+def read_network(folder: Path) -> tuple[Description, bytes]:
+    """The description and the weights of a saved network. Raises ``ModelError``."""
+    described = read_description(folder)
+    path = folder / WEIGHTS_FILE
+    try:
+        weights = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _missing(folder) from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+    if described.weights_sha256 not in (None, sha256(weights)):
+        raise ModelError(
+            f"{path} is damaged, or of another network than {CONFIG_FILE} describes: it has "
+            "another digest; copy both files again, or run the training again"
+        )
+    return described, weights
+
+
+def read_description(folder: Path) -> Description:
+    """What a folder says of its network. Raises ``ModelError``."""
+    path = folder / CONFIG_FILE
+    try:
+        content = json.loads(path.read_bytes())
+        beside = {name: content.pop(name) for name in _BESIDE_LAYOUT if name in content}
+        # From JSON, because a list is no tuple otherwise.
+        return Description.model_validate_json(canonical_json({"layout": content, **beside}))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _missing(folder) from error
+    except (AttributeError, TypeError, ValidationError, ValueError) as error:
+        raise ModelError(f"{path} describes no network: {error}") from error
+
+
+def network_digest(folder: str | Path) -> str:
+    """SHA-256 of a network's two files. Other files in the folder do not count.
+
+    Raises ``ModelError`` if one is missing.
+    """
+    path = Path(folder)
+    try:
+        files = {name: file_sha256(path / name) for name in (CONFIG_FILE, WEIGHTS_FILE)}
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _missing(path) from error
+    return sha256(canonical_json(files))
+
+
+def _missing(path: Path) -> ModelError:
+    return ModelError(
+        f"{path}: no noise prompt network here: the folder must hold {CONFIG_FILE} and "
+        f"{WEIGHTS_FILE}, as python -m jobs.train_npnet writes them"
+    )
