@@ -1,4 +1,4 @@
-"""Train a noise prompt network: ``python -m jobs.train_npnet --data URL --model F --out F``.
+"""Train a noise prompt network: ``python -m jobs.train_npnet --data URL --config C --out F``.
 
 On several GPUs or machines: ``accelerate launch -m jobs.train_npnet …`` or ``torchrun``. Run again,
 the same command goes on from the last checkpoint.
@@ -13,10 +13,14 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from pipeline.cli import run
+from pipeline.config.file import load_config
 from pipeline.config.model import ModelConfig
 from pipeline.determinism import be_deterministic
 from pipeline.errors import UserError
-from pipeline.models.load import load_denoiser
+from pipeline.models.load import load_text_encoder
+from pipeline.models.model_identity import identity_of, model_in_folder
+from pipeline.npnet.training.data import sealed_plans
+from pipeline.npnet.training.prompts import PromptEncoder
 from pipeline.npnet.training.run import NewNetwork, TrainedNetwork, train
 from pipeline.npnet.training.settings import Precision, TrainingSettings
 
@@ -26,8 +30,18 @@ _DEFAULTS = TrainingSettings()
 
 def job(
     data: Annotated[str, typer.Option(help="A sealed data set: s3://, file://, a path.")],
-    model: Annotated[str, typer.Option(help="The diffusion model's folder: its text encoder.")],
     out: Annotated[Path, typer.Option(help="Folder for network, loss curve and checkpoint.")],
+    config: Annotated[
+        str | None,
+        typer.Option(help="The build's configuration, or its bare name: its [model] is used."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="In place of --config: the folder of the model that made the pairs."),
+    ] = None,
+    allow_other_model: Annotated[
+        bool, typer.Option("--allow-other-model", help="Train for a model that made other pairs.")
+    ] = False,
     layout: Annotated[Literal["small", "two_branch"], typer.Option(help="The network.")] = "small",
     width: Annotated[int, typer.Option(min=8, help="Channels of the small layout.")] = 64,
     dropout: Annotated[float, typer.Option(help="Of the small layout.")] = 0.0,
@@ -64,9 +78,12 @@ def job(
         precision=precision,
         min_gain=dict(_gain(option) for option in min_gain or ()),
     )
+    diffusion = _model(data, config, model)
+    text = load_text_encoder(diffusion, accelerator.device)
     summary = train(
         data,
-        load_denoiser(ModelConfig(path=model, name="text encoder"), accelerator.device),
+        PromptEncoder(text.embed, text.device),
+        identity_of(diffusion),
         NewNetwork(kind=layout, width=width, dropout=dropout)
         if init is None
         else TrainedNetwork(folder=init),
@@ -75,11 +92,25 @@ def job(
         accelerator,
         checkpoint_every=checkpoint_every,
         report=lambda step, loss: say(f"step {step} of {steps}: loss {loss:.4f}"),
+        allow_other_model=allow_other_model,
     )
     explained = summary["variance_explained"]
     measured = "no validation pairs" if explained is None else f"{explained:.1%} on validation"
     say(f"{out}: {summary['parameters']:,} parameters, variance explained: {measured}")
     accelerator.end_training()
+
+
+def _model(data: str, config: str | None, folder: Path | None) -> ModelConfig:
+    """The model that encodes the prompts: of a configuration, or the data set's in a folder."""
+    if config is not None and folder is None:
+        return load_config(config).model
+    if folder is not None and config is None:
+        _, manifest = sealed_plans(data)[0]
+        return model_in_folder(folder, manifest.plan.settings["model"])
+    raise UserError(
+        "name the model whose text encoder is used: --config with the build's configuration, or "
+        "--model with the folder of the model"
+    )
 
 
 def _gain(option: str) -> tuple[str, float]:

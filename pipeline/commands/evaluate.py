@@ -34,6 +34,9 @@ def evaluate(
         list[str] | None,
         typer.Option(help="A trained network: FOLDER or NAME=FOLDER; may be given repeatedly."),
     ] = None,
+    allow_other_model: Annotated[
+        bool, typer.Option("--allow-other-model", help="Also networks trained for another model.")
+    ] = False,
     data: Annotated[
         str | None,
         typer.Option(help="The data set it was trained on: no prompt or seed of it is used."),
@@ -80,7 +83,7 @@ def evaluate(
     """
     from pipeline.evaluate.trial.categories import read_categories, scene_categories
     from pipeline.evaluate.trial.held_out import held_out_prompts, read_data_set
-    from pipeline.evaluate.trial.network import networks_of
+    from pipeline.evaluate.trial.network import networks_of, refuse_other_networks
     from pipeline.evaluate.trial.run import compute, lay_out, publish
     from pipeline.evaluate.trial.settings import Setup, TrialSettings
 
@@ -96,9 +99,11 @@ def evaluate(
         categories = scene_categories(texts)
     else:
         categories = read_categories(prompts, prompt_column, category_column)
+    networks = networks_of(npnet or [])
+    refuse_other_networks(networks, settings.model, allow_other_model=allow_other_model)
     setup = Setup(
         settings,
-        networks_of(npnet or []),
+        networks,
         TrialSettings(
             sampling=sampling,
             seeds_per_prompt=seeds_per_prompt,

@@ -61,6 +61,8 @@ class NPNetConfig(Section):
     """Folder that ``jobs.train_npnet`` wrote."""
     rounds: PositiveInt = 1
     """How often the network is applied; each round counts as one forward evaluation."""
+    allow_other_model: bool = False
+    """Use it though it was trained for another model, such as another fine-tune."""
 
 
 class RedenoiseProposer(RedenoiseConfig):

@@ -69,6 +69,11 @@ class EncodedPrompts:
             self, conditional=self.conditional.copy(), unconditional=self.unconditional.copy()
         )
 
+    @property
+    def embeds(self) -> Tensor:
+        """The embeddings (B, L, D) that a noise prompt network reads."""
+        return self.conditional.tensors["encoder_hidden_states"]
+
     def take(self, rows: Sequence[int]) -> "EncodedPrompts":
         """The prompts of some rows, in that order; rows may repeat."""
         return EncodedPrompts(

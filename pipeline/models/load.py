@@ -1,6 +1,7 @@
 """From a configuration's names to models in memory; happens on the worker, never at import."""
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,6 +13,7 @@ from pipeline.demo.scene_reward import SceneReward
 from pipeline.models.call_options import call_options
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.loras import fuse_loras
+from pipeline.models.model_identity import refuse_other_rows
 from pipeline.models.pipeline_files import locate_pipeline
 from pipeline.models.pipeline_options import Offload, apply_options, place, sequential_faults
 from pipeline.models.reward import Reward
@@ -20,6 +22,9 @@ from pipeline.models.rewards.kinds import published_class
 from pipeline.models.rewards.published import PARTS
 from pipeline.models.source import locate
 from pipeline.npnet import NPNet
+
+if TYPE_CHECKING:
+    from pipeline.models.text_encoder import TextEncoder
 
 _DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -58,17 +63,33 @@ def load_rewards(configs: tuple[RewardConfig, ...], device: torch.device) -> dic
     return {config.name: _LOADERS[config.kind](config, device) for config in configs}
 
 
-def load_network(config: NPNetConfig, denoiser: Denoiser) -> NPNet:
-    """The noise prompt network of a configuration.
+def load_text_encoder(config: ModelConfig, device: torch.device) -> "TextEncoder":
+    """The text encoders of a configuration's model, with its LoRAs. Raises ``ModelError``.
 
-    Raises ``ModelError``, also for a network that was trained for another diffusion model's
-    latents or text encoder.
+    Network and decoder are read into the machine's memory and dropped before anything is placed.
+    On the CPU half precision is computed in float32.
+    """
+    from pipeline.models.pipeline_folder import load_pipeline
+    from pipeline.models.text_encoder import TextEncoder
+
+    on_cpu = device.type == "cpu" and config.dtype == "float16"
+    dtype = torch.float32 if on_cpu else _DTYPES[config.dtype]
+    pipe = load_pipeline(locate_pipeline(config), dtype, config.variant)
+    fuse_loras(pipe, config.loras)
+    return TextEncoder(pipe, device)
+
+
+def load_network(config: NPNetConfig, denoiser: Denoiser, model: ModelConfig) -> NPNet:
+    """The noise prompt network of a configuration with its ``model``, loaded as ``denoiser``.
+
+    Whether it was trained for this model is checked when a plan is made. Raises ``ModelError``,
+    also for a network of other latents or of a text encoder with other embeddings.
     """
     network = NPNet.load(config.path, denoiser.device)
+    refuse_other_rows(config.path, network.layout, model)
     with torch.inference_mode():
         noise = torch.zeros(1, *denoiser.latent_shape, device=denoiser.device)
-        prompt = denoiser.encode_prompts([""]).conditional.tensors["encoder_hidden_states"]
-        network(noise, prompt)  # refuses shapes that are not its own
+        network(noise, denoiser.encode_prompts([""]).embeds)  # refuses shapes that are not its own
     return network
 
 

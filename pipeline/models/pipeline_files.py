@@ -17,6 +17,9 @@ from pipeline.models.source import locate, matching
 
 _INDEX = "model_index.json"
 
+_TEXT = ("text_encoder", "tokenizer")
+"""How the names of parts begin that read a prompt."""
+
 _TOLD = ("*.json", "*.txt", "*.model")
 """Configurations, tokenizers and lists of shards."""
 
@@ -64,6 +67,38 @@ def pipeline_digest(files: PipelineFiles, variant: str | None) -> str:
     if files.checkpoint is None:
         return folder
     return sha256(canonical_json({"config": folder, "checkpoint": file_sha256(files.checkpoint)}))
+
+
+def text_digest(files: PipelineFiles, variant: str | None) -> str:
+    """SHA-256 of the files of the text encoders and tokenizers alone, and of all files where the
+    weights are one file. Raises ``ModelError``.
+    """
+    if files.checkpoint is not None:
+        return pipeline_digest(files, variant)
+    names = [name for name in components(files.folder) if name.startswith(_TEXT)]
+    patterns = _patterns(_variants(files.folder, names, variant))[1:]  # not the index of the rest
+    return files_digest(files.folder, matching(files.folder, patterns))
+
+
+def variants_in(folder: Path) -> tuple[str | None, ...]:
+    """The variants in which a folder holds weights; None, the plain one, first if it is there.
+
+    The plain one is there if every part that comes in variants also comes without. Raises
+    ``ModelError``.
+    """
+    names = components(folder)
+    found = {
+        name: [file.name for file in matching(folder, [f"{name}/*.*.safetensors"])]
+        for name in names
+    }
+    plain = all(matching(folder, _weights(name, None)) for name in names if found[name])
+    variants = {
+        # model.fp16.safetensors and model.fp16-00001-of-00002.safetensors
+        file.split(".")[-2].partition("-")[0]
+        for files in found.values()
+        for file in files
+    }
+    return (*([None] if plain else []), *sorted(variants))
 
 
 def _used(folder: Path, variant: str | None) -> list[Path]:

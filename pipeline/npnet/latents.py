@@ -76,7 +76,7 @@ class FilmLatents(Record):
 
     def to_noises(self, pictures: Tensor) -> Tensor:
         """(B·F, C, H, W) to (B, C, F, H, W)."""
-        return pictures.unflatten(0, (-1, self.frames)).transpose(1, 2)
+        return pictures.reshape(-1, self.frames, *pictures.shape[1:]).transpose(1, 2)
 
 
 Latents = Annotated[PackedLatents | FilmLatents, Field(discriminator="kind")]

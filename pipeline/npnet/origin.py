@@ -1,11 +1,9 @@
 """The origin of a trained network: the model it belongs to, its pairs, and how it was trained."""
 
-from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
-from pipeline.errors import ModelError
 from pipeline.identity import canonical_json, sha256, short
 from pipeline.records import Record
 
@@ -55,21 +53,3 @@ class Origin(Record):
     """Digest of the network that training started from."""
     settings: dict[str, Any]
     """``TrainingSettings``, as JSON."""
-
-
-def refuse_other_model(
-    network: str | Path, origin: Origin | None, model: ModelIdentity, remedy: str
-) -> None:
-    """Raise ``ModelError`` if a network belongs to another model; ``remedy`` is how to allow it.
-
-    A network without an origin, which earlier versions wrote, passes: its shapes alone can be
-    checked.
-    """
-    if origin is None or origin.model.settings == model.settings:
-        return
-    same_text = origin.model.text_encoder == model.text_encoder is not None
-    what = "the same text encoder" if same_text else "another text encoder"
-    raise ModelError(
-        f"{network}: trained for the model {origin.model}, and this is {model}: another model with "
-        f"{what}. Train a network on pairs of this model, or {remedy} to use it all the same"
-    )

@@ -17,7 +17,7 @@ from pipeline.models.rewards.identity import reward_digest
 from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
 from pipeline.prompts.choosing import ChosenPrompts, choose_prompts
 from pipeline.records import SCHEMA_VERSION
-from pipeline.stages.proposers.files import proposer_settings
+from pipeline.stages.proposers.files import check_networks, proposer_settings
 
 # Of [prompts]; the digest of the prompts stands for where they came from and how they were chosen.
 _DECIDING_OF_PROMPTS = ("seeds_per_prompt", "seed")
@@ -63,6 +63,7 @@ def plan_of(config: Config, chosen: ChosenPrompts) -> tuple[Plan, PromptTable]:
     refuse_options(FAMILIES[name], _options(config), str(config.model))
     settings = _settings(config)
     _add_digests(settings, config)
+    check_networks(config, settings["model"])
     plan, table = _plan(config, chosen, settings)
     return plan.model_copy(update={"plan_id": plan.identity()}), table
 

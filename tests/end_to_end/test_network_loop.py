@@ -25,7 +25,7 @@ def _own_accelerator() -> Iterator[None]:
 def _train(data: Path, out: Path, *, init: Path | None = None) -> None:
     job(
         data=str(data),
-        model=str(BUNDLED / "model"),
+        model=BUNDLED / "model",
         out=out,
         width=16,
         init=init,

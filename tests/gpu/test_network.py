@@ -33,7 +33,7 @@ def test_training_in_sixteen_bits_learns(
     AcceleratorState._reset_state(reset_partial_state=True)
     job(
         data=str(sealed_folder),
-        model=str(BUNDLED / "model"),
+        model=BUNDLED / "model",
         out=tmp_path,
         width=16,
         batch_size=8,

@@ -21,7 +21,7 @@ from tests.waiting import until
 __all__ = ["built", "sealed_folder"]
 
 DEADLINE_S = 300
-MODEL = str(BUNDLED / "model")
+MODEL = BUNDLED / "model"
 
 
 def _options(data: Path, out: Path, **options: Any) -> dict[str, Any]:

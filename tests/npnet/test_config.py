@@ -49,5 +49,5 @@ def test_layout_for_sdxl_is_the_published_one() -> None:
 
 
 def test_layout_for_impossible_sizes_is_an_error_of_the_user() -> None:
-    with pytest.raises(UserError, match="no small network.*width 60 is not a multiple of groups"):
+    with pytest.raises(UserError, match=r"no small network.*width 60 is not a multiple of groups"):
         layout_for("small", (4, 8, 8), (16, 128), 60)

@@ -1,14 +1,17 @@
 """A trained noise prompt network as a trial takes it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import torch
 
+from pipeline.config.model import ModelConfig
 from pipeline.errors import UserError
+from pipeline.models.model_identity import identity_of, refuse_other_model, refuse_other_rows
 from pipeline.npnet import NPNet
-from pipeline.npnet.network_files import network_digest
+from pipeline.npnet.network_files import network_digest, read_description
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers.network import NetworkProposer
 
@@ -45,3 +48,20 @@ def networks_of(arguments: list[str]) -> tuple[TrainedNetwork, ...]:
                 f"a network is called {name!r} twice: name each, as --npnet NAME=FOLDER"
             )
     return networks
+
+
+def refuse_other_networks(
+    networks: Sequence[TrainedNetwork], model: ModelConfig, *, allow_other_model: bool
+) -> None:
+    """Refuse networks that do not belong to a model; some may be allowed to be of another one.
+
+    Raises ``ModelError``.
+    """
+    described = [(network.folder, read_description(network.folder)) for network in networks]
+    for folder, each in described:
+        refuse_other_rows(folder, each.layout, model)
+    if allow_other_model or all(each.origin is None for _, each in described):
+        return
+    found = identity_of(model)
+    for folder, each in described:
+        refuse_other_model(folder, each.origin, found, "give --allow-other-model")

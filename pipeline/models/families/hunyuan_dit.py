@@ -14,7 +14,7 @@ def _encode(pipe: Any, prompt: str, negative_prompt: str | None) -> Inputs:
         embeds, negative_embeds, mask, negative_mask = pipe.encode_prompt(
             prompt,
             device=pipe._execution_device,
-            dtype=pipe.transformer.dtype,
+            dtype=pipe.text_encoder.dtype,
             do_classifier_free_guidance=negative,
             negative_prompt=negative_prompt,
             max_sequence_length=length,

@@ -18,9 +18,9 @@ class PairBatch:
     """Some pairs."""
 
     source_noise: Tensor
-    """float32 (B, C, H, W)."""
+    """float32 (B, ...), as it is stored."""
     golden_noise: Tensor
-    """float32 (B, C, H, W)."""
+    """float32 (B, ...)."""
     prompts: list[str]
 
 
@@ -81,18 +81,25 @@ class PairStream:
         self._pairs.load_state_dict(state)
 
 
-def every_pair(url: str, split: str, batch_size: int) -> Iterator[PairBatch]:
-    """Every pair of a split once, in the order of the data set; the last batch may be smaller."""
-    pairs = NoisePairDataset(
-        url,
-        split,
-        batch_size=batch_size,
-        rank=0,
-        world_size=1,
-        dtype=torch.float32,
-        columns=_COLUMNS,
-    )
-    return map(_batch, pairs)
+class EveryPair:
+    """Every pair of a split once, in the order of the data set; the last batch may be smaller.
+
+    What is sealed when it is made is read, each time it is iterated.
+    """
+
+    def __init__(self, url: str, split: str, batch_size: int) -> None:
+        self._pairs = NoisePairDataset(
+            url,
+            split,
+            batch_size=batch_size,
+            rank=0,
+            world_size=1,
+            dtype=torch.float32,
+            columns=_COLUMNS,
+        )
+
+    def __iter__(self) -> Iterator[PairBatch]:
+        return map(_batch, self._pairs)
 
 
 def _batch(columns: Mapping[str, Any]) -> PairBatch:

@@ -6,6 +6,7 @@ The same command again goes on from the last checkpoint, and is done at once if 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -14,16 +15,24 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 
-from pipeline.errors import UserError
+from pipeline.errors import ModelError, UserError
 from pipeline.identity import readable_json
-from pipeline.models.denoiser import Denoiser
+from pipeline.models.model_identity import refuse_other_model
 from pipeline.npnet.config import Layout
 from pipeline.npnet.layouts import layout_for
 from pipeline.npnet.network import NPNet
 from pipeline.npnet.network_files import network_digest
+from pipeline.npnet.origin import ModelIdentity, Origin
 from pipeline.npnet.training.checkpoint import refuse_other_run
+from pipeline.npnet.training.data import (
+    Noises,
+    latents_in,
+    refuse_pairs_of_other_model,
+    sealed_plans,
+    training_data,
+)
 from pipeline.npnet.training.fit import Report, Training
-from pipeline.npnet.training.pairs import PairStream, every_pair
+from pipeline.npnet.training.pairs import EveryPair, PairStream
 from pipeline.npnet.training.prompts import PromptEncoder
 from pipeline.npnet.training.settings import TrainingSettings
 from pipeline.npnet.training.variance import residual_std, squares
@@ -53,7 +62,8 @@ class TrainedNetwork:
 
 def train(
     url: str,
-    denoiser: Denoiser,
+    encode: PromptEncoder,
+    model: ModelIdentity,
     start: NewNetwork | TrainedNetwork,
     settings: TrainingSettings,
     out: Path,
@@ -61,14 +71,21 @@ def train(
     *,
     checkpoint_every: int,
     report: Report,
+    allow_other_model: bool = False,
 ) -> Mapping[str, Any]:
     """Train on the data set at ``url`` and write network, loss curve and summary to ``out``.
 
-    Gives the summary. Raises ``UserError`` for a data set without enough pairs and for an ``out``
-    that holds another run, and ``ModelError`` for a network that does not fit the pairs.
+    ``encode`` is the text encoder of ``model``, which made the pairs. ``allow_other_model`` also
+    takes pairs, or a network to start from, of another one.
+
+    Returns the summary. Raises ``UserError`` for a data set without enough pairs and for an ``out``
+    that holds another run, and ``ModelError`` for a network or pairs of another model.
     """
     begin = perf_counter()
     out.mkdir(parents=True, exist_ok=True)
+    plans = sealed_plans(url)
+    if not allow_other_model:
+        refuse_pairs_of_other_model(url, plans, model)
     pairs = PairStream(
         url,
         split="train",
@@ -78,18 +95,33 @@ def train(
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
     )
-    encode = PromptEncoder(denoiser)
-    npnet = _network(start, url, encode, settings)
-    run = _identity(npnet.layout, start, settings, len(pairs))
+    training_pairs = EveryPair(url, "train", settings.batch_size)
+    validation_pairs = EveryPair(url, "validation", settings.batch_size)
+    if sealed_plans(url) != plans:
+        raise UserError(f"{url}: another version was sealed meanwhile; run the same command again")
+    origin = Origin(
+        project_version=version("noise-prompt-dataset"),
+        model=model,
+        allow_other_model=allow_other_model,
+        data=training_data(plans),
+        init=network_digest(start.folder) if isinstance(start, TrainedNetwork) else None,
+        settings=settings.model_dump(mode="json"),
+    )
+    noises = latents_in(url, plans)
+    if isinstance(start, TrainedNetwork):
+        npnet = _trained_network(start, origin, noises, encode)
+    else:
+        npnet = _new_network(start, noises, encode, settings, training_pairs)
+    npnet.origin = origin
+    run = _identity(npnet.layout, origin, len(pairs))
     done = _done(out, run)
     if done is not None:
         return done
 
     def validate(average: NPNet) -> float | None:
         """Every process takes a part of the validation pairs."""
-        batches = every_pair(url, "validation", settings.batch_size)
         rank, processes = accelerator.process_index, accelerator.num_processes
-        part = islice(batches, rank, None, processes)
+        part = islice(validation_pairs, rank, None, processes)
         sums = squares(average, part, encode).to(accelerator.device)
         unexplained, total = accelerator.reduce(sums, "sum").tolist()
         return float(1 - unexplained / total) if total else None
@@ -107,50 +139,76 @@ def train(
     }
     if accelerator.is_main_process:
         training.average.save(out)
+        summary["network"] = network_digest(out)
         write_whole(out / SUMMARY_FILE, [readable_json(summary)])
     accelerator.wait_for_everyone()
     return summary
 
 
-def _network(
-    start: NewNetwork | TrainedNetwork, url: str, encode: PromptEncoder, settings: TrainingSettings
+def _new_network(
+    start: NewNetwork,
+    noises: Noises,
+    encode: PromptEncoder,
+    settings: TrainingSettings,
+    pairs: EveryPair,
 ) -> NPNet:
-    """The network before its first step."""
-    first = next(every_pair(url, "train", 1))
-    latent_shape = first.source_noise.shape[1:]
-    if isinstance(start, TrainedNetwork):
-        npnet = NPNet.load(start.folder)
-        npnet(first.source_noise, encode(first.prompts).cpu())  # refuses what does not fit
-        return npnet.train().requires_grad_(True)
-    if len(latent_shape) != 3:
-        raise UserError(f"{url}: its latents are {tuple(latent_shape)}; (C, H, W) are needed")
-    channels, height, width = latent_shape
-    latents = (channels, height, width)
-    layout = layout_for(start.kind, latents, encode.shape, start.width, start.dropout)
+    latents, picture = noises
+    layout = layout_for(start.kind, picture, encode.shape, start.width, start.dropout, latents)
     npnet = NPNet.new(layout, settings.seed)
-    some = islice(every_pair(url, "train", settings.batch_size), _STD_BATCHES)
-    npnet.residual_std.copy_(residual_std(some))
+    npnet.residual_std.copy_(residual_std(islice(pairs, _STD_BATCHES)))
     return npnet
 
 
-def _identity(
-    layout: Layout, start: NewNetwork | TrainedNetwork, settings: TrainingSettings, num_pairs: int
-) -> dict[str, Any]:
+def _trained_network(
+    start: TrainedNetwork, origin: Origin, noises: Noises, encode: PromptEncoder
+) -> NPNet:
+    """The network that training starts from. Raises ``ModelError`` if it does not fit the pairs."""
+    npnet = NPNet.load(start.folder)
+    if not origin.allow_other_model:
+        remedy = "give --allow-other-model"
+        refuse_other_model(start.folder, npnet.origin, origin.model, remedy)
+    latents, picture = noises
+    if (npnet.layout.latents, npnet.layout.latent_shape) != noises:
+        shape = picture if latents is None else latents.noise_shape(picture)
+        raise ModelError(
+            f"{start.folder}: this network was trained on noises {npnet.layout.noise_shape}, "
+            f"pictures {npnet.layout.latent_shape}; the data's are {shape}, pictures {picture}: "
+            "start from a network for noises of this shape"
+        )
+    npnet(torch.zeros(1, *npnet.layout.noise_shape), encode([""]).cpu())  # refuses other prompts
+    return npnet.train().requires_grad_(True)
+
+
+def _identity(layout: Layout, origin: Origin, num_pairs: int) -> dict[str, Any]:
     """What makes a run this one and no other."""
-    from_network = network_digest(start.folder) if isinstance(start, TrainedNetwork) else None
     return {
-        "layout": layout.model_dump(mode="json"),
-        "init": from_network,
-        "settings": settings.model_dump(mode="json"),
+        "layout": layout.model_dump(mode="json", exclude_none=True),
+        "init": origin.init,
+        "settings": origin.settings,
         "pairs": num_pairs,
+        "model": origin.model.digest,
+        "text_encoder": origin.model.text_encoder,
+        "data": [data.model_dump(mode="json") for data in origin.data],
     }
 
 
 def _done(out: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The summary of a run that is done. Raises ``UserError`` if it is another one."""
+    """The summary of a run that is done. Raises ``UserError`` if it is another one.
+
+    A run whose network is missing or damaged is not done.
+    """
     path = out / SUMMARY_FILE
     if not path.is_file():
         return None
-    summary: dict[str, Any] = json.loads(path.read_bytes())
-    refuse_other_run(path, summary["run"], run)
-    return summary
+    try:
+        summary: dict[str, Any] = json.loads(path.read_bytes())
+        stored = summary["run"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {error}; remove it and run again") from error
+    refuse_other_run(path, stored, run)
+    try:
+        found = network_digest(out)
+    except ModelError:
+        return None
+    # Earlier versions did not record it.
+    return summary if summary.get("network", found) == found else None

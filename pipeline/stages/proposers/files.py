@@ -4,6 +4,8 @@ A plan holds their digests in place of paths, and a worker loads them where the 
 """
 
 import socket
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pipeline.config.proposers import CustomProposer, NPNetProposer, ProposerConfig
@@ -12,10 +14,14 @@ from pipeline.entry_point import entry_digest, make_entry
 from pipeline.errors import EntryPointError, ModelError
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import load_network
-from pipeline.npnet.network_files import network_digest
+from pipeline.models.model_identity import planned_identity, refuse_other_model, with_text_encoder
+from pipeline.npnet.network_files import network_digest, read_description
 from pipeline.plan import Plan
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers.network import NetworkProposer
+
+_NOT_DECIDING = {"path", "code", "allow_other_model"}
+"""Where files are, whose digest counts, and what only says that they are meant."""
 
 
 def proposer_settings(config: Config) -> list[dict[str, Any]]:
@@ -24,6 +30,21 @@ def proposer_settings(config: Config) -> list[dict[str, Any]]:
     Raises ``ModelError`` and ``EntryPointError`` for files that are not there, or cannot be used.
     """
     return [_settings(proposer) for proposer in config.all_proposers()]
+
+
+def check_networks(config: Config, model: Mapping[str, Any]) -> None:
+    """Refuse networks that were trained for another model than the plan's, ``model`` as it has it.
+
+    Raises ``ModelError``.
+    """
+    proposers = config.all_proposers()
+    networks = [p for p in proposers if isinstance(p, NPNetProposer) and not p.allow_other_model]
+    if networks:
+        found = with_text_encoder(planned_identity(model), config.model)
+    for network in networks:
+        origin = read_description(Path(network.path)).origin
+        remedy = "set allow_other_model = true beside its path"
+        refuse_other_model(network.path, origin, found, remedy)
 
 
 def check_proposers(config: Config, plan: Plan) -> None:
@@ -48,7 +69,7 @@ def load_proposers(config: Config, denoiser: Denoiser) -> dict[str, Proposer]:
     loaded: dict[str, Proposer] = {}
     for proposer in config.all_proposers():
         if isinstance(proposer, NPNetProposer):
-            network = load_network(proposer, denoiser)
+            network = load_network(proposer, denoiser, config.model)
             loaded[proposer.name] = NetworkProposer(network=network, rounds=proposer.rounds)
         if isinstance(proposer, CustomProposer):
             loaded[proposer.name] = _own(proposer)
@@ -56,7 +77,7 @@ def load_proposers(config: Config, denoiser: Denoiser) -> dict[str, Proposer]:
 
 
 def _settings(proposer: ProposerConfig) -> dict[str, Any]:
-    settings = proposer.model_dump(mode="json", exclude={"path", "code"})
+    settings = proposer.model_dump(mode="json", exclude=_NOT_DECIDING)
     digest = _digest(proposer)
     if digest is not None:
         settings["digest"] = digest

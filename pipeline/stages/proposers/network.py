@@ -31,7 +31,6 @@ class NetworkProposer:
     ) -> Sequence[ProposedNoise]:
         """Golden noise for each row. Raises ``ModelError`` for a network of another model."""
         golden = source.noise
-        embeds = prompts.conditional.tensors["encoder_hidden_states"]
         for _ in range(self.rounds):
-            golden = self.network(golden, embeds)
+            golden = self.network(golden, prompts.embeds)
         return [ProposedNoise.alike(golden, self.rounds)]

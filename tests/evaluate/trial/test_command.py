@@ -7,11 +7,13 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.config.file import BUNDLED
+from pipeline.config.file import BUNDLED, load_config
 from pipeline.errors import ModelError, UserError
+from pipeline.evaluate.trial.network import networks_of, refuse_other_networks
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout
 from tests.evaluate.trial.networks import CONFIG, trial_config
+from tests.npnet.origins import OTHER_MODEL, save_trained_for
 from tests.sealed import Built, to_toml
 
 
@@ -76,6 +78,20 @@ def test_networks_that_are_not_there_or_share_a_name_are_refused(
         _evaluate(*start, "--npnet", tmp_path)
     with pytest.raises(UserError, match="'NPNet' twice"):
         _evaluate(*start, "--npnet", network, "--npnet", network)
+
+
+def test_network_of_another_model_is_refused_unless_it_is_meant(
+    config: Path, network: Path, tmp_path: Path
+) -> None:
+    save_trained_for(OTHER_MODEL, NPNet.load(network), network)
+    with pytest.raises(ModelError, match=r"trained for 'other'.*give --allow-other-model"):
+        _evaluate(
+            *("--config", config, "--prompts", BUNDLED / "held_out.txt"),
+            *("--npnet", network, "--out", tmp_path / "out"),
+        )
+    assert not (tmp_path / "out").exists()
+    model = load_config(config).model
+    refuse_other_networks(networks_of([str(network)]), model, allow_other_model=True)
 
 
 def test_configuration_without_golden_noise_is_refused(network: Path, tmp_path: Path) -> None:

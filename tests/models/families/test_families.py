@@ -20,6 +20,7 @@ from pipeline.diffusion.sample import sample_latents
 from pipeline.models.denoiser import EncodedPrompts
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from pipeline.models.families import FAMILIES
+from pipeline.models.text_encoder import TextEncoder
 from tests.models.families.references import REFERENCES, Reference, flux
 from tests.models.families.tiny_pipelines import PIPELINES, build, options_of
 
@@ -83,6 +84,13 @@ def test_images_equal_those_of_the_pipelines_own_call(subject: Subject, scale: f
         theirs = theirs[:, 2]  # the frame in the middle of five
     assert ours.std() > 0.01
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_text_encoder_alone_makes_the_embeddings_that_the_network_receives(
+    subject: Subject,
+) -> None:
+    encoder = TextEncoder(build(subject.name), torch.device("cpu"))
+    assert torch.equal(encoder.embed(PROMPTS), subject.prompts.embeds)
 
 
 def test_guidance_changes_the_prediction(subject: Subject) -> None:

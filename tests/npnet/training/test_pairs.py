@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
-from pipeline.npnet.training.pairs import PairBatch, PairStream, every_pair
+from pipeline.npnet.training.pairs import EveryPair, PairBatch, PairStream
 from pipeline.reader import NoisePairDataset
 
 
@@ -26,7 +26,7 @@ def test_stream_gives_every_pair_at_most_once_an_epoch_in_another_order_each(
     sealed_folder: Path,
 ) -> None:
     stream = _stream(sealed_folder)
-    whole = _noises(list(every_pair(str(sealed_folder), "train", 100)))
+    whole = _noises(list(EveryPair(str(sealed_folder), "train", 100)))
     batches = len(stream) // 4
     given = iter(stream)
     epochs = [_noises(list(islice(given, batches))) for _ in range(2)]

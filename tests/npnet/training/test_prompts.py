@@ -10,7 +10,7 @@ from tests.stages.broken_models import WrappedDenoiser
 def test_encoder_gives_each_row_the_embedding_of_its_own_prompt() -> None:
     first, second, third = demo_prompts(3)
     denoiser = WrappedDenoiser(demo_models()[0])
-    embeds = PromptEncoder(denoiser)([first, second, first, third])
+    embeds = PromptEncoder.of(denoiser)([first, second, first, third])
     assert embeds.shape == (4, 16, 128) and embeds.dtype == torch.float32
     assert denoiser.encoded == [first, second, third]
     for row, prompt in enumerate([first, second, first, third]):
@@ -22,7 +22,7 @@ def test_encoder_gives_each_row_the_embedding_of_its_own_prompt() -> None:
 def test_encoder_remembers_what_fits_and_forgets_the_oldest() -> None:
     first, second, third = demo_prompts(3)
     denoiser = WrappedDenoiser(demo_models()[0])
-    encode = PromptEncoder(denoiser, cache_bytes=2 * 16 * 128 * 4)
+    encode = PromptEncoder.of(denoiser, cache_bytes=2 * 16 * 128 * 4)
     encode([first, second])
     encode([first])  # used last, so that the second one is the oldest
     encode([third])
@@ -35,11 +35,11 @@ def test_encoder_remembers_what_fits_and_forgets_the_oldest() -> None:
 
 def test_encoder_embeddings_do_not_depend_on_the_cache() -> None:
     prompts = demo_prompts(5)
-    one_by_one = PromptEncoder(demo_models()[0])
+    one_by_one = PromptEncoder.of(demo_models()[0])
     for prompt in reversed(prompts):
         one_by_one([prompt])
-    assert torch.equal(one_by_one(prompts), PromptEncoder(demo_models()[0])(prompts))
+    assert torch.equal(one_by_one(prompts), PromptEncoder.of(demo_models()[0])(prompts))
 
 
 def test_encoder_shape_is_that_of_the_text_encoder() -> None:
-    assert PromptEncoder(demo_models()[0]).shape == (16, 128)
+    assert PromptEncoder.of(demo_models()[0]).shape == (16, 128)

@@ -10,21 +10,24 @@ from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file
 
+from pipeline.config.file import load_config
 from pipeline.errors import ModelError, UserError
+from pipeline.models.model_identity import identity_of
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout
-from pipeline.npnet.training.pairs import every_pair
+from pipeline.npnet.training.pairs import EveryPair
 from pipeline.npnet.training.prompts import PromptEncoder
 from pipeline.npnet.training.run import NewNetwork, TrainedNetwork, train
 from pipeline.npnet.training.settings import TrainingSettings
 from pipeline.npnet.training.variance import variance_explained
-from tests.sealed import build, demo_models, demo_prompts
+from tests.sealed import Built, build, changed, demo_models, demo_prompts
 from tests.stages.demo_unit import KEEP_ALL
 
 SETTINGS = TrainingSettings(
     steps=30, batch_size=8, learning_rate=2e-3, warmup_steps=5, ema_decay=0.9
 )
 SMALL = NewNetwork(kind="small", width=16)
+MODEL = identity_of(load_config("demo").model)
 
 
 def _train(
@@ -38,7 +41,8 @@ def _train(
     return dict(
         train(
             str(data),
-            demo_models()[0],
+            PromptEncoder.of(demo_models()[0]),
+            MODEL,
             start,
             settings,
             out,
@@ -51,8 +55,8 @@ def _train(
 
 def _explained(folder: Path, data: Path) -> float:
     """On the pairs that it was trained on: whether it learns, not whether it generalises."""
-    batches = every_pair(str(data), "train", 8)
-    return variance_explained(NPNet.load(folder), batches, PromptEncoder(demo_models()[0]))
+    batches = EveryPair(str(data), "train", 8)
+    return variance_explained(NPNet.load(folder), batches, PromptEncoder.of(demo_models()[0]))
 
 
 @pytest.mark.parametrize("kind", ["small", "two_branch"])
@@ -119,10 +123,10 @@ def test_train_into_the_folder_of_another_run_is_refused(
 ) -> None:
     _train(sealed_folder, tmp_path, accelerator)
     other = SETTINGS.model_copy(update={"seed": 1})
-    with pytest.raises(UserError, match=r"training\.json is of a run with another settings"):
+    with pytest.raises(UserError, match=r"training\.json.*settings\.seed is 0 there and 1"):
         _train(sealed_folder, tmp_path, accelerator, settings=other)
     (tmp_path / "training.json").unlink()
-    with pytest.raises(UserError, match=r"checkpoint\.pt is of a run with another settings"):
+    with pytest.raises(UserError, match=r"checkpoint\.pt.*settings\.seed is 0 there and 1"):
         _train(sealed_folder, tmp_path, accelerator, settings=other)
 
 
@@ -154,5 +158,54 @@ def test_train_from_a_network_for_other_latents_names_both_shapes(
     layout = SmallLayout(latent_shape=(4, 16, 16), prompt_width=128, width=16)
     NPNet.new(layout, 0).save(tmp_path / "other")
     start = TrainedNetwork(folder=tmp_path / "other")
-    with pytest.raises(ModelError, match=r"\(1, 4, 8, 8\).*\(B, 4, 16, 16\)"):
+    with pytest.raises(ModelError, match=r"\(4, 16, 16\).*data's are \(4, 8, 8\)"):
         _train(sealed_folder, tmp_path / "tuned", accelerator, start)
+
+
+def test_train_on_other_pairs_is_refused_with_their_plan(
+    sealed_folder: Path, built: Built, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    _train(sealed_folder, tmp_path / "out", accelerator)
+    (tmp_path / "out" / "training.json").unlink()
+    other = build(tmp_path / "config", changed(prompts={"seed": 8}), prompts=demo_prompts(16))
+    other.sealed_in(str(tmp_path / "data"))
+    plans = f"data.0.plan_id is {built.plan.plan_id} there and {other.plan.plan_id} here"
+    with pytest.raises(UserError, match=plans):
+        _train(tmp_path / "data", tmp_path / "out", accelerator)
+
+
+def test_train_whose_network_is_lost_writes_it_again(
+    sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    _train(sealed_folder, tmp_path, accelerator)
+    weights = tmp_path / "model.safetensors"
+    written = weights.read_bytes()
+    weights.write_bytes(written[:-4])
+    _train(sealed_folder, tmp_path, accelerator)
+    assert weights.read_bytes() == written
+
+
+def test_train_goes_on_from_a_checkpoint_of_an_earlier_version(
+    sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    _train(sealed_folder, tmp_path, accelerator)
+    path = tmp_path / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    for name in ("model", "text_encoder", "data"):
+        del state["run"][name]
+    torch.save(state, path)
+    (tmp_path / "training.json").unlink()
+    assert _train(sealed_folder, tmp_path, accelerator)["run"]["data"]
+
+
+def test_train_with_a_damaged_checkpoint_says_what_to_do(
+    sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    _train(sealed_folder, tmp_path, accelerator)
+    (tmp_path / "training.json").unlink()
+    path = tmp_path / "checkpoint.pt"
+    whole = path.read_bytes()
+    for damaged in (whole[:1000], b"", b"no checkpoint", whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"checkpoint\.pt is damaged.*remove it"):
+            _train(sealed_folder, tmp_path, accelerator)

@@ -36,7 +36,7 @@ def _batches(sizes: list[int]) -> list[PairBatch]:
 
 @pytest.mark.parametrize(("share", "explained"), [(0.0, 0.0), (1.0, 1.0), (0.5, 0.75), (2.0, 0.0)])
 def test_variance_explained_of_a_known_share(share: float, explained: float) -> None:
-    encode = PromptEncoder(demo_models()[0])
+    encode = PromptEncoder.of(demo_models()[0])
     found = variance_explained(Known(share), _batches([3, 1, 2]), encode)
     assert found == pytest.approx(explained, abs=1e-5)
 

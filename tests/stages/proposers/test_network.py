@@ -7,18 +7,23 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.config.file import load_config
+from pipeline.config.model import ModelConfig
 from pipeline.config.proposers import NPNetConfig
 from pipeline.diffusion.noise import source_noise
 from pipeline.errors import ModelError
 from pipeline.models.load import load_network
+from pipeline.models.model_identity import identity_of, refuse_other_rows
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout
+from pipeline.npnet.latents import PackedLatents
 from pipeline.stages.planning import make_plan
 from pipeline.stages.propose import Source
 from pipeline.stages.proposers.network import NetworkProposer
 from pipeline.stages.recipe import Recipe
 from pipeline.stages.unit import produce_unit
 from tests.npnet.layouts import shaken
+from tests.npnet.origins import OTHER_MODEL, save_trained_for
 from tests.sealed import demo_models, demo_prompts, write_config
 from tests.stages.broken_models import WrappedDenoiser
 from tests.stages.demo_unit import KEEP_ALL, stored_pairs
@@ -102,4 +107,45 @@ def test_network_of_another_model_is_refused_when_it_is_loaded(tmp_path: Path) -
     other = LAYOUT.model_copy(update={"latent_shape": (4, 16, 16)})
     NPNet.new(other, 0).save(tmp_path)
     with pytest.raises(ModelError, match=r"\(1, 4, 8, 8\).*\(B, 4, 16, 16\)"):
-        load_network(NPNetConfig(path=str(tmp_path)), demo_models()[0])
+        load_network(NPNetConfig(path=str(tmp_path)), demo_models()[0], load_config("demo").model)
+
+
+def test_plan_with_a_network_of_another_model_is_refused_unless_it_is_meant(
+    network: Path, tmp_path: Path
+) -> None:
+    save_trained_for(OTHER_MODEL, NPNet.load(network), network)
+    with pytest.raises(
+        ModelError, match=r"trained for 'other'.*allow_other_model = true"
+    ) as raised:
+        make_plan(write_config(tmp_path, settings(network)))
+    demo = identity_of(load_config("demo").model)
+    assert demo.text_encoder is not None
+    for digest in (OTHER_MODEL.digest, demo.digest, demo.text_encoder[:16]):
+        assert digest in str(raised.value)
+    meant = settings(network)
+    meant["npnet"]["allow_other_model"] = True
+    (proposer,) = make_plan(write_config(tmp_path, meant))[0].proposers
+    assert set(proposer) == {"kind", "name", "rounds", "digest"}
+
+
+def test_plan_with_a_network_of_its_own_model_does_not_need_it_allowed(
+    network: Path, tmp_path: Path
+) -> None:
+    save_trained_for(identity_of(load_config("demo").model), NPNet.load(network), network)
+    plan, _ = make_plan(write_config(tmp_path, settings(network)))
+    allowed = settings(network)
+    allowed["npnet"]["allow_other_model"] = True
+    assert make_plan(write_config(tmp_path, allowed))[0] == plan
+
+
+def test_network_for_packed_noises_in_other_rows_is_refused() -> None:
+    layout = LAYOUT.model_copy(
+        update={"latents": PackedLatents(rows=2, columns=4), "latent_shape": (4, 4, 8)}
+    )
+    wide, high = (
+        ModelConfig(name="flux", path="flux", height=height, width=width)
+        for height, width in ((256, 512), (512, 256))
+    )
+    refuse_other_rows("net", layout, wide)
+    with pytest.raises(ModelError, match=r"net: trained on noises of \(4, 4, 8\).*\(4, 8, 4\)"):
+        refuse_other_rows("net", layout, high)
