@@ -69,7 +69,10 @@ def model_in_folder(folder: Path, planned: Mapping[str, Any]) -> ModelConfig:
     one that the plan was made with. Where none has the plan's digest, it is the plain one, or the
     first where there is no plain one. Raises ``ModelError``.
     """
-    settings = {name: value for name, value in planned.items() if name not in ("digest", "loras")}
+    # LoRAs are not in the folder, and other versions have other settings: both make another model,
+    # which is refused where pairs are compared.
+    known = ModelConfig.model_fields.keys() - {"loras"}
+    settings = {name: value for name, value in planned.items() if name in known}
     files = PipelineFiles(folder=folder)
     variants = variants_in(folder)
     models = [
