@@ -20,12 +20,13 @@ from pipeline.npnet.training.prompts import PromptEncoder
 from pipeline.npnet.training.run import NewNetwork, TrainedNetwork, train
 from pipeline.npnet.training.settings import TrainingSettings
 from pipeline.npnet.training.variance import variance_explained
-from tests.sealed import Built, build, changed, demo_models, demo_prompts
+from tests.sealed import Built, build, demo_models, demo_prompts
 from tests.stages.demo_unit import KEEP_ALL
 
 SETTINGS = TrainingSettings(
     steps=30, batch_size=8, learning_rate=2e-3, warmup_steps=5, ema_decay=0.9
 )
+BRIEF = SETTINGS.model_copy(update={"steps": 2})
 SMALL = NewNetwork(kind="small", width=16)
 MODEL = identity_of(load_config("demo").model)
 
@@ -165,47 +166,48 @@ def test_train_from_a_network_for_other_latents_names_both_shapes(
 def test_train_on_other_pairs_is_refused_with_their_plan(
     sealed_folder: Path, built: Built, tmp_path: Path, accelerator: Accelerator
 ) -> None:
-    _train(sealed_folder, tmp_path / "out", accelerator)
+    _train(sealed_folder, tmp_path / "out", accelerator, settings=BRIEF)
     (tmp_path / "out" / "training.json").unlink()
-    other = build(tmp_path / "config", changed(prompts={"seed": 8}), prompts=demo_prompts(16))
+    all_to_train = KEEP_ALL | {"splits": {"train": 1.0}}
+    other = build(tmp_path / "config", all_to_train, prompts=demo_prompts(4))
     other.sealed_in(str(tmp_path / "data"))
     plans = f"data.0.plan_id is {built.plan.plan_id} there and {other.plan.plan_id} here"
     with pytest.raises(UserError, match=plans):
-        _train(tmp_path / "data", tmp_path / "out", accelerator)
+        _train(tmp_path / "data", tmp_path / "out", accelerator, settings=BRIEF)
 
 
 def test_train_whose_network_is_lost_writes_it_again(
     sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
 ) -> None:
-    _train(sealed_folder, tmp_path, accelerator)
+    _train(sealed_folder, tmp_path, accelerator, settings=BRIEF)
     weights = tmp_path / "model.safetensors"
     written = weights.read_bytes()
     weights.write_bytes(written[:-4])
-    _train(sealed_folder, tmp_path, accelerator)
+    _train(sealed_folder, tmp_path, accelerator, settings=BRIEF)
     assert weights.read_bytes() == written
 
 
 def test_train_goes_on_from_a_checkpoint_of_an_earlier_version(
     sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
 ) -> None:
-    _train(sealed_folder, tmp_path, accelerator)
+    _train(sealed_folder, tmp_path, accelerator, settings=BRIEF)
     path = tmp_path / "checkpoint.pt"
     state = torch.load(path, weights_only=True)
     for name in ("model", "text_encoder", "data"):
         del state["run"][name]
     torch.save(state, path)
     (tmp_path / "training.json").unlink()
-    assert _train(sealed_folder, tmp_path, accelerator)["run"]["data"]
+    assert _train(sealed_folder, tmp_path, accelerator, settings=BRIEF)["run"]["data"]
 
 
 def test_train_with_a_damaged_checkpoint_says_what_to_do(
     sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
 ) -> None:
-    _train(sealed_folder, tmp_path, accelerator)
+    _train(sealed_folder, tmp_path, accelerator, settings=BRIEF)
     (tmp_path / "training.json").unlink()
     path = tmp_path / "checkpoint.pt"
     whole = path.read_bytes()
     for damaged in (whole[:1000], b"", b"no checkpoint", whole[: len(whole) // 2]):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"checkpoint\.pt is damaged.*remove it"):
-            _train(sealed_folder, tmp_path, accelerator)
+            _train(sealed_folder, tmp_path, accelerator, settings=BRIEF)
