@@ -32,6 +32,11 @@ def call_options(model: ModelConfig) -> dict[str, Any]:
     }
 
 
+def given(**options: Any) -> dict[str, Any]:
+    """The options that are set."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def refuse_options(family: Family, given: Iterable[str], where: str) -> None:
     """Refuse options that a family does not take: most pipelines ignore what they do not know.
 

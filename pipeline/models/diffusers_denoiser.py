@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.errors import ModelError, UserError
-from pipeline.models.call_options import refuse_options
+from pipeline.models.call_options import given, refuse_options
 from pipeline.models.contract import check_contract
 from pipeline.models.denoiser import GUIDANCE, Conditioning, EncodedPrompts, Guidance
 from pipeline.models.families import FAMILIES, Inputs
@@ -61,8 +61,8 @@ class DiffusersDenoiser:
         self._pipe = pipe
         family = FAMILIES[type(pipe).__name__]
         size = {"height": height, "width": width, "num_frames": num_frames}
-        text = _given(max_sequence_length=max_sequence_length, clip_skip=clip_skip)
-        some = _given(
+        text = given(max_sequence_length=max_sequence_length, clip_skip=clip_skip)
+        some = given(
             num_frames=num_frames,
             embedded_guidance=embedded_guidance,
             negative_prompt=negative_prompt,
@@ -72,7 +72,7 @@ class DiffusersDenoiser:
         self._watched = WatchedPipeline(
             pipe=pipe,
             family=family,
-            options=_given(**size, guidance_scale=embedded_guidance),
+            options=given(**size, guidance_scale=embedded_guidance),
             text_options=text,
             negative_prompt=negative_prompt,
         )
@@ -94,7 +94,7 @@ class DiffusersDenoiser:
             self._refuse_other_guidance()
             other = self._training is not None and self._training.other_levels
             check_contract(self, self._watched, where, "leading" if other else None)
-            if _given(**size):
+            if given(**size):
                 images = self._images(torch.zeros(1, *self.latent_shape))
                 refuse_other_size(pipe, images, where, **size)
 
@@ -273,8 +273,3 @@ class DiffusersDenoiser:
                 f"{self._where}: the network is not told its guidance; "
                 "set guidance = 'classifier_free' in [model]"
             )
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that are set."""
-    return {name: value for name, value in options.items() if value is not None}

@@ -76,7 +76,13 @@ def load_text_encoder(config: ModelConfig, device: torch.device) -> "TextEncoder
     dtype = torch.float32 if on_cpu else _DTYPES[config.dtype]
     pipe = load_pipeline(locate_pipeline(config), dtype, config.variant)
     fuse_loras(pipe, config.loras)
-    return TextEncoder(pipe, device)
+    return TextEncoder(
+        pipe,
+        str(config),
+        device,
+        max_sequence_length=config.max_sequence_length,
+        clip_skip=config.clip_skip,
+    )
 
 
 def load_network(config: NPNetConfig, denoiser: Denoiser, model: ModelConfig) -> NPNet:

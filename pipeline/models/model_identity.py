@@ -29,6 +29,8 @@ _SAME_MODEL = frozenset(
         "num_frames",
         "guidance",
         "embedded_guidance",
+        "negative_prompt",
+        "steps_offset",
         "compile",
         "channels_last",
         "attention_backend",

@@ -76,7 +76,8 @@ def text_digest(files: PipelineFiles, variant: str | None) -> str:
     if files.checkpoint is not None:
         return pipeline_digest(files, variant)
     names = [name for name in components(files.folder) if name.startswith(_TEXT)]
-    patterns = _patterns(_variants(files.folder, names, variant))[1:]  # not the index of the rest
+    # Without the index, which describes the other components too.
+    patterns = _patterns(_variants(files.folder, names, variant))[1:]
     return files_digest(files.folder, matching(files.folder, patterns))
 
 

@@ -89,8 +89,23 @@ def test_images_equal_those_of_the_pipelines_own_call(subject: Subject, scale: f
 def test_text_encoder_alone_makes_the_embeddings_that_the_network_receives(
     subject: Subject,
 ) -> None:
-    encoder = TextEncoder(build(subject.name), torch.device("cpu"))
+    encoder = TextEncoder(build(subject.name), subject.name, torch.device("cpu"))
     assert torch.equal(encoder.embed(PROMPTS), subject.prompts.embeds)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("stable_diffusion", {"clip_skip": 1}), ("pixart_sigma", {"max_sequence_length": 4})],
+)
+def test_text_encoder_alone_takes_the_options_of_the_text(
+    name: str, option: dict[str, int]
+) -> None:
+    encoder, default = (
+        TextEncoder(build(name), name, torch.device("cpu"), **options) for options in (option, {})
+    )
+    denoiser = DiffusersDenoiser(build(name), name, **options_of(name), **option)
+    assert torch.equal(encoder.embed(PROMPTS), denoiser.encode_prompts(PROMPTS).embeds)
+    assert not torch.equal(encoder.embed(PROMPTS)[:, :4], default.embed(PROMPTS)[:, :4])
 
 
 def test_guidance_changes_the_prediction(subject: Subject) -> None:

@@ -1,0 +1,49 @@
+"""What makes a model another one for the networks that belong to it."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.config.file import load_config
+from pipeline.models.model_identity import planned_identity
+from pipeline.models.model_settings import model_digests, model_settings
+
+
+@pytest.fixture(scope="module")
+def planned() -> dict[str, Any]:
+    model = load_config("demo").model
+    return model_settings(model) | model_digests(model)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"name": "another name"},
+        {"dtype": "bfloat16"},
+        {"negative_prompt": "blurry"},
+        {"steps_offset": 0},
+        {"scheduler": {"name": "DDIMScheduler", "options": {}}},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_setting_that_leaves_prompt_embeddings_alone_is_of_the_same_model(
+    planned: dict[str, Any], setting: dict[str, Any]
+) -> None:
+    assert planned_identity(planned | setting).digest == planned_identity(planned).digest
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"digest": "another"},
+        {"loras": [{"scale": 1.0, "digest": "of a LoRA"}]},
+        {"clip_skip": 1},
+        {"max_sequence_length": 128},
+        {"an_option_of_tomorrow": 1},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_setting_that_changes_prompt_embeddings_makes_another_model(
+    planned: dict[str, Any], setting: dict[str, Any]
+) -> None:
+    assert planned_identity(planned | setting).digest != planned_identity(planned).digest
