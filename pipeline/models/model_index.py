@@ -11,6 +11,15 @@ UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that no call for an image needs, and that are not loaded."""
 
 
+_VOCABULARIES = (
+    ("tokenizer.json",),
+    ("vocab.json", "merges.txt"),
+    ("vocab.txt",),
+    ("*.model",),
+)
+"""Files in which a tokenizer has its vocabulary; one of these sets is enough."""
+
+
 def check_model_folder(folder: Path) -> str:
     """The class of pipeline in a folder.
 
@@ -20,7 +29,23 @@ def check_model_folder(folder: Path) -> str:
         raise ModelError(f"{folder}: no such model folder; put the model's files there")
     name = _pipeline_class(folder)
     _refuse_clipping(folder)
+    for part in components(folder):
+        if part.startswith("tokenizer"):
+            check_tokenizer(folder / part)
     return name
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Raise ``ModelError`` for a tokenizer without its vocabulary.
+
+    Without one, transformers builds a tokenizer that knows no word: every prompt is the same.
+    """
+    if not any(all(any(folder.glob(name)) for name in form) for form in _VOCABULARIES):
+        forms = ", ".join(" with ".join(form) for form in _VOCABULARIES)
+        raise ModelError(
+            f"{folder}: a tokenizer without a vocabulary; it must hold one of {forms}: fetch its "
+            "files again"
+        )
 
 
 def _pipeline_class(folder: Path) -> str:
@@ -40,6 +65,17 @@ def _pipeline_class(folder: Path) -> str:
     if not isinstance(name, str) or name not in FAMILIES:
         raise ModelError(f"{index}: class {name!r} is not supported; supported: {supported}")
     return str(name)
+
+
+def component_classes(folder: Path) -> dict[str, tuple[str, str]]:
+    """Return library and class of each part that is loaded, by name. Raises ``ModelError``."""
+    index = folder / "model_index.json"
+    declared = _read_json(index)
+    classes = {name: tuple(declared[name]) for name in components(folder)}
+    for name, said in classes.items():
+        if len(said) != 2 or not all(isinstance(part, str) for part in said):
+            raise ModelError(f"{index}: {name} is {list(said)}; expected are a library and a class")
+    return classes
 
 
 def components(folder: Path) -> list[str]:

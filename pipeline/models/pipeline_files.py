@@ -57,7 +57,7 @@ def locate_pipeline(model: ModelConfig, *, fetch: bool = True) -> PipelineFiles:
     names = components(locate(model, [_INDEX], fetch=fetch, next_files=rest))
     folder = locate(model, _patterns(dict.fromkeys(names, model.variant)), fetch=fetch)
     # What does not come in the variant is read as it is.
-    variants = _variants(folder, names, model.variant)
+    variants = weight_variants(folder, names, model.variant)
     return PipelineFiles(folder=locate(model, _patterns(variants), fetch=fetch))
 
 
@@ -103,11 +103,13 @@ def variants_in(folder: Path) -> tuple[str | None, ...]:
 
 
 def _used(folder: Path, variant: str | None) -> list[Path]:
-    return matching(folder, _patterns(_variants(folder, components(folder), variant)))
+    return matching(folder, _patterns(weight_variants(folder, components(folder), variant)))
 
 
-def _variants(folder: Path, names: Sequence[str], variant: str | None) -> dict[str, str | None]:
-    """By component, the variant in which its weights are read; None is the plain one."""
+def weight_variants(
+    folder: Path, names: Sequence[str], variant: str | None
+) -> dict[str, str | None]:
+    """Return by component the variant in which its weights are read; None is the plain one."""
     return {
         name: variant if variant and matching(folder, _weights(name, variant)) else None
         for name in names

@@ -1,20 +1,29 @@
 """Loading a pipeline from a folder in diffusers' format, or from a single file beside one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
+from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import ModelError
+from pipeline.models.components import component_class, has_weights, load_component
 from pipeline.models.families import FAMILIES
-from pipeline.models.model_index import check_model_folder, unused_components
-from pipeline.models.pipeline_files import PipelineFiles
+from pipeline.models.model_index import (
+    check_model_folder,
+    component_classes,
+    components,
+    unused_components,
+)
+from pipeline.models.pipeline_files import PipelineFiles, weight_variants
+from pipeline.models.single_file import load_single_file
 
 # What diffusers, transformers and safetensors raise for a damaged or incomplete folder.
 _LOAD_ERRORS = (
@@ -24,6 +33,7 @@ _LOAD_ERRORS = (
     OSError,
     RuntimeError,
     SafetensorError,
+    SingleFileComponentError,
     TypeError,
     ValueError,
 )
@@ -32,35 +42,41 @@ _LOAD_ERRORS = (
 def load_pipeline(files: PipelineFiles, dtype: torch.dtype, variant: str | None = None) -> Any:
     """Read a pipeline into the machine's memory; nothing is downloaded, no code or pickle is run.
 
-    Raises ``ModelError`` for files that are missing, damaged or of an unsupported class.
+    Raises ``ModelError`` for files that are missing, damaged or of an unsupported class, and for
+    weights that do not fit their components name by name.
     """
     name = check_model_folder(files.folder)
     options = {
         **FAMILIES[name].load_options,
         **dict.fromkeys(unused_components(files.folder)),
-        "dtype": dtype,
         "local_files_only": True,
     }
     try:
         with _no_progress_bars():
             if files.checkpoint is not None:
-                return _from_checkpoint(name, files, options)
+                return load_single_file(name, files.checkpoint, files.folder, dtype, options)
             library: Any = DiffusionPipeline  # its loader carries no types
             return library.from_pretrained(
-                files.folder, variant=variant, use_safetensors=True, **options
+                files.folder, **options, **_components(files.folder, dtype, variant)
             )
     except _LOAD_ERRORS as error:
+        if isinstance(error, ModelError):
+            raise
         raise ModelError(f"{files}: the model cannot be loaded: {error}") from error
 
 
-def _from_checkpoint(name: str, files: PipelineFiles, options: Mapping[str, Any]) -> Any:
-    """Weights in the layout of the model's authors; the folder says what they are weights of."""
-    pipeline: Any = getattr(diffusers, name)
-    if not hasattr(pipeline, "from_single_file"):
-        raise ModelError(
-            f"{files}: diffusers reads no single file of a {name}; use a folder in its own format"
-        )
-    return pipeline.from_single_file(str(files.checkpoint), config=str(files.folder), **options)
+def _components(folder: Path, dtype: torch.dtype, variant: str | None) -> dict[str, nn.Module]:
+    """All components of a folder that have weights, by name."""
+    variants = weight_variants(folder, components(folder), variant)
+    classes = {
+        name: component_class(folder, name, *said)
+        for name, said in component_classes(folder).items()
+    }
+    return {
+        name: load_component(component, folder / name, dtype, variants[name])
+        for name, component in classes.items()
+        if has_weights(component)
+    }
 
 
 @contextmanager

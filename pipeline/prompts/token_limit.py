@@ -65,6 +65,9 @@ def drop_too_long(
 def _limit(folder: Path, of_family: int | None, max_tokens: int | None) -> TokenLimit:
     from transformers import AutoTokenizer  # a second, which nothing else here should cost
 
+    from pipeline.models.model_index import check_tokenizer
+
+    check_tokenizer(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:

@@ -79,3 +79,11 @@ def test_limits_of_a_damaged_tokenizer_are_refused(model: Path) -> None:
     (model / "tokenizer_2" / "tokenizer_config.json").write_text("{")
     with pytest.raises(ModelError, match="tokenizer_2: cannot be loaded as a tokenizer"):
         token_limits(model, BOTH)
+
+
+def test_limits_of_a_tokenizer_without_words_are_refused(model: Path) -> None:
+    for path in (model / "tokenizer_2").iterdir():
+        if path.name != "tokenizer_config.json":
+            path.unlink()
+    with pytest.raises(ModelError, match="tokenizer_2: a tokenizer without a vocabulary"):
+        token_limits(model, BOTH)

@@ -1,0 +1,170 @@
+"""Weights of a whole pipeline in one file, in the layout of the model's authors.
+
+diffusers translates names and splits tensors on the way. It ignores names that it does not know,
+and leaves weights that it does not find without numbers. Both are errors here.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.loaders.single_file_utils import is_clip_model_in_single_file, is_t5_in_single_file
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from pipeline.errors import ModelError
+from pipeline.models.components import (
+    component_class,
+    has_weights,
+    load_component,
+    refuse_unfilled,
+    some,
+)
+from pipeline.models.model_index import component_classes
+
+_SAMPLED = 64
+"""Numbers of a row that tell tensors apart."""
+
+_NO_WEIGHTS = (
+    # The running average of the weights beside the weights, which diffusers leaves aside too.
+    "model_ema.",
+    # Tables of the training's schedule, which follow from the scheduler's configuration.
+    "alphas_cumprod",
+    "betas",
+    "denoiser.sigmas",
+    "log_one_minus_alphas_cumprod",
+    "logvar",
+    "lvlb_weights",
+    "posterior_",
+    "scale_factor",
+    "sqrt_",
+    # Marks of how the model was trained, which ``declarations`` reads.
+    "edm_vpred.sigma_",
+    "v_pred",
+    "ztsnr",
+    # What CLIP's training needed, and no encoding of a prompt does.
+    "cond_stage_model.logit_scale",
+    "cond_stage_model.model.logit_scale",
+    "cond_stage_model.model.text_projection",
+    "cond_stage_model.transformer.text_projection",
+    "conditioner.embedders.0.logit_scale",
+    "conditioner.embedders.0.model.logit_scale",
+    "conditioner.embedders.1.model.logit_scale",
+    "text_encoders.clip_g.logit_scale",
+    "text_encoders.clip_l.logit_scale",
+    "text_encoders.t5xxl.logit_scale",
+    # SD 2 reads the last but one layer: its configuration has one layer less than the file.
+    "cond_stage_model.model.transformer.resblocks.23.",
+    # diffusers takes the identity, as the authors' code does.
+    "text_encoders.clip_l.transformer.text_projection.weight",
+)
+"""Beginnings of names that a file may hold beside the weights that are used."""
+
+_BUFFERS = ("position_ids", "attn_mask")
+"""Ends of such names: tables that older libraries stored."""
+
+
+def load_single_file(
+    name: str, checkpoint: Path, folder: Path, dtype: torch.dtype, options: Mapping[str, Any]
+) -> Any:
+    """Read a pipeline of class ``name``; ``folder`` says what the weights are weights of.
+
+    A text encoder that is not in the file is read from the folder. Raises ``ModelError`` for
+    weights that the file lacks, and for tensors in it that are no part of the pipeline.
+    """
+    pipeline: Any = getattr(diffusers, name)
+    if not hasattr(pipeline, "from_single_file"):
+        raise ModelError(
+            f"{checkpoint}: diffusers reads no single file of a {name}; use a folder in its own "
+            "format"
+        )
+    beside = _encoders_beside(checkpoint, folder, dtype)
+    pipe = pipeline.from_single_file(
+        str(checkpoint), config=str(folder), dtype=dtype, **options, **beside
+    )
+    read = {
+        part: module
+        for part, module in pipe.components.items()
+        if isinstance(module, nn.Module) and part not in beside
+    }
+    for module in read.values():
+        refuse_unfilled(module, checkpoint)
+    _refuse_unused(checkpoint, read)
+    return pipe
+
+
+def _encoders_beside(checkpoint: Path, folder: Path, dtype: torch.dtype) -> dict[str, nn.Module]:
+    """Text encoders that diffusers would read from the folder, without a report of their names."""
+    with safe_open(checkpoint, framework="pt") as file:
+        names = file.keys()
+        shapes = {name: file.get_slice(name).get_shape() for name in names}
+    # diffusers decides by names and shapes alone.
+    header = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    beside = {}
+    for name, (library, kind) in component_classes(folder).items():
+        found = component_class(folder, name, library, kind)
+        if not (has_weights(found) and issubclass(found, PreTrainedModel)):
+            continue
+        if is_clip_model_in_single_file(found, header) or is_t5_in_single_file(header):
+            continue
+        if not any((folder / name).glob("*.safetensors")):
+            raise ModelError(
+                f"{checkpoint}: holds no weights of {name} ({kind}), and {folder / name} has no "
+                ".safetensors either; put its weights there"
+            )
+        beside[name] = load_component(found, folder / name, dtype, None)
+    return beside
+
+
+def _refuse_unused(checkpoint: Path, modules: Mapping[str, nn.Module]) -> None:
+    """Raise ``ModelError`` for a tensor of the file that is in none of the modules.
+
+    Tensors are renamed, and some split, transposed or put in another order. So they are found by
+    the numbers with which they begin.
+    """
+    known = {sample for module in modules.values() for sample in _beginnings(module)}
+    dtypes = {tensor.dtype for module in modules.values() for tensor in module.parameters()}
+    unused = []
+    with safe_open(checkpoint, framework="pt") as file:
+        names = file.keys()
+        for name in names:
+            if name.startswith(_NO_WEIGHTS) or name.endswith(_BUFFERS):
+                continue
+            row = _first_row(file.get_slice(name))
+            if not any(_sample(row, dtype) in known for dtype in dtypes):
+                unused.append(name)
+    if unused:
+        raise ModelError(
+            f"{checkpoint}: {some(unused)} are no weights of this pipeline; the folder that config "
+            "in [model] names may be that of another model"
+        )
+
+
+def _beginnings(module: nn.Module) -> Iterator[bytes]:
+    for tensor in module.state_dict().values():
+        if tensor.is_floating_point():
+            yield _sample(_rows(tensor, 0), tensor.dtype)
+            if tensor.ndim:
+                yield _sample(_rows(tensor, len(tensor) // 2), tensor.dtype)
+            if tensor.ndim == 2:
+                yield _sample(tensor[:, 0], tensor.dtype)
+
+
+def _rows(tensor: Tensor, start: int) -> Tensor:
+    if tensor.ndim < 2:
+        return tensor.reshape(-1)[start:]
+    return tensor[start].reshape(-1)
+
+
+def _first_row(tensor: Any) -> Tensor:
+    shape = tensor.get_shape()
+    if not shape:
+        return tensor[...].reshape(-1)
+    return tensor[: _SAMPLED if len(shape) == 1 else 1].reshape(-1)
+
+
+def _sample(row: Tensor, dtype: torch.dtype) -> bytes:
+    return row[:_SAMPLED].to(dtype).float().cpu().numpy().tobytes()
