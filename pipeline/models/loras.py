@@ -2,47 +2,124 @@
 
 Fused, they cost nothing at a forward evaluation, and what computes is one network with one set of
 weights. SDXL-Lightning and LCM come in this form.
+
+diffusers finds the layer for each pair of factors. How strong each pair is follows from the file
+alone, because diffusers loses that of some layers, and every fused weight is compared with it.
 """
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from peft.tuners.lora import LoraLayer as AdaptedLayer
+from torch import nn
+
 from pipeline.config.model import LoraConfig
 from pipeline.errors import ModelError
+from pipeline.models.components import some
+from pipeline.models.lora_algebra import Placement, change, is_changed_by, place
+from pipeline.models.lora_file import LoraLayer, read_lora
 from pipeline.models.source import locate
+
+_ADAPTER = "fused"
 
 
 def fuse_loras(pipe: Any, loras: tuple[LoraConfig, ...]) -> None:
     """Add the weights of LoRAs to those of a pipeline's networks, in the pipeline's own type.
 
-    Raises ``ModelError`` for one that is missing, or that changes nothing or not all it says:
-    diffusers leaves keys that it does not know aside, and the model would be another one.
+    Raises ``ModelError`` for one that is missing, or of which a part has no place in the pipeline,
+    or whose weights do not become what the file says: W + scale · α / r · B · A.
     """
     for lora in loras:
         file = _file(lora)
-        try:
-            pipe.load_lora_weights(
-                str(file.parent),
-                weight_name=file.name,
-                adapter_name=_ADAPTER,
-                local_files_only=True,
-                use_safetensors=True,
-            )
-        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{file}: cannot be loaded as a LoRA of {type(pipe).__name__}: {error}"
-            ) from error
-        networks = [name for name, adapters in pipe.get_list_adapters().items() if adapters]
-        if not networks:
-            raise ModelError(
-                f"{file}: no weight of this LoRA has a place in {type(pipe).__name__}; "
-                "it was made for another model"
-            )
-        pipe.fuse_lora(components=networks, lora_scale=lora.scale, adapter_names=[_ADAPTER])
+        layers, _ = read_lora(file)
+        _load(pipe, file)
+        adapted = list(_adapted(pipe))
+        placements = [_placement(name, layer, layers, file) for name, layer in adapted]
+        _refuse_left_out(placements, layers, file, pipe)
+        for (name, layer), placement in zip(adapted, placements, strict=True):
+            _fuse(name, layer, placement, lora.scale, file)
         pipe.unload_lora_weights()
 
 
-_ADAPTER = "fused"
+def _load(pipe: Any, file: Path) -> None:
+    if not hasattr(pipe, "load_lora_weights"):
+        raise ModelError(f"{file}: diffusers has no LoRAs for a {type(pipe).__name__}")
+    try:
+        pipe.load_lora_weights(
+            str(file.parent),
+            weight_name=file.name,
+            adapter_name=_ADAPTER,
+            local_files_only=True,
+            use_safetensors=True,
+        )
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ModelError(
+            f"{file}: cannot be loaded as a LoRA of {type(pipe).__name__}: {error}"
+        ) from error
+
+
+def _adapted(pipe: Any) -> Iterator[tuple[str, AdaptedLayer]]:
+    """All layers for which diffusers found a pair of factors, by component and name."""
+    for component, module in pipe.components.items():
+        if isinstance(module, nn.Module):
+            for path, layer in module.named_modules():
+                if isinstance(layer, AdaptedLayer):
+                    yield f"{component}.{path}", layer
+
+
+def _placement(
+    name: str, layer: AdaptedLayer, layers: Sequence[LoraLayer], file: Path
+) -> Placement:
+    if _ADAPTER not in layer.lora_A:
+        raise ModelError(f"{file}: {name} is no layer whose change can be computed from the file")
+    down, up = layer.lora_A[_ADAPTER].weight, layer.lora_B[_ADAPTER].weight
+    placement = place(name, down.detach(), up.detach(), layers)
+    if placement is None:
+        raise ModelError(
+            f"{file}: diffusers gives {name} other factors than any layer of the file has, or "
+            "those of several layers that differ; merge this LoRA into the model with the tool "
+            "that it was made for"
+        )
+    return placement
+
+
+def _refuse_left_out(
+    placements: Sequence[Placement], layers: Sequence[LoraLayer], file: Path, pipe: Any
+) -> None:
+    """Raise ``ModelError`` for layers of the file of which not all rows have a place."""
+    rows = dict.fromkeys((layer.name for layer in layers), 0)
+    for placement in placements:
+        rows[placement.layer.name] += placement.rows
+    left_out = [layer.name for layer in layers if rows[layer.name] != len(layer.up)]
+    if left_out:
+        raise ModelError(
+            f"{file}: {len(left_out)} of {len(layers)} layers of this LoRA have no place in "
+            f"{type(pipe).__name__}: {some(left_out)}; it was made for another model"
+        )
+
+
+def _fuse(name: str, layer: AdaptedLayer, placement: Placement, scale: float, file: Path) -> None:
+    """Merge one layer, with the strength that the file gives it, and check its weight."""
+    layer.scaling[_ADAPTER] = placement.scaling(layer.scaling[_ADAPTER])
+    base: Any = layer.get_base_layer()
+    before = base.weight.detach().clone()
+    if scale != 1.0:
+        layer.scale_layer(scale)
+    layer.merge(adapter_names=[_ADAPTER])
+    if not is_changed_by(change(placement, scale, before.shape), before, base.weight, placement):
+        raise ModelError(
+            f"{file}: fusing did not change {name} by scale · alpha / rank · up · down; the file "
+            "may hold numbers that are not finite"
+        )
 
 
 def _file(lora: LoraConfig) -> Path:

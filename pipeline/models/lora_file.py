@@ -1,0 +1,137 @@
+"""What a LoRA file says by itself: pairs of factors, and the strength of each pair.
+
+A layer's weight changes by Δ = (α / r) · B · A, with A = ``down`` (r, in), B = ``up`` (out, r).
+The formats are those of kohya's scripts (``lora_down``, ``lora_up``, ``alpha``), of diffusers
+(``lora_A``, ``lora_B``, with α in the file's metadata) and of older diffusers (``lora.down``).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from pipeline.errors import ModelError
+from pipeline.models.components import some
+
+_DOWN = (".lora_down.weight", ".lora_A.weight", ".lora_A.default.weight", ".down.weight")
+_UP = (".lora_up.weight", ".lora_B.weight", ".lora_B.default.weight", ".up.weight")
+_ALPHA = (".alpha",)
+_OLDER = (".lora_linear_layer", "_lora", ".lora")
+"""What older names have between a layer's name and ``.down.weight``."""
+
+_REFUSED = {
+    "dora_scale": "DoRA's magnitudes",
+    "lora_magnitude_vector": "DoRA's magnitudes",
+    "hada_w": "LoHa's factors",
+    "lokr_w": "LoKr's factors",
+    "lora_mid": "a Tucker decomposition",
+    "diff": "full differences",
+    ".bias": "biases",
+}
+"""Parts of names of what is no pair of factors, and what it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraLayer:
+    """One pair of factors, in the type of the file."""
+
+    name: str
+    """As the file calls the layer."""
+    down: Tensor
+    """A, (r, in), or (r, in, h, w) of a convolution."""
+    up: Tensor
+    """B, (out, r), or (out, r, 1, 1)."""
+    strength: float
+    """α / r; α / √r of a rank-stabilised LoRA."""
+
+
+def read_lora(file: Path) -> tuple[list[LoraLayer], dict[str, str]]:
+    """Read all layers of a LoRA, and the file's metadata.
+
+    Raises ``ModelError`` for a damaged file, for one that holds more than pairs of factors, and for
+    one that gives two values of α.
+    """
+    try:
+        with safe_open(file, framework="pt") as opened:
+            names = opened.keys()
+            tensors = {name: opened.get_tensor(name) for name in names}
+            metadata = opened.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{file} is damaged ({error}); fetch it again") from error
+    downs, ups, alphas = (_ending(tensors, ends) for ends in (_DOWN, _UP, _ALPHA))
+    if rest := {*tensors} - {key for part in (downs, ups, alphas) for key, _ in part.values()}:
+        found = {said for part, said in _REFUSED.items() if any(part in name for name in rest)}
+        raise ModelError(
+            f"{file}: {some(rest)}: only pairs of factors can be fused as the file says"
+            f"{f', not {some(found)}' if found else ''}; merge this LoRA into the model with the "
+            "tool that it was made for"
+        )
+    if odd := (downs.keys() ^ ups.keys()) | (alphas.keys() - downs.keys()):
+        raise ModelError(f"{file}: {some(odd)}: not both factors of a pair are there")
+    told = _Alphas(file, metadata)
+    layers = []
+    for name, (_, down) in downs.items():
+        alpha = float(alphas[name][1]) if name in alphas else None
+        strength = told.strength(name, alpha, len(down))
+        layers.append(LoraLayer(name=name, down=down, up=ups[name][1], strength=strength))
+    if not layers:
+        raise ModelError(f"{file}: holds no LoRA")
+    if not alphas:
+        told.refuse_forgotten()
+    return layers, metadata
+
+
+def _ending(tensors: Mapping[str, Tensor], ends: tuple[str, ...]) -> dict[str, tuple[str, Tensor]]:
+    """Key and tensor by name of the layer, of the keys with one of these ends."""
+    found = {}
+    for key, tensor in tensors.items():
+        if end := next((end for end in ends if key.endswith(end)), None):
+            name = key.removesuffix(end)
+            older = next((part for part in _OLDER if name.endswith(part)), "")
+            found[name.removesuffix(older)] = (key, tensor)
+    return found
+
+
+class _Alphas:
+    """α as the file's metadata gives it: a configuration of PEFT for each component."""
+
+    def __init__(self, file: Path, metadata: Mapping[str, str]) -> None:
+        self._file = file
+        self._metadata = metadata
+        try:
+            self._told: dict[str, Any] = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+        except ValueError as error:
+            raise ModelError(f"{file}: its lora_adapter_metadata is no JSON: {error}") from error
+
+    def strength(self, name: str, alpha: float | None, rank: int) -> float:
+        """α / r from the tensor ``alpha`` of a layer and from the metadata, which must agree."""
+        component, _, path = name.partition(".")
+        told = self._told.get(f"{component}.lora_alpha")
+        if told is None:
+            return 1.0 if alpha is None else alpha / rank
+        # As PEFT finds a layer's value: the end of its name, by a regular expression.
+        for pattern, value in self._told.get(f"{component}.alpha_pattern", {}).items():
+            if re.match(rf"(.*\.)?({pattern})$", path):
+                told = value
+                break
+        if alpha is not None and alpha != told:
+            raise ModelError(
+                f"{self._file}: alpha of {name} is {alpha:g}, and {told:g} in the file's metadata"
+            )
+        stabilised = bool(self._told.get(f"{component}.use_rslora"))
+        return float(told) / (sqrt(rank) if stabilised else rank)
+
+    def refuse_forgotten(self) -> None:
+        """Refuse a file of kohya's scripts whose metadata gives an α that its tensors lost."""
+        alpha, rank = (self._metadata.get(f"ss_network_{key}") for key in ("alpha", "dim"))
+        if alpha and rank and float(alpha) != float(rank):
+            raise ModelError(
+                f"{self._file}: was trained with alpha {alpha} at rank {rank} (ss_network_alpha), "
+                "and its layers have no alpha: they would be fused too strong or too weak"
+            )
