@@ -12,7 +12,6 @@ from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.models.call_options import call_options
 from pipeline.models.denoiser import Denoiser
-from pipeline.models.loras import fuse_loras
 from pipeline.models.model_identity import refuse_other_rows
 from pipeline.models.pipeline_files import locate_pipeline
 from pipeline.models.pipeline_options import Offload, apply_options, place, sequential_faults
@@ -37,22 +36,23 @@ def load_denoiser(config: ModelConfig, device: torch.device, offload: Offload = 
     """The diffusion model of a configuration. Raises ``ModelError``."""
     # Here and not above: diffusers takes seconds, and the driver, which loads nothing, has this
     # module too.
+    from pipeline.models.declarations import refuse_other_prediction
     from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+    from pipeline.models.loras import fuse_loras
     from pipeline.models.pipeline_folder import load_pipeline
     from pipeline.models.scheduler_choice import choose_scheduler
 
-    pipe = load_pipeline(locate_pipeline(config), _DTYPES[config.dtype], config.variant)
+    files = locate_pipeline(config)
+    pipe = load_pipeline(files, _DTYPES[config.dtype], config.variant)
     if config.scheduler is not None:
         choose_scheduler(pipe, str(config), config.scheduler.name, config.scheduler.options)
+    if files.checkpoint is not None:
+        refuse_other_prediction(pipe, files.checkpoint)
     fuse_loras(pipe, config.loras)
     apply_options(pipe, config)
     place(pipe, device, offload)
     with sequential_faults(str(config), offload):
-        return DiffusersDenoiser(
-            pipe,
-            str(config),
-            **call_options(config),
-        )
+        return DiffusersDenoiser(pipe, str(config), **call_options(config))
 
 
 def load_rewards(configs: tuple[RewardConfig, ...], device: torch.device) -> dict[str, Reward]:
@@ -69,6 +69,7 @@ def load_text_encoder(config: ModelConfig, device: torch.device) -> "TextEncoder
     Network and decoder are read into the machine's memory and dropped before anything is placed.
     On the CPU half precision is computed in float32.
     """
+    from pipeline.models.loras import fuse_loras
     from pipeline.models.pipeline_folder import load_pipeline
     from pipeline.models.text_encoder import TextEncoder
 

@@ -51,8 +51,8 @@ class LoraLayer:
     """α / r; α / √r of a rank-stabilised LoRA."""
 
 
-def read_lora(file: Path) -> tuple[list[LoraLayer], dict[str, str]]:
-    """Read all layers of a LoRA, and the file's metadata.
+def read_lora(file: Path) -> list[LoraLayer]:
+    """Read all layers of a LoRA.
 
     Raises ``ModelError`` for a damaged file, for one that holds more than pairs of factors, and for
     one that gives two values of α.
@@ -84,7 +84,7 @@ def read_lora(file: Path) -> tuple[list[LoraLayer], dict[str, str]]:
         raise ModelError(f"{file}: holds no LoRA")
     if not alphas:
         told.refuse_forgotten()
-    return layers, metadata
+    return layers
 
 
 def _ending(tensors: Mapping[str, Tensor], ends: tuple[str, ...]) -> dict[str, tuple[str, Tensor]]:

@@ -17,6 +17,7 @@ from torch import nn
 from pipeline.config.model import LoraConfig
 from pipeline.errors import ModelError
 from pipeline.models.components import some
+from pipeline.models.declarations import refuse_other_architecture
 from pipeline.models.lora_algebra import Placement, change, is_changed_by, place
 from pipeline.models.lora_file import LoraLayer, read_lora
 from pipeline.models.source import locate
@@ -32,7 +33,8 @@ def fuse_loras(pipe: Any, loras: tuple[LoraConfig, ...]) -> None:
     """
     for lora in loras:
         file = _file(lora)
-        layers, _ = read_lora(file)
+        refuse_other_architecture(pipe, file)
+        layers = read_lora(file)
         _load(pipe, file)
         adapted = list(_adapted(pipe))
         placements = [_placement(name, layer, layers, file) for name, layer in adapted]
@@ -81,8 +83,9 @@ def _placement(
 ) -> Placement:
     if _ADAPTER not in layer.lora_A:
         raise ModelError(f"{file}: {name} is no layer whose change can be computed from the file")
-    down, up = layer.lora_A[_ADAPTER].weight, layer.lora_B[_ADAPTER].weight
-    placement = place(name, down.detach(), up.detach(), layers)
+    factors: list[Any] = [layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER]]
+    down, up = (factor.weight.detach() for factor in factors)
+    placement = place(name, down, up, layers)
     if placement is None:
         raise ModelError(
             f"{file}: diffusers gives {name} other factors than any layer of the file has, or "
@@ -103,7 +106,8 @@ def _refuse_left_out(
     if left_out:
         raise ModelError(
             f"{file}: {len(left_out)} of {len(layers)} layers of this LoRA have no place in "
-            f"{type(pipe).__name__}: {some(left_out)}; it was made for another model"
+            f"{type(pipe).__name__}: {some(left_out)}; it was made for "
+            "another model, or in a format that diffusers does not read"
         )
 
 

@@ -1,6 +1,6 @@
 """Loading a pipeline from a folder in diffusers' format, or from a single file beside one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,11 @@ from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import ModelError
 from pipeline.models.components import component_class, has_weights, load_component
+from pipeline.models.declarations import (
+    refuse_other_architecture,
+    refuse_other_scheduler,
+    refuse_parts_of_several_models,
+)
 from pipeline.models.families import FAMILIES
 from pipeline.models.model_index import (
     check_model_folder,
@@ -53,16 +58,31 @@ def load_pipeline(files: PipelineFiles, dtype: torch.dtype, variant: str | None 
     }
     try:
         with _no_progress_bars():
-            if files.checkpoint is not None:
-                return load_single_file(name, files.checkpoint, files.folder, dtype, options)
-            library: Any = DiffusionPipeline  # its loader carries no types
-            return library.from_pretrained(
-                files.folder, **options, **_components(files.folder, dtype, variant)
-            )
+            refuse_other_scheduler(files.folder)
+            pipe = _read(name, files, dtype, variant, options)
+            refuse_parts_of_several_models(pipe, str(files))
+            return pipe
     except _LOAD_ERRORS as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{files}: the model cannot be loaded: {error}") from error
+
+
+def _read(
+    name: str,
+    files: PipelineFiles,
+    dtype: torch.dtype,
+    variant: str | None,
+    options: Mapping[str, Any],
+) -> Any:
+    if files.checkpoint is not None:
+        pipe = load_single_file(name, files.checkpoint, files.folder, dtype, options)
+        refuse_other_architecture(pipe, files.checkpoint)
+        return pipe
+    library: Any = DiffusionPipeline  # its loader carries no types
+    return library.from_pretrained(
+        files.folder, **options, **_components(files.folder, dtype, variant)
+    )
 
 
 def _components(folder: Path, dtype: torch.dtype, variant: str | None) -> dict[str, nn.Module]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers.loaders.single_file_utils import is_clip_model_in_single_file, is_t5_in_single_file
+from diffusers.loaders import single_file_utils
 from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -101,14 +101,17 @@ def _encoders_beside(checkpoint: Path, folder: Path, dtype: torch.dtype) -> dict
     with safe_open(checkpoint, framework="pt") as file:
         names = file.keys()
         shapes = {name: file.get_slice(name).get_shape() for name in names}
-    # diffusers decides by names and shapes alone.
+    # By names and shapes alone.
+    decides: Any = single_file_utils  # carries no types
     header = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     beside = {}
     for name, (library, kind) in component_classes(folder).items():
         found = component_class(folder, name, library, kind)
         if not (has_weights(found) and issubclass(found, PreTrainedModel)):
             continue
-        if is_clip_model_in_single_file(found, header) or is_t5_in_single_file(header):
+        if decides.is_clip_model_in_single_file(found, header):
+            continue
+        if decides.is_t5_in_single_file(header):
             continue
         if not any((folder / name).glob("*.safetensors")):
             raise ModelError(
@@ -162,8 +165,10 @@ def _rows(tensor: Tensor, start: int) -> Tensor:
 def _first_row(tensor: Any) -> Tensor:
     shape = tensor.get_shape()
     if not shape:
-        return tensor[...].reshape(-1)
-    return tensor[: _SAMPLED if len(shape) == 1 else 1].reshape(-1)
+        row: Tensor = tensor[...]
+    else:
+        row = tensor[: _SAMPLED if len(shape) == 1 else 1]
+    return row.reshape(-1)
 
 
 def _sample(row: Tensor, dtype: torch.dtype) -> bytes:

@@ -42,6 +42,9 @@ class Family:
     """What its call takes of ``call_options.OPTIONS``."""
     text_limits: Mapping[str, int | None] = field(default_factory=lambda: {"tokenizer": None})
     """By tokenizer, how many tokens are read by default; None leaves it to the tokenizer."""
+    text_widths: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    """By option of the network's configuration, the text encoders and their options of which it is
+    the sum."""
     refusal: Callable[[Any], str | None] = lambda pipe: None
     """Why a pipeline of this class cannot be used, or None."""
     prepare: Callable[[Any], None] = lambda pipe: None

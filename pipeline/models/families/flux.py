@@ -13,5 +13,9 @@ FLUX = Family(
     encode_options={"prompt_2": None},
     options=frozenset({"embedded_guidance", "max_sequence_length", "negative_prompt"}),
     guidance_option="true_cfg_scale",
+    text_widths={
+        "joint_attention_dim": (("text_encoder_2", "hidden_size"),),
+        "pooled_projection_dim": (("text_encoder", "hidden_size"),),
+    },
     text_limits={"tokenizer_2": 512},
 )

@@ -32,5 +32,9 @@ HUNYUAN_DIT = Family(
     # Binning would sample at another size than asked for.
     call_options={"use_resolution_binning": False},
     load_options={"safety_checker": None, "requires_safety_checker": False},
+    text_widths={
+        "cross_attention_dim": (("text_encoder", "hidden_size"),),
+        "cross_attention_dim_t5": (("text_encoder_2", "hidden_size"),),
+    },
     text_limits=dict(zip(("tokenizer", "tokenizer_2"), _TEXT_LENGTHS, strict=True)),
 )

@@ -14,5 +14,6 @@ PIXART_SIGMA = Family(
     # negative prompt is "", which the call refuses beside embeddings.
     call_options={"use_resolution_binning": False, "negative_prompt": None},
     options=frozenset({"max_sequence_length", "negative_prompt"}),
+    text_widths={"caption_channels": (("text_encoder", "hidden_size"),)},
     text_limits={"tokenizer": 300},
 )

@@ -22,4 +22,5 @@ STABLE_DIFFUSION = Family(
     load_options={"safety_checker": None, "requires_safety_checker": False},
     options=frozenset({"clip_skip", "guidance_rescale", "negative_prompt"}),
     prepare=_prepare,
+    text_widths={"cross_attention_dim": (("text_encoder", "hidden_size"),)},
 )

@@ -13,5 +13,8 @@ STABLE_DIFFUSION_XL = Family(
     ),
     load_options={"add_watermarker": False},
     options=frozenset({"clip_skip", "guidance_rescale", "negative_prompt"}),
+    text_widths={
+        "cross_attention_dim": (("text_encoder", "hidden_size"), ("text_encoder_2", "hidden_size"))
+    },
     text_limits={"tokenizer": None, "tokenizer_2": None},
 )

@@ -19,6 +19,7 @@ WAN = Family(
     pipeline="WanPipeline",
     encoded=("prompt_embeds", "negative_prompt_embeds"),
     options=frozenset({"max_sequence_length", "negative_prompt", "num_frames"}),
+    text_widths={"text_dim": (("text_encoder", "hidden_size"),)},
     text_limits={"tokenizer": 512},
     encode_options={"max_sequence_length": 512},
     refusal=_refusal,

@@ -1,0 +1,148 @@
+"""What several files say of one model: they must agree, or the model is refused.
+
+A checkpoint says how it was trained in marks among its tensors (``v_pred``, ``ztsnr``) and in its
+metadata (https://github.com/Stability-AI/ModelSpec). Its configurations say the same elsewhere.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from pipeline.errors import ModelError
+from pipeline.models.families import FAMILIES
+
+_ARCHITECTURES = {
+    "stable-diffusion-v1": "StableDiffusionPipeline",
+    "stable-diffusion-v2": "StableDiffusionPipeline",
+    "stable-diffusion-xl": "StableDiffusionXLPipeline",
+    "stable-diffusion-v3": "StableDiffusion3Pipeline",
+    "stable-diffusion-3": "StableDiffusion3Pipeline",
+    "flux": "FluxPipeline",
+    "wan": "WanPipeline",
+}
+"""By the beginning of ``modelspec.architecture``, the pipeline of diffusers."""
+
+_PREDICTIONS = {
+    "epsilon": "epsilon",
+    "eps": "epsilon",
+    "v": "v_prediction",
+    "v_prediction": "v_prediction",
+}
+"""Values of ``modelspec.prediction_type``, and what diffusers calls them."""
+
+_LATENTS_IN_A_TOKEN = {"FluxPipeline": 4}
+"""Latent pixels whose channels a network receives as one, where that is not 1."""
+
+
+def refuse_other_architecture(pipe: Any, file: Path) -> None:
+    """Raise ``ModelError`` for a checkpoint or LoRA whose metadata names another family."""
+    told = _header(file)[1].get("modelspec.architecture", "").lower().replace("_", "-")
+    families = {name for start, name in _ARCHITECTURES.items() if told.startswith(start)}
+    if families and type(pipe).__name__ not in families:
+        raise ModelError(
+            f"{file}: says that it is for {told!r} (modelspec.architecture), and the model is a "
+            f"{type(pipe).__name__}; use the file of this family, or the config of the other"
+        )
+
+
+def refuse_other_prediction(pipe: Any, checkpoint: Path) -> None:
+    """Raise ``ModelError`` for a checkpoint that was trained otherwise than ``pipe`` will read it.
+
+    The scheduler of ``pipe`` is the one that is used.
+    """
+    names, metadata = _header(checkpoint)
+    scheduler = pipe.scheduler.config
+    prediction = scheduler.get("prediction_type")
+    if prediction is None:
+        return  # a flow predicts one thing only
+    if edm := sorted(name for name in names if name.startswith("edm_")):
+        raise ModelError(f"{checkpoint}: is an EDM model (mark {edm[0]}), which is not supported")
+    told = {"the mark v_pred": "v_prediction"} if "v_pred" in names else {}
+    said = metadata.get("modelspec.prediction_type", "").lower()
+    if said in _PREDICTIONS:
+        told["modelspec.prediction_type"] = _PREDICTIONS[said]
+    for source, wanted in told.items():
+        if wanted != prediction:
+            raise ModelError(
+                f"{checkpoint}: is a model of prediction_type {wanted!r} by {source}, and the "
+                f"scheduler's configuration says {prediction!r}: set options = "
+                f'{{ prediction_type = "{wanted}" }} in [model.scheduler], or leave out what is '
+                "wrong in the file"
+            )
+    if "ztsnr" in names and not scheduler.get("rescale_betas_zero_snr"):
+        raise ModelError(
+            f"{checkpoint}: was trained down to pure noise by the mark ztsnr, and the scheduler's "
+            "configuration does not say so: set rescale_betas_zero_snr = true among options in "
+            "[model.scheduler]"
+        )
+
+
+def refuse_other_scheduler(folder: Path) -> None:
+    """Raise ``ModelError`` where the two files that name a model's scheduler differ."""
+    index, config = folder / "model_index.json", folder / "scheduler" / "scheduler_config.json"
+    told = json.loads(config.read_text("utf-8")).get("_class_name")
+    used = json.loads(index.read_text("utf-8"))["scheduler"][1]
+    if told is not None and told != used:
+        raise ModelError(
+            f"{config}: says that it is of a {told}, and {index} takes a {used}: correct one of "
+            "them; another scheduler is best chosen by name in [model.scheduler]"
+        )
+
+
+def refuse_parts_of_several_models(pipe: Any, where: str) -> None:
+    """Raise ``ModelError`` for encoders, a network and a decoder that do not fit each other."""
+    for fault in (*_latent_faults(pipe), *_text_faults(pipe), *_tokenizer_faults(pipe)):
+        raise ModelError(f"{where}: {fault}; its folders may come from several models")
+
+
+def _latent_faults(pipe: Any) -> Iterator[str]:
+    network = _network(pipe)
+    decoder = pipe.vae.config
+    channels = decoder.get("latent_channels") or decoder.get("z_dim")
+    expected = channels * _LATENTS_IN_A_TOKEN.get(type(pipe).__name__, 1)
+    if network.config.in_channels != expected:
+        yield (
+            f"{type(network).__name__} reads {network.config.in_channels} channels, and the "
+            f"latents of {type(pipe.vae).__name__} have {expected}"
+        )
+
+
+def _text_faults(pipe: Any) -> Iterator[str]:
+    network = _network(pipe)
+    for option, sources in FAMILIES[type(pipe).__name__].text_widths.items():
+        encoders: list[Any] = [getattr(pipe, name, None) for name, _ in sources]
+        if None in encoders:
+            continue
+        pairs = zip(encoders, sources, strict=True)
+        width = sum(getattr(encoder.config, said) for encoder, (_, said) in pairs)
+        if network.config[option] != width:
+            yield (
+                f"{type(network).__name__} has {option} {network.config[option]}, and "
+                f"{' with '.join(name for name, _ in sources)} gives {width}"
+            )
+
+
+def _tokenizer_faults(pipe: Any) -> Iterator[str]:
+    for name, tokenizer in pipe.components.items():
+        encoder = getattr(pipe, name.replace("tokenizer", "text_encoder"), None)
+        if not name.startswith("tokenizer") or tokenizer is None or encoder is None:
+            continue
+        known = encoder.get_input_embeddings().num_embeddings
+        if len(tokenizer) > known:
+            yield f"{name} has {len(tokenizer)} tokens, and its text encoder knows {known}"
+
+
+def _network(pipe: Any) -> Any:
+    return pipe.unet if hasattr(pipe, "unet") else pipe.transformer
+
+
+def _header(file: Path) -> tuple[set[str], dict[str, str]]:
+    """Names of a file's tensors, and its metadata."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return set(opened.keys()), dict(opened.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{file} is damaged ({error}); fetch it again") from error
