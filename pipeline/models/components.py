@@ -33,14 +33,14 @@ def component_class(folder: Path, name: str, library: str, kind: str) -> Any:
     found = getattr(module, kind, None)
     if found is None:
         raise ModelError(
-            f"{folder}: model_index.json says that {name} is {library}.{kind}, which is no class "
-            "of diffusers or transformers; code of a model's own is not run"
+            f"{folder}: {name} in model_index.json is {library}.{kind}, which is no class of "
+            "diffusers or transformers; code in a model folder is never run"
         )
     return found
 
 
 def has_weights(component: Any) -> bool:
-    """Return whether a class has weights of its own in a file."""
+    """Return whether components of a class are loaded from weights."""
     return isinstance(component, type) and issubclass(component, ModelMixin | PreTrainedModel)
 
 

@@ -1,7 +1,7 @@
-"""What several files say of one model: they must agree, or the model is refused.
+"""Checks that the files of one model agree about it.
 
-A checkpoint says how it was trained in marks among its tensors (``v_pred``, ``ztsnr``) and in its
-metadata (https://github.com/Stability-AI/ModelSpec). Its configurations say the same elsewhere.
+A checkpoint declares how it was trained by marks among its tensors (``v_pred``, ``ztsnr``) and in
+its metadata (https://github.com/Stability-AI/ModelSpec). Its configuration files declare the same.
 """
 
 import json
@@ -39,11 +39,11 @@ _LATENTS_IN_A_TOKEN = {"FluxPipeline": 4}
 
 def refuse_other_architecture(pipe: Any, file: Path) -> None:
     """Raise ``ModelError`` for a checkpoint or LoRA whose metadata names another family."""
-    told = _header(file)[1].get("modelspec.architecture", "").lower().replace("_", "-")
-    families = {name for start, name in _ARCHITECTURES.items() if told.startswith(start)}
+    declared = _header(file)[1].get("modelspec.architecture", "").lower().replace("_", "-")
+    families = {name for start, name in _ARCHITECTURES.items() if declared.startswith(start)}
     if families and type(pipe).__name__ not in families:
         raise ModelError(
-            f"{file}: says that it is for {told!r} (modelspec.architecture), and the model is a "
+            f"{file}: was made for {declared!r} (modelspec.architecture), and the model is a "
             f"{type(pipe).__name__}; use the file of this family, or the config of the other"
         )
 
@@ -60,22 +60,22 @@ def refuse_other_prediction(pipe: Any, checkpoint: Path) -> None:
         return  # a flow predicts one thing only
     if edm := sorted(name for name in names if name.startswith("edm_")):
         raise ModelError(f"{checkpoint}: is an EDM model (mark {edm[0]}), which is not supported")
-    told = {"the mark v_pred": "v_prediction"} if "v_pred" in names else {}
-    said = metadata.get("modelspec.prediction_type", "").lower()
-    if said in _PREDICTIONS:
-        told["modelspec.prediction_type"] = _PREDICTIONS[said]
-    for source, wanted in told.items():
+    declared = {"the mark v_pred": "v_prediction"} if "v_pred" in names else {}
+    value = metadata.get("modelspec.prediction_type", "").lower()
+    if value in _PREDICTIONS:
+        declared["modelspec.prediction_type"] = _PREDICTIONS[value]
+    for source, wanted in declared.items():
         if wanted != prediction:
             raise ModelError(
                 f"{checkpoint}: is a model of prediction_type {wanted!r} by {source}, and the "
-                f"scheduler's configuration says {prediction!r}: set options = "
+                f"scheduler's configuration has {prediction!r}: set options = "
                 f'{{ prediction_type = "{wanted}" }} in [model.scheduler], or leave out what is '
                 "wrong in the file"
             )
     if "ztsnr" in names and not scheduler.get("rescale_betas_zero_snr"):
         raise ModelError(
             f"{checkpoint}: was trained down to pure noise by the mark ztsnr, and the scheduler's "
-            "configuration does not say so: set rescale_betas_zero_snr = true among options in "
+            "configuration does not have that: set rescale_betas_zero_snr = true among options in "
             "[model.scheduler]"
         )
 
@@ -83,11 +83,11 @@ def refuse_other_prediction(pipe: Any, checkpoint: Path) -> None:
 def refuse_other_scheduler(folder: Path) -> None:
     """Raise ``ModelError`` where the two files that name a model's scheduler differ."""
     index, config = folder / "model_index.json", folder / "scheduler" / "scheduler_config.json"
-    told = json.loads(config.read_text("utf-8")).get("_class_name")
+    declared = json.loads(config.read_text("utf-8")).get("_class_name")
     used = json.loads(index.read_text("utf-8"))["scheduler"][1]
-    if told is not None and told != used:
+    if declared is not None and declared != used:
         raise ModelError(
-            f"{config}: says that it is of a {told}, and {index} takes a {used}: correct one of "
+            f"{config}: has _class_name {declared!r}, and {index} names {used!r}: correct one of "
             "them; another scheduler is best chosen by name in [model.scheduler]"
         )
 
@@ -117,7 +117,7 @@ def _text_faults(pipe: Any) -> Iterator[str]:
         if None in encoders:
             continue
         pairs = zip(encoders, sources, strict=True)
-        width = sum(getattr(encoder.config, said) for encoder, (_, said) in pairs)
+        width = sum(getattr(encoder.config, key) for encoder, (_, key) in pairs)
         if network.config[option] != width:
             yield (
                 f"{type(network).__name__} has {option} {network.config[option]}, and "

@@ -92,12 +92,12 @@ def _places(down: Tensor, up: Tensor, layer: LoraLayer) -> list[Placement]:
     return places
 
 
-def _starts(up: Tensor, whole: Tensor) -> list[int]:
-    """Rows of ``whole`` at which ``up`` may begin: where its first row stands, up to a number."""
-    last = len(whole) - len(up)
+def _starts(up: Tensor, fused: Tensor) -> list[int]:
+    """Rows of ``fused`` that are a multiple of the first row of ``up``."""
+    last = len(fused) - len(up)
     if last <= 0:
         return [0] if last == 0 else []
-    rows = whole[: last + 1].flatten(1).float()
+    rows = fused[: last + 1].flatten(1).float()
     first = up[0].flatten().float()
     similar = torch.nn.functional.cosine_similarity(rows, first[None]) > 1 - _ROUNDED
     return [int(row) for row in similar.nonzero()] if first.any() else list(range(last + 1))

@@ -1,4 +1,4 @@
-"""What a LoRA file says by itself: pairs of factors, and the strength of each pair.
+"""Reading a LoRA file: pairs of factors, and the strength of each pair.
 
 A layer's weight changes by Δ = (α / r) · B · A, with A = ``down`` (r, in), B = ``up`` (out, r).
 The formats are those of kohya's scripts (``lora_down``, ``lora_up``, ``alpha``), of diffusers
@@ -66,24 +66,24 @@ def read_lora(file: Path) -> list[LoraLayer]:
         raise ModelError(f"{file} is damaged ({error}); fetch it again") from error
     downs, ups, alphas = (_ending(tensors, ends) for ends in (_DOWN, _UP, _ALPHA))
     if rest := {*tensors} - {key for part in (downs, ups, alphas) for key, _ in part.values()}:
-        found = {said for part, said in _REFUSED.items() if any(part in name for name in rest)}
+        found = {what for part, what in _REFUSED.items() if any(part in name for name in rest)}
         raise ModelError(
-            f"{file}: {some(rest)}: only pairs of factors can be fused as the file says"
+            f"{file}: {some(rest)}: only pairs of factors can be fused"
             f"{f', not {some(found)}' if found else ''}; merge this LoRA into the model with the "
             "tool that it was made for"
         )
     if odd := (downs.keys() ^ ups.keys()) | (alphas.keys() - downs.keys()):
         raise ModelError(f"{file}: {some(odd)}: not both factors of a pair are there")
-    told = _Alphas(file, metadata)
+    metadata_alphas = _Alphas(file, metadata)
     layers = []
     for name, (_, down) in downs.items():
         alpha = float(alphas[name][1]) if name in alphas else None
-        strength = told.strength(name, alpha, len(down))
+        strength = metadata_alphas.strength(name, alpha, len(down))
         layers.append(LoraLayer(name=name, down=down, up=ups[name][1], strength=strength))
     if not layers:
         raise ModelError(f"{file}: holds no LoRA")
     if not alphas:
-        told.refuse_forgotten()
+        metadata_alphas.refuse_lost()
     return layers
 
 
@@ -105,32 +105,34 @@ class _Alphas:
         self._file = file
         self._metadata = metadata
         try:
-            self._told: dict[str, Any] = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-        except ValueError as error:
-            raise ModelError(f"{file}: its lora_adapter_metadata is no JSON: {error}") from error
+            self._settings: dict[str, Any] = dict(
+                json.loads(metadata.get("lora_adapter_metadata", "{}"))
+            )
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{file}: lora_adapter_metadata is no JSON object: {error}") from error
 
     def strength(self, name: str, alpha: float | None, rank: int) -> float:
         """α / r from the tensor ``alpha`` of a layer and from the metadata, which must agree."""
         component, _, path = name.partition(".")
-        told = self._told.get(f"{component}.lora_alpha")
-        if told is None:
+        found = self._settings.get(f"{component}.lora_alpha")
+        if found is None:
             return 1.0 if alpha is None else alpha / rank
         # As PEFT finds a layer's value: the end of its name, by a regular expression.
-        for pattern, value in self._told.get(f"{component}.alpha_pattern", {}).items():
+        for pattern, value in self._settings.get(f"{component}.alpha_pattern", {}).items():
             if re.match(rf"(.*\.)?({pattern})$", path):
-                told = value
+                found = value
                 break
-        if alpha is not None and alpha != told:
+        if alpha is not None and alpha != found:
             raise ModelError(
-                f"{self._file}: alpha of {name} is {alpha:g}, and {told:g} in the file's metadata"
+                f"{self._file}: alpha of {name} is {alpha:g}, and {found:g} in the file's metadata"
             )
-        stabilised = bool(self._told.get(f"{component}.use_rslora"))
-        return float(told) / (sqrt(rank) if stabilised else rank)
+        stabilised = bool(self._settings.get(f"{component}.use_rslora"))
+        return float(found) / (sqrt(rank) if stabilised else rank)
 
-    def refuse_forgotten(self) -> None:
+    def refuse_lost(self) -> None:
         """Refuse a file of kohya's scripts whose metadata gives an α that its tensors lost."""
-        alpha, rank = (self._metadata.get(f"ss_network_{key}") for key in ("alpha", "dim"))
-        if alpha and rank and float(alpha) != float(rank):
+        alpha, rank = (self._metadata.get(f"ss_network_{key}", "None") for key in ("alpha", "dim"))
+        if "None" not in (alpha, rank) and float(alpha) != float(rank):
             raise ModelError(
                 f"{self._file}: was trained with alpha {alpha} at rank {rank} (ss_network_alpha), "
                 "and its layers have no alpha: they would be fused too strong or too weak"

@@ -26,10 +26,10 @@ _ADAPTER = "fused"
 
 
 def fuse_loras(pipe: Any, loras: tuple[LoraConfig, ...]) -> None:
-    """Add the weights of LoRAs to those of a pipeline's networks, in the pipeline's own type.
+    """Add the weights of LoRAs to those of a pipeline's networks, in the type of the pipeline.
 
     Raises ``ModelError`` for one that is missing, or of which a part has no place in the pipeline,
-    or whose weights do not become what the file says: W + scale · α / r · B · A.
+    or whose weights do not become W + scale · α / r · B · A.
     """
     for lora in loras:
         file = _file(lora)

@@ -72,9 +72,9 @@ def component_classes(folder: Path) -> dict[str, tuple[str, str]]:
     index = folder / "model_index.json"
     declared = _read_json(index)
     classes = {name: tuple(declared[name]) for name in components(folder)}
-    for name, said in classes.items():
-        if len(said) != 2 or not all(isinstance(part, str) for part in said):
-            raise ModelError(f"{index}: {name} is {list(said)}; expected are a library and a class")
+    for name, kind in classes.items():
+        if len(kind) != 2 or not all(isinstance(part, str) for part in kind):
+            raise ModelError(f"{index}: {name} is {list(kind)}; expected are a library and a class")
     return classes
 
 

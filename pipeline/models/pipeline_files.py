@@ -77,7 +77,7 @@ def text_digest(files: PipelineFiles, variant: str | None) -> str:
         return pipeline_digest(files, variant)
     names = [name for name in components(files.folder) if name.startswith(_TEXT)]
     # Without the index, which describes the other components too.
-    patterns = _patterns(_variants(files.folder, names, variant))[1:]
+    patterns = _patterns(weight_variants(files.folder, names, variant))[1:]
     return files_digest(files.folder, matching(files.folder, patterns))
 
 

@@ -89,8 +89,8 @@ def _components(folder: Path, dtype: torch.dtype, variant: str | None) -> dict[s
     """All components of a folder that have weights, by name."""
     variants = weight_variants(folder, components(folder), variant)
     classes = {
-        name: component_class(folder, name, *said)
-        for name, said in component_classes(folder).items()
+        name: component_class(folder, name, *kind)
+        for name, kind in component_classes(folder).items()
     }
     return {
         name: load_component(component, folder / name, dtype, variants[name])

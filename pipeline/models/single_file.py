@@ -1,4 +1,4 @@
-"""Weights of a whole pipeline in one file, in the layout of the model's authors.
+"""Weights of all components in one file, in the layout of the model's authors.
 
 diffusers translates names and splits tensors on the way. It ignores names that it does not know,
 and leaves weights that it does not find without numbers. Both are errors here.
@@ -70,7 +70,7 @@ _BUFFERS = ("position_ids", "attn_mask")
 def load_single_file(
     name: str, checkpoint: Path, folder: Path, dtype: torch.dtype, options: Mapping[str, Any]
 ) -> Any:
-    """Read a pipeline of class ``name``; ``folder`` says what the weights are weights of.
+    """Read a pipeline of class ``name``; ``folder`` describes its components.
 
     A text encoder that is not in the file is read from the folder. Raises ``ModelError`` for
     weights that the file lacks, and for tensors in it that are no part of the pipeline.

@@ -1,4 +1,4 @@
-"""Models of which two files say different things."""
+"""Models whose files contradict each other."""
 
 import json
 import shutil
@@ -132,7 +132,7 @@ def _more_tokens(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_another_scheduler, "is of a EulerDiscreteScheduler, and .* takes a DDIMScheduler"),
+        (_another_scheduler, "'EulerDiscreteScheduler', and .* names 'DDIMScheduler'"),
         (_another_decoder, "reads 4 channels, and the latents of AutoencoderKL have 3"),
         (_another_text_encoder, "cross_attention_dim 32, and text_encoder gives 16"),
         (_another_network, "reads 9 channels"),
