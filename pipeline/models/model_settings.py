@@ -11,6 +11,13 @@ from pipeline.models.source import source_digest
 PLACES = frozenset(SourceConfig.model_fields)
 """Fields that say where files are, which a plan does not know."""
 
+_FUSED_BY = "file"
+"""Each layer's strength is the one that the LoRA's file declares.
+
+Layers with alphas of their own once had another strength. Plans with LoRAs therefore have another
+id than they had then, and no build continues with half of its units fused otherwise.
+"""
+
 
 def model_settings(model: ModelConfig) -> dict[str, Any]:
     """Everything in ``[model]`` that decides what is computed, but for the files."""
@@ -23,7 +30,10 @@ def model_digests(model: ModelConfig) -> dict[str, Any]:
     """What to add to ``model_settings`` for the files. Raises ``ModelError``."""
     return {
         "digest": pipeline_digest(locate_pipeline(model), model.variant),
-        "loras": [{"scale": lora.scale, "digest": source_digest(lora)} for lora in model.loras],
+        "loras": [
+            {"scale": lora.scale, "digest": source_digest(lora), "fused_by": _FUSED_BY}
+            for lora in model.loras
+        ],
     }
 
 

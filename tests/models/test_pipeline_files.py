@@ -136,5 +136,6 @@ def test_settings_know_digests_and_scales_and_no_place(tmp_path: Path) -> None:
     settings = model_settings(model) | model_digests(model)
     assert str(tmp_path) not in json.dumps(settings)
     assert [lora["scale"] for lora in settings["loras"]] == [0.5]
+    assert [lora["fused_by"] for lora in settings["loras"]] == ["file"], "another plan than before"
     (tmp_path / "lora.safetensors").write_bytes(b"another")
     assert settings | model_digests(model) != settings
