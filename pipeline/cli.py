@@ -10,12 +10,19 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
-from pipeline.commands.arguments import ConfigArgument, UrlArgument
+from pipeline.commands.arguments import (
+    ConfigArgument,
+    PlanOption,
+    UnsignedOption,
+    UrlArgument,
+    VersionOption,
+)
 from pipeline.commands.console import (
     console,
     show_manifest,
     show_progress,
     show_prompts,
+    show_status,
     show_verification,
 )
 from pipeline.commands.evaluate import trials
@@ -121,31 +128,31 @@ def options() -> None:
 
 
 @app.command()
-def status(url: UrlArgument) -> None:
-    """Say how far a build is, from what is in the store."""
+def status(url: UrlArgument, unsigned: UnsignedOption = False) -> None:
+    """Say how far a build is, and which versions are sealed, from what is in the store."""
     from pipeline.status import status as read_status
 
-    store = open_store(url)
+    store = open_store(url, unsigned=unsigned)
     plans = read_status(store)
     if not plans:
         raise UserError(f"{store.url}: no plan here; start one with `npd build`")
     for each in plans:
-        state = "sealed" if each.sealed else "not sealed"
-        share = each.units_done / each.plan.num_units
-        print(
-            f"plan {each.plan.plan_id}: {each.units_done} of {each.plan.num_units} units "
-            f"({share:.0%}), {state}"
-        )
+        show_status(each)
 
 
 @app.command()
-def verify(url: UrlArgument) -> None:
+def verify(
+    url: UrlArgument,
+    plan: PlanOption = None,
+    version: VersionOption = None,
+    unsigned: UnsignedOption = False,
+) -> None:
     """Read a sealed data set back and check every byte; exits with 1 if anything is wrong."""
     from pipeline.publish.verify import verify as check
 
-    store = open_store(url)
+    store = open_store(url, unsigned=unsigned)
     with console.status("reading everything back"):
-        found = check(store)
+        found = check(store, plan_id=plan, version=version)
     show_verification(found)
     if found.problems:
         raise typer.Exit(1)
@@ -164,23 +171,32 @@ def report(
     picture: Annotated[
         Path | None, typer.Option(help="Also write the picture of pairs to this file.")
     ] = None,
+    plan: PlanOption = None,
+    version: VersionOption = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="Write the report here, and not beside the data set: a path, a URL."),
+    ] = None,
+    unsigned: UnsignedOption = False,
 ) -> None:
     """Say what a sealed data set came to: funnel, gains, controls, and a picture of pairs."""
     from pipeline.evaluate.publish import report_plan
-    from pipeline.storage.manifest import read_manifest, read_success
+    from pipeline.storage.manifest import sealed_plans
+    from pipeline.storage.versions import choose_versions
 
     if (guidance is None) != (config is None):
         raise UserError("--guidance needs --config, for the models, and the other way round")
-    store = open_store(url)
-    success = read_success(store)
-    if success is None:
-        raise UserError(f"{store.url}: nothing is sealed here; finish it with `npd build`")
+    store = open_store(url, unsigned=unsigned)
+    target = store if out is None else open_store(out)
+    current = sealed_plans(store, plan)
     settings = None if config is None else load_config(config)
-    for sealed in success.manifests:
-        made = report_plan(store, read_manifest(store, sealed), settings, guidance)
+    for sealed, manifest in choose_versions(store, current, version):
+        made = report_plan(
+            store, manifest, settings, guidance, target=target, is_current=sealed in current
+        )
         print(made.text)
         for key in made.keys:
-            console.print(f"written: {store.url}/{key}", soft_wrap=True)
+            console.print(f"written: {target.url}/{key}", soft_wrap=True)
         if picture is not None and made.picture is not None:
             write_output(picture, made.picture)
 

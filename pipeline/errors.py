@@ -18,7 +18,8 @@
     └── StoreError
         ├── ObjectNotFoundError
         ├── RetryableStoreError    a time-out, a 503, a reset: the same call may succeed later
-        └── PermanentStoreError    no bucket, no permission, no put-if-absent: it will not
+        └── PermanentStoreError    no bucket, no put-if-absent: it will not
+            └── AccessDeniedError  these credentials may not do it
 
 Retryable and permanent are two types because the driver treats them differently; nothing
 parses messages. A message says what is wrong, where, and what to do about it.
@@ -99,3 +100,10 @@ class RetryableStoreError(StoreError):
 
 class PermanentStoreError(StoreError):
     """The call will fail however often it is repeated."""
+
+
+class AccessDeniedError(PermanentStoreError):
+    """The store does not allow the call with these credentials.
+
+    S3 also answers so for an object that does not exist, to those who may not list the bucket.
+    """

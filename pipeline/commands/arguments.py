@@ -14,6 +14,17 @@ ConfigArgument = Annotated[
 ]
 UrlArgument = Annotated[str, typer.Argument(help="file:///folder, s3://bucket/prefix or a path.")]
 
+PlanOption = Annotated[
+    str | None, typer.Option("--plan", help="Which plan, where several are sealed.")
+]
+VersionOption = Annotated[
+    int | None,
+    typer.Option("--version", min=1, help="A version that `npd status` lists; else the current."),
+]
+UnsignedOption = Annotated[
+    bool, typer.Option("--unsigned", help="Read a public bucket without credentials.")
+]
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 

@@ -19,10 +19,12 @@ from rich.table import Table
 from pipeline.cluster.summary import UnitSummary
 from pipeline.plan import Plan
 from pipeline.prompts.funnel import PromptFunnel
+from pipeline.status import PlanStatus
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.plans import dropped_key_of
 from pipeline.storage.receipts import Commit
+from pipeline.storage.versions import PlanVersion
 
 if TYPE_CHECKING:
     from pipeline.publish.verify import Verification  # which imports torch
@@ -84,11 +86,38 @@ def show_manifest(manifest: Manifest, url: str) -> None:
             size = human_bytes(sum(shard.num_bytes for shard in shards))
             table.add_row(split, shard_format, str(pairs), str(len(shards)), size)
     console.print(table)
-    margins = ", ".join(f"{name} by {margin:g}" for name, margin in manifest.selection.items())
     rule = "" if len(manifest.selection) == 1 else f" ({manifest.plan.rule})"
-    console.print(f"version {manifest.version}, kept where better{rule}: {margins}")
+    console.print(f"version {manifest.version}, kept where better{rule}: {margins_line(manifest)}")
     console.print(funnel_line(manifest.funnel))
     console.print(f"sealed at {url}", soft_wrap=True)
+
+
+def show_status(status: PlanStatus) -> None:
+    """How far a plan is, and its versions; on standard output."""
+    state = "sealed" if status.sealed else "not sealed"
+    share = status.units_done / status.plan.num_units
+    print(
+        f"plan {status.plan.plan_id}: {status.units_done} of {status.plan.num_units} units "
+        f"({share:.0%}), {state}"
+    )
+    for version in status.versions:
+        print(f"  version {version.number}{version_line(version)}")
+    if not status.is_listed:
+        print("  these credentials may not list what else is there")
+
+
+def version_line(version: PlanVersion) -> str:
+    """What a version is, in a line that begins behind its number."""
+    mark = " (current)" if version.is_current else ""
+    if version.manifest is None:
+        return f"{mark}: {'removed' if version.is_removed else f'damaged: {version.damage}'}"
+    pairs = f"{version.manifest.funnel.kept} pairs"
+    return f"{mark}: {pairs}, kept where better: {margins_line(version.manifest)}"
+
+
+def margins_line(manifest: Manifest) -> str:
+    """By how much golden images must be better."""
+    return ", ".join(f"{name} by {margin:g}" for name, margin in manifest.selection.items())
 
 
 def show_verification(found: "Verification") -> None:
@@ -101,6 +130,8 @@ def show_verification(found: "Verification") -> None:
         print(f"orphan: {orphan.key}: {orphan.why}")
     if found.orphans:
         print("nothing reads an orphan; `npd gc` lists and deletes those that are garbage")
+    if found.not_listed:
+        print(f"orphans and disagreements were not looked for: {found.not_listed}")
     print(
         f"{found.manifests} plans, {found.units} units, {found.candidates} candidates, "
         f"{found.shards} shards, {found.pairs} pairs, {human_bytes(found.num_bytes)} read: "

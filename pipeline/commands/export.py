@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.arguments import UrlArgument
+from pipeline.commands.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
 from pipeline.commands.console import console, human_bytes
 from pipeline.storage.open import open_store
 
@@ -22,7 +22,9 @@ def export(
     split: Annotated[
         list[str] | None, typer.Option(help="Only this split; may be given repeatedly.")
     ] = None,
-    plan: Annotated[str | None, typer.Option(help="Which plan, where several are sealed.")] = None,
+    plan: PlanOption = None,
+    version: VersionOption = None,
+    unsigned: UnsignedOption = False,
     samples_per_file: Annotated[int, typer.Option(min=1, help="Pairs in a file.")] = 1000,
     license_: Annotated[
         str | None, typer.Option("--license", help="Of the data, for the card: as cc-by-4.0.")
@@ -40,12 +42,13 @@ def export(
 
     named = {"data": license_, "model": model_license, "prompts": prompts_license}
     given = {name: licence for name, licence in named.items() if licence is not None}
-    store, target = open_store(url), open_store(out)
+    store, target = open_store(url, unsigned=unsigned), open_store(out)
     order = order_export(
         store,
         format_name,
         split or (),
         plan,
+        version=version,
         samples_per_file=samples_per_file,
         licences=Licences(**given) if given else None,
     )

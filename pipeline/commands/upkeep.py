@@ -1,4 +1,4 @@
-"""Commands that look after a data set once it is there: gc, select, repair."""
+"""Commands that look after a data set once it is there: gc, select, prune, repair."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.arguments import UrlArgument, parse_duration, parse_margin
+from pipeline.commands.arguments import PlanOption, UrlArgument, parse_duration, parse_margin
 from pipeline.commands.console import (
     console,
     human_bytes,
     human_seconds,
     show_manifest,
     show_verification,
+    version_line,
 )
 from pipeline.config.file import load_config
 from pipeline.publish.collect import (
@@ -75,7 +76,7 @@ def select(
     margin: Annotated[
         list[str], typer.Option(help="A reward's margin, as scene=0.1; may be given repeatedly.")
     ],
-    plan: Annotated[str | None, typer.Option(help="Which plan, where several are sealed.")] = None,
+    plan: PlanOption = None,
 ) -> None:
     """Keep pairs by other margins: makes a new version of a sealed plan, without a GPU."""
     from pipeline.publish.compact import compact_in
@@ -88,6 +89,33 @@ def select(
     if not made.is_new:
         console.print(f"this selection is there already, as v{made.manifest.version}")
     show_manifest(made.manifest, store.url)
+
+
+@upkeep.command()
+def prune(
+    url: UrlArgument,
+    version: Annotated[
+        list[int] | None,
+        typer.Option(help="This version; may be given repeatedly. Else all before the current."),
+    ] = None,
+    plan: PlanOption = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove, not only list.")] = False,
+) -> None:
+    """List, or remove for ever, versions that another selection has superseded."""
+    from pipeline.publish.prune import find_superseded
+    from pipeline.publish.prune import prune as remove
+
+    store = open_store(url)
+    found = find_superseded(store, plan, version or ())
+    for each in found:
+        amount = remove(store, each) if delete else each.amount
+        print(
+            f"{'removed' if delete else 'superseded'}: version {each.version.number} of plan "
+            f"{each.version.plan_id}{version_line(each.version)}; {amount.objects} objects, "
+            f"{human_bytes(amount.num_bytes)}"
+        )
+    if not delete:
+        print(f"{len(found)} versions: nothing was removed; --delete does it")
 
 
 @upkeep.command()

@@ -33,27 +33,36 @@ class PlanReport:
     picture: bytes | None
     """PNG; None where no images are stored or no pair was kept."""
     keys: list[str]
-    """Where both are in the store."""
+    """Where both are in the store that they were written to."""
 
 
 def report_plan(
-    store: ObjectStore, manifest: Manifest, config: Config | None, guidance: float | None
+    store: ObjectStore,
+    manifest: Manifest,
+    config: Config | None,
+    guidance: float | None,
+    *,
+    target: ObjectStore | None = None,
+    is_current: bool = True,
 ) -> PlanReport:
     """Make and store a report; with ``config`` and ``guidance`` also the plain-guidance control.
 
-    Raises ``UserError`` if the configuration is not that of the plan.
+    It is stored in ``target``, by default beside the data set. The names of a version that is not
+    current say which one it is. Raises ``UserError`` if the configuration is not that of the plan.
     """
     scores = read_scores(store, manifest)
     extra = []
     if config is not None and guidance is not None:
         extra.append(_guidance_control(store, manifest, scores, config, guidance))
     text = make_report(manifest, scores, extra)
-    keys = [layout.report_key(manifest.plan_id, "report.md")]
-    store.put(keys[0], text.encode())
+    target = store if target is None else target
+    prefix = "" if is_current else f"v{manifest.version}-"
+    keys = [layout.report_key(manifest.plan_id, f"{prefix}report.md")]
+    target.put(keys[0], text.encode())
     picture = _picture(store, manifest)
     if picture is not None:
-        keys.append(layout.report_key(manifest.plan_id, "pairs.png"))
-        store.put(keys[1], picture)
+        keys.append(layout.report_key(manifest.plan_id, f"{prefix}pairs.png"))
+        target.put(keys[1], picture)
     return PlanReport(text=text, picture=picture, keys=keys)
 
 

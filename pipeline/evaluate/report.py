@@ -37,7 +37,7 @@ class Comparison:
 def make_report(manifest: Manifest, scores: Scores, extra: Sequence[Comparison] = ()) -> str:
     """The report as Markdown that reads well in a terminal."""
     parts = [
-        f"# Plan {manifest.plan_id}",
+        f"# Plan {manifest.plan_id}, version {manifest.version}",
         _models(manifest),
         _funnel(manifest.funnel),
         _noise(scores),

@@ -6,7 +6,9 @@ An object is garbage only by a fact that can never change:
   once, and the first one wins;
 - a list of dropped prompts whose plan is there and names another: plans are put once;
 - a shard or ledger of a manifest version whose manifest is there and does not name it: manifests
-  are put once too.
+  are put once too;
+- the manifest, shards and ledger of a version whose removal is recorded (``npd prune``): these
+  records are put once, and a removed version cannot become current again.
 
 What is not named for another reason is *pending*: a slow worker or publisher may still commit it,
 however old it is. So collection is safe beside running builds, without locks and without trust in
@@ -34,6 +36,7 @@ from pipeline.storage.manifest import read_version
 from pipeline.storage.object_store import ObjectInfo, ObjectStore
 from pipeline.storage.plans import dropped_key_of, read_plan
 from pipeline.storage.receipts import read_receipt
+from pipeline.storage.versions import is_removed
 
 
 class Standing(StrEnum):
@@ -107,7 +110,7 @@ def find_strays(store: ObjectStore) -> Iterator[Stray]:
             yield from _all(group, Standing.PENDING, "of a repair that runs or broke off")
         elif place.kind is Kind.DROPPED:
             yield from _strays_of_plan(store, place, group)
-        elif place.kind in (Kind.SHARD, Kind.LEDGER):
+        elif place.kind in (Kind.SHARD, Kind.LEDGER, Kind.MANIFEST):
             yield from _strays_of_version(store, place, group)
         elif place.kind is Kind.RECEIPT:
             done.add(place)  # keys come sorted: receipts before units
@@ -154,6 +157,12 @@ def _strays_of_version(
 ) -> Iterator[Stray]:
     assert place.version is not None
     try:
+        if is_removed(store, place.plan_id, place.version):
+            why = f"version {place.version} was removed"
+            yield from _all(objects, Standing.GARBAGE, why)
+            return
+        if place.kind is Kind.MANIFEST:
+            return
         manifest = read_version(store, place.plan_id, place.version)
     except ObjectNotFoundError:
         yield from _all(objects, Standing.PENDING, f"manifest v{place.version} is not there yet")

@@ -1,6 +1,6 @@
 """Another selection of a sealed plan: a new manifest version, from receipts and unit objects."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import UserError
@@ -8,12 +8,19 @@ from pipeline.plan import Plan
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.seal import Compactor, draft
 from pipeline.records import Status
-from pipeline.storage import layout
-from pipeline.storage.manifest import Manifest, read_success, read_version
+from pipeline.storage.layout import Kind
+from pipeline.storage.manifest import (
+    Manifest,
+    SealedManifest,
+    read_success,
+    read_version,
+    sealed_plans,
+)
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_plan, read_prompt_table
 from pipeline.storage.receipts import read_receipts
 from pipeline.storage.sealing import name_in_success, put_manifest, sealed_as
+from pipeline.storage.versions import is_removed, read_removal, version_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +47,10 @@ def select(
     """
     plan = read_plan(store, _plan_id(store, plan_id))
     wanted = _margins(plan, margins)
-    versions = _versions(store, plan.plan_id)
-    found = next((each for each in versions if each.selection == wanted), None)
+    numbers = version_numbers(store, plan.plan_id)
+    found = _made_before(store, plan.plan_id, numbers, wanted)
     if found is not None:
-        name_in_success(store, sealed_as(found))
+        _make_current(store, sealed_as(found))
         return Selected(manifest=found, is_new=False)
     _check_stored(store, plan, wanted)
     made = draft(
@@ -51,7 +58,7 @@ def select(
         plan,
         read_prompt_table(store, plan.plan_id),
         run_compaction,
-        version=versions[-1].version + 1,
+        version=max(numbers) + 1,  # removed versions count: a number means one thing for ever
         margins=wanted,
     )
     sealed = put_manifest(store, made)
@@ -60,20 +67,35 @@ def select(
             f"{store.url}: somebody else made v{made.version} of plan {plan.plan_id} at the same "
             "moment; run the same command again"
         )
-    name_in_success(store, sealed)
+    _make_current(store, sealed)
     return Selected(manifest=made, is_new=True)
 
 
-def _plan_id(store: ObjectStore, plan_id: str | None) -> str:
+def _make_current(store: ObjectStore, sealed: SealedManifest) -> None:
+    """Name a version in ``_SUCCESS``, unless somebody removes it at the same moment.
+
+    ``prune`` records the removal and then looks at ``_SUCCESS``; this writes ``_SUCCESS`` and then
+    looks for the record. So at least one of them sees the other.
+    """
     success = read_success(store)
-    sealed = [each.plan_id for each in success.manifests] if success else []
-    if not sealed:
-        raise UserError(f"{store.url}: nothing is sealed here; finish it with `npd build`")
-    if plan_id is None and len(sealed) > 1:
-        raise UserError(f"{store.url} holds several plans; name one: {', '.join(sealed)}")
-    if plan_id is not None and plan_id not in sealed:
-        raise UserError(f"no plan {plan_id!r} is sealed here; there are {', '.join(sealed)}")
-    return plan_id or sealed[0]
+    before = success.of(sealed.plan_id) if success else None
+    name_in_success(store, sealed)
+    if before is None or before == sealed:
+        return
+    if read_removal(store, sealed.plan_id, sealed.version) is not None:
+        name_in_success(store, before)
+        raise UserError(
+            f"{store.url}: v{sealed.version} of plan {sealed.plan_id} was removed at the same "
+            "moment; run the same command again"
+        )
+
+
+def _plan_id(store: ObjectStore, plan_id: str | None) -> str:
+    sealed = sealed_plans(store, plan_id)
+    if len(sealed) > 1:
+        names = ", ".join(each.plan_id for each in sealed)
+        raise UserError(f"{store.url} holds several plans; name one: {names}")
+    return sealed[0].plan_id
 
 
 def _margins(plan: Plan, margins: Mapping[str, float]) -> dict[str, float]:
@@ -86,10 +108,22 @@ def _margins(plan: Plan, margins: Mapping[str, float]) -> dict[str, float]:
     return {**plan.margins, **margins}
 
 
-def _versions(store: ObjectStore, plan_id: str) -> list[Manifest]:
-    places = (layout.place_of(info.key) for info in store.list(layout.manifests_prefix(plan_id)))
-    versions = sorted(place.version for place in places if place and place.version)
-    return [read_version(store, plan_id, version) for version in versions]
+def _made_before(
+    store: ObjectStore,
+    plan_id: str,
+    numbers: Mapping[int, Collection[Kind]],
+    margins: Mapping[str, float],
+) -> Manifest | None:
+    """The version with these margins, if it is there and was not removed."""
+    for number in sorted(numbers):
+        if Kind.MANIFEST not in numbers[number]:
+            continue
+        if Kind.REMOVAL in numbers[number] and is_removed(store, plan_id, number):
+            continue
+        manifest = read_version(store, plan_id, number)
+        if manifest.selection == margins:
+            return manifest
+    return None
 
 
 def _check_stored(store: ObjectStore, plan: Plan, margins: Mapping[str, float]) -> None:

@@ -1,6 +1,6 @@
 """What there is to read: from URLs through manifests to shards and the rows that pass filters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +13,10 @@ from pipeline.reader.filters import Filters, check_rewards, rows_passing
 from pipeline.reader.order import Indices, Pool
 from pipeline.records import Split
 from pipeline.storage.layout import ShardFormat
-from pipeline.storage.manifest import (
-    Manifest,
-    SealedManifest,
-    ShardInfo,
-    read_manifest,
-    read_success,
-)
+from pipeline.storage.manifest import Manifest, SealedManifest, ShardInfo, read_success
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
+from pipeline.storage.versions import Versions, choose_versions
 
 _PREFERRED: tuple[ShardFormat, ...] = ("arrow", "webdataset")
 """Arrow first: it is mapped, not parsed."""
@@ -34,6 +29,10 @@ class Source:
     url: str
     weight: float = 1.0
     """How often an epoch draws each of its pairs, on average: 2 each twice, 0.1 a tenth of them."""
+    version: Versions = None
+    """Which version of its plans; None reads the current ones."""
+    unsigned: bool = False
+    """Read a public bucket without credentials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +51,16 @@ class ShardRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OpenedSource:
+    """A source, and what is read of it: for messages and for the identity of the data."""
+
+    store: ObjectStore
+    weight: float
+    sealed: tuple[SealedManifest, ...]
+    """The manifests that are read, by plan id."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Catalog:
     """The shards of all sources, and the rows of them that are read."""
 
@@ -65,8 +74,14 @@ class Catalog:
     latent_shape: tuple[int, ...]
     reward_names: tuple[str, ...]
     """Of all plans, in the order in which they are first named."""
-    digest: str
-    """Of the manifests and weights."""
+    sources: tuple[OpenedSource, ...]
+
+    @property
+    def digest(self) -> str:
+        """Of the manifests and weights."""
+        return digest_of(
+            (source.weight, [sealed.sha256 for sealed in source.sealed]) for source in self.sources
+        )
 
     @property
     def num_samples(self) -> int:
@@ -99,6 +114,22 @@ class _Opened:
     parts: list[tuple[SealedManifest, Manifest]]
 
 
+def digest_of(sources: Iterable[tuple[float, Sequence[str]]]) -> str:
+    """The identity of data: of each source, its weight and the digests of its manifests."""
+    return sha256(canonical_json([[weight, *digests] for weight, digests in sources]))
+
+
+def sources_of(
+    url: str | Sequence[Source], version: Versions, *, unsigned: bool
+) -> Sequence[Source]:
+    """The sources to read. Raises ``UserError`` for settings beside several ``Source``s."""
+    if isinstance(url, str):
+        return [Source(url, version=version, unsigned=unsigned)]
+    if version is not None or unsigned:
+        raise UserError("give version and unsigned to each Source, as in Source(url, version=1)")
+    return list(url)
+
+
 def read_catalog(
     sources: Sequence[Source], split: Split, filters: Filters, cache: Cache | None
 ) -> Catalog:
@@ -109,9 +140,13 @@ def read_catalog(
     """
     if not sources:
         raise UserError("no source to read: give a URL, or one Source or more")
-    opened = [_open(source) for source in sources]
-    _check_plans(opened, filters)
-    chosen = [_chosen(source, filters) for source in opened]
+    stores = [_open(source) for source in sources]
+    current = [_current(store) for store in stores]
+    _check_plans(stores, current, filters)
+    chosen = [
+        _chosen(source, store, sealed, filters)
+        for source, store, sealed in zip(sources, stores, current, strict=True)
+    ]
     shards: list[ShardRef] = []
     rows: list[Indices | None] = []
     pools: list[Pool] = []
@@ -139,40 +174,52 @@ def read_catalog(
         pools=tuple(pools),
         latent_shape=_latent_shape(chosen, split),
         reward_names=_reward_names(chosen),
-        digest=_digest(chosen),
+        sources=tuple(
+            OpenedSource(
+                store=source.store,
+                weight=source.weight,
+                sealed=tuple(sealed for sealed, _ in source.parts),
+            )
+            for source in chosen
+        ),
     )
     _check_not_empty(catalog, sources, split, filters)
     return catalog
 
 
-def _open(source: Source) -> _Opened:
+def _open(source: Source) -> ObjectStore:
     if not source.weight > 0:
         raise UserError(f"{source.url}: a weight is positive, not {source.weight:g}")
-    store = open_store(source.url)
+    return open_store(source.url, unsigned=source.unsigned)
+
+
+def _current(store: ObjectStore) -> list[SealedManifest]:
     success = read_success(store)
     if success is None:
         raise UserError(f"{store.url}: no sealed data set here; finish it with `npd build`")
-    parts = [(sealed, read_manifest(store, sealed)) for sealed in success.manifests]
-    return _Opened(store=store, weight=source.weight, parts=parts)
+    return success.manifests
 
 
-def _check_plans(opened: Sequence[_Opened], filters: Filters) -> None:
-    there = [sealed.plan_id for source in opened for sealed, _ in source.parts]
+def _check_plans(
+    stores: Sequence[ObjectStore], current: Sequence[Sequence[SealedManifest]], filters: Filters
+) -> None:
+    there = [sealed.plan_id for plans in current for sealed in plans]
     for plan_id in filters.plans or ():
         if plan_id not in there:
-            where = ", ".join(source.store.url for source in opened)
+            where = ", ".join(store.url for store in stores)
             raise UserError(f"{where}: no plan {plan_id!r}; there are {', '.join(there)}")
 
 
-def _chosen(source: _Opened, filters: Filters) -> _Opened:
-    parts = [
-        (sealed, manifest)
-        for sealed, manifest in source.parts
-        if filters.plans is None or sealed.plan_id in filters.plans
+def _chosen(
+    source: Source, store: ObjectStore, current: Sequence[SealedManifest], filters: Filters
+) -> _Opened:
+    wanted = [
+        sealed for sealed in current if filters.plans is None or sealed.plan_id in filters.plans
     ]
+    parts = choose_versions(store, wanted, source.version)
     for _, manifest in parts:
-        check_rewards(filters, manifest, source.store.url)
-    return _Opened(store=source.store, weight=source.weight, parts=parts)
+        check_rewards(filters, manifest, store.url)
+    return _Opened(store=store, weight=source.weight, parts=parts)
 
 
 def _shards(store: ObjectStore, manifest: Manifest, split: Split) -> list[ShardRef]:
@@ -220,11 +267,6 @@ def _reward_names(opened: Sequence[_Opened]) -> tuple[str, ...]:
         for name in manifest.plan.reward_names
     )
     return tuple(dict.fromkeys(names))
-
-
-def _digest(opened: Sequence[_Opened]) -> str:
-    parts = [[source.weight, *(sealed.sha256 for sealed, _ in source.parts)] for source in opened]
-    return sha256(canonical_json(parts))
 
 
 def _check_not_empty(

@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.reader.access import ShardAccess
 from pipeline.reader.arguments import check_at_least, check_one_of, names, split_named
 from pipeline.reader.cache import Cache
-from pipeline.reader.catalog import Source, read_catalog
+from pipeline.reader.catalog import Source, read_catalog, sources_of
 from pipeline.reader.checked import num_pieces
 from pipeline.reader.cursor import Cursor
 from pipeline.reader.filters import Filters
@@ -23,6 +23,8 @@ from pipeline.reader.samples import COLUMNS, Form, Row, Sample, to_batch, to_sam
 from pipeline.reader.shared import Shared
 from pipeline.reader.slots import REMAINDERS, Deal, Remainder
 from pipeline.reader.state import Slot, State
+from pipeline.reader.versions import VERSIONS, refuse_other_versions, versions_of
+from pipeline.storage.versions import Versions
 
 
 class NoisePairDataset(IterableDataset[dict[str, Any]]):
@@ -41,6 +43,10 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
 
     url: of a store, or ``Source``s that are mixed: an epoch draws weight·n of the n pairs of each
         (whole passes, then a part of one), evenly interleaved.
+    version: which version of the plan is read, as ``npd status`` lists them; by default the
+        current one, which `npd select` changes. With several plans, a mapping from plan ids to
+        versions; plans that it does not name are read at their current version.
+    unsigned: read a public bucket without credentials.
     seed: of the shuffle, which is a function of seed and epoch (``set_epoch``) alone; None keeps
         the order of the data set. See ``shuffle_bytes``.
     batch_size: pairs in a batch; None gives samples.
@@ -75,6 +81,8 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         url: str | Sequence[Source],
         split: str = "train",
         *,
+        version: Versions = None,
+        unsigned: bool = False,
         seed: int | None = None,
         batch_size: int | None = None,
         drop_last: bool = False,
@@ -112,7 +120,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
             scored=() if reward is None else (reward,),
         )
         columns = names("columns", columns)
-        sources = [Source(url)] if isinstance(url, str) else list(url)
+        sources = sources_of(url, version, unsigned=unsigned)
         self._catalog = read_catalog(sources, split_named(split), filters, cache)
         self._form = Form(
             latent_shape=self._catalog.latent_shape,
@@ -189,7 +197,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         them. A plain ``DataLoader`` with workers reads ahead and tells nobody how far: then this
         raises ``UserError``, and ``state_after`` counts instead.
         """
-        return self._cursor.state_dict()
+        return self._with_versions(self._cursor.state_dict())
 
     def state_after(self, batches: int) -> dict[str, Any]:
         """The state once each rank has been given so many batches (or samples) of this epoch.
@@ -198,14 +206,16 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         order. They count from where this epoch began or was resumed.
         """
         check_at_least("batches", batches, 0)
-        return self._cursor.state_after(self._slot(), batches)
+        return self._with_versions(self._cursor.state_after(self._slot(), batches))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of this data set, with any number of ranks and workers.
 
         ``state`` is what ``state_dict`` gave, or that of a whole ``StatefulDataLoader``. Raises
-        ``UserError`` for a state of other data, filters, split or seed.
+        ``UserError`` for a state of other data, filters, split or seed. Where the data are another
+        version of the same plans, the error says which one, and how to read it.
         """
+        refuse_other_versions(state, self._catalog)
         self._cursor.load(state, self._slot())
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -214,6 +224,9 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         slot = self._slot()
         start = self._cursor.begin(slot)
         return self._samples(*self._access.locate(self._rows(start, slot)), slot)
+
+    def _with_versions(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {**state, VERSIONS: versions_of(self._catalog)}
 
     def _samples(self, shards: Indices, places: Indices, slot: Slot) -> Iterator[Sample]:
         self._access.expect(shards)

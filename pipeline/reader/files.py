@@ -5,13 +5,21 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO, TypeVar
 
-from pipeline.errors import CacheError, ObjectNotFoundError, VerificationError
+from pipeline.errors import (
+    CacheError,
+    NPDError,
+    ObjectNotFoundError,
+    UserError,
+    VerificationError,
+)
 from pipeline.reader.cache import Cache, DamagedError
 from pipeline.reader.cache_errors import ANOTHER_FOLDER
 from pipeline.reader.checked import CheckedBytes, Known
+from pipeline.storage.layout import place_of
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import LedgerInfo, ShardInfo
 from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.versions import read_removal
 
 _CHUNK_BYTES = 1024 * 1024
 """Stays in the processor's cache between reading and hashing."""
@@ -116,7 +124,15 @@ def _digest(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _missing(store: ObjectStore, info: ShardInfo | LedgerInfo) -> ObjectNotFoundError:
+def _missing(store: ObjectStore, info: ShardInfo | LedgerInfo) -> NPDError:
+    place = place_of(info.key)
+    assert place is not None and place.version is not None, f"{info.key} lies under a version"
+    if read_removal(store, place.plan_id, place.version) is not None:
+        # Not damage that a reader may skip: all shards of this version go.
+        return UserError(
+            f"{store.url}: version {place.version} of plan {place.plan_id} was removed "
+            f"({info.key} is gone); read another version, which `npd status` lists"
+        )
     return ObjectNotFoundError(
         f"no object {info.key!r} in {store.url}, which its manifest names; `npd repair` mends it"
     )

@@ -60,7 +60,7 @@ def read_state(content: Any, read: Mapping[str, Any], total: int) -> State:
 
     Raises ``UserError`` for a state of something else, or of some of the workers only.
     """
-    found = list(_states_in(content))
+    found = list(states_in(content))
     if not found:
         raise UserError("the state holds no position in a noise pair data set")
     if _steps_since_snapshot(content):
@@ -93,13 +93,14 @@ def _joined(states: Sequence[State], total: int) -> State:
     return State(epoch=first.epoch, progress=first.progress.after(total, dealt))
 
 
-def _states_in(content: Any) -> Iterator[Mapping[str, Any]]:
+def states_in(content: Any) -> Iterator[Mapping[str, Any]]:
+    """All positions in a state, also those inside the state of a loader."""
     if isinstance(content, Mapping):
         if content.get("kind") == _KIND:
             yield content
         else:
             for value in content.values():
-                yield from _states_in(value)
+                yield from states_in(value)
 
 
 def _steps_since_snapshot(content: Any) -> int:
@@ -113,7 +114,7 @@ def _from_dict(content: Mapping[str, Any], read: Mapping[str, Any]) -> State:
             "use the noise-prompt-dataset that wrote it"
         )
     for name, value in read.items():
-        if content["read"].get(name) != value:
+        if _comparable(name, content["read"].get(name)) != _comparable(name, value):
             raise UserError(
                 f"the state is a position in something else: its {name} is "
                 f"{content['read'].get(name)!r}, here it is {value!r}"
@@ -128,3 +129,10 @@ def _from_dict(content: Mapping[str, Any], read: Mapping[str, Any]) -> State:
         slot=None if slot is None else Slot(**{**slot, "deal": Deal(**slot["deal"])}),
         taken=content.get("taken", 0),
     )
+
+
+def _comparable(name: str, value: Any) -> Any:
+    """A setting without the names of plans: the digest of the data tells which plans are read."""
+    if name != "filters" or not isinstance(value, Mapping):
+        return value
+    return {filtered: setting for filtered, setting in value.items() if filtered != "plans"}

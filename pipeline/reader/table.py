@@ -18,6 +18,7 @@ from pipeline.reader.indexing import rows_at
 from pipeline.reader.order import Indices
 from pipeline.reader.samples import COLUMNS, Form, Row, to_batch, to_sample
 from pipeline.reader.shared import Shared
+from pipeline.storage.versions import Versions
 
 
 class NoisePairTable(Dataset[dict[str, Any]]):
@@ -37,6 +38,8 @@ class NoisePairTable(Dataset[dict[str, Any]]):
         url: str,
         split: str = "train",
         *,
+        version: Versions = None,
+        unsigned: bool = False,
         plans: Sequence[str] | None = None,
         min_gain: Mapping[str, float] | None = None,
         prompt: str | None = None,
@@ -51,7 +54,9 @@ class NoisePairTable(Dataset[dict[str, Any]]):
             min_gain=min_gain or {},
             prompt=prompt,
         )
-        self._catalog = read_catalog([Source(url)], split_named(split), filters, cache)
+        self._catalog = read_catalog(
+            [Source(url, version=version, unsigned=unsigned)], split_named(split), filters, cache
+        )
         self._form = Form(
             latent_shape=self._catalog.latent_shape,
             reward_names=self._catalog.reward_names,

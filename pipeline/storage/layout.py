@@ -8,6 +8,7 @@ disagreements/<plan_id>/<unit>-<attempt>.json      receipts of attempts that los
 shards/<plan_id>/v<n>/<split>-<index>-<sha256[:16]>.{arrow,tar}
 ledgers/<plan_id>/v<n>-<sha256[:16]>.parquet       all candidates with their scores
 manifests/<plan_id>/v<n>.json                      what readers see: shards and ledger of v<n>
+manifests/<plan_id>/v<n>.removed.json              a record that v<n> was removed on purpose
 _SUCCESS                                           the sealed manifests' keys and digests
 reports/<plan_id>/...                              pictures and figures; may be made anew
 repairs/<plan_id>/...                              a store of units computed again, for a while
@@ -83,12 +84,12 @@ def shard_key(
 ) -> str:
     """A shard of a manifest version, named by content."""
     name = f"{split.value}-{index:06d}-{short(digest)}.{SUFFIXES[shard]}"
-    return f"shards/{plan_id}/v{version}/{name}"
+    return f"{shards_prefix(plan_id, version)}{name}"
 
 
 def ledger_key(plan_id: str, version: int, digest: str) -> str:
     """The Parquet file of all candidates of a manifest version, named by content."""
-    return f"ledgers/{plan_id}/v{version}-{short(digest)}.parquet"
+    return f"{ledgers_prefix(plan_id, version)}{short(digest)}.parquet"
 
 
 def manifests_prefix(plan_id: str) -> str:
@@ -99,6 +100,21 @@ def manifests_prefix(plan_id: str) -> str:
 def manifest_key(plan_id: str, version: int) -> str:
     """A manifest version."""
     return f"{manifests_prefix(plan_id)}v{version}.json"
+
+
+def removal_key(plan_id: str, version: int) -> str:
+    """The record that a manifest version was removed."""
+    return f"{manifests_prefix(plan_id)}v{version}.removed.json"
+
+
+def shards_prefix(plan_id: str, version: int) -> str:
+    """All shards of a manifest version."""
+    return f"shards/{plan_id}/v{version}/"
+
+
+def ledgers_prefix(plan_id: str, version: int) -> str:
+    """All ledgers of a manifest version: one, unless a publisher stopped halfway."""
+    return f"ledgers/{plan_id}/v{version}-"
 
 
 def report_key(plan_id: str, name: str) -> str:
@@ -127,6 +143,7 @@ class Kind(StrEnum):
     SHARD = "shard"
     LEDGER = "ledger"
     MANIFEST = "manifest"
+    REMOVAL = "removal"
     SUCCESS = "success"
     REPORT = "report"
     REPAIR = "repair"
@@ -143,7 +160,7 @@ class Place:
     unit: int | None = None
     """Of unit objects, receipts and disagreements."""
     version: int | None = None
-    """Of manifests, and of the shards and ledgers that lie under one."""
+    """Of manifests and removals, and of the shards and ledgers that lie under one."""
 
 
 _PLAN = r"(?P<plan_id>[^/]+)"
@@ -160,6 +177,7 @@ _PATTERNS = {
     Kind.SHARD: re.compile(rf"shards/{_PLAN}/{_VERSION}/[a-z]+-\d{{6,}}-{_SHA}\.(arrow|tar)"),
     Kind.LEDGER: re.compile(rf"ledgers/{_PLAN}/{_VERSION}-{_SHA}\.parquet"),
     Kind.MANIFEST: re.compile(rf"manifests/{_PLAN}/{_VERSION}\.json"),
+    Kind.REMOVAL: re.compile(rf"manifests/{_PLAN}/{_VERSION}\.removed\.json"),
     Kind.SUCCESS: re.compile(SUCCESS_KEY),
     Kind.REPORT: re.compile(rf"reports/{_PLAN}/.+"),
     Kind.REPAIR: re.compile(rf"repairs/{_PLAN}/.+"),

@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from pipeline.errors import (
+    AccessDeniedError,
     ObjectNotFoundError,
     PermanentStoreError,
     RetryableStoreError,
@@ -42,6 +43,8 @@ from pipeline.storage.keys import RESERVED, check_key
 from pipeline.storage.object_store import ObjectInfo
 
 _LOCK_NAME = f"{RESERVED}lock"
+
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 _RETRYABLE = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
 
@@ -257,6 +260,10 @@ def _names(folder: Path) -> list[str]:
 
 
 def _store_error(doing: str, path: Path, error: OSError) -> StoreError:
-    kind = RetryableStoreError if error.errno in _RETRYABLE else PermanentStoreError
+    kind: type[StoreError] = PermanentStoreError
+    if error.errno in _RETRYABLE:
+        kind = RetryableStoreError
+    elif error.errno in _DENIED:
+        kind = AccessDeniedError
     remedy = _REMEDIES.get(error.errno or 0, "check the path and the file system")
     return kind(f"cannot {doing} {path}: {error.strerror or error}; {remedy}")

@@ -8,12 +8,13 @@ import json
 from collections.abc import Iterator
 from itertools import chain
 
-from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
 from pipeline.fingerprint import Fingerprint
-from pipeline.identity import sha256, short
+from pipeline.identity import sha256
 from pipeline.plan import Plan
 from pipeline.records import OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, Record, Split
 from pipeline.storage import layout
+from pipeline.storage.agreement import contradiction
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.layout import Kind, ShardFormat
 from pipeline.storage.object_store import ObjectStore
@@ -127,6 +128,23 @@ def read_success(store: ObjectStore) -> Success | None:
     return success
 
 
+def sealed_plans(store: ObjectStore, plan_id: str | None = None) -> list[SealedManifest]:
+    """What is sealed in a store, or the one plan of it that is named.
+
+    Raises ``UserError`` where nothing is sealed or the plan is not, and ``VerificationError``.
+    """
+    success = read_success(store)
+    if success is None or not success.manifests:
+        raise UserError(f"{store.url}: nothing is sealed here; finish it with `npd build`")
+    if plan_id is None:
+        return success.manifests
+    sealed = success.of(plan_id)
+    if sealed is None:
+        names = ", ".join(each.plan_id for each in success.manifests)
+        raise UserError(f"{store.url}: no plan {plan_id!r} is sealed here; there are {names}")
+    return [sealed]
+
+
 def read_manifest(store: ObjectStore, sealed: SealedManifest) -> Manifest:
     """A sealed manifest, checked against its digest. Raises ``VerificationError``."""
     try:
@@ -147,42 +165,44 @@ def read_version(store: ObjectStore, plan_id: str, version: int) -> Manifest:
     sealed = success.of(plan_id) if success else None
     if sealed is not None and sealed.key == layout.manifest_key(plan_id, version):
         return read_manifest(store, sealed)
-    return _read_unpromised(store, plan_id, version)
+    return read_unpromised(store, plan_id, version)[1]
 
 
-def latest_manifests(store: ObjectStore) -> list[SealedManifest]:
-    """For each plan the highest version of its manifest that is whole, whatever is sealed."""
-    latest: dict[str, tuple[int, SealedManifest]] = {}
-    for info in store.list("manifests/"):
-        place = layout.place_of(info.key)
-        if place is None or place.version is None:
-            continue
-        highest, _ = latest.get(place.plan_id, (0, None))
-        if place.version > highest:
-            try:
-                manifest = _read_unpromised(store, place.plan_id, place.version)
-            except VerificationError:
-                continue
-            sealed = SealedManifest(
-                plan_id=place.plan_id,
-                key=info.key,
-                sha256=sha256(store.get(info.key)),
-                selection=manifest.selection,
-            )
-            latest[place.plan_id] = (place.version, sealed)
-    return [sealed for _, (_, sealed) in sorted(latest.items())]
+def read_unpromised(
+    store: ObjectStore, plan_id: str, version: int
+) -> tuple[SealedManifest, Manifest]:
+    """Read a manifest that ``_SUCCESS`` does not name, and what ``_SUCCESS`` would say of it.
 
-
-def _read_unpromised(store: ObjectStore, plan_id: str, version: int) -> Manifest:
-    """A manifest whose bytes nothing promises: it must at least agree with itself."""
+    No stored digest covers its bytes. It must agree with itself in everything that can be
+    counted or computed again (``agreement.py``); it then names its files by their digests.
+    Raises ``ObjectNotFoundError`` and ``VerificationError``.
+    """
     key = layout.manifest_key(plan_id, version)
     data = store.get(key)
     itself = SealedManifest(plan_id=plan_id, key=key, sha256=sha256(data), selection={})
     manifest = _checked_manifest(store, itself, data)
-    for file in manifest.files():
-        if short(file.sha256) not in file.key:
-            raise VerificationError(f"{store.url}/{key}: {file.key} has the digest {file.sha256}")
-    return manifest
+    wrong = contradiction(manifest)
+    if wrong is not None:
+        raise VerificationError(f"{store.url}/{key}: damaged: {wrong}")
+    return itself.model_copy(update={"selection": manifest.selection}), manifest
+
+
+def latest_manifests(store: ObjectStore) -> list[SealedManifest]:
+    """For each plan the highest version that is neither damaged nor removed."""
+    places = [place for info in store.list("manifests/") if (place := layout.place_of(info.key))]
+    removed = {(p.plan_id, p.version) for p in places if p.kind is Kind.REMOVAL}
+    latest: dict[str, SealedManifest] = {}
+    for place in places:
+        is_removed = (place.plan_id, place.version) in removed
+        if place.kind is not Kind.MANIFEST or place.version is None or is_removed:
+            continue
+        highest = latest.get(place.plan_id)
+        if highest is None or place.version > highest.version:
+            try:
+                latest[place.plan_id], _ = read_unpromised(store, place.plan_id, place.version)
+            except (ObjectNotFoundError, VerificationError):  # removed meanwhile, or damaged
+                continue
+    return [sealed for _, sealed in sorted(latest.items())]
 
 
 def _checked_manifest(store: ObjectStore, sealed: SealedManifest, data: bytes) -> Manifest:

@@ -8,17 +8,26 @@ from pipeline.errors import UserError
 from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.s3 import S3Store
+from pipeline.storage.s3_client import make_client, make_unsigned_client
 
 _FORMS = "give file:///absolute/folder, s3://bucket/prefix, or the path of a folder"
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
-def open_store(url: str) -> ObjectStore:
+def open_store(url: str, *, unsigned: bool = False) -> ObjectStore:
     """The store at ``url``; touches neither disk nor network. Raises ``UserError``.
 
     A text without ``scheme:`` is the path of a folder, relative to the working directory.
+    ``unsigned`` reads a public bucket without credentials.
     """
+    store = _open(url, unsigned=unsigned)
+    if unsigned and not isinstance(store, S3Store):
+        raise UserError(f"{store.url}: unsigned is for s3:// URLs; leave it out")
+    return store
+
+
+def _open(url: str, *, unsigned: bool) -> ObjectStore:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):(?=//)|(file|s3):", url)
     if scheme is None:
         if not url.strip():
@@ -28,7 +37,7 @@ def open_store(url: str) -> ObjectStore:
     if name == "file":
         return _open_file(url)
     if name == "s3":
-        return _open_s3(url)
+        return _open_s3(url, unsigned=unsigned)
     raise UserError(f"no store for {name}:// URLs; {_FORMS}")
 
 
@@ -41,7 +50,7 @@ def _open_file(url: str) -> LocalStore:
     return LocalStore(Path(unquote(path)))
 
 
-def _open_s3(url: str) -> S3Store:
+def _open_s3(url: str, *, unsigned: bool) -> S3Store:
     bucket, _, prefix = url.split(":", 1)[1].removeprefix("//").partition("/")
     if "@" in bucket or (":" in bucket and "@" in prefix):  # a secret key may hold a slash
         raise UserError(f"an S3 URL holds no credentials: set AWS_ACCESS_KEY_ID …; {_FORMS}")
@@ -55,7 +64,7 @@ def _open_s3(url: str) -> S3Store:
     prefix = prefix.strip("/")
     if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
         raise UserError(f"{_shown(url)!r} has an empty, '.' or '..' part in its prefix; {_FORMS}")
-    return S3Store(bucket, prefix)
+    return S3Store(bucket, prefix, connect=make_unsigned_client if unsigned else make_client)
 
 
 def _shown(url: str) -> str:

@@ -253,7 +253,8 @@ class S3Store:
         try:
             return call()
         except _FAILURES as error:
-            failure = store_error(error, f"{doing} {self._where(key)}", self._endpoint())
+            made = self._client_of_process
+            failure = store_error(error, f"{doing} {self._where(key)}", made and made[1])
             raise failure from cause_of(error)
 
     @property
@@ -284,10 +285,6 @@ class S3Store:
             "connect": self._connect,
             "pause": self._pause,
         }
-
-    def _endpoint(self) -> str:
-        made = self._client_of_process
-        return made[1].meta.endpoint_url if made else "an endpoint not yet known"
 
     def _target(self, key: str) -> dict[str, Any]:
         full_key = f"{self.prefix}/{key}" if self.prefix else key

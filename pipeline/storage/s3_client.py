@@ -9,13 +9,14 @@ Amazon's, because ``http://bucket.minio:9000`` resolves nowhere; a profile that 
 import gc
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.utils import parse_timestamp
 
@@ -61,7 +62,6 @@ def _without_collecting() -> Iterator[None]:
             gc.enable()
 
 
-@_without_collecting()
 def make_client(**overrides: Any) -> "S3Client":
     """A client that threads may share; processes may not (its connections do not survive a fork).
 
@@ -69,18 +69,36 @@ def make_client(**overrides: Any) -> "S3Client":
     and ``ValueError``, without the value, for a setting that cannot be used.
     """
     check_credentials(os.environ)
+    return _make(_config(), overrides)
+
+
+def make_unsigned_client() -> "S3Client":
+    """A client that signs nothing, looks for no credentials and reads what is public.
+
+    Raises as ``make_client`` does.
+    """
+    return _make(_config().merge(Config(signature_version=UNSIGNED)), {})
+
+
+def is_unsigned(client: "S3Client") -> bool:
+    """Return True for a client of ``make_unsigned_client``."""
+    return getattr(client.meta.config, "signature_version", None) is UNSIGNED
+
+
+@_without_collecting()
+def _make(config: Config, overrides: Mapping[str, Any]) -> "S3Client":
     # A session of its own: boto3's default session is not safe to create from several threads.
     session = boto3.session.Session(botocore_session=_botocore_session())
     arguments = {"region_name": session.region_name or os.environ.get("AWS_REGION"), **overrides}
     try:
-        client = session.client("s3", config=_config(), **arguments)
+        client = session.client("s3", config=config, **arguments)
     except ValueError:  # botocore repeats the endpoint, in which there may be a password
         raise ValueError("the endpoint is not a URL like https://host:port") from None
     check_endpoint(client.meta.endpoint_url)
     amazon = ".amazonaws.com" in client.meta.endpoint_url
     if amazon or "addressing_style" in (getattr(client.meta.config, "s3", None) or {}):
         return client
-    by_path = _config().merge(Config(s3={"addressing_style": "path"}))
+    by_path = config.merge(Config(s3={"addressing_style": "path"}))
     return session.client("s3", config=by_path, **arguments)
 
 

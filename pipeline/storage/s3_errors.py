@@ -5,17 +5,22 @@ known to pass by itself is permanent: a build that stops with a clear message lo
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as aws
 from urllib3.exceptions import LocationParseError
 
 from pipeline.errors import (
+    AccessDeniedError,
     ObjectNotFoundError,
     PermanentStoreError,
     RetryableStoreError,
     StoreError,
 )
+from pipeline.storage.s3_client import is_unsigned
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 RETRYABLE_STATUSES = {408, 409, 429, 500, 502, 503, 504}
 
@@ -33,12 +38,24 @@ _RETRYABLE_CODES = {
 
 _CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile in AWS_PROFILE"
 
+_UNSIGNED = "a public bucket is read without credentials by unsigned=True, or --unsigned"
+
+_ALLOW = "allow the actions listed in infra/storage/README.md for this bucket"
+
+_DENIED_CODES = {
+    "AccessDenied": f"{_ALLOW}; {_UNSIGNED}",
+    "403": f"{_ALLOW}, and check the credentials; {_UNSIGNED}",
+    "AllAccessDisabled": _ALLOW,
+}
+
+_NOT_PUBLIC = (
+    "without credentials only public objects can be read; this one is not public, or does not "
+    "exist. Set credentials and leave out unsigned"
+)
+
 _REMEDIES = {
     "NoSuchBucket": "create the bucket or correct its name; check AWS_ENDPOINT_URL",
-    "AccessDenied": "allow the actions listed in infra/storage/README.md for this bucket",
-    "403": "allow the actions listed in infra/storage/README.md for this bucket, "
-    "and check the credentials",
-    "InvalidAccessKeyId": f"the store does not know this access key; {_CREDENTIALS}",
+    "InvalidAccessKeyId": f"the store does not know this access key; {_CREDENTIALS}; {_UNSIGNED}",
     "SignatureDoesNotMatch": f"the secret does not fit the access key; {_CREDENTIALS}",
     "ExpiredToken": "the session token has expired; fetch new credentials",
     "InvalidToken": "the session token is of no use here; unset AWS_SESSION_TOKEN or renew it",
@@ -114,13 +131,18 @@ def _answer(error: BaseException) -> Mapping[str, Any]:
     return cause.response if isinstance(cause, aws.ClientError) else {}
 
 
-def store_error(error: Exception, doing: str, endpoint: str) -> StoreError:
-    """The error to raise for one from botocore; ``doing`` reads like 'get s3://b/k'."""
+def store_error(error: Exception, doing: str, client: "S3Client | None") -> StoreError:
+    """The error to raise for one from botocore; ``doing`` reads like 'get s3://b/k'.
+
+    ``client`` made the call; None where making it failed.
+    """
+    endpoint = client.meta.endpoint_url if client else "an endpoint not yet known"
+    unsigned = client is not None and is_unsigned(client)
     what = f"cannot {doing} at {endpoint}"
     if isinstance(error, aws.ClientError):
-        return _answered(error, what)
+        return _answered(error, what, unsigned=unsigned)
     if isinstance(error, _CREDENTIAL_ERRORS):
-        return PermanentStoreError(f"{what}: {error}; {_CREDENTIALS}")
+        return PermanentStoreError(f"{what}: {error}; {_CREDENTIALS}; {_UNSIGNED}")
     if _shows_proxy(error):
         return RetryableStoreError(f"{what}: the proxy cannot be reached; check HTTPS_PROXY")
     if isinstance(error, aws.EndpointConnectionError | aws.ConnectTimeoutError):
@@ -148,7 +170,7 @@ def _shows_proxy(error: Exception) -> bool:
     return isinstance(error, aws.ProxyConnectionError) or isinstance(unhandled, LocationParseError)
 
 
-def _answered(error: aws.ClientError, what: str) -> StoreError:
+def _answered(error: aws.ClientError, what: str, *, unsigned: bool) -> StoreError:
     code, status = code_of(error), status_of(error)
     said = error.response.get("Error", {}).get("Message", "")
     if is_absent(error):
@@ -158,5 +180,8 @@ def _answered(error: aws.ClientError, what: str) -> StoreError:
             f"{what}: the store answered {code} ({status}) {said} after all retries; "
             "it is busy or failing; run the same command again to go on"
         )
+    if code in _DENIED_CODES:
+        remedy = _NOT_PUBLIC if unsigned else _DENIED_CODES[code]
+        return AccessDeniedError(f"{what}: {code} ({status}) {said}; {remedy}")
     remedy = _REMEDIES.get(code, "see what the store's log says")
     return PermanentStoreError(f"{what}: {code} ({status}) {said}; {remedy}")

@@ -8,9 +8,10 @@ from pipeline.errors import UserError
 from pipeline.identity import readable_json
 from pipeline.publish.export.formats import FORMATS, FormatName, format_named
 from pipeline.records import SCHEMA_VERSION, Record, Split
-from pipeline.storage.manifest import Manifest, SealedManifest, read_manifest, read_success
+from pipeline.storage.manifest import Manifest, SealedManifest, sealed_plans
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.schema import PairSchema
+from pipeline.storage.versions import choose_versions
 
 SAMPLES_PER_FILE = 1000
 """262 MB of SDXL-sized pairs: a file that is quick to fetch, and few enough of them."""
@@ -74,17 +75,17 @@ def order_export(
     splits: Sequence[str] = (),
     plan_id: str | None = None,
     *,
+    version: int | None = None,
     samples_per_file: int = SAMPLES_PER_FILE,
     licences: Licences | None = None,
 ) -> Order:
     """An export of what is sealed in a store.
 
     Without ``splits``, of all that hold pairs; ``plan_id`` may be left out where one plan is
-    sealed. Raises ``UserError`` for a format, split or plan that is not there, a split without
-    pairs, and licences for a format that has no card.
+    sealed, and ``version`` for the current one. Raises ``UserError`` for a format, split, plan or
+    version that is not there, a split without pairs, and licences for a format that has no card.
     """
-    sealed = _sealed(store, plan_id)
-    manifest = read_manifest(store, sealed)
+    ((sealed, manifest),) = choose_versions(store, [_sealed(store, plan_id)], version)
     name = format_named(format_name)
     if licences is not None and not FORMATS[name].has_card:
         with_card = ", ".join(each for each, made in FORMATS.items() if made.has_card)
@@ -100,18 +101,11 @@ def order_export(
 
 
 def _sealed(store: ObjectStore, plan_id: str | None) -> SealedManifest:
-    success = read_success(store)
-    if success is None:
-        raise UserError(f"{store.url}: nothing is sealed here; finish it with `npd build`")
-    names = ", ".join(sealed.plan_id for sealed in success.manifests)
-    if plan_id is None:
-        if len(success.manifests) > 1:
-            raise UserError(f"{store.url} holds several plans; name one with --plan: {names}")
-        return success.manifests[0]
-    sealed = success.of(plan_id)
-    if sealed is None:
-        raise UserError(f"no plan {plan_id!r} is sealed in {store.url}; there are {names}")
-    return sealed
+    sealed = sealed_plans(store, plan_id)
+    if len(sealed) > 1:
+        names = ", ".join(each.plan_id for each in sealed)
+        raise UserError(f"{store.url} holds several plans; name one with --plan: {names}")
+    return sealed[0]
 
 
 def _splits(manifest: Manifest, names: Sequence[str]) -> tuple[Split, ...]:

@@ -48,6 +48,9 @@ class Verification:
     orphans: list[Stray] = field(default_factory=list)
     """Objects to which nothing refers; harmless, and collected by ``npd gc``."""
 
+    not_listed: str = ""
+    """Why orphans and disagreements were not looked for; empty where they were."""
+
     def add(self, key: str, text: object) -> None:
         """Note a problem."""
         self.problems.append(Problem(key=key, text=str(text)))

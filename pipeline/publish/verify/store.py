@@ -5,7 +5,12 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pydantic import ValidationError
 
-from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.errors import (
+    AccessDeniedError,
+    ObjectNotFoundError,
+    UserError,
+    VerificationError,
+)
 from pipeline.plan import Plan, PromptTable
 from pipeline.publish.collect import Standing, find_strays
 from pipeline.publish.reselection import Reselection
@@ -18,38 +23,49 @@ from pipeline.storage.manifest import (
     Manifest,
     SealedManifest,
     latest_manifests,
-    read_manifest,
     read_success,
 )
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import dropped_key_of, read_plan, read_prompt_table
 from pipeline.storage.receipts import read_disagreements, read_receipt
+from pipeline.storage.versions import check_one_plan, choose_versions
 
 
-def verify(store: ObjectStore) -> Verification:
-    """Check every sealed plan of a store.
+def verify(
+    store: ObjectStore, *, plan_id: str | None = None, version: int | None = None
+) -> Verification:
+    """Check every sealed plan of a store at its current version.
 
-    Raises ``VerificationError`` only where there is no manifest at all.
+    ``plan_id`` checks one plan, and ``version`` another version of it. What needs a listing is
+    left out where the credentials do not allow one. Raises ``VerificationError`` where there is no
+    manifest at all, and ``UserError`` for a plan or version that is not there.
     """
     found = Verification()
-    sealed = _sealed(store, found)
+    sealed = [each for each in _sealed(store, found) if plan_id is None or each.plan_id == plan_id]
+    if plan_id is not None and not sealed:
+        raise UserError(f"{store.url}: no plan {plan_id!r} is sealed here")
+    check_one_plan(store, [each.plan_id for each in sealed], version)
     for each in sealed:
         try:
-            manifest = read_manifest(store, each)
+            ((_, manifest),) = choose_versions(store, [each], version)
         except VerificationError as error:
-            found.add(each.key, said_of(store, each.key, error))
+            key = each.key if version is None else layout.manifest_key(each.plan_id, version)
+            found.add(key, said_of(store, key, error))
             continue
         found.manifests += 1
         _check_plan(store, manifest, found)
-    for each in sealed:
-        found.disagreements += _disagreements(store, each.plan_id)
-    _orphans(store, {each.plan_id for each in sealed}, found)
+    try:
+        for each in sealed:
+            found.disagreements += _disagreements(store, each.plan_id)
+        _orphans(store, {each.plan_id for each in sealed}, found)
+    except AccessDeniedError as error:
+        found.not_listed = str(error)
     return found
 
 
 def _sealed(store: ObjectStore, found: Verification) -> Sequence[SealedManifest]:
     """What ``_SUCCESS`` names; of a plan that it leaves out, the latest manifest."""
-    latest = {sealed.plan_id: sealed for sealed in latest_manifests(store)}
+    latest = _latest(store)
     named: dict[str, SealedManifest] = {}
     try:
         success = read_success(store)
@@ -67,6 +83,14 @@ def _sealed(store: ObjectStore, found: Verification) -> Sequence[SealedManifest]
             for plan_id in sorted(latest.keys() - named.keys()):
                 found.add(layout.SUCCESS_KEY, f"does not name {latest[plan_id].key}")
     return [sealed for _, sealed in sorted({**latest, **named}.items())]
+
+
+def _latest(store: ObjectStore) -> dict[str, SealedManifest]:
+    """The latest manifest of each plan; none where the credentials do not allow a listing."""
+    try:
+        return {sealed.plan_id: sealed for sealed in latest_manifests(store)}
+    except AccessDeniedError:
+        return {}
 
 
 def _check_plan(store: ObjectStore, manifest: Manifest, found: Verification) -> None:

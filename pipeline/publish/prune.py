@@ -1,0 +1,106 @@
+"""Removal of superseded versions of a plan: a person's decision, which ``npd prune`` carries out.
+
+Garbage collection alone removes no version, because readers may ask for it. A removal is first
+recorded. The record is put once and kept: from then on the version's files are garbage, which
+``npd gc`` deletes too. So a removal that breaks off at any point is completed by the same command
+or by ``npd gc``. The manifest is deleted before its files. A reader that opens the version
+afterwards reports that it was removed, and so does one that is reading when a shard is gone.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from pipeline.errors import UserError
+from pipeline.identity import readable_json, sha256
+from pipeline.publish.collect import Amount
+from pipeline.records import SCHEMA_VERSION
+from pipeline.storage import layout
+from pipeline.storage.manifest import read_success, sealed_plans
+from pipeline.storage.object_store import ObjectInfo, ObjectStore
+from pipeline.storage.versions import PlanVersion, Removal, read_removal, read_versions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Superseded:
+    """A version that can be removed, or whose removal broke off."""
+
+    version: PlanVersion
+    objects: tuple[ObjectInfo, ...]
+    """Its manifest, ledgers and shards, in the order in which they are deleted."""
+
+    @property
+    def amount(self) -> Amount:
+        """How much a removal frees."""
+        return Amount(
+            objects=len(self.objects), num_bytes=sum(info.num_bytes for info in self.objects)
+        )
+
+
+def find_superseded(
+    store: ObjectStore, plan_id: str | None = None, numbers: Collection[int] = ()
+) -> list[Superseded]:
+    """The versions that came before the current one, of all plans or one; or those of ``numbers``.
+
+    A version with a higher number than the current one is found only by its number: a selection
+    that runs at this moment may be about to make it current. Raises ``UserError`` for a version
+    that is current or does not exist, and ``VerificationError`` for a damaged ``_SUCCESS``.
+    """
+    plans = [sealed.plan_id for sealed in sealed_plans(store, plan_id)]
+    if numbers and len(plans) > 1:
+        raise UserError(f"{store.url} holds several plans; name one: {', '.join(plans)}")
+    return [each for plan in plans for each in _of_plan(store, plan, numbers)]
+
+
+def prune(store: ObjectStore, superseded: Superseded) -> Amount:
+    """Remove a version, for ever. Raises ``UserError`` where it has become current meanwhile."""
+    plan_id, number = superseded.version.plan_id, superseded.version.number
+    if read_removal(store, plan_id, number) is None:
+        manifest_key = layout.manifest_key(plan_id, number)
+        removal = Removal(
+            schema_version=SCHEMA_VERSION,
+            plan_id=plan_id,
+            version=number,
+            manifest_sha256=sha256(store.get(manifest_key)),
+        )
+        store.put_if_absent(
+            layout.removal_key(plan_id, number), readable_json(removal.model_dump(mode="json"))
+        )
+    # After the record: a selection looks for it once it has named a version.
+    success = read_success(store)
+    current = success.of(plan_id) if success else None
+    if current is None or current.version == number:
+        raise UserError(
+            f"{store.url}: version {number} of plan {plan_id} became the current one meanwhile; "
+            "nothing was deleted"
+        )
+    for info in superseded.objects:
+        store.delete(info.key)
+    return superseded.amount
+
+
+def _of_plan(store: ObjectStore, plan_id: str, numbers: Collection[int]) -> Iterator[Superseded]:
+    versions = {version.number: version for version in read_versions(store, plan_id)}
+    current = next(version.number for version in versions.values() if version.is_current)
+    for number in numbers:
+        if number == current:
+            raise UserError(
+                f"{store.url}: version {number} of plan {plan_id} is the current one, which "
+                "readers see; make another one current with `npd select` first"
+            )
+        if number not in versions:
+            there = ", ".join(map(str, versions))
+            raise UserError(
+                f"{store.url}: plan {plan_id} has no version {number}; there are {there}"
+            )
+    for number in sorted(set(numbers) or {n for n in versions if n < current}):
+        objects = tuple(_objects(store, plan_id, number))
+        if objects:
+            yield Superseded(version=versions[number], objects=objects)
+
+
+def _objects(store: ObjectStore, plan_id: str, number: int) -> Iterator[ObjectInfo]:
+    manifest = store.head(layout.manifest_key(plan_id, number))
+    if manifest is not None:
+        yield manifest
+    yield from store.list(layout.ledgers_prefix(plan_id, number))
+    yield from store.list(layout.shards_prefix(plan_id, number))

@@ -1,0 +1,215 @@
+"""The versions of a sealed plan: the current one, superseded ones, and removed ones.
+
+``npd build`` makes version 1 of a plan, and each ``npd select`` with new margins one more.
+``_SUCCESS`` names the current version, which readers see unless they ask for another.
+
+A superseded version can be removed. The record of a removal
+(``manifests/<plan_id>/v<n>.removed.json``) is put once and stays: its number is never used again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from pipeline.errors import (
+    AccessDeniedError,
+    ObjectNotFoundError,
+    UserError,
+    VerificationError,
+)
+from pipeline.records import Record
+from pipeline.storage import layout
+from pipeline.storage.layout import Kind, place_of
+from pipeline.storage.manifest import (
+    Manifest,
+    SealedManifest,
+    read_manifest,
+    read_success,
+    read_unpromised,
+)
+from pipeline.storage.object_store import ObjectStore
+
+Versions = int | Mapping[str, int] | None
+"""The version to read: of the one plan, by plan id, or None for the current ones."""
+
+
+class Removal(Record):
+    """The record that a version was removed."""
+
+    schema_version: int
+    plan_id: str
+    version: int
+    manifest_sha256: str
+    """Digest of the removed manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanVersion:
+    """A version of a sealed plan, as a store has it."""
+
+    plan_id: str
+    number: int
+    is_current: bool
+    is_removed: bool
+    """Its removal is recorded, and it is not current."""
+    sealed: SealedManifest | None
+    """None where it is removed or damaged."""
+    manifest: Manifest | None
+    """None where it is removed or damaged."""
+    damage: str = ""
+    """What is wrong with a damaged manifest."""
+
+
+def read_versions(store: ObjectStore, plan_id: str) -> list[PlanVersion]:
+    """All versions of a sealed plan in order. Lists the plan's manifests.
+
+    Raises ``VerificationError`` for a damaged ``_SUCCESS``.
+    """
+    kinds = version_numbers(store, plan_id)
+    success = read_success(store)
+    current = success.of(plan_id) if success else None
+    return [
+        _read_one(store, plan_id, number, current, is_removed=Kind.REMOVAL in kinds[number])
+        for number in sorted(kinds)
+    ]
+
+
+def _read_one(
+    store: ObjectStore,
+    plan_id: str,
+    number: int,
+    current: SealedManifest | None,
+    *,
+    is_removed: bool,
+) -> PlanVersion:
+    is_current = current is not None and current.version == number
+    is_removed = is_removed and not is_current
+    sealed = manifest = None
+    damage = ""
+    try:
+        if current is not None and is_current:
+            sealed, manifest = current, read_manifest(store, current)
+        elif not is_removed:
+            sealed, manifest = read_unpromised(store, plan_id, number)
+    except ObjectNotFoundError:
+        is_removed = True
+    except VerificationError as error:
+        sealed, damage = None, str(error)
+    return PlanVersion(
+        plan_id=plan_id,
+        number=number,
+        is_current=is_current,
+        is_removed=is_removed,
+        sealed=sealed,
+        manifest=manifest,
+        damage=damage,
+    )
+
+
+def version_numbers(store: ObjectStore, plan_id: str) -> dict[int, set[Kind]]:
+    """By number, whether a plan has a manifest or a removal of that version."""
+    kinds: dict[int, set[Kind]] = {}
+    for info in store.list(layout.manifests_prefix(plan_id)):
+        place = place_of(info.key)
+        if place is not None and place.version is not None:
+            kinds.setdefault(place.version, set()).add(place.kind)
+    return kinds
+
+
+def read_removal(store: ObjectStore, plan_id: str, version: int) -> Removal | None:
+    """The record of a removal; None where there is none that these credentials may read."""
+    key = layout.removal_key(plan_id, version)
+    try:
+        return Removal.model_validate_json(store.get(key))
+    except (ObjectNotFoundError, AccessDeniedError):  # S3 denies what is absent to who cannot list
+        return None
+    except ValidationError as error:
+        raise VerificationError(f"{store.url}/{key}: {error}") from None
+
+
+def is_removed(store: ObjectStore, plan_id: str, version: int) -> bool:
+    """Return True if a version is removed for ever.
+
+    The record decides unless ``_SUCCESS`` names the version: ``npd select`` may have made it
+    current while ``npd prune`` was writing the record. The record is read first, so that a later
+    selection sees it. Raises ``VerificationError`` for a damaged ``_SUCCESS``.
+    """
+    if read_removal(store, plan_id, version) is None:
+        return False
+    success = read_success(store)
+    if success is None:
+        raise VerificationError(f"{store.url}/{layout.SUCCESS_KEY}: missing")
+    current = success.of(plan_id)
+    return current is None or current.version != version
+
+
+def choose_versions(
+    store: ObjectStore, current: Sequence[SealedManifest], versions: Versions
+) -> list[tuple[SealedManifest, Manifest]]:
+    """Read the manifests of some plans, each at the version that was asked for.
+
+    ``current`` is what ``_SUCCESS`` says of the plans to read. Raises ``UserError`` for a version
+    that does not exist and for one number with several plans, and ``VerificationError`` for a
+    damaged manifest.
+    """
+    wanted = _by_plan(store, [sealed.plan_id for sealed in current], versions)
+    return [_at_version(store, sealed, wanted.get(sealed.plan_id)) for sealed in current]
+
+
+def _by_plan(store: ObjectStore, plan_ids: Sequence[str], versions: Versions) -> Mapping[str, int]:
+    if versions is None:
+        return {}
+    if isinstance(versions, Mapping):
+        for plan_id in versions:
+            if plan_id not in plan_ids:
+                raise UserError(
+                    f"{store.url}: version= names plan {plan_id!r}, which is not read; "
+                    f"there are {', '.join(plan_ids)}"
+                )
+        return versions
+    check_one_plan(store, plan_ids, versions)
+    return dict.fromkeys(plan_ids, versions)
+
+
+def check_one_plan(store: ObjectStore, plan_ids: Sequence[str], version: int | None) -> None:
+    """Raise ``UserError`` for one number where several plans are read."""
+    if version is not None and len(plan_ids) > 1:
+        raise UserError(
+            f"{store.url}: version {version} of which plan? There are {', '.join(plan_ids)}: "
+            "choose one (plans= or --plan), or give version={plan_id: number}"
+        )
+
+
+def _at_version(
+    store: ObjectStore, current: SealedManifest, number: int | None
+) -> tuple[SealedManifest, Manifest]:
+    if number is None or number == current.version:
+        return current, read_manifest(store, current)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise UserError(f"{store.url}: a version is a number from 1, not {number!r}")
+    try:
+        return read_unpromised(store, current.plan_id, number)
+    except (ObjectNotFoundError, AccessDeniedError) as error:
+        raise UserError(_no_version(store, current, number)) from error
+
+
+def _no_version(store: ObjectStore, current: SealedManifest, number: int) -> str:
+    plan_id = current.plan_id
+    is_gone = read_removal(store, plan_id, number) is not None
+    what = (
+        f"{store.url}: version {number} of plan {plan_id} was removed"
+        if is_gone
+        else f"{store.url}: plan {plan_id} has no version {number}"
+    )
+    return f"{what}; {_existing(store, current)}"
+
+
+def _existing(store: ObjectStore, current: SealedManifest) -> str:
+    try:
+        kinds = version_numbers(store, current.plan_id)
+    except AccessDeniedError:
+        return f"the current one is {current.version}; these credentials may not list the others"
+    there = [n for n in sorted(kinds) if kinds[n] == {Kind.MANIFEST} or n == current.version]
+    listed = ", ".join(f"{n} (current)" if n == current.version else str(n) for n in there)
+    return f"there are {listed}" if len(there) > 1 else f"there is only {listed}"
