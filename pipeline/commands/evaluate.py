@@ -41,6 +41,9 @@ def evaluate(
         str | None,
         typer.Option(help="The data set it was trained on: no prompt or seed of it is used."),
     ] = None,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Read --data from a public bucket.")
+    ] = False,
     prompts: Annotated[
         Path | None, typer.Option(help="Held-out prompts; else the data set's test split.")
     ] = None,
@@ -93,7 +96,7 @@ def evaluate(
     sampling = settings.sampling
     if steps is not None:
         sampling = sampling.model_copy(update={"num_inference_steps": steps})
-    data_set = None if data is None else read_data_set(open_store(data))
+    data_set = None if data is None else read_data_set(open_store(data, unsigned=unsigned))
     texts = held_out_prompts(prompts, prompt_column, data_set)[:limit]
     if prompts is None or category_column is None:
         categories = scene_categories(texts)

@@ -6,10 +6,13 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import boto3
 import psutil
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from infra.storage.seaweedfs import SeaweedFS
@@ -55,6 +58,30 @@ def add_identities(
     return environments
 
 
+def let_everybody_read(server: SeaweedFS, bucket: str) -> None:
+    """Let requests without a signature read the objects of a bucket, and do nothing else."""
+    path = server.directory / "identities.json"
+    known = json.loads(path.read_text(encoding="utf-8"))
+    others = [each for each in known["identities"] if each["name"] != "anonymous"]
+    known["identities"] = [*others, {"name": "anonymous", "actions": [f"Read:{bucket}"]}]
+    path.write_text(json.dumps(known), encoding="utf-8")
+    _process_of(server).send_signal(signal.SIGHUP)  # it reads its identities again
+    session = boto3.session.Session()
+    session.client("s3", **_signed(server.env())).put_object(Bucket=bucket, Key="known", Body=b"")
+    anybody = session.client(
+        "s3", endpoint_url=server.endpoint_url, config=Config(signature_version=UNSIGNED)
+    )
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:  # paced by the requests
+        try:
+            anybody.get_object(Bucket=bucket, Key="known")
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "AccessDenied", error
+        else:
+            return
+    raise AssertionError(f"the server did not open its bucket in {DEADLINE_S:.0f} s")
+
+
 def _process_of(server: SeaweedFS) -> psutil.Process:
     (found,) = (
         child
@@ -65,13 +92,7 @@ def _process_of(server: SeaweedFS) -> psutil.Process:
 
 
 def _wait_until_known(environment: Mapping[str, str]) -> None:
-    client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        region_name=environment["AWS_REGION"],
-    )
+    client = boto3.session.Session().client("s3", **_signed(environment))
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:  # paced by the requests
         try:
@@ -82,3 +103,13 @@ def _wait_until_known(environment: Mapping[str, str]) -> None:
             assert error.response["Error"]["Code"] == "AccessDenied", error
         return
     raise AssertionError(f"the server did not learn of its new identity in {DEADLINE_S:.0f} s")
+
+
+def _signed(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What a boto3 client takes of an identity."""
+    return {
+        "endpoint_url": environment["AWS_ENDPOINT_URL"],
+        "aws_access_key_id": environment["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": environment["AWS_SECRET_ACCESS_KEY"],
+        "region_name": environment["AWS_REGION"],
+    }

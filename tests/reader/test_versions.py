@@ -1,9 +1,7 @@
 """Versions of a plan: which one is read, and what a state of another one is told."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,22 +10,16 @@ import pytest
 
 from benchmarks.sdxl_pairs import write_pairs
 from pipeline.errors import UserError, VerificationError
-from pipeline.publish.compact import compact_in
 from pipeline.publish.prune import find_superseded, prune
-from pipeline.publish.select import select
 from pipeline.reader import NoisePairDataset, NoisePairTable, Source
 from pipeline.records import Split
 from pipeline.storage import layout
-from pipeline.storage.manifest import Manifest
 from pipeline.storage.open import open_store
 from tests.reader.conftest import SHAPE
 from tests.reader.reading import ids_of
-from tests.sealed import Built, manifest_of
+from tests.two_versions import TwoVersions, _two_versions, two_versions
 
-
-def _select(folder: Path, margin: float) -> Manifest:
-    store = open_store(str(folder))
-    return select(store, {"scene": margin}, partial(map, partial(compact_in, store))).manifest
+__all__ = ["_two_versions", "two_versions"]
 
 
 def _remove(folder: Path, number: int) -> None:
@@ -36,39 +28,14 @@ def _remove(folder: Path, number: int) -> None:
         prune(store, each)
 
 
-@pytest.fixture(scope="module")
-def _both(
-    built: Built, sealed_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Manifest, Manifest]:
-    folder = tmp_path_factory.mktemp("versions") / "store"
-    shutil.copytree(sealed_folder, folder)
-    first = manifest_of(folder)
-    gains = sorted(
-        outcome.golden_rewards["scene"] - outcome.source_rewards["scene"]
-        for unit in built.units
-        for outcome in unit.outcomes
-        if outcome.status == "kept"
-    )
-    return folder, first, _select(folder, gains[len(gains) // 2])
-
-
-@pytest.fixture
-def versions(
-    _both: tuple[Path, Manifest, Manifest], tmp_path: Path
-) -> Iterator[tuple[Path, Manifest, Manifest]]:
-    """A copy of a set with two versions, of which the second keeps half of the pairs."""
-    folder, first, second = _both
-    yield Path(shutil.copytree(folder, tmp_path / "two")), first, second
-
-
 def _ids(folder: Path, **options: Any) -> list[str]:
     return [*ids_of(NoisePairDataset(str(folder), **options))]
 
 
 def test_reader_and_table_give_the_version_asked_for(
-    versions: tuple[Path, Manifest, Manifest], sealed_folder: Path
+    two_versions: TwoVersions, sealed_folder: Path
 ) -> None:
-    folder, first, second = versions
+    folder, first, second = two_versions.folder, two_versions.first, two_versions.second
     old = _ids(sealed_folder)
     assert len(old) == first.num_samples(Split.TRAIN) > second.num_samples(Split.TRAIN) > 0
     assert _ids(folder, version=1) == old == _ids(folder, version={first.plan_id: 1})
@@ -84,9 +51,9 @@ def test_reader_and_table_give_the_version_asked_for(
 
 
 def test_version_that_is_not_there_is_refused_with_those_that_are(
-    versions: tuple[Path, Manifest, Manifest],
+    two_versions: TwoVersions,
 ) -> None:
-    folder, first, _ = versions
+    folder, first = two_versions.folder, two_versions.first
     with pytest.raises(UserError, match=r"has no version 3; there are 1, 2 \(current\)"):
         NoisePairDataset(str(folder), version=3)
     for wrong in (0, -1, True, "1", 1.0):
@@ -134,11 +101,11 @@ def _change(manifest: dict[str, Any], *path: str | int, to: Callable[[Any], Any]
     ids=lambda value: ".".join(map(str, value[0])),
 )
 def test_superseded_manifest_that_contradicts_itself_is_refused(
-    versions: tuple[Path, Manifest, Manifest],
+    two_versions: TwoVersions,
     path_and_change: tuple[tuple[str | int, ...], Callable[[Any], Any]],
 ) -> None:
     """No stored digest covers it: what it says twice, or follows from its plan, must agree."""
-    folder, first, _ = versions
+    folder, first = two_versions.folder, two_versions.first
     path = folder / layout.manifest_key(first.plan_id, 1)
     content = json.loads(path.read_bytes())
     _change(content, *path_and_change[0], to=path_and_change[1])
@@ -149,9 +116,9 @@ def test_superseded_manifest_that_contradicts_itself_is_refused(
 
 @pytest.mark.parametrize("says_versions", [True, False])
 def test_state_of_a_superseded_version_says_how_to_go_on_with_it(
-    versions: tuple[Path, Manifest, Manifest], sealed_folder: Path, says_versions: bool
+    two_versions: TwoVersions, sealed_folder: Path, says_versions: bool
 ) -> None:
-    folder, first, _ = versions
+    folder, first = two_versions.folder, two_versions.first
     before = NoisePairDataset(str(sealed_folder), seed=1)
     whole = [*ids_of(before)]
     begun = [*ids_of(islice(before, 5))]
@@ -195,9 +162,9 @@ def test_state_from_before_a_plan_was_added_continues_with_plans(tmp_path: Path)
 
 
 def test_state_of_other_data_in_the_same_versions_is_still_refused(
-    versions: tuple[Path, Manifest, Manifest], pairs_folder: Path
+    two_versions: TwoVersions, pairs_folder: Path
 ) -> None:
-    folder, _, _ = versions
+    folder = two_versions.folder
     state = NoisePairDataset(str(pairs_folder), seed=1).state_dict()
     with pytest.raises(UserError, match="position in"):
         NoisePairDataset(str(folder), seed=1).load_state_dict(state)
@@ -208,9 +175,9 @@ def test_state_of_other_data_in_the_same_versions_is_still_refused(
 
 @pytest.mark.parametrize("on_damage", ["raise", "skip"])
 def test_version_that_is_removed_while_it_is_read_is_an_error_and_not_damage(
-    versions: tuple[Path, Manifest, Manifest], on_damage: Any
+    two_versions: TwoVersions, on_damage: Any
 ) -> None:
-    folder, _, _ = versions
+    folder = two_versions.folder
     pairs = NoisePairDataset(str(folder), version=1, on_damage=on_damage)
     _remove(folder, 1)
     with pytest.raises(UserError, match=r"version 1 of plan .* was removed"):

@@ -1,0 +1,63 @@
+"""A sealed data set with two versions: the build's, and a selection of half of its pairs."""
+
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipeline.publish.compact import compact_in
+from pipeline.publish.select import select
+from pipeline.storage.manifest import Manifest
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.open import open_store
+from tests.sealed import Built, manifest_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoVersions:
+    """A store in which version 2 is current."""
+
+    folder: Path
+    first: Manifest
+    second: Manifest
+
+    @property
+    def store(self) -> ObjectStore:
+        """The store in the folder."""
+        return open_store(str(self.folder))
+
+    @property
+    def plan_id(self) -> str:
+        """The plan of both."""
+        return self.first.plan_id
+
+
+def select_scene(store: ObjectStore, margin: float) -> Manifest:
+    """Make the pairs current whose scene gains more than a margin."""
+    return select(store, {"scene": margin}, partial(map, partial(compact_in, store))).manifest
+
+
+@pytest.fixture(scope="session")
+def _two_versions(
+    built: Built, sealed_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> TwoVersions:
+    folder = tmp_path_factory.mktemp("versions") / "store"
+    shutil.copytree(sealed_folder, folder)
+    first = manifest_of(folder)
+    gains = sorted(
+        outcome.golden_rewards["scene"] - outcome.source_rewards["scene"]
+        for unit in built.units
+        for outcome in unit.outcomes
+        if outcome.status == "kept"
+    )
+    second = select_scene(open_store(str(folder)), gains[len(gains) // 2])
+    return TwoVersions(folder=folder, first=first, second=second)
+
+
+@pytest.fixture
+def two_versions(_two_versions: TwoVersions, tmp_path: Path) -> TwoVersions:
+    """A copy of its own for each test."""
+    folder = Path(shutil.copytree(_two_versions.folder, tmp_path / "two"))
+    return TwoVersions(folder=folder, first=_two_versions.first, second=_two_versions.second)
