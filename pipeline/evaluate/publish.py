@@ -12,7 +12,7 @@ from pipeline.evaluate.guidance import guidance_evaluations, plain_guidance
 from pipeline.evaluate.report import Comparison, make_report
 from pipeline.evaluate.scores import Scores, read_scores
 from pipeline.models.load import default_device, load_denoiser, load_rewards
-from pipeline.reader.shards import open_shard, read_shard
+from pipeline.publish.export.source import sealed_pairs
 from pipeline.records import Split
 from pipeline.stages.planning import make_plan
 from pipeline.storage import layout
@@ -102,7 +102,4 @@ def _picture(store: ObjectStore, manifest: Manifest) -> bytes | None:
 
 def _pairs(store: ObjectStore, manifest: Manifest) -> Iterator[NoisePair]:
     for split in Split:
-        shard_format, shards = next(iter(manifest.shards[split].items()))
-        for shard in shards:
-            with open_shard(store, shard.key) as file:
-                yield from read_shard(file, shard_format)
+        yield from sealed_pairs(store, manifest, split)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.evaluate.statistics import Values
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.promised import get_promised
 
 Mask = npt.NDArray[np.bool_]
 
@@ -40,8 +41,8 @@ class Scores:
 
 
 def read_scores(store: ObjectStore, manifest: Manifest) -> Scores:
-    """Read a plan's ledger."""
-    table = pq.read_table(pa.BufferReader(store.get(manifest.ledger.key)))
+    """Read a plan's ledger. Raises ``VerificationError`` for one that is not what was promised."""
+    table = pq.read_table(pa.BufferReader(get_promised(store, manifest.ledger)))
     is_older = "proposal" not in table.column_names
     return Scores(
         prompt_ids=np.array(table["prompt_id"].to_pylist()),

@@ -7,10 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.errors import UserError
+from pipeline.errors import UserError, VerificationError
+from pipeline.evaluate.trial.held_out import read_data_set
+from pipeline.records import Split
 from pipeline.storage import layout
 from tests.sealed import built, sealed_folder
-from tests.two_versions import TwoVersions, _two_versions, two_versions
+from tests.two_versions import TwoVersions, _two_versions, select_scene, two_versions
 
 __all__ = ["_two_versions", "built", "sealed_folder", "two_versions"]
 
@@ -100,3 +102,24 @@ def test_verify_of_a_version_finds_what_is_wrong_in_it_alone(two_versions: TwoVe
     assert "0 problems" in _npd("verify", folder)
     ended = CliRunner().invoke(app, ["verify", str(folder), "--version", "1"])
     assert ended.exit_code == 1 and f"wrong: {shard.relative_to(folder)}" in ended.output
+
+
+@pytest.mark.parametrize("command", ["report", "export", "evaluate", "picture"])
+def test_file_of_another_version_under_the_key_of_this_one_is_refused(
+    two_versions: TwoVersions, tmp_path: Path, command: str
+) -> None:
+    """A readable Parquet file, or shard, with other rows than were promised."""
+    folder, first, second = two_versions.folder, two_versions.first, two_versions.second
+    replaced, other = first.ledger.key, second.ledger.key
+    if command == "picture":
+        replaced, other = (m.shards[Split.TRAIN]["arrow"][0].key for m in (first, second))
+    (folder / replaced).write_bytes((folder / other).read_bytes())
+    with pytest.raises(VerificationError, match=f"{replaced}.*not the bytes|{replaced}: damaged"):
+        if command == "export":
+            out = ("--format", "hf", "--version", 1)
+            _npd("export", folder, tmp_path / "out", *out)
+        elif command == "evaluate":
+            select_scene(two_versions.store, 0.0)
+            read_data_set(two_versions.store)
+        else:
+            _npd("report", folder, "--version", 1)

@@ -14,6 +14,7 @@ from pipeline.records import Split
 from pipeline.storage.manifest import Manifest, read_manifest, read_success
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_prompt_table
+from pipeline.storage.promised import get_promised
 
 _SEEN = (Split.TRAIN, Split.VALIDATION)
 _EXAMPLES = 3
@@ -52,7 +53,7 @@ def read_data_set(store: ObjectStore) -> DataSet:
             # Plans may have other fractions: a prompt that one of them trains on is seen.
             if splits.get(prompt) not in _SEEN:
                 splits[prompt] = Split(name)
-        ledger = io.BytesIO(store.get(manifest.ledger.key))
+        ledger = io.BytesIO(get_promised(store, manifest.ledger))
         seeds.update(pq.read_table(ledger, columns=["seed"])["seed"].to_pylist())
     return DataSet(url=store.url, manifests=manifests, splits=splits, seeds=frozenset(seeds))
 

@@ -17,6 +17,7 @@ from pipeline.publish.export.format import Format
 from pipeline.publish.export.parquet import record_batches, write_parquet
 from pipeline.publish.export.part import Part
 from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.promised import get_promised
 
 _PICTURES = ("source_image", "golden_image")
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -38,7 +39,7 @@ class HuggingFace(Format):
 
     def finish(self, folder: Path, store: ObjectStore) -> None:
         """The ledger and the card."""
-        store.get_file(self.order.manifest.ledger.key, folder / CANDIDATES)
+        (folder / CANDIDATES).write_bytes(get_promised(store, self.order.manifest.ledger))
         (folder / "README.md").write_text(card(self.order), encoding="utf-8")
 
     def remarks(self) -> list[str]:

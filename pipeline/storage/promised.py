@@ -1,0 +1,25 @@
+"""Reading a whole file that a manifest names."""
+
+from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.identity import sha256
+from pipeline.storage.manifest import LedgerInfo, ShardInfo
+from pipeline.storage.object_store import ObjectStore
+
+
+def get_promised(store: ObjectStore, info: ShardInfo | LedgerInfo) -> bytes:
+    """The bytes of a shard or ledger, checked against the digest in its manifest.
+
+    Raises ``VerificationError`` for other bytes and for a missing file.
+    """
+    try:
+        data = store.get(info.key)
+    except ObjectNotFoundError:
+        raise VerificationError(
+            f"{store.url}/{info.key}: missing; `npd repair` makes it again"
+        ) from None
+    if sha256(data) != info.sha256:
+        raise VerificationError(
+            f"{store.url}/{info.key}: not the bytes that its manifest promises; "
+            "`npd repair` makes it again"
+        )
+    return data
