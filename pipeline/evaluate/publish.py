@@ -18,7 +18,7 @@ from pipeline.stages.planning import make_plan
 from pipeline.storage import layout
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.plans import read_prompt_table
+from pipeline.storage.plans import read_prompts
 from pipeline.storage.schema import NoisePair
 
 _PAIRS_SHOWN = 16
@@ -80,7 +80,7 @@ def _guidance_control(
         load_denoiser(config.model, device, config.cluster.cpu_offload),
         load_rewards(config.rewards, device),
         manifest.plan,
-        read_prompt_table(store, manifest.plan_id),
+        read_prompts(store, manifest.plan),
         scores,
         sampling,
     )

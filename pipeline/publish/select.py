@@ -17,7 +17,7 @@ from pipeline.storage.manifest import (
     sealed_plans,
 )
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.plans import read_plan, read_prompt_table
+from pipeline.storage.plans import read_plan, read_prompts
 from pipeline.storage.receipts import read_receipts
 from pipeline.storage.sealing import name_in_success, put_manifest, sealed_as
 from pipeline.storage.versions import is_removed, read_removal, version_numbers
@@ -56,7 +56,7 @@ def select(
     made = draft(
         store,
         plan,
-        read_prompt_table(store, plan.plan_id),
+        read_prompts(store, plan),
         run_compaction,
         version=max(numbers) + 1,  # removed versions count: a number means one thing for ever
         margins=wanted,

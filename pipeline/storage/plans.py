@@ -4,7 +4,7 @@ import io
 
 import pyarrow.parquet as pq
 
-from pipeline.errors import PlanConflictError
+from pipeline.errors import PlanConflictError, VerificationError
 from pipeline.plan import Plan, PromptTable
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
@@ -53,6 +53,20 @@ def read_plan(store: ObjectStore, plan_id: str) -> Plan:
 def read_prompt_table(store: ObjectStore, plan_id: str) -> PromptTable:
     """The stored prompts. Raises ``ObjectNotFoundError``."""
     return PromptTable(pq.read_table(io.BytesIO(store.get(layout.prompts_key(plan_id)))))
+
+
+def read_prompts(store: ObjectStore, plan: Plan) -> PromptTable:
+    """The stored prompts of a plan, checked against it.
+
+    Raises ``ObjectNotFoundError``, and ``VerificationError`` for other prompts.
+    """
+    table = read_prompt_table(store, plan.plan_id)
+    if not table.is_of(plan):
+        raise VerificationError(
+            f"{store.url}/{layout.prompts_key(plan.plan_id)}: not the prompts of the plan; "
+            "`npd repair` makes them again"
+        )
+    return table
 
 
 def dropped_key_of(plan: Plan) -> str | None:

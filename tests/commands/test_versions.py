@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -102,6 +103,20 @@ def test_verify_of_a_version_finds_what_is_wrong_in_it_alone(two_versions: TwoVe
     assert "0 problems" in _npd("verify", folder)
     ended = CliRunner().invoke(app, ["verify", str(folder), "--version", "1"])
     assert ended.exit_code == 1 and f"wrong: {shard.relative_to(folder)}" in ended.output
+
+
+@pytest.mark.parametrize("command", ["select", "evaluate"])
+def test_prompts_of_another_plan_under_the_key_of_this_one_are_refused(
+    two_versions: TwoVersions, command: str
+) -> None:
+    path = two_versions.folder / layout.prompts_key(two_versions.plan_id)
+    table = pq.read_table(path)
+    pq.write_table(table.take([*range(1, len(table)), 0]), path)
+    with pytest.raises(VerificationError, match=r"prompts\.parquet: not the prompts of the plan"):
+        if command == "select":
+            select_scene(two_versions.store, 1e9)
+        else:
+            read_data_set(two_versions.store)
 
 
 @pytest.mark.parametrize("command", ["report", "export", "evaluate", "picture"])

@@ -13,7 +13,7 @@ from pipeline.prompts.choosing import distinct_prompts
 from pipeline.records import Split
 from pipeline.storage.manifest import Manifest, read_manifest, read_success
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.plans import read_prompt_table
+from pipeline.storage.plans import read_prompts
 from pipeline.storage.promised import get_promised
 
 _SEEN = (Split.TRAIN, Split.VALIDATION)
@@ -46,7 +46,7 @@ def read_data_set(store: ObjectStore) -> DataSet:
     splits: dict[str, Split] = {}
     seeds: set[int] = set()
     for manifest in manifests:
-        table = read_prompt_table(store, manifest.plan_id).table
+        table = read_prompts(store, manifest.plan).table
         for prompt, name in zip(
             table["prompt"].to_pylist(), table["split"].to_pylist(), strict=True
         ):
