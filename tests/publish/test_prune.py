@@ -125,10 +125,10 @@ class _Dies(LocalStore):
         super().delete(key)
 
 
-@pytest.mark.parametrize("finish", ["prune", "gc"])
 def test_removal_that_breaks_off_anywhere_leaves_a_sound_store_and_is_finished(
-    two_versions: TwoVersions, finish: str
+    two_versions: TwoVersions,
 ) -> None:
+    """Each attempt gets one object further; collection does the rest."""
     store = two_versions.store
     whole = _read(store, 1)
     (found,) = find_superseded(store)
@@ -146,11 +146,7 @@ def test_removal_that_breaks_off_anywhere_leaves_a_sound_store_and_is_finished(
             with pytest.raises(UserError, match="was removed"):
                 _read(store, 1)
         assert {stray.standing for stray in find_strays(store)} == {Standing.GARBAGE}
-    if finish == "prune":
-        for each in find_superseded(store):
-            prune(store, each)
-    else:
-        _collect(store)
+    _collect(store)
     assert _files(two_versions, 1) == set()
     assert len(_read(store)) == two_versions.second.num_samples(Split.TRAIN)
 
@@ -197,6 +193,19 @@ def test_selection_of_a_version_that_is_removed_meanwhile_is_taken_back(
     assert read_success(store) == success
     assert len(_read(store)) == two_versions.second.num_samples(Split.TRAIN)
     assert select_scene(store, PLANS_MARGIN).version == 3
+
+
+def test_selection_of_a_version_whose_removal_broke_off_makes_a_new_one(
+    two_versions: TwoVersions,
+) -> None:
+    store = two_versions.store
+    (found,) = find_superseded(store)
+    with pytest.raises(RetryableStoreError):
+        prune(_Dies(two_versions, survives=1), found)
+    assert found.objects[0].key in _files(two_versions, 1), "its manifest is still there"
+    assert select_scene(store, PLANS_MARGIN).version == 3
+    _collect(store)
+    assert len(_read(store)) == two_versions.first.num_samples(Split.TRAIN)
 
 
 def test_lost_success_is_repaired_without_removed_versions(two_versions: TwoVersions) -> None:
