@@ -258,7 +258,8 @@ def test_reader_asks_for_success_and_manifests_alone_to_open(
         def list(self, prefix: str) -> Iterator[object]:
             raise AssertionError(f"listed {prefix}")
 
-    def opened(url: str) -> ObjectStore:
+    def opened(url: str, *, unsigned: bool) -> ObjectStore:
+        assert not unsigned
         return Watched(Path(url))
 
     monkeypatch.setattr("pipeline.reader.catalog.open_store", opened)

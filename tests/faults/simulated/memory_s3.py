@@ -8,6 +8,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.response import StreamingBody
 
@@ -142,6 +143,7 @@ class _Pages:
 
 class _Meta:
     endpoint_url = ENDPOINT
+    config = Config()
 
 
 def failing_client(fault: Fault, method: str, key: str) -> Any:
