@@ -61,9 +61,9 @@ def sealed(opened: Opened) -> Manifest | None:
 
 
 def units_done(opened: Opened) -> bytearray:
-    """For each unit 1 if it has a receipt, else 0: a byte a unit, which never grows."""
+    """Return a byte for each unit: 1 if it has a receipt, else 0."""
     done = bytearray(opened.plan.num_units)
-    for unit in done_units(opened.store, opened.plan.plan_id):
+    for unit in done_units(opened.store, opened.plan.plan_id, opened.plan.num_units):
         done[unit] = 1
     return done
 

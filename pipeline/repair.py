@@ -46,7 +46,7 @@ def recompute_on_ray(
             store=scratch, config=config, plan=write_plan(scratch, plan, prompts), prompts=prompts
         )
         done = bytearray(b"\1" * plan.num_units)
-        for unit in set(units) - set(done_units(scratch, plan.plan_id)):
+        for unit in set(units) - set(done_units(scratch, plan.plan_id, plan.num_units)):
             done[unit] = 0
         with ray_session(config.cluster, address):
             for _ in compute(opened, done):

@@ -46,9 +46,10 @@ def status(store: ObjectStore) -> list[PlanStatus]:
 
 def _status(store: ObjectStore, plan_id: str, success: Success | None) -> PlanStatus:
     is_sealed = success is not None and success.of(plan_id) is not None
+    plan = read_plan(store, plan_id)
     return PlanStatus(
-        plan=read_plan(store, plan_id),
-        units_done=sum(1 for _ in done_units(store, plan_id)),
+        plan=plan,
+        units_done=sum(1 for _ in done_units(store, plan_id, plan.num_units)),
         versions=read_versions(store, plan_id) if is_sealed else (),
     )
 

@@ -21,6 +21,7 @@ from pipeline.plan import Plan
 from pipeline.prompts.funnel import PromptFunnel
 from pipeline.status import PlanStatus
 from pipeline.storage.funnel import Funnel
+from pipeline.storage.keys import printable
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.plans import dropped_key_of
 from pipeline.storage.receipts import Commit
@@ -28,6 +29,8 @@ from pipeline.storage.versions import PlanVersion
 
 if TYPE_CHECKING:
     from pipeline.publish.verify import Verification  # which imports torch
+
+_FOREIGN_SHOWN = 20
 
 console = Console(stderr=True, highlight=False)
 """Progress and remarks; results go to standard output."""
@@ -123,15 +126,21 @@ def margins_line(manifest: Manifest) -> str:
 def show_verification(found: "Verification") -> None:
     """What a verification found, a line each, and its summary; on standard output."""
     for problem in found.problems:
-        print(f"wrong: {problem}")
+        print(f"wrong: {printable(problem.key)}: {problem.text}")
     for disagreement in found.disagreements:
-        print(f"differs: {disagreement}")
+        print(f"differs: {printable(disagreement.key)}: {disagreement.text}")
     for orphan in found.orphans:
         print(f"orphan: {orphan.key}: {orphan.why}")
     if found.orphans:
         print("nothing reads an orphan; `npd gc` lists and deletes those that are garbage")
     if found.not_listed:
         print(f"orphans and disagreements were not looked for: {found.not_listed}")
+    for stray in found.foreign[:_FOREIGN_SHOWN]:
+        print(f"foreign: {printable(stray.key)}: {stray.why}")
+    if found.foreign:
+        more = len(found.foreign) - _FOREIGN_SHOWN
+        also = f" ({more} more are not shown)" if more > 0 else ""
+        print(f"nothing reads a foreign file, and nothing deletes one{also}")
     print(
         f"{found.manifests} plans, {found.units} units, {found.candidates} candidates, "
         f"{found.shards} shards, {found.pairs} pairs, {human_bytes(found.num_bytes)} read: "

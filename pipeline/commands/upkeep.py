@@ -24,6 +24,7 @@ from pipeline.publish.collect import (
     delete_garbage,
     find_strays,
 )
+from pipeline.storage.keys import printable
 from pipeline.storage.local import LocalStore
 from pipeline.storage.open import open_store
 
@@ -150,4 +151,4 @@ def repair(
 def _line(stray: Stray, now: datetime) -> str:
     age = human_seconds(max(0.0, (now - stray.modified).total_seconds()))
     size = human_bytes(stray.num_bytes)
-    return f"{stray.standing}: {stray.key}, {size}, {age} old: {stray.why}"
+    return f"{stray.standing}: {printable(stray.key)}, {size}, {age} old: {stray.why}"

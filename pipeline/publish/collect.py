@@ -15,20 +15,19 @@ however old it is. So collection is safe beside running builds, without locks an
 clocks; a grace period is a courtesy to people who look for the reason of a failure. A probe's
 leftover alone is judged by its age, since nothing ever refers to one.
 
+Files whose keys are not ours are *unknown*: they are listed and never deleted.
+
 A receipt is read only for a unit with several objects. A lone object of a unit with a receipt is
 taken for the one that the receipt names, because that one was put first: where it is not, the named
 one was lost, which ``verify`` finds, and the lone one is collected after the repair. So a million
-units cost a listing, a byte each, and the receipts of those that were computed twice.
+units cost a listing, a bit each, and the receipts of those that were computed twice.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
-
-from pydantic import ValidationError
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.storage.layout import Kind, Place, place_of
@@ -125,7 +124,7 @@ def _strays_of_plan(
         named = dropped_key_of(read_plan(store, place.plan_id))
     except ObjectNotFoundError:
         yield from _all(objects, Standing.PENDING, "its plan is not there yet")
-    except ValidationError:
+    except VerificationError:
         yield from _all(objects, Standing.PENDING, "its plan is damaged")
     else:
         yield from _all(
@@ -176,22 +175,26 @@ def _strays_of_version(
         yield from _all((o for o in objects if o.key not in named), Standing.GARBAGE, why)
 
 
+_BLOCK_BITS = 2**16
+
+
 class _DoneUnits:
-    """Which units have a receipt: a byte each."""
+    """The units that have a receipt: a bit each, in blocks, since a number may be any."""
 
     def __init__(self) -> None:
-        self._plans: dict[str, bytearray] = defaultdict(bytearray)
+        self._blocks: dict[tuple[str, int], bytearray] = {}
 
     def add(self, place: Place) -> None:
         assert place.unit is not None
-        units = self._plans[place.plan_id]
-        units.extend(bytes(max(0, place.unit + 1 - len(units))))
-        units[place.unit] = 1
+        block, bit = divmod(place.unit, _BLOCK_BITS)
+        bits = self._blocks.setdefault((place.plan_id, block), bytearray(_BLOCK_BITS // 8))
+        bits[bit // 8] |= 1 << bit % 8
 
     def __contains__(self, place: Place) -> bool:
         assert place.unit is not None
-        units = self._plans[place.plan_id]
-        return place.unit < len(units) and bool(units[place.unit])
+        block, bit = divmod(place.unit, _BLOCK_BITS)
+        bits = self._blocks.get((place.plan_id, block))
+        return bits is not None and bool(bits[bit // 8] >> bit % 8 & 1)
 
 
 def _all(objects: Iterable[ObjectInfo], standing: Standing, why: str) -> Iterator[Stray]:

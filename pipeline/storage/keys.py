@@ -19,6 +19,11 @@ def check_key(key: str) -> str:
     return key
 
 
+def printable(key: str) -> str:
+    """Escape what a terminal would not print: a foreign file may have any name."""
+    return key if key.isprintable() else ascii(key)[1:-1]
+
+
 def _fault(key: str) -> str | None:
     if not key:
         return "is empty"

@@ -64,11 +64,6 @@ def receipt_key(plan_id: str, unit: int) -> str:
     return f"{receipts_prefix(plan_id)}{unit:08d}.json"
 
 
-def unit_of_receipt(key: str) -> int:
-    """The unit number in a receipt's key."""
-    return int(key.rpartition("/")[2].removesuffix(".json"))
-
-
 def disagreements_prefix(plan_id: str) -> str:
     """All disagreements of a plan."""
     return f"disagreements/{plan_id}/"
@@ -163,9 +158,13 @@ class Place:
     """Of manifests and removals, and of the shards and ledgers that lie under one."""
 
 
-_PLAN = r"(?P<plan_id>[^/]+)"
-_UNIT = r"(?P<unit>\d{8,})"
-_VERSION = r"v(?P<version>[1-9]\d*)"
+# Each pattern matches what the functions above return and nothing else, so that a key has one
+# reading: no digits but ASCII's, which ``\d`` does not mean, and no second spelling of a number.
+_PLAN = r"(?P<plan_id>[0-9A-Za-z_-]+)"
+_UNIT = r"(?P<unit>[0-9]{8}|[1-9][0-9]{8,})"
+_VERSION = r"v(?P<version>[1-9][0-9]*)"
+_SHARD = rf"({'|'.join(Split)})-([0-9]{{6}}|[1-9][0-9]{{6,}})"
+_ATTEMPT = "[0-9A-Za-z_-]+"
 _SHA = "[0-9a-f]{16}"
 
 _PATTERNS = {
@@ -173,8 +172,8 @@ _PATTERNS = {
     Kind.DROPPED: re.compile(rf"plans/{_PLAN}/dropped-{_SHA}\.parquet"),
     Kind.UNIT: re.compile(rf"units/{_PLAN}/{_UNIT}-{_SHA}\.arrow"),
     Kind.RECEIPT: re.compile(rf"receipts/{_PLAN}/{_UNIT}\.json"),
-    Kind.DISAGREEMENT: re.compile(rf"disagreements/{_PLAN}/{_UNIT}-[^/]+\.json"),
-    Kind.SHARD: re.compile(rf"shards/{_PLAN}/{_VERSION}/[a-z]+-\d{{6,}}-{_SHA}\.(arrow|tar)"),
+    Kind.DISAGREEMENT: re.compile(rf"disagreements/{_PLAN}/{_UNIT}-{_ATTEMPT}\.json"),
+    Kind.SHARD: re.compile(rf"shards/{_PLAN}/{_VERSION}/{_SHARD}-{_SHA}\.(arrow|tar)"),
     Kind.LEDGER: re.compile(rf"ledgers/{_PLAN}/{_VERSION}-{_SHA}\.parquet"),
     Kind.MANIFEST: re.compile(rf"manifests/{_PLAN}/{_VERSION}\.json"),
     Kind.REMOVAL: re.compile(rf"manifests/{_PLAN}/{_VERSION}\.removed\.json"),

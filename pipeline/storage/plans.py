@@ -2,10 +2,12 @@
 
 import io
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from pipeline.errors import PlanConflictError, VerificationError
-from pipeline.plan import Plan, PromptTable
+from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 
@@ -46,13 +48,35 @@ def prompts_bytes(table: PromptTable) -> bytes:
 
 
 def read_plan(store: ObjectStore, plan_id: str) -> Plan:
-    """The stored plan. Raises ``ObjectNotFoundError``."""
-    return Plan.model_validate_json(store.get(layout.plan_key(plan_id)))
+    """Read a stored plan.
+
+    Raises ``ObjectNotFoundError``, and ``VerificationError`` if it is damaged.
+    """
+    key = layout.plan_key(plan_id)
+    data = store.get(key)
+    try:
+        plan = Plan.model_validate_json(data)
+    except ValidationError as error:
+        raise VerificationError(f"{store.url}/{key}: no plan: {error}") from None
+    if plan.plan_id != plan_id:
+        raise VerificationError(f"{store.url}/{key}: the plan {plan.plan_id}")
+    return plan
 
 
 def read_prompt_table(store: ObjectStore, plan_id: str) -> PromptTable:
-    """The stored prompts. Raises ``ObjectNotFoundError``."""
-    return PromptTable(pq.read_table(io.BytesIO(store.get(layout.prompts_key(plan_id)))))
+    """Read the stored prompts.
+
+    Raises ``ObjectNotFoundError``, and ``VerificationError`` if they are damaged.
+    """
+    key = layout.prompts_key(plan_id)
+    data = store.get(key)
+    try:
+        table = pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:  # pyarrow raises OSError for a broken compression
+        raise VerificationError(f"{store.url}/{key}: no prompts: {error}") from None
+    if table.schema != PROMPT_COLUMNS:
+        raise VerificationError(f"{store.url}/{key}: its columns are not those of prompts")
+    return PromptTable(table)
 
 
 def read_prompts(store: ObjectStore, plan: Plan) -> PromptTable:
@@ -76,9 +100,10 @@ def dropped_key_of(plan: Plan) -> str | None:
 
 
 def stored_plans(store: ObjectStore) -> list[str]:
-    """Ids of all plans in the store, sorted."""
+    """Return the ids of all plans in the store, sorted. Foreign files are ignored."""
+    places = ((info.key, layout.place_of(info.key)) for info in store.list("plans/"))
     return sorted(
-        key.split("/")[1]
-        for key in (info.key for info in store.list("plans/"))
-        if key.endswith("/plan.json")
+        place.plan_id
+        for key, place in places
+        if place is not None and key == layout.plan_key(place.plan_id)
     )

@@ -14,6 +14,7 @@ from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.fingerprint import Fingerprint
 from pipeline.records import Outcome, Record, Status
 from pipeline.storage import layout
+from pipeline.storage.layout import Kind
 from pipeline.storage.object_store import ObjectStore
 
 
@@ -131,19 +132,36 @@ def read_receipts(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[
             ) from None
 
 
-def read_disagreements(store: ObjectStore, plan_id: str) -> Iterator[Receipt]:
-    """Receipts of attempts that came second and computed something else, by unit.
-
-    Raises ``VerificationError`` for one that is damaged.
-    """
+def disagreement_keys(store: ObjectStore, plan_id: str) -> Iterator[str]:
+    """Return the keys of a plan's disagreements, by unit. Foreign files are ignored."""
     for info in store.list(layout.disagreements_prefix(plan_id)):
-        try:
-            yield Receipt.model_validate_json(store.get(info.key))
-        except ValidationError as error:
-            raise VerificationError(f"{store.url}/{info.key}: no receipt: {error}") from None
+        place = layout.place_of(info.key)
+        if place is not None and place.kind is Kind.DISAGREEMENT:
+            yield info.key
 
 
-def done_units(store: ObjectStore, plan_id: str) -> Iterator[int]:
-    """Numbers of the units that have a receipt, ascending."""
-    prefix = layout.receipts_prefix(plan_id)
-    return (layout.unit_of_receipt(info.key) for info in store.list(prefix))
+def read_disagreement(store: ObjectStore, key: str) -> Receipt:
+    """Read the receipt of an attempt that came second and computed something else.
+
+    Raises ``VerificationError`` if it is damaged.
+    """
+    try:
+        late = Receipt.model_validate_json(store.get(key))
+    except ValidationError as error:
+        raise VerificationError(f"{store.url}/{key}: no receipt: {error}") from None
+    if layout.disagreement_key(late.plan_id, late.unit, late.attempt_id) != key:
+        raise VerificationError(f"{store.url}/{key}: the receipt of another attempt")
+    return late
+
+
+def done_units(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[int]:
+    """Return the numbers of the units that have a receipt, in the order of their keys.
+
+    Foreign files and units beyond the plan's ``num_units`` are ignored.
+    """
+    for info in store.list(layout.receipts_prefix(plan_id)):
+        place = layout.place_of(info.key)
+        if place is None or place.kind is not Kind.RECEIPT or place.unit is None:
+            continue
+        if place.unit < num_units:
+            yield place.unit

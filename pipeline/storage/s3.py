@@ -230,9 +230,9 @@ class S3Store:
             Bucket=self.bucket, Prefix=f"{root}{prefix}", PaginationConfig={"PageSize": PAGE_KEYS}
         ):
             for entry in page.get("Contents", []):
+                if entry["Key"].endswith("/"):
+                    continue  # a folder marker that some console or store made, also of the root
                 key = entry["Key"].removeprefix(root)
-                if key.endswith("/"):
-                    continue  # a folder marker that some console or store made
                 yield ObjectInfo(key=key, num_bytes=entry["Size"], modified=entry["LastModified"])
 
     def _call(self, doing: str, key: str, call: Callable[[], T], *, check: bool = True) -> T:

@@ -61,3 +61,21 @@ def test_place_of_every_key_that_layout_makes(key: str, place: Place) -> None:
 )
 def test_place_of_a_strange_key_is_none(key: str) -> None:
     assert place_of(key) is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"receipts/{PLAN}/000000012.json",
+        f"receipts/{PLAN}/٠٠٠٠٠٠١٢.json",
+        f"receipts/{PLAN} (copy)/00000012.json",
+        f"disagreements/{PLAN}/00000012-a (copy).json",
+        f"units/{PLAN}/000000012-fedcba9876543210.arrow",
+        f"shards/{PLAN}/v1/other-000000-fedcba9876543210.arrow",
+        f"shards/{PLAN}/v1/train-0000000-fedcba9876543210.arrow",
+        f"manifests/{PLAN}/v١.json",
+        f"plans/{PLAN}\n/plan.json",
+    ],
+)
+def test_place_of_another_spelling_of_a_key_is_none(key: str) -> None:
+    assert place_of(key) is None

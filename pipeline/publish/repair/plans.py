@@ -2,7 +2,6 @@
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.identity import sha256
@@ -40,7 +39,7 @@ def repair_plan(store: ObjectStore, plan_id: str, manifest: Manifest | None) -> 
 def _plan(store: ObjectStore, plan_id: str) -> Plan | None:
     try:
         plan = read_plan(store, plan_id)
-    except (ObjectNotFoundError, ValidationError):
+    except (ObjectNotFoundError, VerificationError):
         return None
     return plan if plan.plan_id == plan.identity() == plan_id else None
 
@@ -48,7 +47,7 @@ def _plan(store: ObjectStore, plan_id: str) -> Plan | None:
 def _has_prompts(store: ObjectStore, plan: Plan) -> bool:
     try:
         return read_prompt_table(store, plan.plan_id).is_of(plan)
-    except (ObjectNotFoundError, pa.ArrowException, OSError):
+    except (ObjectNotFoundError, VerificationError):
         return False
 
 

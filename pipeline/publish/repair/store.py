@@ -52,8 +52,10 @@ def _repair_plan(store: ObjectStore, sealed: SealedManifest, recompute: Recomput
                 yield from mending.put(unit)
         finally:
             # Also where a check failed: another machine may compute what was promised.
-            for info in [*store.list(layout.repairs_prefix(plan.plan_id))]:
-                store.delete(info.key)
+            prefix = layout.repairs_prefix(plan.plan_id)
+            for info in [*store.list(prefix)]:
+                if layout.place_of(info.key.removeprefix(prefix)) is not None:
+                    store.delete(info.key)
     yield from repair_files(store, plan, prompts, sealed, manifest)
 
 

@@ -85,9 +85,10 @@ class UnitRepair:
             return False
 
     def _digests_of_objects(self, unit: int) -> set[str]:
-        """Of the unit's objects that are what their names say; one of them was committed."""
+        """Return the digests of the unit's undamaged objects, one of which was committed."""
         listed = self._store.list(layout.unit_prefix(self._plan.plan_id, unit))
-        digests = {info.key: sha256(self._store.get(info.key)) for info in listed}
+        keys = [info.key for info in listed if layout.place_of(info.key) is not None]
+        digests = {key: sha256(self._store.get(key)) for key in keys}
         return {digest for key, digest in digests.items() if short(digest) in key}
 
 

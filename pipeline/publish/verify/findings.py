@@ -51,6 +51,9 @@ class Verification:
     not_listed: str = ""
     """Why orphans and disagreements were not looked for; empty where they were."""
 
+    foreign: list[Stray] = field(default_factory=list)
+    """Files that are not ours. Nothing reads them, so they are no problems of the data set."""
+
     def add(self, key: str, text: object) -> None:
         """Note a problem."""
         self.problems.append(Problem(key=key, text=str(text)))

@@ -1,9 +1,6 @@
 """The verification of a whole store: every sealed plan, and what lies beside."""
 
-from collections.abc import Sequence
-
-import pyarrow as pa
-from pydantic import ValidationError
+from collections.abc import Iterator, Sequence
 
 from pipeline.errors import (
     AccessDeniedError,
@@ -12,7 +9,7 @@ from pipeline.errors import (
     VerificationError,
 )
 from pipeline.plan import Plan, PromptTable
-from pipeline.publish.collect import Standing, find_strays
+from pipeline.publish.collect import Standing, Stray, find_strays
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Problem, Verification, read_promised, said_of
 from pipeline.publish.verify.shards import check_shards
@@ -27,7 +24,7 @@ from pipeline.storage.manifest import (
 )
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import dropped_key_of, read_plan, read_prompt_table
-from pipeline.storage.receipts import read_disagreements, read_receipt
+from pipeline.storage.receipts import disagreement_keys, read_disagreement, read_receipt
 from pipeline.storage.versions import check_one_plan, choose_versions
 
 
@@ -45,6 +42,7 @@ def verify(
     if plan_id is not None and not sealed:
         raise UserError(f"{store.url}: no plan {plan_id!r} is sealed here")
     check_one_plan(store, [each.plan_id for each in sealed], version)
+    plans: list[Plan] = []
     for each in sealed:
         try:
             ((_, manifest),) = choose_versions(store, [each], version)
@@ -53,8 +51,10 @@ def verify(
             found.add(key, said_of(store, key, error))
             continue
         found.manifests += 1
-        _check_plan(store, manifest, found)
+        plans += _check_plan(store, manifest, found)
     try:
+        for plan in plans:
+            found.foreign += _beyond(store, plan)
         for each in sealed:
             found.disagreements += _disagreements(store, each.plan_id)
         _orphans(store, {each.plan_id for each in sealed}, found)
@@ -93,10 +93,11 @@ def _latest(store: ObjectStore) -> dict[str, SealedManifest]:
         return {}
 
 
-def _check_plan(store: ObjectStore, manifest: Manifest, found: Verification) -> None:
+def _check_plan(store: ObjectStore, manifest: Manifest, found: Verification) -> list[Plan]:
+    """Check what a manifest promises; return its plan, or nothing if that cannot be read."""
     plan_and_prompts = _plan(store, manifest, found)
     if plan_and_prompts is None:
-        return
+        return []
     plan, prompts = plan_and_prompts
     _check_dropped(store, plan, found)
     ledger = check_ledger(store, plan, manifest.ledger, found)
@@ -106,6 +107,7 @@ def _check_plan(store: ObjectStore, manifest: Manifest, found: Verification) -> 
         key = layout.manifest_key(plan.plan_id, manifest.version)
         found.add(key, "its funnel is not that of the receipts")
     check_shards(store, manifest, expected, found)
+    return [plan]
 
 
 def _plan(
@@ -115,13 +117,13 @@ def _plan(
     plan_key, prompts_key = layout.plan_key(plan_id), layout.prompts_key(plan_id)
     try:
         plan = read_plan(store, plan_id)
-    except (ObjectNotFoundError, ValidationError) as error:
-        found.add(plan_key, f"cannot be read: {error}")
+    except (ObjectNotFoundError, VerificationError) as error:
+        found.add(plan_key, f"cannot be read: {said_of(store, plan_key, error)}")
         return None
     try:
         prompts = read_prompt_table(store, plan_id)
-    except (ObjectNotFoundError, pa.ArrowException, OSError) as error:
-        found.add(prompts_key, f"cannot be read: {error}")
+    except (ObjectNotFoundError, VerificationError) as error:
+        found.add(prompts_key, f"cannot be read: {said_of(store, prompts_key, error)}")
         return None
     if plan.identity() != plan_id:
         found.add(plan_key, "its content is not that of its id")
@@ -141,8 +143,12 @@ def _check_dropped(store: ObjectStore, plan: Plan, found: Verification) -> None:
 
 def _disagreements(store: ObjectStore, plan_id: str) -> list[Problem]:
     found = []
-    for late in read_disagreements(store, plan_id):
-        key = layout.disagreement_key(plan_id, late.unit, late.attempt_id)
+    for key in disagreement_keys(store, plan_id):
+        try:
+            late = read_disagreement(store, key)
+        except VerificationError as error:
+            found.append(Problem(key=key, text=said_of(store, key, error)))
+            continue
         what = "outcomes"
         try:
             first = read_receipt(store, plan_id, late.unit)
@@ -155,8 +161,23 @@ def _disagreements(store: ObjectStore, plan_id: str) -> list[Problem]:
     return found
 
 
+def _beyond(store: ObjectStore, plan: Plan) -> Iterator[Stray]:
+    """Return receipts and disagreements of units that the plan does not have."""
+    for prefix in (layout.receipts_prefix, layout.disagreements_prefix):
+        for info in store.list(prefix(plan.plan_id)):
+            place = place_of(info.key)
+            if place is not None and place.unit is not None and place.unit >= plan.num_units:
+                yield Stray(
+                    key=info.key,
+                    num_bytes=info.num_bytes,
+                    modified=info.modified,
+                    standing=Standing.UNKNOWN,
+                    why=f"its plan has {plan.num_units} units",
+                )
+
+
 def _orphans(store: ObjectStore, sealed: set[str], found: Verification) -> None:
-    """Garbage, and what is pending in plans that are sealed, so that no build works on them."""
+    """Note garbage, foreign files, and what is pending in sealed plans: no build works on those."""
     for stray in find_strays(store):
         place = place_of(stray.key)
         is_pending = stray.standing is Standing.PENDING
@@ -164,3 +185,5 @@ def _orphans(store: ObjectStore, sealed: set[str], found: Verification) -> None:
             is_pending and place is not None and place.plan_id in sealed
         ):
             found.orphans.append(stray)
+        elif stray.standing is Standing.UNKNOWN:
+            found.foreign.append(stray)

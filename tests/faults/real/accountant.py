@@ -80,7 +80,8 @@ class Accountant:
             elif now[key] != digest:
                 self._account.changed.append(key)
         self._receipts |= now
-        return {layout.unit_of_receipt(key) for key in now}
+        places = map(layout.place_of, now)
+        return {place.unit for place in places if place and place.unit is not None}
 
     def close(self, undisturbed: Sealed) -> Account:
         """The account of a build that has ended well."""

@@ -157,7 +157,7 @@ class ProtocolStates(RuleBasedStateMachine):
             self.scheduler.crash(process)
         self.scheduler.run()
         for number, each in enumerate(_plans()):
-            done = {*done_units(self.store, each.plan.plan_id)}
+            done = {*done_units(self.store, each.plan.plan_id, NUM_UNITS)}
             for unit in {*range(NUM_UNITS)} - done:
                 self._run(partial(self._commit, plan=number, unit=unit, variant=0))
             self._run(partial(self._seal, plan=number))
