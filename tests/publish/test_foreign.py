@@ -66,7 +66,6 @@ def test_foreign_files_are_named_and_are_no_problems(damaged: Path, built: Built
         "notes.txt",
         f"disagreements/{plan_id}/.DS_Store",
         f"units/{plan_id}/Thumbs.db",
-        f"units/{plan_id}/99999999-{'0' * 16}.arrow",
         f"shards/{plan_id}/v1/other-000000-{'0' * 16}.arrow",
         f"manifests/{plan_id} (copy)/v1.json",
         f"manifests/{plan_id}/v1.json.bak",
