@@ -4,9 +4,11 @@
 and ledger. Both are a function of what was computed: no times, hosts or attempts.
 """
 
-import json
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
+
+from pydantic_core import from_json
 
 from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
 from pipeline.fingerprint import Fingerprint
@@ -14,11 +16,11 @@ from pipeline.identity import sha256
 from pipeline.plan import Plan
 from pipeline.records import OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, Record, Split
 from pipeline.storage import layout
-from pipeline.storage.agreement import contradiction
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.layout import Kind, ShardFormat
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.pieces import Pieces
+from pipeline.storage.structure import contradictions
 
 _READABLE = range(OLDEST_SCHEMA_VERSION, SCHEMA_VERSION + 1)
 
@@ -111,20 +113,27 @@ def read_success(store: ObjectStore) -> Success | None:
         data = store.get(layout.SUCCESS_KEY)
     except ObjectNotFoundError:
         return None
-    where = f"{store.url}/{layout.SUCCESS_KEY}"
+    return parse_success(f"{store.url}/{layout.SUCCESS_KEY}", data)
+
+
+def parse_success(where: str, data: bytes) -> Success:
+    """Parse the content of ``_SUCCESS``. Raises ``VerificationError``."""
     try:
-        version = json.loads(data).get("schema_version")
+        version = _schema_version(data)
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise VerificationError(_other_version(where, version))
         success = Success.model_validate_json(data)
-    except (ValueError, AttributeError) as error:  # pydantic's and json's errors are ValueErrors
+    except ValueError as error:  # also pydantic's
         raise VerificationError(f"{where}: {error}") from None
+    if not success.manifests:
+        raise VerificationError(f"{where}: names no manifest; `npd repair` repairs it")
+    for plan_id, count in Counter(sealed.plan_id for sealed in success.manifests).items():
+        if count > 1:
+            raise VerificationError(f"{where}: names plan {plan_id} twice; `npd repair` repairs it")
     for sealed in success.manifests:
         place = layout.place_of(sealed.key)
         if place is None or (place.kind, place.plan_id) != (Kind.MANIFEST, sealed.plan_id):
-            raise VerificationError(
-                f"{store.url}/{layout.SUCCESS_KEY}: {sealed.key} is no manifest of its plan"
-            )
+            raise VerificationError(f"{where}: {sealed.key} is no manifest of its plan")
     return success
 
 
@@ -153,7 +162,31 @@ def read_manifest(store: ObjectStore, sealed: SealedManifest) -> Manifest:
         raise VerificationError(
             f"{store.url}/{sealed.key}: {layout.SUCCESS_KEY} names it, and it is not there"
         ) from None
-    return _checked_manifest(store, sealed, data)
+    manifest = _checked_manifest(store, sealed, data)
+    if manifest.selection != sealed.selection:
+        raise VerificationError(
+            f"{store.url}/{sealed.key}: its selection is not that in {layout.SUCCESS_KEY}; "
+            "`npd repair` repairs it"
+        )
+    return manifest
+
+
+def contradicts_itself(store: ObjectStore, sealed: SealedManifest) -> bool:
+    """Return whether a manifest has the promised bytes, which no build can have written.
+
+    Their digest then protects nothing, and what follows from the receipts can take their place.
+    """
+    try:
+        data = store.get(sealed.key)
+    except ObjectNotFoundError:
+        return False
+    if sha256(data) != sealed.sha256:
+        return False
+    try:
+        manifest = _parse_manifest(sealed.key, data)
+    except VerificationError:
+        return False
+    return any(contradictions(manifest))
 
 
 def read_version(store: ObjectStore, plan_id: str, version: int) -> Manifest:
@@ -173,17 +206,15 @@ def read_unpromised(
 ) -> tuple[SealedManifest, Manifest]:
     """Read a manifest that ``_SUCCESS`` does not name, and what ``_SUCCESS`` would say of it.
 
-    No stored digest covers its bytes. It must agree with itself in everything that can be
-    counted or computed again (``agreement.py``); it then names its files by their digests.
-    Raises ``ObjectNotFoundError`` and ``VerificationError``.
+    No stored digest covers its bytes. It must agree with itself and with the identity of its plan
+    (``structure.py``); it then names its files by their digests. Raises ``ObjectNotFoundError`` and ``VerificationError``.
     """
     key = layout.manifest_key(plan_id, version)
     data = store.get(key)
     itself = SealedManifest(plan_id=plan_id, key=key, sha256=sha256(data), selection={})
     manifest = _checked_manifest(store, itself, data)
-    wrong = contradiction(manifest)
-    if wrong is not None:
-        raise VerificationError(f"{store.url}/{key}: damaged: {wrong}")
+    if manifest.plan.identity() != plan_id:
+        raise VerificationError(f"{store.url}/{key}: damaged: its plan is not the one of its id")
     return itself.model_copy(update={"selection": manifest.selection}), manifest
 
 
@@ -209,16 +240,30 @@ def _checked_manifest(store: ObjectStore, sealed: SealedManifest, data: bytes) -
     where = f"{store.url}/{sealed.key}"
     if sha256(data) != sealed.sha256:
         raise VerificationError(f"{where}: not the bytes that {layout.SUCCESS_KEY} promises")
-    try:
-        version = json.loads(data).get("schema_version")
-        if not isinstance(version, int) or version not in _READABLE:
-            raise VerificationError(_other_version(where, version))
-        manifest = Manifest.model_validate_json(data)
-    except (ValueError, AttributeError) as error:  # pydantic's and json's errors are ValueErrors
-        raise VerificationError(f"{where}: no manifest: {error}") from None
+    manifest = _parse_manifest(where, data)
     if layout.manifest_key(manifest.plan_id, manifest.version) != sealed.key:
         raise VerificationError(f"{where}: the manifest of another plan or version")
+    if wrong := next(contradictions(manifest), None):
+        raise VerificationError(f"{where}: {wrong}; `npd repair` makes it again from the receipts")
     return manifest
+
+
+def _parse_manifest(where: str, data: bytes) -> Manifest:
+    try:
+        version = _schema_version(data)
+        if not isinstance(version, int) or version not in _READABLE:
+            raise VerificationError(_other_version(where, version))
+        return Manifest.model_validate_json(data)
+    except ValueError as error:  # also pydantic's
+        raise VerificationError(f"{where}: no manifest: {error}") from None
+
+
+def _schema_version(data: bytes) -> object:
+    """Return what a JSON object says of its version. Raises ``ValueError`` if it is none."""
+    content = from_json(data)  # unlike json's, it survives any nesting
+    if not isinstance(content, dict):
+        raise ValueError(f"a JSON object is expected, not {type(content).__name__}")
+    return content.get("schema_version")
 
 
 def _other_version(where: str, version: object) -> str:

@@ -33,6 +33,14 @@ class Pieces(Record):
         return [joined[at : at + _DIGEST_BYTES] for at in range(0, len(joined), _DIGEST_BYTES)]
 
 
+def is_complete(pieces: Pieces, num_bytes: int) -> bool:
+    """Return whether there is a digest for every piece of a file, by their number alone."""
+    if pieces.num_bytes < 1:
+        return False
+    count = -(-num_bytes // pieces.num_bytes)
+    return len(pieces.xxh3_64) == -(-count * _DIGEST_BYTES // 3) * 4  # base64: 4 characters for 3
+
+
 def digest_of(piece: bytes | memoryview) -> bytes:
     """Of one piece. Other threads run meanwhile: seen, 6 GB/s for each."""
     return xxhash.xxh3_64_digest(piece)

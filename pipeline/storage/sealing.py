@@ -4,7 +4,7 @@ from pipeline.errors import ObjectNotFoundError, RetryableStoreError, Verificati
 from pipeline.identity import readable_json, sha256
 from pipeline.records import SCHEMA_VERSION
 from pipeline.storage import layout
-from pipeline.storage.manifest import Manifest, SealedManifest, Success
+from pipeline.storage.manifest import Manifest, SealedManifest, Success, parse_success
 from pipeline.storage.object_store import ObjectStore
 
 _SWAPS = 20
@@ -75,7 +75,7 @@ def _swap(store: ObjectStore, sealed: SealedManifest, *, over_later: bool) -> bo
         data, version = store.get_versioned(layout.SUCCESS_KEY)
     except ObjectNotFoundError:
         return store.put_if_absent(layout.SUCCESS_KEY, success_bytes([sealed]))
-    success = Success.model_validate_json(data)
+    success = parse_success(f"{store.url}/{layout.SUCCESS_KEY}", data)
     named = success.of(sealed.plan_id)
     is_late = named is not None and named.version > sealed.version
     if named == sealed or (is_late and not over_later):

@@ -1,5 +1,6 @@
 """Damage to stored objects."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,11 @@ from typing import Any
 import pytest
 
 from pipeline.identity import readable_json, sha256
+from pipeline.records import Split
 from pipeline.storage import layout
+from pipeline.storage.layout import ShardFormat
 from pipeline.storage.manifest import Manifest
+from pipeline.storage.pieces import pieces_of
 from tests.sealed import manifest_of
 
 Damage = Callable[[Path], None]
@@ -33,7 +37,7 @@ def replace_bytes(path: Path, old: bytes, new: bytes) -> None:
     path.write_bytes(data.replace(old, new))
 
 
-def edit_json(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+def edit_json(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     content = json.loads(path.read_bytes())
     edit(content)
     path.write_text(json.dumps(content), encoding="utf-8")
@@ -41,9 +45,43 @@ def edit_json(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
 
 def reseal(folder: Path, manifest: Manifest) -> None:
     """Store a manifest that tells other things, with ``_SUCCESS`` believing it."""
-    data = readable_json(manifest.model_dump(mode="json"))
-    (folder / layout.manifest_key(manifest.plan_id, 1)).write_bytes(data)
+    _store_and_name(folder, readable_json(manifest.model_dump(mode="json")))
+
+
+def reseal_json(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edit the first manifest, with ``_SUCCESS`` believing it."""
+    (path,) = folder.glob("manifests/*/v1.json")
+    content = json.loads(path.read_bytes())
+    edit(content)
+    _store_and_name(folder, readable_json(content))
+
+
+def _store_and_name(folder: Path, data: bytes) -> None:
+    (path,) = folder.glob("manifests/*/v1.json")
+    path.write_bytes(data)
     edit_json(folder / "_SUCCESS", lambda s: s["manifests"][0].update(sha256=sha256(data)))
+
+
+def forge_shard(
+    folder: Path, data: bytes, shard_format: ShardFormat = "arrow", index: int = 0
+) -> str:
+    """Put other bytes in the place of a training shard, with every name and digest right."""
+    manifest = manifest_of(folder)
+    shards = manifest.shards[Split.TRAIN][shard_format]
+    (folder / shards[index].key).unlink()
+    digest = sha256(data)
+    key = layout.shard_key(manifest.plan_id, 1, Split.TRAIN, index, digest, shard_format)
+    (folder / key).write_bytes(data)
+    shards[index] = shards[index].model_copy(
+        update={
+            "key": key,
+            "sha256": digest,
+            "num_bytes": len(data),
+            "pieces": pieces_of(io.BytesIO(data)),
+        }
+    )
+    reseal(folder, manifest)
+    return key
 
 
 def drop_pieces(folder: Path) -> None:

@@ -9,8 +9,10 @@ from pipeline.publish.verify import verify
 from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind, Place
+from pipeline.storage.manifest import SealedManifest
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import Commit, commit_unit
+from pipeline.storage.sealing import success_bytes
 from tests.publish.damage import edit_json, reseal
 from tests.publish.problems import only_problem_in, problems_in
 from tests.sealed import Built, manifest_of, receipt_of
@@ -59,9 +61,16 @@ def test_success_missing_beside_a_manifest_is_named(damaged: Path) -> None:
 
 
 def test_plan_that_success_leaves_out_is_named(damaged: Path, built: Built) -> None:
+    store = open_store(str(damaged))
+    other = SealedManifest(
+        plan_id="0" * 16, key=layout.manifest_key("0" * 16, 1), sha256="0" * 64, selection={}
+    )
+    store.put(layout.SUCCESS_KEY, success_bytes([other]))
     key = layout.manifest_key(built.plan.plan_id, 1)
-    edit_json(damaged / "_SUCCESS", lambda success: success.update(manifests=[]))
-    assert only_problem_in(damaged) == f"_SUCCESS: does not name {key}"
+    assert problems_in(damaged) == [
+        f"_SUCCESS: does not name {key}",
+        f"{other.key}: _SUCCESS names it, and it is not there",
+    ]
 
 
 def test_store_without_manifest_is_not_sealed(built: Built, tmp_path: Path) -> None:

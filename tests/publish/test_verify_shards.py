@@ -1,6 +1,5 @@
 """Damage to shards is found and named, also if every digest agrees."""
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.identity import sha256
 from pipeline.records import Split
 from pipeline.stages.pack import pack_pairs
 from pipeline.storage import layout
-from pipeline.storage.pieces import pieces_of
 from pipeline.storage.schema import NoisePair, PairSchema
-from tests.publish.damage import Damage, flip, reseal
+from tests.publish.damage import Damage, flip, forge_shard, reseal
 from tests.publish.problems import only_problem_in, problems_in
 from tests.sealed import Built, manifest_of
 
@@ -107,19 +104,12 @@ def test_shard_that_holds_another_golden_noise_than_its_unit_is_named(damaged: P
         replace(pairs[1], golden_noise=pairs[0].golden_noise),
     )
     data = pack_pairs(pairs, schema, 2)
-    path.write_bytes(data)
-    promised = {
-        "sha256": sha256(data),
-        "num_bytes": len(data),
-        "pieces": pieces_of(io.BytesIO(data)),
-    }
-    manifest.shards[Split.TRAIN]["arrow"][0] = shard.model_copy(update=promised)
-    reseal(damaged, manifest)
+    forged = forge_shard(damaged, data)
     key = layout.manifest_key(manifest.plan_id, 1)
     said = "not what its unit object holds"
     assert problems_in(damaged) == [
-        f"{shard.key}: {pairs[0].sample_id}: {said}",
-        f"{shard.key}: {pairs[1].sample_id}: {said}",
+        f"{forged}: {pairs[0].sample_id}: {said}",
+        f"{forged}: {pairs[1].sample_id}: {said}",
         f"{key}: train: the formats arrow, webdataset hold different pairs",
     ]
 
@@ -128,16 +118,8 @@ def test_shard_that_holds_another_golden_noise_than_its_unit_is_named(damaged: P
 def test_shard_that_is_rubbish_with_the_promised_digest_is_named(
     damaged: Path, shard_format: Any
 ) -> None:
-    manifest = manifest_of(damaged)
-    shard = manifest.shards[Split.TRAIN][shard_format][0]
-    data = b"rubbish" * 1000
-    (damaged / shard.key).write_bytes(data)
-    forged = shard.model_copy(update={"sha256": sha256(data), "num_bytes": len(data)})
-    manifest.shards[Split.TRAIN][shard_format][0] = forged
-    reseal(damaged, manifest)
-    assert any(
-        problem.startswith(f"{shard.key}: cannot be read") for problem in problems_in(damaged)
-    )
+    key = forge_shard(damaged, b"rubbish" * 1000, shard_format)
+    assert any(problem.startswith(f"{key}: cannot be read") for problem in problems_in(damaged))
 
 
 def test_shard_left_out_of_the_manifest_names_the_first_pair_that_is_missing(
@@ -145,12 +127,16 @@ def test_shard_left_out_of_the_manifest_names_the_first_pair_that_is_missing(
 ) -> None:
     manifest = manifest_of(damaged)
     for shards in manifest.shards[Split.TRAIN].values():
-        shards.pop()
-    reseal(damaged, manifest)
+        lost = shards.pop().num_samples
+    funnel = manifest.funnel
+    rejected = {**funnel.rejected, "reward:scene": funnel.rejected["reward:scene"] + lost}
+    funnel = funnel.model_copy(update={"kept": funnel.kept - lost, "rejected": rejected})
+    reseal(damaged, manifest.model_copy(update={"funnel": funnel}))
     kept = [o for u in built.units for o in u.outcomes if o.num_bytes and o.split is Split.TRAIN]
     key = layout.manifest_key(manifest.plan_id, 1)
     left = kept[manifest.num_samples(Split.TRAIN)].sample_id
     assert problems_in(damaged) == [
+        f"{key}: its funnel is not that of the receipts",
         f"{key}: train (arrow): pair {left} is in no shard",
         f"{key}: train (webdataset): pair {left} is in no shard",
     ]

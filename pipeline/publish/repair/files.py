@@ -8,7 +8,7 @@ from pipeline.plan import Plan, PromptTable
 from pipeline.publish.compact import CompactedShard, ShardTask, compact_in
 from pipeline.publish.seal import draft
 from pipeline.storage.layout import SUCCESS_KEY
-from pipeline.storage.manifest import Manifest, SealedManifest
+from pipeline.storage.manifest import Manifest, SealedManifest, contradicts_itself
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.sealing import manifest_bytes, name_in_success, sealed_as
 
@@ -75,6 +75,10 @@ def _repair_manifest(
         if _is_whole(store, sealed.key, sealed_as(made).sha256):
             name_in_success(store, sealed_as(made))  # which was at fault, and not the manifest
             return [SUCCESS_KEY]
+        if contradicts_itself(store, sealed):
+            store.put(sealed.key, manifest_bytes(made))
+            name_in_success(store, sealed_as(made))
+            return [sealed.key, SUCCESS_KEY]
         raise VerificationError(_not_promised(store, sealed.key, plan))
     store.put(sealed.key, manifest_bytes(made))
     return [sealed.key]

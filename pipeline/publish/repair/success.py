@@ -1,11 +1,19 @@
 """``_SUCCESS`` from the manifests."""
 
-from pipeline.errors import VerificationError
+from functools import partial
+
+from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.storage import layout
 from pipeline.storage.layout import place_of
-from pipeline.storage.manifest import Success, latest_manifests, read_success
+from pipeline.storage.manifest import (
+    SealedManifest,
+    Success,
+    latest_manifests,
+    read_success,
+    read_unpromised,
+)
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.sealing import name_in_success, success_bytes
+from pipeline.storage.sealing import name_in_success, sealed_as, success_bytes
 
 
 def repair_success(store: ObjectStore) -> list[str]:
@@ -29,10 +37,23 @@ def repair_success(store: ObjectStore) -> list[str]:
             raise VerificationError(f"{store.url}: nothing is sealed here; use `npd build`")
         store.put(layout.SUCCESS_KEY, success_bytes(latest))
         return [layout.SUCCESS_KEY]
+    misnamed = [each for each in map(partial(_as_stored, store), success.manifests) if each]
     left_out = [each for each in latest if each.plan_id not in named]
-    for sealed in left_out:
+    for sealed in (*misnamed, *left_out):
         name_in_success(store, sealed)
-    return [layout.SUCCESS_KEY] if left_out else []
+    return [layout.SUCCESS_KEY] if misnamed or left_out else []
+
+
+def _as_stored(store: ObjectStore, sealed: SealedManifest) -> SealedManifest | None:
+    """Return what ``_SUCCESS`` should say of a manifest that has the promised bytes.
+
+    None where it says that, or where the manifest is at fault.
+    """
+    try:
+        stored = sealed_as(read_unpromised(store, sealed.plan_id, sealed.version))
+    except (ObjectNotFoundError, VerificationError):
+        return None
+    return stored if stored.sha256 == sealed.sha256 and stored != sealed else None
 
 
 def _readable(store: ObjectStore) -> Success | None:
