@@ -12,7 +12,8 @@ from pipeline.evaluate.guidance import guidance_evaluations, plain_guidance
 from pipeline.evaluate.report import Comparison, make_report
 from pipeline.evaluate.scores import Scores, read_scores
 from pipeline.models.load import default_device, load_denoiser, load_rewards
-from pipeline.publish.export.source import sealed_pairs
+from pipeline.reader.catalog import shard_refs
+from pipeline.reader.shards import open_whole, read_pairs
 from pipeline.records import Split
 from pipeline.stages.planning import make_plan
 from pipeline.storage import layout
@@ -102,4 +103,5 @@ def _picture(store: ObjectStore, manifest: Manifest) -> bytes | None:
 
 def _pairs(store: ObjectStore, manifest: Manifest) -> Iterator[NoisePair]:
     for split in Split:
-        yield from sealed_pairs(store, manifest, split)
+        for ref in shard_refs(store, manifest, split):
+            yield from read_pairs(open_whole(ref), ref.schema)

@@ -2,32 +2,25 @@
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from torch.utils.data import get_worker_info
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
-from pipeline.reader.arrow_columns import read_arrow
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Catalog, ShardRef
-from pipeline.reader.checked import CheckedBytes, Known
-from pipeline.reader.columns import UNREADABLE, PairColumns
+from pipeline.reader.checked import Known
+from pipeline.reader.columns import PairColumns
 from pipeline.reader.files import map_shard
 from pipeline.reader.open_shards import OpenShards
 from pipeline.reader.order import Indices
 from pipeline.reader.samples import Row
+from pipeline.reader.shards import read_columns
 from pipeline.reader.shared import Shared
-from pipeline.reader.tar_columns import read_tar
-from pipeline.storage.layout import ShardFormat
 
 _DAMAGE = (ObjectNotFoundError, VerificationError)
-
-_READERS: Mapping[ShardFormat, Callable[[CheckedBytes, str], PairColumns]] = {
-    "arrow": read_arrow,
-    "webdataset": read_tar,
-}
 
 
 class ShardAccess:
@@ -114,14 +107,14 @@ def open_pairs(
 
     Raises ``ObjectNotFoundError`` and ``VerificationError`` naming the shard.
     """
-
-    def read(content: CheckedBytes) -> PairColumns:
-        try:
-            return _READERS[ref.format](content, ref.plan_id)
-        except UNREADABLE as error:
-            raise VerificationError(f"{ref.url}: cannot be read: {error}") from error
-
-    return map_shard(ref.store, ref.info, cache, known, read, at_once=at_once)
+    return map_shard(
+        ref.store,
+        ref.info,
+        cache,
+        known,
+        lambda content: read_columns(content, ref),
+        at_once=at_once,
+    )
 
 
 def _share() -> float:

@@ -1,39 +1,47 @@
 """The columns of an Arrow shard, of which only what is used is read, and checked before that."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.reader.arrow_messages import read_blocks
 from pipeline.reader.checked import CheckedBytes
 from pipeline.reader.columns import IMAGES, NUMBERS, TEXTS, PairColumns, Scores
-from pipeline.storage.schema import Noise
+from pipeline.storage.schema import Noise, PairSchema
 
 _LARGE = ("source_noise", "golden_noise", *IMAGES)
 """Of these the values, which are the last buffer, are checked row by row."""
 
-_MAGIC_BYTES = 8
-_PREFIX_BYTES = 8
-"""Before each message: a mark, and how long the message is without its body (int32)."""
 
+def read_arrow(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairColumns:
+    """Read the columns of a mapped file. Raises one of ``UNREADABLE``, and ``VerificationError``.
 
-def read_arrow(content: CheckedBytes, plan_id: str) -> PairColumns:
-    """The columns of a mapped file. Raises one of ``UNREADABLE``, and ``VerificationError``."""
-    messages = list(_messages(content))
-    schema = pa.ipc.read_schema(messages[0])
-    batches = [pa.ipc.read_record_batch(message, schema) for message in messages[1:]]
+    Batches are found by the stream that an Arrow file holds, since the footer does not tell where
+    their own headers lie, which have to be checked before they are used.
+    """
+    blocks = read_blocks(content)
+    columns = pa.ipc.read_schema(blocks[0].message)
+    if not columns.equals(schema.arrow(), check_metadata=True):
+        raise ValueError("its columns are not those of the contract")
+    batches = [pa.ipc.read_record_batch(block.message, columns) for block in blocks[1:]]
     for batch in batches:
         _check_small(content, batch)
-    table = pa.Table.from_batches(batches, schema)
-    is_stored = {name: table[name].null_count == 0 for name in _LARGE}
+        batch.validate(full=True)  # of noises and pictures it looks at sizes and offsets alone
+    table = pa.Table.from_batches(batches, columns)
+    is_stored = {field.name: _is_stored(table, field) for field in columns}
     noises = {
-        name: _noise(content, [batch.column(name) for batch in batches])
+        name: _noise(content, [batch.column(name) for batch in batches], prod(schema.latent_shape))
         for name in ("source_noise", "golden_noise")
         if is_stored[name]
     }
+    numbers = {name: _struct(table[name].combine_chunks()) for name in NUMBERS}
+    if any(np.isnan(values).any() for values in numbers["noise_stats"].values()):
+        raise ValueError("a statistic is missing")
     return PairColumns(
         plan_id=plan_id,
         content=content,
@@ -41,7 +49,7 @@ def read_arrow(content: CheckedBytes, plan_id: str) -> PairColumns:
         seeds=_values(table["seed"].combine_chunks()),
         source_noise=noises.get("source_noise"),
         golden_noise=noises["golden_noise"],
-        numbers={name: _struct(table[name].combine_chunks()) for name in NUMBERS},
+        numbers=numbers,
         images={
             name: _image(content, [batch.column(name) for batch in batches])
             for name in IMAGES
@@ -50,37 +58,36 @@ def read_arrow(content: CheckedBytes, plan_id: str) -> PairColumns:
     )
 
 
-def _messages(content: CheckedBytes) -> Iterator[pa.Message]:
-    """Schema and record batches, checked but for their bodies.
-
-    By the stream that an Arrow file holds, since reading its footer tells nobody where in the file
-    the batches' own headers lie, which have to be checked before they are believed.
-    """
-    start = _MAGIC_BYTES
-    while True:
-        content.check(start, start + _PREFIX_BYTES)
-        prefix = content.mapped[start : start + _PREFIX_BYTES]
-        num_bytes = int.from_bytes(prefix[4:], "little")
-        if not num_bytes:
-            return
-        end = start + _PREFIX_BYTES + num_bytes
-        content.check(start, end)
-        message = pa.ipc.read_message(content.buffer.slice(start))
-        yield message
-        start = end + (message.body.size if message.body else 0)
+def _is_stored(table: pa.Table, field: pa.Field) -> bool:
+    """Return whether a column is there. Raises ``ValueError`` if it is for some pairs only."""
+    nulls = table[field.name].null_count
+    if nulls not in (0, len(table) if field.nullable else 0):
+        raise ValueError(f"{field.name} is missing in {nulls} of {len(table)} pairs")
+    return bool(nulls == 0)
 
 
 def _check_small(content: CheckedBytes, batch: pa.RecordBatch) -> None:
+    """Check the buffers of a batch, but for the values of large columns.
+
+    Raises ``ValueError`` for a buffer that is not in the file: then its values are compressed.
+    """
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         buffers = column.buffers()
+        for buffer in buffers:
+            start = 0 if buffer is None else content.position(buffer)
+            if buffer and not 0 <= start <= start + buffer.size <= content.num_bytes:
+                raise ValueError(f"the values of {name} do not lie in the file")
         for buffer in buffers[:-1] if name in _LARGE else buffers:
             if buffer is not None:
                 content.check_buffer(buffer)
 
 
-def _noise(content: CheckedBytes, columns: Sequence[pa.Array]) -> Callable[[int], Noise]:
+def _noise(
+    content: CheckedBytes, columns: Sequence[pa.Array], count: int
+) -> Callable[[int], Noise]:
     """Rows as views of the mapping. Arrow's own ``flatten`` copies, and ``take`` does."""
-    count = columns[0].type.list_size
+    if any(column.values.null_count for column in columns):
+        raise ValueError("a noise has missing values")
     num_bytes = count * np.dtype(np.float16).itemsize
     starts: list[int] = []
     for column in columns:
@@ -112,7 +119,15 @@ def _image(content: CheckedBytes, columns: Sequence[pa.Array]) -> Callable[[int]
 
 
 def _struct(column: pa.StructArray) -> Scores:
-    return {field.name: _values(column.field(field.name)) for field in column.type}
+    return {field.name: _numbers(column.field(field.name)) for field in column.type}
+
+
+def _numbers(column: pa.Array) -> npt.NDArray[Any]:
+    """Raises ``ValueError`` for a NaN, which would look as if there was no number."""
+    values = _values(column)
+    if np.isinf(values).any() or np.isnan(values).sum() != column.null_count:
+        raise ValueError("a score or a statistic is not finite")
+    return values
 
 
 def _values(column: pa.Array) -> npt.NDArray[Any]:

@@ -16,6 +16,7 @@ from pipeline.storage.layout import ShardFormat
 from pipeline.storage.manifest import Manifest, SealedManifest, ShardInfo, read_success
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
+from pipeline.storage.schema import PairSchema
 from pipeline.storage.versions import Versions, choose_versions
 
 _PREFERRED: tuple[ShardFormat, ...] = ("arrow", "webdataset")
@@ -43,6 +44,7 @@ class ShardRef:
     info: ShardInfo
     format: ShardFormat
     plan_id: str
+    schema: PairSchema
 
     @property
     def url(self) -> str:
@@ -153,7 +155,7 @@ def read_catalog(
     for source in chosen:
         first = sum(shard.info.num_samples for shard in shards)
         own = [
-            ref for _, manifest in source.parts for ref in _shards(source.store, manifest, split)
+            ref for _, manifest in source.parts for ref in shard_refs(source.store, manifest, split)
         ]
         passing = _passing(source, split, filters, cache)
         counts = np.array([ref.info.num_samples for ref in own], np.int64)
@@ -222,12 +224,20 @@ def _chosen(
     return _Opened(store=store, weight=source.weight, parts=parts)
 
 
-def _shards(store: ObjectStore, manifest: Manifest, split: Split) -> list[ShardRef]:
+def shard_refs(
+    store: ObjectStore, manifest: Manifest, split: Split, shard_format: ShardFormat | None = None
+) -> list[ShardRef]:
+    """Return the shards of a split in order, by default in the format that is read fastest."""
     formats = manifest.shards[split]
-    shard_format = next(name for name in _PREFERRED if name in formats)
+    chosen = shard_format or next(name for name in _PREFERRED if name in formats)
+    schema = PairSchema(
+        latent_shape=tuple(manifest.latent_shape),
+        reward_names=tuple(manifest.plan.reward_names),
+        schema_version=manifest.plan.schema_version,
+    )
     return [
-        ShardRef(store=store, info=info, format=shard_format, plan_id=manifest.plan_id)
-        for info in formats[shard_format]
+        ShardRef(store=store, info=info, format=chosen, plan_id=manifest.plan_id, schema=schema)
+        for info in formats[chosen]
     ]
 
 

@@ -21,13 +21,15 @@ def num_pieces(info: ShardInfo) -> int:
 
 
 class CheckedBytes:
-    """A mapped file, of which nothing is to be used that ``check`` was not asked for.
+    """A mapped file, or bytes, of which nothing is to be used that ``check`` was not asked for.
 
     Pieces are checked when they are needed, unless ``check_ahead`` in another thread or process
     came first; where two come to one at the same time, both check it.
     """
 
-    def __init__(self, file: BinaryIO, info: ShardInfo, known: Known | None, url: str) -> None:
+    def __init__(
+        self, file: BinaryIO | bytes, info: ShardInfo, known: Known | None, url: str
+    ) -> None:
         """``known`` is None where nothing is to be checked. The file may be closed afterwards.
 
         Raises ``VerificationError`` for a file of another size.
@@ -40,13 +42,15 @@ class CheckedBytes:
             self._piece_bytes = info.num_bytes
         else:
             self._digest_of = digest_of
-            self._promised = info.pieces.digests()
+            try:
+                self._promised = info.pieces.digests()
+            except ValueError as error:
+                raise VerificationError(f"{url}: the digests of its pieces: {error}") from None
             self._piece_bytes = info.pieces.num_bytes
-        if (num_bytes := os.fstat(file.fileno()).st_size) != info.num_bytes:
+        num_bytes = len(file) if isinstance(file, bytes) else os.fstat(file.fileno()).st_size
+        if num_bytes != info.num_bytes:
             raise self._damaged(f"{num_bytes:,} bytes in place of {info.num_bytes:,}")
-        self.mapped: Final = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        # The disk reads ahead while the first rows are used.
-        self.mapped.madvise(mmap.MADV_WILLNEED)
+        self.mapped: Final = file if isinstance(file, bytes) else _mapped(file)
         self.buffer: Final = pa.py_buffer(self.mapped)
         """The same bytes, as Arrow takes them."""
         self._view = memoryview(self.mapped)
@@ -102,6 +106,13 @@ class CheckedBytes:
             f"{self._url}: damaged ({what}), not the bytes that its manifest promises; "
             "`npd repair` mends it"
         )
+
+
+def _mapped(file: BinaryIO) -> mmap.mmap:
+    mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    # The disk reads ahead while the first rows are used.
+    mapped.madvise(mmap.MADV_WILLNEED)
+    return mapped
 
 
 def _sha256(piece: bytes | memoryview) -> bytes:

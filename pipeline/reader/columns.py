@@ -1,6 +1,5 @@
 """The pairs of one shard by column: noises as views of the file, the small columns decoded once."""
 
-import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,8 +17,9 @@ TEXTS = ("sample_id", "prompt", "prompt_id")
 NUMBERS = ("source_rewards", "golden_rewards", "noise_stats")
 IMAGES = ("source_image", "golden_image")
 
-UNREADABLE = (pa.ArrowException, tarfile.TarError, EOFError, LookupError, TypeError, ValueError)
-"""What reading raises where the bytes are as promised and make no sense."""
+UNREADABLE = (pa.ArrowException, OSError, LookupError, TypeError, ValueError)
+"""What reading raises where the bytes are as promised and make no sense. pyarrow raises ``OSError``
+for a broken compression."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,11 @@ class PairColumns:
 
     Noises and images raise ``VerificationError`` where their bytes are not as promised.
     """
+
+    @property
+    def num_pairs(self) -> int:
+        """Rows of every column."""
+        return len(self.seeds)
 
     plan_id: str
     content: CheckedBytes

@@ -1,101 +1,98 @@
-"""Reading the pairs of one shard, whatever its format."""
+"""The pairs of one shard: the one way in which every part of the project reads a shard's bytes."""
 
-import io
-import json
-import tarfile
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from pipeline.errors import ObjectNotFoundError
+from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.reader.arrow_columns import read_arrow
+from pipeline.reader.catalog import ShardRef
+from pipeline.reader.checked import CheckedBytes
+from pipeline.reader.columns import UNREADABLE, PairColumns
+from pipeline.reader.tar_columns import read_tar
 from pipeline.records import NoiseStats
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.local import LocalStore
-from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.schema import NoisePair, PairSchema
+from pipeline.storage.schema import Noise, NoisePair, PairSchema
+
+_READERS: Mapping[ShardFormat, Callable[[CheckedBytes, str, PairSchema], PairColumns]] = {
+    "arrow": read_arrow,
+    "webdataset": read_tar,
+}
 
 
-def open_shard(store: ObjectStore, key: str) -> pa.NativeFile:
-    """A shard as a file: memory-mapped from a folder, fetched whole from S3."""
-    if isinstance(store, LocalStore):
-        try:
-            return pa.memory_map(str(store.root / key))
-        except FileNotFoundError:
-            raise ObjectNotFoundError(f"no object {key!r} in {store.url}") from None
-    return pa.BufferReader(store.get(key))
+def read_columns(content: CheckedBytes, ref: ShardRef) -> PairColumns:
+    """Read the columns of a shard's bytes.
+
+    Raises ``VerificationError`` naming the shard where they are not what its manifest promises.
+    """
+    try:
+        columns = _READERS[ref.format](content, ref.plan_id, ref.schema)
+    except UNREADABLE as error:
+        raise VerificationError(f"{ref.url}: cannot be read: {error}") from error
+    if columns.num_pairs != ref.info.num_samples:
+        raise VerificationError(
+            f"{ref.url}: {columns.num_pairs} pairs, {ref.info.num_samples} promised"
+        )
+    return columns
 
 
-def read_shard(
-    file: pa.NativeFile, shard_format: ShardFormat, start: int = 0, stop: int | None = None
-) -> Iterator[NoisePair]:
-    """The pairs at positions ``start`` to ``stop`` of a shard, in order."""
-    return _READERS[shard_format](file, start, stop)
+def open_whole(ref: ShardRef) -> PairColumns:
+    """Open a shard after all of it was checked against its SHA-256. Nothing is cached.
+
+    Raises ``ObjectNotFoundError`` and ``VerificationError`` naming it.
+    """
+    content = _content(ref)
+    if hashlib.sha256(content.mapped).hexdigest() != ref.info.sha256:
+        raise VerificationError(
+            f"{ref.url}: not the bytes that its manifest promises; `npd repair` makes it again"
+        )
+    return read_columns(content, ref)
 
 
-def _read_arrow(file: pa.NativeFile, start: int, stop: int | None) -> Iterator[NoisePair]:
-    shard = pa.ipc.open_file(file)
-    schema = PairSchema.of(shard.schema)
-    first = 0
-    for index in range(shard.num_record_batches):
-        batch = shard.get_batch(index)
-        begin = max(start - first, 0)
-        end = batch.num_rows if stop is None else min(stop - first, batch.num_rows)
-        if begin < end:
-            yield from schema.to_pairs(batch.slice(begin, end - begin))
-        first += batch.num_rows
-        if stop is not None and first >= stop:
-            return
+def read_pairs(columns: PairColumns, schema: PairSchema) -> Iterator[NoisePair]:
+    """Yield the pairs of a shard in order. Noises are views of its bytes."""
+    for row in range(columns.num_pairs):
+        yield _pair(columns, row, schema.latent_shape)
 
 
-def _read_tar(file: pa.NativeFile, start: int, stop: int | None) -> Iterator[NoisePair]:
-    for position, files in enumerate(_tar_samples(file)):
-        if stop is not None and position >= stop:
-            return
-        if position >= start:
-            yield _pair(files)
+def _content(ref: ShardRef) -> CheckedBytes:
+    if not isinstance(ref.store, LocalStore):
+        return CheckedBytes(ref.store.get(ref.info.key), ref.info, None, ref.url)
+    try:
+        with (ref.store.root / ref.info.key).open("rb", buffering=0) as file:
+            return CheckedBytes(file, ref.info, None, ref.url)
+    except FileNotFoundError:
+        raise ObjectNotFoundError(f"no object {ref.info.key!r} in {ref.store.url}") from None
 
 
-def _tar_samples(file: pa.NativeFile) -> Iterator[dict[str, bytes]]:
-    """The files of each sample by extension; files of one sample stand together."""
-    current, files = "", dict[str, bytes]()
-    with tarfile.open(fileobj=file, mode="r:") as tar:
-        for member in tar:
-            sample_id, _, extension = member.name.partition(".")
-            if files and sample_id != current:
-                yield files
-                files = {}
-            current = sample_id
-            content = tar.extractfile(member)
-            assert content is not None, "shards hold files alone"
-            files[extension] = content.read()
-    if files:
-        yield files
+def _pair(columns: PairColumns, row: int, latent_shape: tuple[int, ...]) -> NoisePair:
+    numbers = {
+        name: {key: float(values[row]) for key, values in scores.items()}
+        for name, scores in columns.numbers.items()
+    }
 
+    def noise(rows: Callable[[int], Noise]) -> Noise:
+        return rows(row).reshape(latent_shape)
 
-def _pair(files: Mapping[str, bytes]) -> NoisePair:
-    values: dict[str, Any] = json.loads(files["json"])
-    values["noise_stats"] = NoiseStats(**values["noise_stats"])
-    source = files.get("source_noise.npy")
+    def image(name: str) -> bytes | None:
+        return columns.images[name](row) if name in columns.images else None
+
     return NoisePair(
-        source_noise=None if source is None else _npy(source),
-        golden_noise=_npy(files["golden_noise.npy"]),
-        source_image=_image(files, "source_image"),
-        golden_image=_image(files, "golden_image"),
-        **values,
+        sample_id=columns.texts["sample_id"][row],
+        prompt=columns.texts["prompt"][row],
+        prompt_id=columns.texts["prompt_id"][row],
+        seed=int(columns.seeds[row]),
+        source_noise=None if columns.source_noise is None else noise(columns.source_noise),
+        golden_noise=noise(columns.golden_noise),
+        source_rewards=_with_none(numbers["source_rewards"]),
+        golden_rewards=_with_none(numbers["golden_rewards"]),
+        noise_stats=NoiseStats(**numbers["noise_stats"]),
+        source_image=image("source_image"),
+        golden_image=image("golden_image"),
     )
 
 
-def _npy(data: bytes) -> Any:
-    return np.load(io.BytesIO(data), allow_pickle=False)
-
-
-def _image(files: Mapping[str, bytes], name: str) -> bytes | None:
-    return files.get(f"{name}.png") or files.get(f"{name}.webp")
-
-
-_READERS: Mapping[ShardFormat, Callable[[pa.NativeFile, int, int | None], Iterator[NoisePair]]] = {
-    "arrow": _read_arrow,
-    "webdataset": _read_tar,
-}
+def _with_none(scores: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if np.isnan(score) else score for name, score in scores.items()}

@@ -1,88 +1,146 @@
 """The columns of a webdataset shard."""
 
-import json
 import math
 import mmap
 import re
-import tarfile
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from pipeline.identity import canonical_json
 from pipeline.reader.checked import CheckedBytes
-from pipeline.reader.columns import IMAGES, NUMBERS, TEXTS, PairColumns, Scores
-from pipeline.storage.schema import Noise
+from pipeline.reader.columns import IMAGES, TEXTS, PairColumns, Scores
+from pipeline.reader.tar_members import Members, read_members
+from pipeline.records import NoiseStats, Record
+from pipeline.storage.schema import NOISE_STATS, Noise, PairSchema
+
+_PNG = b"\x89PNG"
 
 
-def read_tar(content: CheckedBytes, plan_id: str) -> PairColumns:
-    """The columns of a mapped tar, all of which is checked. Raises one of ``UNREADABLE``."""
+class _Row(Record, strict=True):
+    """The ``.json`` of a sample."""
+
+    sample_id: str
+    prompt: str
+    prompt_id: str
+    seed: int
+    source_rewards: dict[str, float | None]
+    golden_rewards: dict[str, float | None]
+    noise_stats: NoiseStats
+
+
+def read_tar(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairColumns:
+    """Read the columns of a mapped tar, all of which is checked. Raises one of ``UNREADABLE``."""
     content.check(0, content.num_bytes)
     mapped = content.mapped
-    samples = _members(mapped)
-    rows = [json.loads(mapped[start:stop]) for start, stop in (s["json"] for s in samples)]
-    has_source = "source_noise.npy" in samples[0]
+    samples = read_members(mapped)
+    files = [members for _, members in samples]
+    stored = _check_alike(samples)
+    rows = [_row(mapped, name, members) for name, members in samples]
     return PairColumns(
         plan_id=plan_id,
         content=content,
-        texts={name: [row[name] for row in rows] for name in TEXTS},
-        seeds=np.array([row["seed"] for row in rows], np.int64),
-        source_noise=_noise(mapped, samples, "source_noise.npy") if has_source else None,
-        golden_noise=_noise(mapped, samples, "golden_noise.npy"),
-        numbers={name: _numbers([row[name] for row in rows]) for name in NUMBERS},
-        images={
-            name: _image(mapped, samples, name)
-            for name in IMAGES
-            if any(extension.startswith(f"{name}.") for extension in samples[0])
+        texts={name: [getattr(row, name) for row in rows] for name in TEXTS},
+        seeds=np.array([row.seed for row in rows], np.int64),
+        source_noise=(
+            _noise(mapped, files, "source_noise.npy", schema)
+            if "source_noise.npy" in stored
+            else None
+        ),
+        golden_noise=_noise(mapped, files, "golden_noise.npy", schema),
+        numbers={
+            "source_rewards": _numbers([row.source_rewards for row in rows], schema.reward_names),
+            "golden_rewards": _numbers([row.golden_rewards for row in rows], schema.reward_names),
+            "noise_stats": _numbers([vars(row.noise_stats) for row in rows], NOISE_STATS),
         },
+        images={name: _image(mapped, files, name) for name in IMAGES if name in stored},
     )
 
 
-_Members = dict[str, tuple[int, int]]
-"""Of one sample: where each file's bytes start and stop, by extension."""
+def _check_alike(samples: Sequence[tuple[str, Members]]) -> set[str]:
+    """Return the files that every sample has; pictures without their extension.
+
+    Raises ``ValueError`` where samples have others than the first, or other than ours.
+    """
+    known = {"json", "golden_noise.npy", "source_noise.npy", *IMAGES}
+    first = {_without_picture_format(extension) for extension in samples[0][1]}
+    for name, members in samples:
+        stored = [_without_picture_format(extension) for extension in members]
+        if len(stored) != len(first) or set(stored) != first or not first <= known:
+            raise ValueError(f"the files of sample {name} are {', '.join(members)}")
+    return first
 
 
-def _members(mapped: mmap.mmap) -> list[_Members]:
-    samples: dict[str, _Members] = {}
-    with tarfile.open(fileobj=mapped, mode="r:") as tar:
-        for member in tar:
-            sample_id, _, extension = member.name.partition(".")
-            place = (member.offset_data, member.offset_data + member.size)
-            samples.setdefault(sample_id, {})[extension] = place
-    return list(samples.values())
+def _without_picture_format(extension: str) -> str:
+    name, _, kind = extension.partition(".")
+    return name if name in IMAGES and kind in ("png", "webp") else extension
 
 
-def _noise(mapped: mmap.mmap, samples: Sequence[_Members], name: str) -> Callable[[int], Noise]:
+def _row(mapped: bytes | mmap.mmap, sample_id: str, members: Members) -> _Row:
+    start, stop = members["json"]
+    text = mapped[start:stop]
+    row = _Row.model_validate_json(text)
+    # A second key of one name, or another spelling, has other meanings elsewhere.
+    if row.sample_id != sample_id or canonical_json(row.model_dump()) != text:
+        raise ValueError(f"{sample_id}.json is not in the form in which it is written")
+    return row
+
+
+def _noise(
+    mapped: bytes | mmap.mmap, samples: Sequence[Members], name: str, schema: PairSchema
+) -> Callable[[int], Noise]:
+    count = math.prod(schema.latent_shape)
     noises: list[Noise] = []
     for members in samples:
         start, stop = members[name]
         header = _NPY.match(mapped, start, stop)
         if header is None:
             raise ValueError(f"{name} holds no float16 values in rows")
-        count = math.prod(int(size) for size in re.findall(rb"\d+", header[1]))
-        noises.append(np.frombuffer(mapped, np.float16, count, header.end()))
+        shape = tuple(int(size) for size in re.findall(rb"\d+", header[2]))
+        if shape != schema.latent_shape:
+            raise ValueError(f"{name} has the shape {shape}")
+        first = header.start(1) + len(header[1]) + int.from_bytes(header[1], "little")
+        if header.end() != first or stop - first != 2 * count:
+            raise ValueError(f"{name} has {stop - first} bytes of values")
+        noises.append(np.frombuffer(mapped, np.float16, count, first))
     return noises.__getitem__
 
 
 _NPY = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '<f2', 'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n",
+    rb"\x93NUMPY\x01\x00(..)"
+    rb"\{'descr': '<f2', 'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n",
     re.DOTALL,
 )
 """What stands before the values. numpy compiles it as Python, which two threads at a time
 were seen to break ("AST constructor recursion depth mismatch", CPython 3.11)."""
 
 
-def _numbers(rows: Sequence[Mapping[str, float | None]]) -> Scores:
-    return {
-        name: np.array([math.nan if row[name] is None else row[name] for row in rows], np.float32)
-        for name in rows[0]
-    }
+def _numbers(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> Scores:
+    """Raises ``ValueError`` for other names, and numbers that Arrow shards would hold rounded."""
+    if any(row.keys() != set(names) for row in rows):
+        raise ValueError(f"a sample has other numbers than {', '.join(names)}")
+    columns = {}
+    for name in names:
+        exact = np.array([math.nan if row[name] is None else row[name] for row in rows])
+        columns[name] = exact.astype(np.float32)
+        if not np.array_equal(columns[name], exact, equal_nan=True):
+            raise ValueError(f"{name} has numbers that are no float32")
+    return columns
 
 
-def _image(mapped: mmap.mmap, samples: Sequence[_Members], name: str) -> Callable[[int], bytes]:
-    def image(row: int) -> bytes:
-        members = samples[row]
+def _image(
+    mapped: bytes | mmap.mmap, samples: Sequence[Members], name: str
+) -> Callable[[int], bytes]:
+    places: list[tuple[int, int]] = []
+    for members in samples:
         extension = next(each for each in members if each.startswith(f"{name}."))
         start, stop = members[extension]
+        if (mapped[start : start + len(_PNG)] == _PNG) != extension.endswith(".png"):
+            raise ValueError(f"{extension} is a picture of another format")
+        places.append((start, stop))
+
+    def image(row: int) -> bytes:
+        start, stop = places[row]
         return mapped[start:stop]
 
     return image

@@ -1,30 +1,27 @@
 """Shards against the manifest, and every pair in them against its receipt and its seed."""
 
 import io
-import tarfile
 from collections.abc import Iterator
 from hashlib import sha256 as new_sha256
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline.diffusion.noise import source_noise, stored
+from pipeline.errors import VerificationError
 from pipeline.identity import prompt_id
-from pipeline.publish.verify.findings import Verification, read_promised
+from pipeline.publish.verify.findings import Verification, read_promised, said_of
+from pipeline.publish.verify.pairs import checked_pairs
 from pipeline.publish.verify.units import Expected, content_of
-from pipeline.reader.shards import read_shard
+from pipeline.reader.catalog import ShardRef, shard_refs
 from pipeline.records import Outcome, Split
 from pipeline.storage import layout
 from pipeline.storage.layout import ShardFormat
-from pipeline.storage.manifest import Manifest, ShardInfo
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.pieces import pieces_of
-from pipeline.storage.schema import NoisePair, PairSchema
+from pipeline.storage.schema import NoisePair
 
 Rewards = dict[str, float | None]
-
-_UNREADABLE = (pa.ArrowException, tarfile.TarError, EOFError, LookupError, TypeError, ValueError)
-"""What reading a shard raises whose bytes are as promised and make no sense."""
 
 
 def check_shards(
@@ -32,12 +29,13 @@ def check_shards(
 ) -> None:
     """Check every shard of a manifest; all formats of a split must hold the same pairs."""
     key = layout.manifest_key(manifest.plan_id, manifest.version)
-    for split, formats in manifest.shards.items():
+    for split in Split:
+        formats = manifest.shards[split]
         checks = [
             _SplitCheck(store, manifest, expected, found, split, shard_format)
             for shard_format in formats
         ]
-        contents = [check.run(formats[check.format]) for check in checks]
+        contents = [check.run() for check in checks]
         if None not in contents and len(set(contents)) > 1:
             found.add(key, f"{split}: the formats {', '.join(formats)} hold different pairs")
 
@@ -62,57 +60,39 @@ class _SplitCheck:
         self._split = split
         self._content = new_sha256()
 
-    def run(self, shards: list[ShardInfo]) -> str | None:
+    def run(self) -> str | None:
         """A digest of the pairs' contents; None where a shard cannot be read."""
         outcomes = iter(self._expected.kept[self._split])
-        damaged = [info for info in shards if not self._shard(info, outcomes)]
+        shards = shard_refs(self._store, self._manifest, self._split, self.format)
+        damaged = [ref for ref in shards if not self._shard(ref, outcomes)]
         if self._expected.complete and (left := next(outcomes, None)):
             key = layout.manifest_key(self._manifest.plan_id, self._manifest.version)
             where = f"{self._split} ({self.format})"
             self._found.add(key, f"{where}: pair {left.sample_id} is in no shard")
         return None if damaged else self._content.hexdigest()
 
-    def _shard(self, info: ShardInfo, outcomes: Iterator[Outcome]) -> bool:
+    def _shard(self, ref: ShardRef, outcomes: Iterator[Outcome]) -> bool:
         """Whether the shard could be read."""
         self._found.shards += 1
+        info = ref.info
+        # Also where it cannot be read: the next shard's pairs are those that come next.
+        expected = [next(outcomes, None) for _ in range(info.num_samples)]
         data = read_promised(self._store, info.key, info.sha256, "the manifest", self._found)
         if data is None:
-            # Its pairs cannot be told; go on with the next shard's.
-            for _ in range(info.num_samples):
-                next(outcomes, None)
             return False
         self._found.num_bytes += len(data)
         if info.pieces is not None and info.pieces != pieces_of(io.BytesIO(data)):
             key = layout.manifest_key(self._manifest.plan_id, self._manifest.version)
             self._found.add(key, f"the digests of the pieces of {info.key} are not those of it")
-        count = 0
-        readable = True
         try:
-            for pair in self._pairs(info.key, data):
-                count += 1
-                self._pair(info.key, pair, next(outcomes, None))
-        except _UNREADABLE as error:
-            self._found.add(info.key, f"cannot be read: {error}")
-            readable = False
-        if count != info.num_samples:
-            self._found.add(info.key, f"{count} pairs, {info.num_samples} promised")
-        self._found.pairs += count
-        return readable
-
-    def _pairs(self, key: str, data: bytes) -> Iterator[NoisePair]:
-        file = pa.BufferReader(data)
-        if self.format == "arrow":
-            schema = pa.ipc.open_file(file).schema
-            wanted = PairSchema(
-                latent_shape=tuple(self._manifest.latent_shape),
-                reward_names=tuple(self._manifest.plan.reward_names),
-                schema_version=self._manifest.plan.schema_version,
-            ).arrow()
-            if not schema.equals(wanted, check_metadata=True):
-                self._found.add(key, "its columns are not those of the contract")
-                return
-            file.seek(0)
-        yield from read_shard(file, self.format)
+            pairs = checked_pairs(data, ref)
+        except VerificationError as error:
+            self._found.add(info.key, said_of(self._store, info.key, error))
+            return False
+        for pair, outcome in zip(pairs, expected, strict=True):
+            self._pair(info.key, pair, outcome)
+        self._found.pairs += len(pairs)
+        return True
 
     def _pair(self, key: str, pair: NoisePair, outcome: Outcome | None) -> None:
         content = content_of(pair)

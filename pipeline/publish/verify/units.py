@@ -12,11 +12,13 @@ from pipeline.plan import Plan, PromptTable
 from pipeline.publish.ledger import ledger_rows, ledger_schema, ledger_table
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Verification, read_promised, said_of
+from pipeline.publish.verify.pairs import checked_pairs
 from pipeline.publish.webdataset_shard import members
+from pipeline.reader.catalog import ShardRef
 from pipeline.records import Candidate, Outcome, Split
 from pipeline.storage import layout
 from pipeline.storage.funnel import FunnelCount
-from pipeline.storage.manifest import LedgerInfo
+from pipeline.storage.manifest import LedgerInfo, ShardInfo
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Receipt, read_receipt
 from pipeline.storage.schema import NoisePair, PairSchema
@@ -105,7 +107,7 @@ def check_units(
             found.add(key, f"not what {ledger.key} says of it")
         for outcome in decided.kept():
             expected.kept[outcome.split].append(outcome)
-        expected.contents.update(_unit_object(store, receipt, found))
+        expected.contents.update(_unit_object(store, plan, receipt, found))
     return expected
 
 
@@ -128,22 +130,32 @@ def _receipt(store: ObjectStore, plan: Plan, unit: int, found: Verification) -> 
     return None
 
 
-def _unit_object(store: ObjectStore, receipt: Receipt, found: Verification) -> dict[str, bytes]:
+def _unit_object(
+    store: ObjectStore, plan: Plan, receipt: Receipt, found: Verification
+) -> dict[str, bytes]:
     """The contents of its pairs by sample; none where it is damaged."""
     key = receipt.data_key
     data = read_promised(store, key, receipt.data_sha256, "its receipt", found)
     if data is None:
         return {}
+    listed = [outcome.sample_id for outcome in receipt.stored()]
+    info = ShardInfo(
+        key=key, sha256=receipt.data_sha256, num_samples=len(listed), num_bytes=len(data)
+    )
+    schema = PairSchema(
+        latent_shape=receipt.latent_shape,
+        reward_names=tuple(plan.reward_names),
+        schema_version=plan.schema_version,
+    )
+    ref = ShardRef(store=store, info=info, format="arrow", plan_id=plan.plan_id, schema=schema)
     try:
-        table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
-    except (pa.ArrowException, OSError) as error:  # pyarrow's word for a broken compression
-        found.add(key, f"cannot be read: {error}")
+        pairs = checked_pairs(data, ref)
+    except VerificationError as error:
+        found.add(key, said_of(store, key, error))
         return {}
-    if table["sample_id"].to_pylist() != [outcome.sample_id for outcome in receipt.stored()]:
+    if [pair.sample_id for pair in pairs] != listed:
         found.add(key, "not the pairs that its receipt lists")
         return {}
-    schema = PairSchema.of(table.schema)
-    pairs = (pair for batch in table.to_batches() for pair in schema.to_pairs(batch))
     return {pair.sample_id: content_of(pair) for pair in pairs}
 
 

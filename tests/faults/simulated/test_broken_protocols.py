@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.publish.collect import Standing, find_strays
 from pipeline.publish.verify import verify
-from pipeline.reader.shards import open_shard, read_shard
+from pipeline.reader.catalog import shard_refs
+from pipeline.reader.shards import open_whole, read_pairs
 from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.manifest import read_manifest, read_success
@@ -91,9 +92,9 @@ def test_undisturbed_store_is_verified_and_read_whole() -> None:
     manifest = read_manifest(store, success.manifests[0])
     assert manifest.funnel.kept > 0 and manifest.funnel.rejected and manifest.funnel.failed
     for split in Split:
-        for shard_format, shards in manifest.shards[split].items():
-            files = [open_shard(store, shard.key) for shard in shards]
-            pairs = [pair for file in files for pair in read_shard(file, shard_format)]
+        for shard_format in manifest.shards[split]:
+            refs = shard_refs(store, manifest, split, shard_format)
+            pairs = [pair for ref in refs for pair in read_pairs(open_whole(ref), ref.schema)]
             assert len(pairs) == manifest.num_samples(split)
 
 

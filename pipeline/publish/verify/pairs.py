@@ -1,0 +1,25 @@
+"""The pairs of a file that every reader reads alike."""
+
+from pipeline.errors import VerificationError
+from pipeline.reader.arrow_messages import check_footer, read_blocks
+from pipeline.reader.catalog import ShardRef
+from pipeline.reader.checked import CheckedBytes
+from pipeline.reader.columns import UNREADABLE
+from pipeline.reader.shards import read_columns, read_pairs
+from pipeline.storage.schema import NoisePair
+
+
+def checked_pairs(data: bytes, ref: ShardRef) -> list[NoisePair]:
+    """Read the pairs of a shard or unit object, as this project's readers do.
+
+    Raises ``VerificationError`` where they would refuse it, and where readers of an Arrow file's
+    footer would find other pairs.
+    """
+    content = CheckedBytes(data, ref.info, None, ref.url)
+    columns = read_columns(content, ref)
+    try:
+        if ref.format == "arrow":
+            check_footer(content, read_blocks(content))
+        return list(read_pairs(columns, ref.schema))
+    except UNREADABLE as error:
+        raise VerificationError(f"{ref.url}: cannot be read: {error}") from None
