@@ -57,7 +57,11 @@ def read_blocks(content: CheckedBytes) -> list[Block]:
 
 
 def check_footer(content: CheckedBytes, blocks: list[Block]) -> None:
-    """Raise ``ValueError`` unless the footer has exactly these blocks and ends the file."""
+    """Raise ``ValueError`` unless the footer has exactly these blocks and ends the file.
+
+    Also pyarrow's errors. Batches are compared as both of its readers read them, because headers
+    were found that one of them accepts and the other one reads as other values.
+    """
     start = blocks[-1].stop + _PREFIX.size
     data = bytes(content.mapped[start:])
     footer = data[: -4 - len(_MAGIC)]
@@ -68,8 +72,15 @@ def check_footer(content: CheckedBytes, blocks: list[Block]) -> None:
     if named != wanted or _vector(footer, _DICTIONARIES):
         raise ValueError("its footer and its stream name different record batches")
     schema = pa.ipc.read_schema(blocks[0].message)
-    if not pa.ipc.open_file(content.buffer).schema.equals(schema, check_metadata=True):
+    file = pa.ipc.open_file(content.buffer)
+    if not file.schema.equals(schema, check_metadata=True):
         raise ValueError("its footer and its stream have different schemas")
+    for index, block in enumerate(blocks[1:]):
+        of_footer = file.get_batch(index)
+        of_footer.validate(full=True)
+        of_stream = pa.ipc.read_record_batch(block.message, schema)
+        if not of_footer.serialize().equals(of_stream.serialize()):
+            raise ValueError(f"record batch {index} is another one by its footer")
 
 
 def _blocks(content: CheckedBytes) -> Iterator[Block]:

@@ -229,7 +229,8 @@ def shard_refs(
 ) -> list[ShardRef]:
     """Return the shards of a split in order, by default in the format that is read fastest."""
     formats = manifest.shards[split]
-    chosen = shard_format or next(name for name in _PREFERRED if name in formats)
+    fastest = next(name for name in _PREFERRED if name in formats)
+    chosen = fastest if shard_format is None else shard_format
     schema = PairSchema(
         latent_shape=tuple(manifest.latent_shape),
         reward_names=tuple(manifest.plan.reward_names),

@@ -65,6 +65,19 @@ def behind_the_stream(data: bytes) -> bytes:
     return bytes(moved)
 
 
+def empty_buffer_elsewhere(data: bytes) -> bytes:
+    """Buffers without bytes lie behind the end, which pyarrow's reader of footers trips over."""
+    first = struct.unpack_from("<q", data, _blocks_start(data))[0]
+    message = pa.ipc.read_message(pa.BufferReader(data[first:]))
+    stop = first + 8 + struct.unpack_from("<i", data, first + 4)[0]
+    changed = bytearray(data)
+    for at in range(first + 8, stop - 16, 8):
+        place, num_bytes = struct.unpack_from("<qq", data, at)
+        if 0 < place < message.body.size and num_bytes == 0:
+            struct.pack_into("<q", changed, at, place + 2**14)
+    return bytes(changed)
+
+
 def gap_before_the_footer(data: bytes) -> bytes:
     (length,) = struct.unpack_from("<i", data, len(data) - 10)
     footer = len(data) - 10 - length
@@ -141,6 +154,7 @@ REFUSED: tuple[Variant, ...] = (
     repeated,
     left_out,
     behind_the_stream,
+    empty_buffer_elsewhere,
     gap_before_the_footer,
     bytes_behind,
     compressed,

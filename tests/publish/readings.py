@@ -21,6 +21,7 @@ from pipeline.reader.samples import decode_image
 from pipeline.records import Split
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.open import open_store
+from pipeline.storage.schema import NoisePair
 from tests.sealed import manifest_of
 
 NOISES = ("source_noise", "golden_noise")
@@ -34,15 +35,26 @@ Reading = list[Pair]
 def readings(folder: Path, scratch: Path, shard_format: ShardFormat) -> dict[str, Reading]:
     """Every reading of a store whose only format is ``shard_format``."""
     shards = [folder / info.key for info in manifest_of(folder).shards[Split.TRAIN][shard_format]]
-    others = {"arrow": (_arrow_file, _arrow_stream), "webdataset": (_webdataset, _tarfile)}
     found = {
         "dataset": [*map(_ours, NoisePairDataset(str(folder)))],
         "table": [*map(_ours, NoisePairTable(str(folder)))],
         "parquet": _parquet(folder, scratch / "parquet"),
     }
-    for read in others[shard_format]:
-        found[read.__name__] = [_pair(row) for shard in shards for row in read(shard)]
+    for shard in shards:
+        for name, reading in readings_of_others(shard, shard_format).items():
+            found.setdefault(name, []).extend(reading)
     return found
+
+
+def readings_of_others(shard: Path, shard_format: ShardFormat) -> dict[str, Reading]:
+    """What other libraries make of a shard."""
+    others = {"arrow": (_arrow_file, _arrow_stream), "webdataset": (_webdataset, _tarfile)}
+    return {read.__name__: [*map(_pair, read(shard))] for read in others[shard_format]}
+
+
+def as_reading(pairs: Iterable[NoisePair]) -> Reading:
+    """Pairs of our own as a reading."""
+    return [_pair({**vars(pair), "noise_stats": vars(pair.noise_stats)}) for pair in pairs]
 
 
 def noises_of_npz(folder: Path, scratch: Path) -> list[tuple[bytes, bytes]]:
@@ -71,7 +83,10 @@ def _pair(row: Mapping[str, Any]) -> Pair:
 
 
 def _pixels(image: Any) -> bytes:
-    values: Any = decode_image(image).numpy() if isinstance(image, bytes) else image
+    try:
+        values: Any = decode_image(image).numpy() if isinstance(image, bytes) else image
+    except (OSError, SyntaxError, ValueError):  # a picture whose bytes were changed
+        return bytes(image)
     return bytes(values.tobytes())
 
 
