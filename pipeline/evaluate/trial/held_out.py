@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, VerificationError
 from pipeline.identity import prompt_id
 from pipeline.prompts.choosing import distinct_prompts
 from pipeline.records import Split
@@ -38,7 +38,10 @@ class DataSet:
 
 
 def read_data_set(store: ObjectStore) -> DataSet:
-    """Prompts and seeds of everything sealed in a store. Raises ``UserError`` if nothing is."""
+    """Read prompts and seeds of everything that is sealed in a store.
+
+    Raises ``UserError`` if nothing is, and ``VerificationError`` for damage.
+    """
     success = read_success(store)
     if success is None:
         raise UserError(f"{store.url}: no sealed data set here; finish it with `npd build`")
