@@ -98,7 +98,7 @@ class Cache:
             if not _stands_at(part, file):
                 return  # another process has finished it, or removed it
             if path.exists():
-                part.unlink()
+                self._remove(part)
                 return
             try:
                 download(file.fileno(), path.name, num_bytes, fetch)
@@ -109,8 +109,13 @@ class Cache:
                         part.rename(path)
             except BaseException:
                 if _stands_at(part, file):
-                    part.unlink()
+                    self._remove(part)
                 raise
+
+    def _remove(self, part: Path) -> None:
+        """Remove an unfinished download while nobody lists the folder."""
+        with self._locked():
+            part.unlink(missing_ok=True)
 
     def _reserved(self, path: Path, num_bytes: int) -> tuple[Path, BinaryIO]:
         """A file of full size to download into, locked unless another process is at it."""

@@ -162,7 +162,8 @@ def read_manifest(store: ObjectStore, sealed: SealedManifest) -> Manifest:
         raise VerificationError(
             f"{store.url}/{sealed.key}: {layout.SUCCESS_KEY} names it, and it is not there"
         ) from None
-    manifest = _checked_manifest(store, sealed, data)
+    remedy = "; `npd repair` makes it again from the receipts"
+    manifest = _checked_manifest(store, sealed, data, remedy)
     if manifest.selection != sealed.selection:
         raise VerificationError(
             f"{store.url}/{sealed.key}: its selection is not that in {layout.SUCCESS_KEY}; "
@@ -207,7 +208,8 @@ def read_unpromised(
     """Read a manifest that ``_SUCCESS`` does not name, and what ``_SUCCESS`` would say of it.
 
     No stored digest covers its bytes. It must agree with itself and with the identity of its plan
-    (``structure.py``); it then names its files by their digests. Raises ``ObjectNotFoundError`` and ``VerificationError``.
+    (``structure.py``); it then names its files by their digests. Raises ``ObjectNotFoundError``
+    and ``VerificationError``.
     """
     key = layout.manifest_key(plan_id, version)
     data = store.get(key)
@@ -236,7 +238,9 @@ def latest_manifests(store: ObjectStore) -> list[SealedManifest]:
     return [sealed for _, sealed in sorted(latest.items())]
 
 
-def _checked_manifest(store: ObjectStore, sealed: SealedManifest, data: bytes) -> Manifest:
+def _checked_manifest(
+    store: ObjectStore, sealed: SealedManifest, data: bytes, remedy: str = ""
+) -> Manifest:
     where = f"{store.url}/{sealed.key}"
     if sha256(data) != sealed.sha256:
         raise VerificationError(f"{where}: not the bytes that {layout.SUCCESS_KEY} promises")
@@ -244,7 +248,7 @@ def _checked_manifest(store: ObjectStore, sealed: SealedManifest, data: bytes) -
     if layout.manifest_key(manifest.plan_id, manifest.version) != sealed.key:
         raise VerificationError(f"{where}: the manifest of another plan or version")
     if wrong := next(contradictions(manifest), None):
-        raise VerificationError(f"{where}: {wrong}; `npd repair` makes it again from the receipts")
+        raise VerificationError(f"{where}: damaged: {wrong}{remedy}")
     return manifest
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.errors import UserError, VerificationError
+from pipeline.errors import UserError
 from pipeline.identity import prompt_id
 from pipeline.prompts.choosing import distinct_prompts
 from pipeline.records import Split

@@ -13,7 +13,7 @@ from pipeline.storage.manifest import (
     read_unpromised,
 )
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.sealing import name_in_success, sealed_as, success_bytes
+from pipeline.storage.sealing import name_in_success, success_bytes
 
 
 def repair_success(store: ObjectStore) -> list[str]:
@@ -50,7 +50,7 @@ def _as_stored(store: ObjectStore, sealed: SealedManifest) -> SealedManifest | N
     None where it says that, or where the manifest is at fault.
     """
     try:
-        stored = sealed_as(read_unpromised(store, sealed.plan_id, sealed.version))
+        stored, _ = read_unpromised(store, sealed.plan_id, sealed.version)
     except (ObjectNotFoundError, VerificationError):
         return None
     return stored if stored.sha256 == sealed.sha256 and stored != sealed else None
