@@ -1,69 +1,97 @@
-"""One picture: source and golden images side by side, with prompts and scores."""
+"""One picture of a few pairs: source and golden image side by side, the better one framed."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.storage.schema import NoisePair
+from pipeline.evaluate.examples import ExamplePair
 
-_TILE = 128
-_MARGIN = 12
-_LINE = 16
-_PAIRS_PER_ROW = 4
-_GROUND, _INK, _FAINT = "#ffffff", "#1a1a1a", "#6b6b6b"
+_TILE = 200
+_GAP = 10
+_MARGIN = 18
+_LINE = 22
+_FRAME = 5
+_COLUMNS = 2
+_CELL_WIDTH = 2 * _TILE + _GAP
+_CELL_HEIGHT = _TILE + 4 * _LINE + _MARGIN
+_GROUND, _INK, _FAINT, _BETTER = "#ffffff", "#1a1a1a", "#5b5b5b", "#12813a"
 
 
-def draw_grid(pairs: Sequence[NoisePair], title: str) -> bytes:
-    """A PNG of pairs that store their images, in the order in which they come."""
-    cell_width = 2 * _TILE + 3 * _MARGIN
-    cell_height = _TILE + 4 * _LINE + _MARGIN
-    rows = -(-len(pairs) // _PAIRS_PER_ROW)
-    canvas = Image.new(
-        "RGB",
-        (_PAIRS_PER_ROW * cell_width + _MARGIN, rows * cell_height + 3 * _LINE + _MARGIN),
-        _GROUND,
-    )
+def draw_grid(examples: Sequence[ExamplePair], title: str, reward: str) -> bytes:
+    """Return a PNG of pairs that store their images, in the given order.
+
+    ``reward`` decides which image of a pair is framed as the better one.
+    """
+    rows = -(-len(examples) // _COLUMNS)
+    width = _COLUMNS * (_CELL_WIDTH + 2 * _MARGIN)
+    heading = _wrapped(title, width - 2 * _MARGIN, 15, lines=3)
+    top = (len(heading) + 1) * _LINE
+    canvas = Image.new("RGB", (width, top + rows * _CELL_HEIGHT), _GROUND)
     draw = ImageDraw.Draw(canvas)
-    draw.text((_MARGIN, _MARGIN), title, fill=_INK, font=_font(14))
-    for position, pair in enumerate(pairs):
-        row, column = divmod(position, _PAIRS_PER_ROW)
-        left = column * cell_width + _MARGIN
-        _draw_pair(canvas, draw, pair, left, 3 * _LINE + row * cell_height)
+    for line, text in enumerate(heading):
+        draw.text((_MARGIN, 8 + line * _LINE), text, fill=_INK, font=_font(15))
+    for position, example in enumerate(examples):
+        row, column = divmod(position, _COLUMNS)
+        left = column * (_CELL_WIDTH + 2 * _MARGIN) + _MARGIN
+        _draw_pair(canvas, draw, example, reward, left, top + row * _CELL_HEIGHT)
     buffer = io.BytesIO()
     canvas.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def _draw_pair(
-    canvas: Image.Image, draw: ImageDraw.ImageDraw, pair: NoisePair, left: int, top: int
+    canvas: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    example: ExamplePair,
+    reward: str,
+    left: int,
+    top: int,
 ) -> None:
-    for line, text in enumerate(_wrapped(pair.prompt, 2 * _TILE + _MARGIN)):
-        draw.text((left, top + line * _LINE), text, fill=_INK, font=_font(12))
-    for column, (image, scores) in enumerate(
-        ((pair.source_image, pair.source_rewards), (pair.golden_image, pair.golden_rewards))
-    ):
-        x, y = left + column * (_TILE + _MARGIN), top + 2 * _LINE
+    pair = example.pair
+    for line, text in enumerate(_wrapped(pair.prompt, _CELL_WIDTH, 16, lines=2)):
+        draw.text((left, top + line * _LINE), text, fill=_INK, font=_font(16))
+    y = top + 2 * _LINE
+    images = (pair.source_image, pair.golden_image)
+    scores = (pair.source_rewards, pair.golden_rewards)
+    better = _better(*(each.get(reward) for each in scores))
+    for column, (image, label) in enumerate(zip(images, ("standard", "golden"), strict=True)):
+        x = left + column * (_TILE + _GAP)
         if image is not None:
             with Image.open(io.BytesIO(image)) as picture:
                 tile = picture.convert("RGB").resize((_TILE, _TILE), Image.Resampling.NEAREST)
             canvas.paste(tile, (x, y))
-        label = ("source  ", "golden  ")[column] + "  ".join(
-            f"{name} {score:.2f}" for name, score in scores.items() if score is not None
+        if column == better:
+            box = (x - _FRAME, y - _FRAME, x + _TILE + _FRAME - 1, y + _TILE + _FRAME - 1)
+            draw.rectangle(box, outline=_BETTER, width=_FRAME)
+        name, colour = (f"{label}: better", _BETTER) if column == better else (label, _INK)
+        draw.text((x, y + _TILE + 6), name, fill=colour, font=_font(15))
+        draw.text(
+            (x, y + _TILE + 6 + _LINE - 4), _described(scores[column]), fill=_FAINT, font=_font(14)
         )
-        draw.text((x, y + _TILE + 2), label, fill=_FAINT, font=_font(9))
 
 
-def _wrapped(text: str, width: int) -> list[str]:
-    """At most two lines; what does not fit ends in an ellipsis."""
-    lines = [""]
+def _better(source: float | None, golden: float | None) -> int | None:
+    """Return the column of the better image, or None for a tie or a missing score."""
+    if source is None or golden is None or source == golden:
+        return None
+    return int(golden > source)
+
+
+def _described(scores: Mapping[str, float | None]) -> str:
+    return "  ".join(f"{name} {score:.2f}" for name, score in scores.items() if score is not None)
+
+
+def _wrapped(text: str, width: int, size: int, *, lines: int) -> list[str]:
+    """Break a text into at most ``lines`` lines; a text that does not fit ends in an ellipsis."""
+    broken = [""]
     for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if _font(12).getlength(longer) <= width:
-            lines[-1] = longer
+        longer = f"{broken[-1]} {word}".strip()
+        if _font(size).getlength(longer) <= width:
+            broken[-1] = longer
         else:
-            lines.append(word)
-    return lines[:2] if len(lines) <= 2 else [lines[0], f"{lines[1]} …"]
+            broken.append(word)
+    return broken if len(broken) <= lines else [*broken[: lines - 1], f"{broken[lines - 1]} …"]
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -1,28 +1,21 @@
 """A plan's report and picture, made and stored beside the data set."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from pipeline.config.sections import Config
 from pipeline.determinism import be_deterministic
 from pipeline.errors import UserError
+from pipeline.evaluate.examples import example_pairs, shown_reward
 from pipeline.evaluate.grid import draw_grid
 from pipeline.evaluate.guidance import guidance_evaluations, plain_guidance
 from pipeline.evaluate.report import Comparison, make_report
 from pipeline.evaluate.scores import Scores, read_scores
 from pipeline.models.load import default_device, load_denoiser, load_rewards
-from pipeline.reader.catalog import shard_refs
-from pipeline.reader.shards import open_whole, read_pairs
-from pipeline.records import Split
 from pipeline.stages.planning import make_plan
 from pipeline.storage import layout
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_prompts
-from pipeline.storage.schema import NoisePair
-
-_PAIRS_SHOWN = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +86,13 @@ def _guidance_control(
 
 
 def _picture(store: ObjectStore, manifest: Manifest) -> bytes | None:
-    """The first kept pairs in the plan's order: nobody picked them."""
-    pairs = list(islice(_pairs(store, manifest), _PAIRS_SHOWN))
-    if not pairs or pairs[0].golden_image is None:
+    reward = shown_reward(manifest.plan)
+    examples = example_pairs(store, manifest, reward)
+    if not examples or examples[0].pair.golden_image is None:
         return None
-    title = f"The first {len(pairs)} kept pairs of plan {manifest.plan_id}, not chosen by hand"
-    return draw_grid(pairs, title)
-
-
-def _pairs(store: ObjectStore, manifest: Manifest) -> Iterator[NoisePair]:
-    for split in Split:
-        for ref in shard_refs(store, manifest, split):
-            yield from read_pairs(open_whole(ref), ref.schema)
+    quantiles = ", ".join(f"{100 * example.quantile:.0f}" for example in examples)
+    title = (
+        f"Plan {manifest.plan_id}: the kept pairs at the {quantiles}th percentile of the gain "
+        f"under {reward!r}. The frame marks the image that {reward!r} scores higher."
+    )
+    return draw_grid(examples, title, reward)

@@ -1,6 +1,7 @@
 """The report of a real sealed set, its picture, and the estimate of a plan."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, VerificationError
 from pipeline.evaluate.estimate import estimate
+from pipeline.evaluate.examples import QUANTILES, ExamplePair, example_pairs, shown_reward
 from pipeline.evaluate.grid import draw_grid
 from pipeline.evaluate.guidance import plain_guidance
 from pipeline.evaluate.publish import report_plan
 from pipeline.evaluate.report import make_report, table
 from pipeline.evaluate.scores import read_scores
+from pipeline.reader import NoisePairDataset
+from pipeline.reader.samples import REWARDS
 from pipeline.storage.open import open_store
 from tests.sealed import Built, changed, demo_models, manifest_of, write_config
 from tests.stages.pairs import make_pairs
@@ -104,25 +108,91 @@ def test_estimate_counts_what_the_build_then_did(built: Built) -> None:
     assert found.seconds_per_candidate > 0
 
 
-@pytest.mark.parametrize(("pairs", "rows"), [(1, 1), (4, 1), (5, 2), (16, 4)])
-def test_grid_is_a_png_of_the_size_that_its_rows_need(
-    built: Built, sealed_folder: Path, pairs: int, rows: int
-) -> None:
+def _example(source: float | None, golden: float | None) -> ExamplePair:
+    """A red source image and a blue golden one, with these scores under "scene"."""
+    pair = make_pairs(1)[0]
+    made = replace(
+        pair,
+        source_image=_png("#ff0000"),
+        golden_image=_png("#0000ff"),
+        source_rewards={"scene": source},
+        golden_rewards={"scene": golden},
+    )
+    return ExamplePair(pair=made, quantile=0.5)
+
+
+def _png(colour: str) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (32, 32), "#ff0000").save(buffer, "PNG")
-    made = [
-        pair.__class__(**{**vars(pair), "source_image": buffer.getvalue(), "golden_image": None})
-        for pair in make_pairs(pairs)
-    ]
-    data = draw_grid(made, "title")
-    assert data == draw_grid(made, "title")
+    Image.new("RGB", (32, 32), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _colours(picture: bytes, box: tuple[int, int, int, int] | None = None) -> dict[object, int]:
+    with Image.open(io.BytesIO(picture)) as image:
+        colours = image.convert("RGB").crop(box).getcolors(1 << 24)
+    assert colours is not None
+    return {colour: count for count, colour in colours}
+
+
+@pytest.mark.parametrize(("pairs", "rows"), [(1, 1), (2, 1), (5, 3), (6, 3)])
+def test_grid_shows_every_pair_in_rows_of_two(pairs: int, rows: int) -> None:
+    data = draw_grid([_example(0.0, 1.0)] * pairs, "title", "scene")
+    assert data == draw_grid([_example(0.0, 1.0)] * pairs, "title", "scene")
     with Image.open(io.BytesIO(data)) as picture:
         assert picture.format == "PNG"
-        # Four pairs a row of two 128-pixel tiles and margins of 12; 16-pixel lines of text.
-        assert picture.size == (4 * (2 * 128 + 36) + 12, rows * (128 + 64 + 12) + 48 + 12)
-        colours = picture.convert("RGB").getcolors(1 << 24)
-    assert colours is not None
-    assert {colour: count for count, colour in colours}[(255, 0, 0)] == pairs * 128**2
+        # Two pairs of two 200-pixel tiles in a row; 22-pixel lines of text.
+        assert picture.size == (2 * (2 * 200 + 10 + 36), rows * (200 + 88 + 18) + 44)
+    found = _colours(data)
+    assert (found[(255, 0, 0)], found[(0, 0, 255)]) == (pairs * 200**2, pairs * 200**2)
+
+
+@pytest.mark.parametrize(
+    ("source", "golden", "framed"),
+    [(0.0, 1.0, "right"), (1.0, 0.0, "left"), (1.0, 1.0, None), (None, 1.0, None)],
+)
+def test_grid_frames_the_image_that_the_reward_scores_higher(
+    source: float | None, golden: float | None, framed: str | None
+) -> None:
+    data = draw_grid([_example(source, golden)], "title", "scene")
+    tiles = (88, 289)  # rows of pixels that hold the tiles and no text
+    for side, columns in (("left", (0, 223)), ("right", (223, 450))):
+        box = (columns[0], tiles[0], columns[1], tiles[1])
+        assert ((18, 129, 58) in _colours(data, box)) == (side == framed)
+
+
+def test_examples_are_the_kept_pairs_at_fixed_quantiles_of_the_gain(sealed_folder: Path) -> None:
+    manifest = manifest_of(sealed_folder)
+    found = example_pairs(open_store(str(sealed_folder)), manifest, "oracle")
+    kept = [
+        pair
+        for split in ("train", "validation", "test")
+        for pair in NoisePairDataset(str(sealed_folder), split, columns=("sample_id", *REWARDS))
+    ]
+    gains = {
+        p["sample_id"]: p["golden_rewards"]["oracle"] - p["source_rewards"]["oracle"] for p in kept
+    }
+    shown = [example.pair.sample_id for example in found]
+    ordered = sorted(gains.values())
+    expected = np.quantile(ordered, QUANTILES, method="lower")
+    assert [gains[sample_id] for sample_id in shown] == expected.tolist()
+    assert len(set(shown)) == len(QUANTILES), "each pair is shown once"
+    for example in found:
+        assert example.pair.golden_image is not None
+
+
+def test_examples_are_ranked_by_a_reward_that_selected_nothing(built: Built) -> None:
+    assert shown_reward(built.plan) == "oracle"
+
+
+def test_examples_of_a_ledger_and_shards_that_disagree_are_refused(damaged: Path) -> None:
+    manifest = manifest_of(damaged)
+    shards = {
+        split: {name: shards[::-1] for name, shards in formats.items()}
+        for split, formats in manifest.shards.items()
+    }
+    mixed = manifest.model_copy(update={"shards": shards})
+    with pytest.raises(VerificationError, match="the ledger names"):
+        example_pairs(open_store(str(damaged)), mixed, "oracle")
 
 
 def test_table_columns_are_aligned() -> None:

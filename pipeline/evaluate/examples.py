@@ -1,0 +1,100 @@
+"""The kept pairs that a report shows, at fixed quantiles of the gain so that nobody picks them."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, islice
+from math import nan
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import VerificationError
+from pipeline.evaluate.statistics import Values
+from pipeline.plan import Plan
+from pipeline.reader.catalog import shard_refs
+from pipeline.reader.shards import open_whole, read_pairs
+from pipeline.records import Split
+from pipeline.storage.manifest import Manifest
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.promised import get_promised
+from pipeline.storage.schema import NoisePair
+
+QUANTILES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
+"""Quantiles of the gain over all kept pairs; the lowest one is usually a loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExamplePair:
+    """One kept pair and its place among all kept pairs."""
+
+    pair: NoisePair
+    quantile: float
+    """Share of the kept pairs that gain less."""
+
+
+def shown_reward(plan: Plan) -> str:
+    """Return the reward that ranks the pairs: one that did not select them, if the plan has one."""
+    independent = (r["name"] for r in plan.settings["rewards"] if not r["select"])
+    return str(next(independent, plan.reward_names[0]))
+
+
+def example_pairs(store: ObjectStore, manifest: Manifest, reward: str) -> list[ExamplePair]:
+    """Read the kept pairs at ``QUANTILES`` of the gain under ``reward``, in that order.
+
+    Only the shards that hold them are read, each checked against its digest. Raises
+    ``VerificationError`` if a shard is damaged or does not hold the pair that the ledger names.
+    """
+    columns = ["sample_id", "split", "status", "source_rewards", "golden_rewards"]
+    content = get_promised(store, manifest.ledger)
+    ledger = pq.read_table(pa.BufferReader(content), columns=columns)
+    rows = [row for row in ledger.to_pylist() if row["status"] == "kept"]
+    places = _places_in_split([row["split"] for row in rows])
+    gains = np.array([_gain(row, reward) for row in rows], dtype=np.float64)
+    examples = []
+    for quantile, index in _at_quantiles(gains):
+        pair = _read_pair(store, manifest, Split(rows[index]["split"]), places[index])
+        if pair.sample_id != rows[index]["sample_id"]:
+            raise VerificationError(
+                f"{store.url}: the ledger names {rows[index]['sample_id']} where the shards of "
+                f"{rows[index]['split']} hold {pair.sample_id}; run `npd verify`"
+            )
+        examples.append(ExamplePair(pair=pair, quantile=quantile))
+    return examples
+
+
+def _places_in_split(splits: Sequence[str]) -> list[int]:
+    """Count the earlier rows of the same split: shards hold a split's pairs in ledger order."""
+    seen: Counter[str] = Counter()
+    places = []
+    for split in splits:
+        places.append(seen[split])
+        seen[split] += 1
+    return places
+
+
+def _gain(row: Mapping[str, Any], reward: str) -> float:
+    """Return the gain of a ledger row, or NaN if one of its images has no score."""
+    source, golden = (
+        (row[name] or {}).get(reward) for name in ("source_rewards", "golden_rewards")
+    )
+    return nan if source is None or golden is None else golden - source
+
+
+def _at_quantiles(gains: Values) -> list[tuple[float, int]]:
+    """Pair each quantile with the index of the nearest gain from below; NaNs do not count."""
+    order = np.argsort(gains, kind="stable")[: int(np.isfinite(gains).sum())]
+    return [(q, int(order[int(q * (len(order) - 1))])) for q in QUANTILES] if len(order) else []
+
+
+def _read_pair(store: ObjectStore, manifest: Manifest, split: Split, place: int) -> NoisePair:
+    """Read the pair at a place counted through the shards of a split."""
+    shards = shard_refs(store, manifest, split)
+    ends = list(accumulate(shard.info.num_samples for shard in shards))
+    index = bisect_right(ends, place)
+    row = place - (ends[index - 1] if index else 0)
+    shard = shards[index]
+    return next(islice(read_pairs(open_whole(shard), shard.schema), row, None))
