@@ -1,9 +1,12 @@
 """The command ``npd``: plan, build, status, verify, report, options; see ``upkeep`` for more."""
 
+import json
 import logging
 import os
 import shlex
 import sys
+from collections.abc import Sequence
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +30,7 @@ from pipeline.commands.console import (
 )
 from pipeline.commands.evaluate import trials
 from pipeline.commands.export import exports
+from pipeline.commands.init import starters
 from pipeline.commands.output import write_output
 from pipeline.commands.plan import plans
 from pipeline.commands.reward import rewards
@@ -40,10 +44,26 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Build Noise Prompt Datasets: golden noise for diffusion models.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"npd {package_version('noise-prompt-dataset')}")
+        raise typer.Exit
+
+
+@app.callback()
+def npd(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Build Noise Prompt Datasets: golden noise for diffusion models."""
 
 
 @app.command()
@@ -119,10 +139,17 @@ def _announce_stop() -> None:
 
 
 @app.command()
-def options() -> None:
+def options(
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print a JSON Schema instead, for editors.")
+    ] = False,
+) -> None:
     """Print every setting of a configuration file with its default and meaning."""
-    from pipeline.config.options import describe_options
+    from pipeline.config.options import config_schema, describe_options
 
+    if schema:
+        print(json.dumps(config_schema(), indent=2))
+        return
     for line in describe_options():
         print(line)
 
@@ -201,6 +228,7 @@ def report(
             write_output(picture, made.picture)
 
 
+app.add_typer(starters)
 app.add_typer(plans)
 app.add_typer(upkeep)
 app.add_typer(exports)
@@ -213,15 +241,18 @@ def main() -> None:
     run(app)
 
 
-def run(command: typer.Typer) -> None:
-    """Run a command; an error that a person can act on is a message, not a traceback."""
+def run(command: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+    """Run a command with ``arguments``, by default those of this process.
+
+    An error that a person can act on is printed as a message, without a traceback.
+    """
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
         handlers=[RichHandler(console=console, show_path=False)],
     )
     try:
-        command()
+        command(None if arguments is None else list(arguments))
     except NPDError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, UserError) else 1)

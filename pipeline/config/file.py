@@ -1,5 +1,6 @@
-"""Reading a configuration: a TOML file of one's own, or one that ships with the package."""
+"""Read a configuration: a TOML file, or one that ships with the package by its name."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,12 +40,29 @@ def bundled_configs() -> list[str]:
     return sorted(_bundled())
 
 
+def bundled_config(name: str) -> Path:
+    """The file of a shipped configuration. Raises ``ConfigError`` for a name that there is not."""
+    found = _bundled()
+    if name not in found:
+        near = get_close_matches(name, found, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(
+            f"{name}: no such file, and no such configuration ships with the package{hint} "
+            f"(shipped: {', '.join(sorted(found))})"
+        )
+    return found[name]
+
+
 def _bundled() -> dict[str, Path]:
     return {path.stem: path for folder in (BUNDLED, RECIPES) for path in folder.glob("*.toml")}
 
 
 def _locate(path: Path) -> Path:
-    return path if path.is_file() else _bundled().get(str(path), path)
+    """The file of that path, or the shipped configuration of that bare name."""
+    is_bare_name = path.suffix == "" and path.parent == Path()
+    if path.is_file() or not is_bare_name:
+        return path
+    return bundled_config(str(path))
 
 
 def _with_absolute_paths(config: Config, file: TomlFile) -> Config:

@@ -15,6 +15,16 @@ def describe_options() -> Iterator[str]:
         yield from _describe(name, field)
 
 
+def config_schema() -> dict[str, Any]:
+    """Return a JSON Schema of configuration files, for completion and checks in an editor."""
+    schema = Config.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "Noise Prompt Dataset configuration",
+    }
+
+
 def _describe(name: str, field: FieldInfo) -> Iterator[str]:
     """A section of each kind, its keys, and the sections in it."""
     header = f"[[{name}]]" if get_origin(field.annotation) is tuple else f"[{name}]"

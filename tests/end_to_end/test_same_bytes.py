@@ -45,9 +45,7 @@ def test_build_as_a_job_on_a_cluster_that_runs_gives_the_same_bytes(
 ) -> None:
     address = ray.get_runtime_context().gcs_address
     subprocess.run(
-        module_command(
-            "jobs.build", "--config", config_path, "--out", tmp_path / "out", "--workers", 1
-        ),
+        module_command("jobs.build", config_path, "--out", tmp_path / "out", "--workers", 1),
         env=os.environ | {"RAY_ADDRESS": address},
         check=True,
         timeout=DEADLINE_S,

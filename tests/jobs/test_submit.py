@@ -43,7 +43,7 @@ def test_job_on_a_head_that_was_killed_is_submitted_again_and_loses_nothing(
     undisturbed.sealed_in(str(tmp_path / "undisturbed"))
     assert undisturbed.plan.num_units == NUM_UNITS
     head.wait_until_ready()
-    build = ("python", "-m", "jobs.build", "--config", tmp_path / "config" / "build.toml")
+    build = ("python", "-m", "jobs.build", tmp_path / "config" / "build.toml")
 
     with submit(head.client_env(), *build, "--out", out, "--workers", 1) as job:
         assert until(
