@@ -1,13 +1,14 @@
-# The commands of this project. Each sets up what it needs, and is quick when run again.
+# The commands of this project. Each installs what it needs into .venv first.
 #
-#   make demo      build, verify and report the demo data set into $(OUT)
-#   make demo-s3   the same into a real S3 server on this machine
-#   make demo-train  pairs, two networks trained on them, and a trial on held-out prompts
-#   make test      all tests
-#   make test-gpu  what only a machine with a GPU can show
-#   make soak      faults of real processes for SECONDS seconds, drawn from SEED
-#   make check     lint, format and types
-#   make format    mend lint and format where a tool can
+#   make demo        build, verify and report the demo data set in $(OUT)
+#   make demo-s3     the same in a real S3 server on this machine
+#   make demo-train  build pairs, train two networks on them, compare them on held-out prompts
+#   make test        run all tests
+#   make test-fast   run the tests that start no Ray and no S3 server
+#   make test-gpu    run the tests that need a GPU
+#   make soak        inject faults into real processes for SECONDS seconds, drawn from SEED
+#   make check       check lint, format and types
+#   make format      fix lint and format where a tool can
 
 SECONDS ?= 600
 SEED ?= 1
@@ -17,6 +18,7 @@ TRAIN_OUT ?= out/demo_train
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
 
 # One thread a process: the workers are the parallelism.
 export OMP_NUM_THREADS := 1
@@ -25,14 +27,14 @@ export HF_HUB_OFFLINE := 1
 # KubeRay's definition of a RayJob, where it is at hand: infra/README.md.
 export NPD_RAYJOB_CRD ?= $(abspath $(wildcard ../shared/schemas/ray.io_rayjobs.yaml))
 
-.PHONY: demo demo-s3 demo-train test test-gpu soak check format setup clean
+.PHONY: demo demo-s3 demo-train test test-fast test-gpu soak check format setup clean
 
 demo: $(READY)
 	$(BIN)/npd build demo --out '$(OUT)'
 	$(BIN)/npd verify '$(OUT)'
 	$(BIN)/npd report '$(OUT)' --config demo --guidance 5.5
 
-demo-s3: $(READY)
+demo-s3: $(READY_DEV)
 	$(BIN)/python -m infra.storage.seaweedfs --dir out/seaweedfs --bucket npd -- sh -ec '\
 		$(BIN)/npd build demo --out s3://npd/demo; \
 		$(BIN)/npd verify s3://npd/demo; \
@@ -54,34 +56,45 @@ demo-train: $(READY)
 		--prompts pipeline/demo/held_out.txt --steps 20 --plain-guidance 1.5 --guidance 5.5 \
 		--limit-controls 256 --limit-guidance 128 --workers 2 --out '$(TRAIN_OUT)/trial'
 
-# Two processes, each file in one of them, the longest first (tests/order.py).
-test: $(READY)
+# Two processes. A file runs in one of them; the longest files start first (tests/order.py).
+test: $(READY_DEV)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-# With the torch that is installed: put one with CUDA into $(VENV) first.
-test-gpu: $(READY)
+test-fast: $(READY_DEV)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --fast
+
+# Uses the installed torch: install one with CUDA into $(VENV) first.
+test-gpu: $(READY_DEV)
 	$(BIN)/pytest tests/gpu
 
-soak: $(READY)
+soak: $(READY_DEV)
 	$(BIN)/python -m tests.faults.real.soak --seconds $(SECONDS) --seed $(SEED)
 
-check: $(READY)
+check: $(READY_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY)
+format: $(READY_DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-setup: $(READY)
+setup: $(READY_DEV)
 
-# Made anew when what is installed may have changed.
-$(READY): pyproject.toml infra/constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint infra/constraints.txt --editable '.[dev]'
+# Installed again when the requirements change. The demo needs no test tools.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--constraint infra/constraints.txt --editable
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(READY): pyproject.toml infra/constraints.txt | $(BIN)/python
+	$(INSTALL) .
 	touch $@
+
+$(READY_DEV): pyproject.toml infra/constraints.txt | $(BIN)/python
+	$(INSTALL) '.[dev]'
+	touch $@ $(READY)
 
 clean:
 	rm -rf $(VENV) out

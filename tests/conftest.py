@@ -23,7 +23,7 @@ from pipeline.config.sections import ClusterConfig
 from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.s3 import S3Store
-from tests.order import rank
+from tests.order import is_fast, rank
 
 BUCKET = "npd-tests"
 
@@ -43,9 +43,18 @@ settings.register_profile(
 settings.load_profile("nothing is timed")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, for ``--dist loadfile --no-loadscope-reorder``."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--fast``, which ``make test-fast`` passes."""
+    parser.addoption("--fast", action="store_true", help="leave out what starts Ray or a server")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Sort the longest files first, for ``--dist loadfile --no-loadscope-reorder``."""
     items.sort(key=rank)
+    if config.getoption("--fast"):
+        slow = [item for item in items if not is_fast(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if is_fast(item)]
 
 
 @pytest.fixture(scope="session", autouse=True)

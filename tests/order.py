@@ -22,6 +22,21 @@ LONGEST_FIRST = (
 """By the time that they take, roughly; all others follow as they stand."""
 
 
+SLOW_FOLDERS = ("end_to_end", "faults", "gpu", "jobs", "secrets")
+"""Folders of tests that start processes, Ray or servers."""
+
+SLOW_FIXTURES = {"ray_cluster", "s3_server", "s3_env", "s3_url"}
+"""Fixtures that start Ray or a server."""
+
+
+def is_fast(item: pytest.Item) -> bool:
+    """Return True for a test that ``make test-fast`` runs."""
+    file = item.nodeid.partition("::")[0]
+    fixtures = set(getattr(item, "fixturenames", ()))
+    in_slow_folder = file.startswith(tuple(f"tests/{name}/" for name in SLOW_FOLDERS))
+    return not (in_slow_folder or fixtures & SLOW_FIXTURES or file in LONGEST_FIRST)
+
+
 def rank(item: pytest.Item) -> int:
     """What tests are sorted by, files as a whole."""
     file = item.nodeid.partition("::")[0]

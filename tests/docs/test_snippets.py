@@ -1,0 +1,114 @@
+"""The code in README and docs works as it is written."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from typer import TyperException
+from typer._click.exceptions import NoSuchOption
+from typer.core import TyperGroup
+
+from jobs import build as build_job
+from jobs import train_npnet
+from pipeline import cli
+from pipeline.npnet import NPNet
+from pipeline.npnet.config import SmallLayout
+from tests.docs.markdown import FILES, ROOT, code_blocks, commands, mentions
+
+WITH_PYTHON = [file for file in FILES if code_blocks(file.read_text("utf-8"), "python")]
+
+
+def _name(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, sealed_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which the demo has been built and a network trained."""
+    (tmp_path / "out").mkdir()
+    shutil.copytree(sealed_folder, tmp_path / "out" / "demo")
+    (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
+    layout = SmallLayout(latent_shape=(4, 8, 8), prompt_width=128)
+    NPNet.new(layout, seed=0).save(tmp_path / "npnet")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize("file", WITH_PYTHON, ids=_name)
+def test_python_blocks_of_a_file_run_in_order(file: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "snippet"}
+    for number, block in enumerate(code_blocks(file.read_text("utf-8"), "python")):
+        exec(compile(block, f"{_name(file)}, block {number}", "exec"), namespace)
+
+
+def _app(job: Callable[..., None]) -> typer.Typer:
+    app = typer.Typer()
+    app.command()(job)
+    return app
+
+
+_APPS = {
+    ("npd",): cli.app,
+    ("python", "-m", "jobs.build"): build_job.app,
+    ("python", "-m", "jobs.train_npnet"): _app(train_npnet.job),
+}
+
+
+def _understood(words: list[str]) -> bool:
+    """Parse a command as its program does; return False if it is not one of ours."""
+    # Capitals and an ellipsis stand for what a reader fills in.
+    if {"…", "COMMAND"} & set(words) or words[1:2] == ["--install-completion"]:
+        return False
+    for program, app in _APPS.items():
+        if tuple(words[: len(program)]) == program and words[len(program) :]:
+            command, arguments = typer.main.get_command(app), words[len(program) :]
+            if isinstance(command, TyperGroup):
+                command, arguments = command.commands[arguments[0]], arguments[1:]
+            if arguments:  # else the sentence only names the command
+                command.make_context(words[0], [*arguments])
+            return True
+    return False
+
+
+@pytest.mark.parametrize("file", [*FILES, ROOT / "infra" / "README.md"], ids=_name)
+def test_commands_of_a_file_are_understood(file: Path) -> None:
+    text = file.read_text("utf-8")
+    for words in commands(text):
+        try:
+            _understood(words)
+        except (TyperException, KeyError) as error:
+            pytest.fail(f"{_name(file)}: {' '.join(words)}: {error}")
+    for words in mentions(text):
+        try:
+            _understood(words)
+        except (NoSuchOption, KeyError) as error:
+            pytest.fail(f"{_name(file)}: {' '.join(words)}: {error}")
+        except TyperException:
+            continue  # a mention need not be complete, but its names must exist
+
+
+def test_commands_are_found_and_a_wrong_one_is_not_understood() -> None:
+    found = [
+        words for words in commands((ROOT / "README.md").read_text("utf-8")) if _understood(words)
+    ]
+    assert ["npd", "init", "sdxl", "my.toml"] in found
+    with pytest.raises(TyperException):
+        _understood(["npd", "build", "my.toml", "--oot", "x"])
+    with pytest.raises(KeyError):
+        _understood(["npd", "biuld"])
+
+
+@pytest.mark.parametrize("target", ["demo", "demo-train", "demo-s3", "test", "test-fast", "check"])
+def test_make_targets_that_docs_name_exist(target: str) -> None:
+    subprocess.run(
+        ["make", "--dry-run", target, f"PYTHON={sys.executable}"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
