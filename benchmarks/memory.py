@@ -32,7 +32,7 @@ class StandIn:
     def set_up(self) -> None:
         """Nothing to load."""
 
-    def sign_of_life(self) -> Sign:
+    def health_check(self) -> Sign:
         """Say that it is there."""
         return Sign(count=0, leaving=False, node=ray.get_runtime_context().get_node_id())
 

@@ -1,4 +1,4 @@
-"""The worker as a Ray actor: it can be asked for its pulse, and leaves when its machine goes."""
+"""The worker as a Ray actor: it can be asked for its heartbeat, and leaves when its machine goes."""
 
 import signal
 from types import FrameType
@@ -22,17 +22,17 @@ class WorkerActor(UnitWorker):
         super().__init__(url, plan_id, config)
         self._rays_own = signal.signal(signal.SIGTERM, self._terminated)
 
-    def sign_of_life(self) -> Sign:
+    def health_check(self) -> Sign:
         """Answered beside the work, at once, unless the process hangs as a whole."""
         return Sign(
-            count=self.pulse.count,
-            leaving=self.pulse.leaving,
+            count=self.heartbeat.count,
+            leaving=self.heartbeat.leaving,
             node=ray.get_runtime_context().get_node_id(),
         )
 
     def leave(self) -> None:
         """Drop the current unit at its next step and take no other; uploads go on."""
-        self.pulse.leave()
+        self.heartbeat.leave()
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
         self.leave()

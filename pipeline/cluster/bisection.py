@@ -1,7 +1,7 @@
 """Finding the candidates of which a unit dies: halves, quarters, down to one.
 
 Pure: it says what to try next and is told how that went. Group testing costs about 2 log2(size)
-trials for each guilty candidate, and every trial may cost a worker its process.
+probes for each failing_candidates candidate, and every probe may cost a worker its process.
 """
 
 from collections.abc import Generator
@@ -17,47 +17,47 @@ class Bisection:
     def __init__(self, unit: int, size: int, *, confirmations: int) -> None:
         self._unit = unit
         self._search = _examine(tuple(range(size)), confirmations)
-        self._trial: Positions | None = next(self._search)
-        self.guilty: dict[int, Fault] = {}
+        self._probe: Positions | None = next(self._search)
+        self.failing_candidates: dict[int, Fault] = {}
         """By position, once nothing is left to try; empty if nothing could be found."""
 
     def next(self) -> Work:
-        """What to try now, or, at the end, the unit without the guilty ones."""
-        if self._trial is not None:
-            return Work(unit=self._unit, trial=self._trial)
-        return Work(unit=self._unit, guilty=self.guilty)
+        """What to try now, or, at the end, the unit without the failing_candidates ones."""
+        if self._probe is not None:
+            return Work(unit=self._unit, probe=self._probe)
+        return Work(unit=self._unit, failing_candidates=self.failing_candidates)
 
     def tell(self, fault: Fault | None) -> None:
-        """How the trial went; None is well."""
+        """How the probe went; None is well."""
         try:
-            self._trial = self._search.send(fault)
+            self._probe = self._search.send(fault)
         except StopIteration as end:
-            self._trial = None
-            self.guilty = end.value
+            self._probe = None
+            self.failing_candidates = end.value
 
 
-# Sent how a trial went, it yields the next.
+# Sent how a probe went, it yields the next.
 _Search = Generator[Positions, Fault | None, dict[int, Fault]]
 
 
 def _examine(positions: Positions, confirmations: int) -> _Search:
-    # Without any candidate first. If that fails, none of them is guilty.
+    # Without any candidate first. If that fails, none of them is failing_candidates.
     if (yield ()) is not None:
         return {}
     return (yield from _search(positions, confirmations))
 
 
 def _search(group: Positions, confirmations: int) -> _Search:
-    """The guilty of a group that failed together."""
+    """The failing_candidates of a group that failed together."""
     if len(group) == 1:
         return (yield from _confirm(group, confirmations))
-    guilty: dict[int, Fault] = {}
+    failing_candidates: dict[int, Fault] = {}
     middle = len(group) // 2
     for half in (group[:middle], group[middle:]):
         # A single one is tried where it is confirmed.
         if len(half) == 1 or (yield half) is not None:
-            guilty |= yield from _search(half, confirmations)
-    return guilty
+            failing_candidates |= yield from _search(half, confirmations)
+    return failing_candidates
 
 
 def _confirm(group: Positions, confirmations: int) -> _Search:

@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 
-from pipeline.cluster.crew import Crew
+from pipeline.cluster.failures import FailureTracker
 from pipeline.cluster.nodes import free_resources
-from pipeline.cluster.roster import ActorHandle, Ended, Worker
+from pipeline.cluster.roster import ActorHandle, CallResult, Worker
 from pipeline.cluster.stragglers import Pace
 from pipeline.cluster.summary import UnitSummary
-from pipeline.cluster.suspects import Suspects
 from pipeline.cluster.work import Work
+from pipeline.cluster.worker_pool import WorkerPool
 from pipeline.config.sections import ClusterConfig
 from pipeline.errors import BuildStoppedError
 from pipeline.storage.receipts import Commit
@@ -35,8 +35,8 @@ class Driver:
     """Hands units to workers, two at a time to each, until every unit is committed.
 
     A unit that fails is tried again, on another worker where there is one, and alone. After
-    ``max_attempts`` failures its candidates are tried apart, and those found guilty are recorded as
-    failed. What no candidate is guilty of stops the build with ``BuildError``; what the person at
+    ``max_attempts`` failures its candidates are tried apart, and those found failing_candidates are recorded as
+    failed. What no candidate is failing_candidates of stops the build with ``BuildError``; what the person at
     the keyboard has to mend (``UserError``, ``PermanentStoreError``) stops it at once.
 
     ``spawn`` starts an actor with the methods of ``WorkerActor``; ``unit_size`` gives the number of
@@ -57,7 +57,7 @@ class Driver:
         self._stop = stop
         self._again: deque[Work] = deque()
         """What has failed and is to be tried again, or in part."""
-        self._suspects = Suspects(max_attempts=config.max_attempts, unit_size=unit_size)
+        self._failures = FailureTracker(max_attempts=config.max_attempts, unit_size=unit_size)
         self._failed_at: dict[int, Worker] = {}
         """By unit, the worker that failed last."""
         self._pace = Pace()
@@ -72,80 +72,80 @@ class Driver:
         if first is None:
             return
         self._again.append(Work(unit=first))
-        crew = Crew(self._spawn, self._config)
+        pool = WorkerPool(self._spawn, self._config)
         try:
-            yield from self._drain(crew, queue)
+            yield from self._drain(pool, queue)
         finally:
-            crew.close()
+            pool.close()
 
-    def _drain(self, crew: Crew, queue: Iterator[int]) -> Iterator[UnitSummary]:
+    def _drain(self, pool: WorkerPool, queue: Iterator[int]) -> Iterator[UnitSummary]:
         heard = monotonic()
         while not self._stop():
-            self._fill(crew, queue)
-            if not self._again and not self._awaited(crew):
+            self._fill(pool, queue)
+            if not self._again and not self._awaited(pool):
                 return
-            for ended in crew.wait(_WAIT_S):
-                if summary := self._settle(crew, ended):
+            for ended in pool.wait(_WAIT_S):
+                if summary := self._settle(pool, ended):
                     yield summary
-            if any(worker.ready for worker in crew.workers):
+            if any(worker.ready for worker in pool.workers):
                 heard = monotonic()
             elif monotonic() - heard > _SILENCE_S:
                 logger.warning(
                     "still waiting for a worker to start; the cluster has %s", free_resources()
                 )
                 heard = monotonic()
-        yield from self._farewell(crew)
+        yield from self._drain_and_stop(pool)
 
-    def _farewell(self, crew: Crew) -> Iterator[UnitSummary]:
+    def _drain_and_stop(self, pool: WorkerPool) -> Iterator[UnitSummary]:
         """End in order: what is whole is committed, the rest is dropped."""
-        crew.dismiss()
+        pool.dismiss()
         deadline = monotonic() + _FAREWELL_S
-        while crew.busy and monotonic() < deadline:
-            for ended in crew.wait(_WAIT_S):
+        while pool.busy and monotonic() < deadline:
+            for ended in pool.wait(_WAIT_S):
                 if ended.summary and not self._is_copy_of_done(ended.work.unit):
                     yield ended.summary
         raise BuildStoppedError("stopped on request")
 
-    def _awaited(self, crew: Crew) -> bool:
+    def _awaited(self, pool: WorkerPool) -> bool:
         """Whether anything is out that is not merely a copy of what is done."""
-        return any(work.unit not in self._copied_and_done for _, work, _ in crew.out())
+        return any(work.unit not in self._copied_and_done for _, work, _ in pool.out())
 
-    def _fill(self, crew: Crew, queue: Iterator[int]) -> None:
-        for worker in crew.workers:
-            while worker.free and (work := self._next(crew, worker, queue)):
-                crew.send(worker, work)
+    def _fill(self, pool: WorkerPool, queue: Iterator[int]) -> None:
+        for worker in pool.workers:
+            while worker.free and (work := self._next(pool, worker, queue)):
+                pool.send(worker, work)
 
-    def _next(self, crew: Crew, worker: Worker, queue: Iterator[int]) -> Work | None:
+    def _next(self, pool: WorkerPool, worker: Worker, queue: Iterator[int]) -> Work | None:
         """What a worker may take now.
 
         What has failed comes first and runs alone: if the worker dies again, nothing else is under
         suspicion.
         """
-        if any(work.unit in self._suspects for work, _ in worker.works.values()):
+        if any(work.unit in self._failures for work, _ in worker.works.values()):
             return None
-        if (work := self._next_again(crew, worker)) is not None:
+        if (work := self._next_again(pool, worker)) is not None:
             if worker.works:
                 return None
             self._again.remove(work)
             return work
         if (unit := next(queue, None)) is not None:
             return Work(unit=unit)
-        return None if worker.works else self._copy(crew)
+        return None if worker.works else self._copy(pool)
 
-    def _next_again(self, crew: Crew, worker: Worker) -> Work | None:
+    def _next_again(self, pool: WorkerPool, worker: Worker) -> Work | None:
         """What failed elsewhere; what failed here too, if there is no other worker."""
-        others = any(other.ready and other is not worker for other in crew.workers)
+        others = any(other.ready and other is not worker for other in pool.workers)
         for work in self._again:
             if not others or self._failed_at.get(work.unit) is not worker:
                 return work
         return None
 
-    def _copy(self, crew: Crew) -> Work | None:
+    def _copy(self, pool: WorkerPool) -> Work | None:
         """A late unit, for a second worker: the first receipt wins."""
         out = {
             work.unit: seconds
-            for _, work, seconds in crew.out()
-            if work.unit not in self._copied and work.unit not in self._suspects
+            for _, work, seconds in pool.out()
+            if work.unit not in self._copied and work.unit not in self._failures
         }
         unit = self._pace.straggler(out)
         if unit is None:
@@ -156,20 +156,20 @@ class Driver:
         self._copied.add(unit)
         return Work(unit=unit)
 
-    def _settle(self, crew: Crew, ended: Ended) -> UnitSummary | None:
+    def _settle(self, pool: WorkerPool, ended: CallResult) -> UnitSummary | None:
         """Take what a worker did: the summary of a unit that is done now, or None."""
         work, summary, failure = ended.work, ended.summary, ended.failure
         if failure is not None:
             self._failed_at[work.unit] = ended.worker
-        if work.trial is not None:
-            self._again.append(self._suspects.tried(work, failure))
+        if work.probe is not None:
+            self._again.append(self._failures.tried(work, failure))
             return None
         if failure is not None:
-            if not self._has_copy(crew, work.unit):
-                self._again.append(self._suspects.failed(work, failure))
+            if not self._has_copy(pool, work.unit):
+                self._again.append(self._failures.failed(work, failure))
             return None
-        assert summary is not None, "neither trial nor failure"
-        self._suspects.acquit(work.unit)
+        assert summary is not None, "neither probe nor failure"
+        self._failures.clear(work.unit)
         self._failed_at.pop(work.unit, None)
         if self._is_copy_of_done(work.unit):
             if summary.commit is Commit.DIFFERENT:
@@ -178,9 +178,9 @@ class Driver:
         self._pace.add(ended.seconds)
         return summary
 
-    def _has_copy(self, crew: Crew, unit: int) -> bool:
+    def _has_copy(self, pool: WorkerPool, unit: int) -> bool:
         """Whether another worker has done a unit, or is at it still."""
-        return unit in self._copied_and_done or any(work.unit == unit for _, work, _ in crew.out())
+        return unit in self._copied_and_done or any(work.unit == unit for _, work, _ in pool.out())
 
     def _is_copy_of_done(self, unit: int) -> bool:
         """Whether a unit was done before; notes that it is done now, if it may come again."""

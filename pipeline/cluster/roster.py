@@ -12,13 +12,13 @@ ObjectRef = Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class CallResult:
     """A call of a worker that is over."""
 
     worker: "Worker"
     work: Work
     summary: UnitSummary | None
-    """None for a trial, and for a failure."""
+    """None for a probe, and for a failure."""
     failure: Failure | None
     seconds: float
     """Since the work was sent."""

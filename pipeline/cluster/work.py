@@ -34,9 +34,9 @@ class Work:
     """One call of a worker: compute a unit and commit it, or try some of it out."""
 
     unit: int
-    guilty: Mapping[int, Fault] = field(default_factory=dict)
+    failing_candidates: Mapping[int, Fault] = field(default_factory=dict)
     """By position in the unit, the candidates that are known to fail; they are left out."""
-    trial: tuple[int, ...] | None = None
+    probe: tuple[int, ...] | None = None
     """Positions to compute while all others are left out; nothing is committed. None: all."""
 
 

@@ -16,8 +16,8 @@ from time import monotonic, perf_counter
 
 import torch
 
-from pipeline.cluster.beating_denoiser import BeatingDenoiser
-from pipeline.cluster.pulse import Pulse
+from pipeline.cluster.heartbeat import Heartbeat
+from pipeline.cluster.heartbeat_denoiser import HeartbeatDenoiser
 from pipeline.cluster.summary import UnitSummary
 from pipeline.cluster.work import Work
 from pipeline.config.sections import Config
@@ -59,7 +59,7 @@ class _Models:
 class UnitWorker:
     """Computes and commits units of one plan.
 
-    ``pulse`` shows that it goes on, and lets it be told to leave.
+    ``heartbeat`` shows that it goes on, and lets it be told to leave.
     """
 
     def __init__(self, url: str, plan_id: str, config: Config) -> None:
@@ -70,7 +70,7 @@ class UnitWorker:
         self._recipe = Recipe.of(self._plan)
         self._compute = ThreadPoolExecutor(max_workers=1, initializer=be_deterministic)
         self._models: _Models | None = None
-        self.pulse = Pulse()
+        self.heartbeat = Heartbeat()
 
     def set_up(self) -> Fingerprint:
         """Load the models, once. Raises ``ModelError`` if they are not those of the plan."""
@@ -79,7 +79,7 @@ class UnitWorker:
         return self._models.fingerprint
 
     def run(self, work: Work) -> UnitSummary | None:
-        """Compute a unit and commit it; None for a trial, which is computed and thrown away.
+        """Compute a unit and commit it; None for a probe, which is computed and thrown away.
 
         Raises ``WorkerLeavingError`` if it is told to leave before all is computed, and
         ``DeviceError`` for a fault after which this worker should not go on.
@@ -88,7 +88,7 @@ class UnitWorker:
         models = self._models
         started = datetime.now(UTC)
         produced, seconds = self._compute.submit(self._produce, work, models).result()
-        if work.trial is not None:
+        if work.probe is not None:
             return None
         receipt = self._receipt(work, produced, models, started, seconds)
         commit = self._commit(receipt, produced.data)
@@ -109,9 +109,9 @@ class UnitWorker:
             try:
                 return commit_unit(self._store, receipt, data)
             except RetryableStoreError:
-                if self.pulse.leaving or monotonic() - begin > _COMMIT_PATIENCE_S:
+                if self.heartbeat.leaving or monotonic() - begin > _COMMIT_PATIENCE_S:
                     raise
-            self.pulse.rest(_COMMIT_PAUSE_S)
+            self.heartbeat.rest(_COMMIT_PAUSE_S)
 
     def _load(self) -> _Models:
         check_models(self._config, self._plan)
@@ -119,14 +119,14 @@ class UnitWorker:
         with _device_faults(device, self._recipe.batch_size):
             denoiser = load_denoiser(self._config.model, device, self._config.cluster.cpu_offload)
             return _Models(
-                denoiser=BeatingDenoiser(denoiser, self.pulse),
+                denoiser=HeartbeatDenoiser(denoiser, self.heartbeat),
                 rewards=load_rewards(self._config.rewards, device),
                 proposers=load_proposers(self._config, denoiser),
                 fingerprint=fingerprint(device),
             )
 
     def _produce(self, work: Work, models: _Models) -> tuple[ProducedUnit, float]:
-        self.pulse.beat()
+        self.heartbeat.tick()
         begin = perf_counter()
         positions = self._plan.unit_range(work.unit)
         candidates = list(self._prompts.candidates(self._plan, positions))
@@ -157,7 +157,7 @@ class UnitWorker:
             outcomes=produced.outcomes,
             errors={
                 produced.outcomes[position].candidate: fault.message
-                for position, fault in work.guilty.items()
+                for position, fault in work.failing_candidates.items()
             },
             forward_evaluations=produced.forward_evaluations,
             fingerprint=models.fingerprint,
@@ -186,9 +186,9 @@ def _device_faults(device: torch.device, batch_size: int) -> Iterator[None]:
 
 def _gaps(work: Work, size: int) -> dict[int, str]:
     """Positions that are not to be computed, each with the reason for its outcome."""
-    gaps = {position: fault.reason for position, fault in work.guilty.items()}
-    if work.trial is not None:
-        gaps |= {row: "error:untried" for row in range(size) if row not in work.trial}
+    gaps = {position: fault.reason for position, fault in work.failing_candidates.items()}
+    if work.probe is not None:
+        gaps |= {row: "error:untried" for row in range(size) if row not in work.probe}
     return gaps
 
 

@@ -59,7 +59,7 @@ class LeavesOnce(Worker):
     def compute(self, unit: int, attempt: int) -> None:
         if unit == 3 and attempt == 1:
             self.leave()
-            self._pulse.beat()
+            self._heartbeat.tick()
 
 
 class WaitsToLeave(Worker):
@@ -68,8 +68,8 @@ class WaitsToLeave(Worker):
     def compute(self, unit: int, attempt: int) -> None:
         if unit == 2 and attempt == 1:
             while True:
-                self._pulse.beat()
+                self._heartbeat.tick()
                 threading.Event().wait(0.01)
         if unit == 3 and attempt == 1:
-            while not self._pulse.leaving:
+            while not self._heartbeat.leaving:
                 threading.Event().wait(0.01)

@@ -28,7 +28,7 @@ class MovesSlowly(Worker):
 
     def compute(self, unit: int, attempt: int) -> None:
         for _ in range(60 if unit == 3 else 0):
-            self._pulse.beat()
+            self._heartbeat.tick()
             threading.Event().wait(0.1)
 
 
@@ -38,5 +38,5 @@ class Straggles(Worker):
     def compute(self, unit: int, attempt: int) -> None:
         if unit == 3 and attempt == 1:
             for _ in range(10 * BARRIER_TIMEOUT_S):
-                self._pulse.beat()
+                self._heartbeat.tick()
                 threading.Event().wait(0.1)

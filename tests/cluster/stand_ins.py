@@ -10,7 +10,7 @@ from pathlib import Path
 
 import ray
 
-from pipeline.cluster.pulse import Pulse
+from pipeline.cluster.heartbeat import Heartbeat
 from pipeline.cluster.summary import Sign, UnitSummary
 from pipeline.cluster.work import Work
 from pipeline.storage.receipts import Commit
@@ -26,39 +26,43 @@ class Worker:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._pulse = Pulse()
+        self._heartbeat = Heartbeat()
 
     def set_up(self) -> None:
         """Nothing to load."""
 
-    def sign_of_life(self) -> Sign:
+    def health_check(self) -> Sign:
         return Sign(
-            count=self._pulse.count,
-            leaving=self._pulse.leaving,
+            count=self._heartbeat.count,
+            leaving=self._heartbeat.leaving,
             node=ray.get_runtime_context().get_node_id(),
         )
 
     def leave(self) -> None:
-        self._pulse.leave()
+        self._heartbeat.leave()
 
     def run(self, work: Work) -> UnitSummary | None:
-        self._pulse.beat()
+        self._heartbeat.tick()
         number = f"{work.unit}-{secrets.token_hex(8)}"
-        (self._folder / f"{'trial' if work.trial is not None else 'attempt'}-{number}").touch()
-        live = (set(range(SIZE)) if work.trial is None else set(work.trial)) - set(work.guilty)
+        (self._folder / f"{'probe' if work.probe is not None else 'attempt'}-{number}").touch()
+        live = (set(range(SIZE)) if work.probe is None else set(work.probe)) - set(
+            work.failing_candidates
+        )
         self.compute_candidates(work.unit, live)
-        if work.trial is not None:
+        if work.probe is not None:
             return None
         self.compute(work.unit, len(attempts(self._folder, work.unit)))
         (self._folder / f"done-{work.unit}").write_text(
-            json.dumps({position: fault.kind for position, fault in work.guilty.items()})
+            json.dumps(
+                {position: fault.kind for position, fault in work.failing_candidates.items()}
+            )
         )
         return UnitSummary(
             unit=work.unit,
             candidates=SIZE,
             kept=2,
             rejected=2,
-            failed=len(work.guilty),
+            failed=len(work.failing_candidates),
             compute_seconds=0.0,
             commit=self.commit(work.unit),
         )
@@ -77,15 +81,15 @@ def attempts(folder: Path, unit: int) -> list[Path]:
     return list(folder.glob(f"attempt-{unit}-*"))
 
 
-def trials(folder: Path, unit: int) -> list[Path]:
-    return list(folder.glob(f"trial-{unit}-*"))
+def probes(folder: Path, unit: int) -> list[Path]:
+    return list(folder.glob(f"probe-{unit}-*"))
 
 
 def done(folder: Path) -> set[int]:
     return {int(path.name.removeprefix("done-")) for path in folder.glob("done-*")}
 
 
-def guilty(folder: Path, unit: int) -> dict[int, str]:
+def failing_candidates(folder: Path, unit: int) -> dict[int, str]:
     """What the receipt of a unit says of candidates that were left out: position and kind."""
     found = json.loads((folder / f"done-{unit}").read_text())
     return {int(position): kind for position, kind in found.items()}

@@ -1,4 +1,4 @@
-"""Group testing finds exactly the guilty, in few trials, whoever they are."""
+"""Group testing finds exactly the failing_candidates, in few probes, whoever they are."""
 
 from math import ceil, log2
 
@@ -13,38 +13,40 @@ UNIT = 5
 FAULT = Fault(kind="ArithmeticError", message="no solution")
 
 
-def _examine(size: int, guilty: set[int], *, confirmations: int = 2) -> tuple[Work, list[Work]]:
-    """The last word on a unit some of whose candidates fail, and all trials on the way."""
+def _examine(
+    size: int, failing_candidates: set[int], *, confirmations: int = 2
+) -> tuple[Work, list[Work]]:
+    """The last word on a unit some of whose candidates fail, and all probes on the way."""
     bisection = Bisection(UNIT, size, confirmations=confirmations)
-    trials = []
-    while (work := bisection.next()).trial is not None:
-        trials.append(work)
-        bisection.tell(FAULT if guilty & set(work.trial) else None)
-    return work, trials
+    probes = []
+    while (work := bisection.next()).probe is not None:
+        probes.append(work)
+        bisection.tell(FAULT if failing_candidates & set(work.probe) else None)
+    return work, probes
 
 
 @given(st.integers(1, 40).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1)))))
 def test_bisection_finds_the_guilty_and_nobody_else(case: tuple[int, set[int]]) -> None:
-    size, guilty = case
-    work, trials = _examine(size, guilty)
-    assert set(work.guilty) == guilty
-    assert {fault.kind for fault in work.guilty.values()} <= {FAULT.kind}
-    assert trials[0].trial == (), "the unit without its candidates comes first"
-    assert {trial.unit for trial in trials} == {UNIT}
+    size, failing_candidates = case
+    work, probes = _examine(size, failing_candidates)
+    assert set(work.failing_candidates) == failing_candidates
+    assert {fault.kind for fault in work.failing_candidates.values()} <= {FAULT.kind}
+    assert probes[0].probe == (), "the unit without its candidates comes first"
+    assert {probe.unit for probe in probes} == {UNIT}
 
 
 @pytest.mark.parametrize("size", [2, 64, 100, 1024])
 @pytest.mark.parametrize("position", [0, -1])
 def test_bisection_takes_two_trials_a_halving(size: int, position: int) -> None:
-    guilty = range(size)[position]
-    _, trials = _examine(size, {guilty}, confirmations=3)
+    failing_candidates = range(size)[position]
+    _, probes = _examine(size, {failing_candidates}, confirmations=3)
     # The control, both halves of each level, and the last two confirmed.
-    assert len(trials) <= 1 + 2 * ceil(log2(size)) + 3
+    assert len(probes) <= 1 + 2 * ceil(log2(size)) + 3
 
 
 def test_bisection_of_a_unit_that_fails_without_candidates_tries_nothing_else() -> None:
     bisection = Bisection(UNIT, 8, confirmations=2)
-    assert bisection.next().trial == ()
+    assert bisection.next().probe == ()
     bisection.tell(FAULT)
     assert bisection.next() == Work(unit=UNIT)
 
@@ -53,9 +55,9 @@ def test_bisection_one_success_acquits() -> None:
     bisection = Bisection(UNIT, 2, confirmations=3)
     bisection.tell(None)
     for fault in (FAULT, FAULT, None):
-        assert bisection.next().trial == (0,)
+        assert bisection.next().probe == (0,)
         bisection.tell(fault)
     for _ in range(3):
-        assert bisection.next().trial == (1,)
+        assert bisection.next().probe == (1,)
         bisection.tell(FAULT)
-    assert set(bisection.next().guilty) == {1}
+    assert set(bisection.next().failing_candidates) == {1}

@@ -136,7 +136,7 @@ def test_driver_unit_that_kills_workers_is_named_and_not_its_neighbour(tmp_path:
         list(_run(spawn, range(10), workers=1, max_attempts=2))
     assert stand_ins.done(tmp_path) == set(range(9))
     assert len(stand_ins.attempts(tmp_path, 9)) == 2
-    assert len(stand_ins.trials(tmp_path, 9)) == 1, "without candidates it is tried once"
+    assert len(stand_ins.probes(tmp_path, 9)) == 1, "without candidates it is tried once"
     assert spawn.all_dead()
 
 
@@ -146,7 +146,7 @@ def test_driver_guilty_candidates_are_found_and_left_out(tmp_path: Path) -> None
     assert _numbers(summaries) == list(range(6))
     assert {s.unit: s.failed for s in summaries} == {0: 0, 1: 0, 2: 0, 3: 3, 4: 0, 5: 0}
     expected = {1: "worker_died", 4: "ArithmeticError", 6: "worker_died"}
-    assert stand_ins.guilty(tmp_path, 3) == expected
+    assert stand_ins.failing_candidates(tmp_path, 3) == expected
     assert spawn.all_dead()
 
 
@@ -154,7 +154,7 @@ def test_driver_one_success_acquits_a_candidate(tmp_path: Path) -> None:
     """Two deaths in one candidate, and then none: a machine's mood must cost no candidate."""
     spawn = Spawn(lost_workers.DiesTwiceOfCandidate, tmp_path)
     assert _numbers(_run(spawn, range(6), max_attempts=2)) == list(range(6))
-    assert stand_ins.guilty(tmp_path, 3) == {}
+    assert stand_ins.failing_candidates(tmp_path, 3) == {}
 
 
 def test_driver_gpu_out_of_memory_stops_with_the_setting_to_change(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_driver_gpu_out_of_memory_stops_with_the_setting_to_change(tmp_path: Pat
     with pytest.raises(BuildError, match=r"lower \[units\] batch_size"):
         list(_run(spawn, range(6), workers=1, max_attempts=2))
     assert len(stand_ins.attempts(tmp_path, 3)) == 2
-    assert stand_ins.trials(tmp_path, 3) == [], "no candidate is to blame, and nothing is halved"
+    assert stand_ins.probes(tmp_path, 3) == [], "no candidate is to blame, and nothing is halved"
     assert len(spawn.actors) >= 2, "the second attempt is another process's"
 
 
@@ -170,7 +170,7 @@ def test_driver_gpu_that_failed_costs_its_process_and_no_unit(tmp_path: Path) ->
     spawn = Spawn(failing_workers.GpuFailsOnce, tmp_path)
     assert _numbers(_run(spawn, range(20))) == list(range(20))
     assert len(spawn.actors) == 3
-    assert stand_ins.guilty(tmp_path, 3) == {}
+    assert stand_ins.failing_candidates(tmp_path, 3) == {}
 
 
 @pytest.mark.parametrize("kind", [slow_workers.HangsOnce, slow_workers.HangsAsAWhole])

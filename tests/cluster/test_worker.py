@@ -51,7 +51,7 @@ def test_worker_dead_letters_are_in_the_receipt_and_cost_the_others_nothing(
     whole = _receipt(worker, 1)
     (tmp_path / "out" / "receipts" / whole.plan_id / "00000001.json").unlink()
 
-    summary = worker.run(Work(unit=1, guilty={3: FAULT}))
+    summary = worker.run(Work(unit=1, failing_candidates={3: FAULT}))
     assert summary is not None
     assert summary.failed == 1
     receipt = _receipt(worker, 1)
@@ -63,9 +63,9 @@ def test_worker_dead_letters_are_in_the_receipt_and_cost_the_others_nothing(
 
 
 def test_worker_trial_computes_and_commits_nothing(worker: UnitWorker) -> None:
-    before = worker.pulse.count
-    assert worker.run(Work(unit=0, trial=(0, 1))) is None
-    assert worker.pulse.count > before
+    before = worker.heartbeat.count
+    assert worker.run(Work(unit=0, probe=(0, 1))) is None
+    assert worker.heartbeat.count > before
     assert list(worker._store.list("units/")) == list(worker._store.list("receipts/")) == []
 
 
@@ -75,7 +75,7 @@ def test_worker_told_to_leave_drops_its_unit_at_the_next_step(worker: UnitWorker
 
     class TellsToLeave(WrappedDenoiser):
         def predict(self, latents: Tensor, timestep: int, conditioning: Conditioning) -> Tensor:
-            worker.pulse.leave()
+            worker.heartbeat.leave()
             return super().predict(latents, timestep, conditioning)
 
     told = TellsToLeave(models.denoiser)

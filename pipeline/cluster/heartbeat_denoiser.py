@@ -1,26 +1,26 @@
-"""A denoiser that shows the pulse of its worker."""
+"""A denoiser that shows the heartbeat of its worker."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from pipeline.cluster.pulse import Pulse
+from pipeline.cluster.heartbeat import Heartbeat
 from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.models.denoiser import Conditioning, Denoiser, EncodedPrompts, Guidance
 from pipeline.models.own_scheduler import OwnScheduler
 
 
-class BeatingDenoiser:
+class HeartbeatDenoiser:
     """Another denoiser, with a beat before each of its computations.
 
     These are the longest stretches of a unit, from milliseconds to seconds, whatever the number
     of steps and the size of a batch.
     """
 
-    def __init__(self, inner: Denoiser, pulse: Pulse) -> None:
+    def __init__(self, inner: Denoiser, heartbeat: Heartbeat) -> None:
         self._inner = inner
-        self._pulse = pulse
+        self._heartbeat = heartbeat
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -47,15 +47,15 @@ class BeatingDenoiser:
 
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
         """Run the text encoder once for each prompt."""
-        self._pulse.beat()
+        self._heartbeat.tick()
         return self._inner.encode_prompts(prompts)
 
     def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
         """One forward evaluation."""
-        self._pulse.beat()
+        self._heartbeat.tick()
         return self._inner.predict(latents, timestep, conditioning)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Clean latents to images."""
-        self._pulse.beat()
+        self._heartbeat.tick()
         return self._inner.decode(latents)

@@ -1,11 +1,11 @@
-"""The pulse of a worker: it shows that the work goes on, and where it may be dropped."""
+"""The heartbeat of a worker: it shows that the work goes on, and where it may be dropped."""
 
 import threading
 
 from pipeline.errors import WorkerLeavingError
 
 
-class Pulse:
+class Heartbeat:
     """Counts steps of work. Shared by threads: one works, others look and tell it to leave."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Pulse:
         """There is to be no other step."""
         self._told_to_leave.set()
 
-    def beat(self) -> None:
+    def tick(self) -> None:
         """A step is about to be done. Raises ``WorkerLeavingError`` if there is to be no other."""
         if self.leaving:
             raise WorkerLeavingError("the worker was told to leave")

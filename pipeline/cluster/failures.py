@@ -24,7 +24,7 @@ _LOSSES = 10
 """A unit that goes down with so many machines may be what takes them down."""
 
 
-class Suspects:
+class FailureTracker:
     """Units that have failed and are not done yet."""
 
     def __init__(self, *, max_attempts: int, unit_size: Callable[[int], int]) -> None:
@@ -40,7 +40,7 @@ class Suspects:
     def __contains__(self, unit: int) -> bool:
         return unit in self._failures or unit in self._examined
 
-    def acquit(self, unit: int) -> None:
+    def clear(self, unit: int) -> None:
         """A unit is done."""
         self._failures.pop(unit, None)
         self._losses.pop(unit, None)
@@ -76,14 +76,14 @@ class Suspects:
         return self._examine(work.unit)
 
     def tried(self, work: Work, failure: Failure | None) -> Work:
-        """What to do after a trial. Raises as ``failed`` does."""
+        """What to do after a probe. Raises as ``failed`` does."""
         bisection = self._bisections[work.unit]
         if failure is not None:
             if isinstance(failure.error, UserError | PermanentStoreError):
                 raise failure.error
             if not self._held_against(work, failure):
                 return work
-            if not work.trial:
+            if not work.probe:
                 raise _given_up(
                     work.unit,
                     f"failed {self._max_attempts} times, and fails without any of its candidates "
@@ -92,12 +92,12 @@ class Suspects:
                 )
         bisection.tell(failure.fault if failure else None)
         following = bisection.next()
-        if following.trial is not None:
+        if following.probe is not None:
             return following
-        if failure is not None and len(following.guilty) == self._unit_size(work.unit):
+        if failure is not None and len(following.failing_candidates) == self._unit_size(work.unit):
             raise _given_up(work.unit, "fails with each of its candidates alone", failure)
         del self._bisections[work.unit]
-        for position, fault in following.guilty.items():
+        for position, fault in following.failing_candidates.items():
             logger.warning(
                 "unit %d: candidate %d of it fails and is left out: %s",
                 work.unit,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.cluster.suspects import Suspects
+from pipeline.cluster.failures import FailureTracker
 from pipeline.cluster.work import Failure, Fault, Work
 from pipeline.errors import (
     BuildError,
@@ -16,8 +16,8 @@ from pipeline.errors import (
 WORK = Work(unit=7)
 
 
-def _suspects(size: int = 4) -> Suspects:
-    return Suspects(max_attempts=2, unit_size=lambda unit: size)
+def _failures(size: int = 4) -> FailureTracker:
+    return FailureTracker(max_attempts=2, unit_size=lambda unit: size)
 
 
 def _failure(error: NPDError | None = None, *, blamed: bool = True) -> Failure:
@@ -26,83 +26,83 @@ def _failure(error: NPDError | None = None, *, blamed: bool = True) -> Failure:
 
 
 def test_failed_unit_is_tried_again_and_then_its_candidates_apart() -> None:
-    suspects = _suspects()
-    assert 7 not in suspects
-    assert suspects.failed(WORK, _failure()) == WORK
-    assert 7 in suspects
-    assert suspects.failed(WORK, _failure()) == Work(unit=7, trial=())
+    failures = _failures()
+    assert 7 not in failures
+    assert failures.failed(WORK, _failure()) == WORK
+    assert 7 in failures
+    assert failures.failed(WORK, _failure()) == Work(unit=7, probe=())
 
 
 def test_failure_that_is_nobodys_fault_counts_for_nothing() -> None:
-    suspects = _suspects()
+    failures = _failures()
     for _ in range(10):
-        assert suspects.failed(WORK, _failure(blamed=False)) == WORK
-    assert 7 not in suspects
+        assert failures.failed(WORK, _failure(blamed=False)) == WORK
+    assert 7 not in failures
 
 
 def test_unit_that_went_down_with_ten_machines_is_suspected_too() -> None:
-    suspects = _suspects()
+    failures = _failures()
     for _ in range(11):
-        assert suspects.failed(WORK, _failure(blamed=False)) == WORK
-    assert 7 in suspects
-    assert suspects.failed(WORK, _failure(blamed=False)) == Work(unit=7, trial=())
+        assert failures.failed(WORK, _failure(blamed=False)) == WORK
+    assert 7 in failures
+    assert failures.failed(WORK, _failure(blamed=False)) == Work(unit=7, probe=())
 
 
 def test_acquitted_unit_starts_anew() -> None:
-    suspects = _suspects()
-    suspects.failed(WORK, _failure())
-    suspects.acquit(7)
-    assert 7 not in suspects
-    assert suspects.failed(WORK, _failure()) == WORK
+    failures = _failures()
+    failures.failed(WORK, _failure())
+    failures.clear(7)
+    assert 7 not in failures
+    assert failures.failed(WORK, _failure()) == WORK
 
 
 @pytest.mark.parametrize("error", [ModelError("no such folder"), PermanentStoreError("no bucket")])
 def test_what_a_person_must_mend_is_raised_as_it_is(error: NPDError) -> None:
     with pytest.raises(type(error)) as caught:
-        _suspects().failed(WORK, _failure(error))
+        _failures().failed(WORK, _failure(error))
     assert caught.value is error
 
 
 @pytest.mark.parametrize("error", [DeviceMemoryError("batch_size"), RetryableStoreError("503")])
 def test_what_no_candidate_can_do_stops_the_build_untried(error: NPDError) -> None:
-    suspects = _suspects()
-    suspects.failed(WORK, _failure(error))
+    failures = _failures()
+    failures.failed(WORK, _failure(error))
     with pytest.raises(BuildError, match="unit 7 failed 2 times; every finished unit is safe"):
-        suspects.failed(WORK, _failure(error))
+        failures.failed(WORK, _failure(error))
 
 
-def _until_apart(suspects: Suspects) -> Work:
-    suspects.failed(WORK, _failure())
-    return suspects.failed(WORK, _failure())
+def _until_apart(failures: FailureTracker) -> Work:
+    failures.failed(WORK, _failure())
+    return failures.failed(WORK, _failure())
 
 
 def test_unit_that_fails_without_its_candidates_stops_the_build() -> None:
-    suspects = _suspects()
-    control = _until_apart(suspects)
+    failures = _failures()
+    control = _until_apart(failures)
     with pytest.raises(BuildError, match="fails without any of its candidates too"):
-        suspects.tried(control, _failure())
+        failures.tried(control, _failure())
 
 
 def test_unit_of_which_every_candidate_fails_alone_stops_the_build() -> None:
-    suspects = _suspects(size=2)
-    work = suspects.tried(_until_apart(suspects), None)
+    failures = _failures(size=2)
+    work = failures.tried(_until_apart(failures), None)
     with pytest.raises(BuildError, match="fails with each of its candidates alone"):
         for _ in range(4):
-            work = suspects.tried(work, _failure())
+            work = failures.tried(work, _failure())
 
 
 def test_trial_that_a_machine_took_along_is_repeated() -> None:
-    suspects = _suspects()
-    control = _until_apart(suspects)
-    assert suspects.tried(control, _failure(blamed=False)) == control
+    failures = _failures()
+    control = _until_apart(failures)
+    assert failures.tried(control, _failure(blamed=False)) == control
 
 
 def test_unit_that_fails_after_its_candidates_were_acquitted_stops_the_build() -> None:
-    suspects = _suspects()
-    work = _until_apart(suspects)
-    while work.trial is not None:
-        work = suspects.tried(work, None)
+    failures = _failures()
+    work = _until_apart(failures)
+    while work.probe is not None:
+        work = failures.tried(work, None)
     assert work == WORK
-    assert suspects.failed(work, _failure()) == WORK
+    assert failures.failed(work, _failure()) == WORK
     with pytest.raises(BuildError, match="again after its candidates were tried apart"):
-        suspects.failed(work, _failure())
+        failures.failed(work, _failure())

@@ -1,7 +1,7 @@
 """The workers of a build: they come when there is room for them, and are replaced when they go.
 
 A worker goes because it died, because it hangs, because its machine is drained, or because its GPU
-has failed. What it was doing comes back as ``Ended`` with a failure; whether the work is to blame
+has failed. What it was doing comes back as ``CallResult`` with a failure; whether the work is to blame
 is said there, and what follows from it is the driver's business.
 """
 
@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from pipeline.cluster.nodes import draining_nodes, living_nodes
-from pipeline.cluster.roster import ActorHandle, Ended, ObjectRef, Worker
+from pipeline.cluster.roster import ActorHandle, CallResult, ObjectRef, Worker
 from pipeline.cluster.summary import UnitSummary
 from pipeline.cluster.work import Failure, Fault, Work
 from pipeline.config.sections import ClusterConfig
@@ -32,7 +32,7 @@ _ROUND_S = 5.0
 """How often workers are asked for a sign of life, and Ray for machines that are drained."""
 
 
-class Crew:
+class WorkerPool:
     """Keeps the configured number of workers going; those without a place wait for one.
 
     ``spawn`` starts an actor with the methods of ``WorkerActor``. Raises ``BuildError`` where
@@ -75,7 +75,7 @@ class Crew:
         """Whether any work is out."""
         return any(worker.works for worker in self.workers)
 
-    def wait(self, timeout: float) -> Iterator[Ended]:
+    def wait(self, timeout: float) -> Iterator[CallResult]:
         """What has ended, after at most ``timeout`` seconds."""
         done, _ = ray.wait([*self._owners, *self._signs], timeout=timeout)
         for ref in done:
@@ -118,7 +118,7 @@ class Crew:
         if not self._dismissed:
             self._start()
 
-    def _settle(self, worker: Worker, ref: ObjectRef) -> Iterator[Ended]:
+    def _settle(self, worker: Worker, ref: ObjectRef) -> Iterator[CallResult]:
         """Take the result of a set-up or of work."""
         try:
             result: Any = ray.get(ref)
@@ -137,7 +137,7 @@ class Crew:
         yield _ended(worker, work, sent, summary=result)
         self._let_go(worker)
 
-    def _raised(self, worker: Worker, ref: ObjectRef, error: RayTaskError) -> Iterator[Ended]:
+    def _raised(self, worker: Worker, ref: ObjectRef, error: RayTaskError) -> Iterator[CallResult]:
         """A call came back with an error."""
         del self._owners[ref]
         cause = error.cause if isinstance(error.cause, NPDError) else None
@@ -159,7 +159,7 @@ class Crew:
         yield _ended(worker, work, sent, failure=failure)
         self._let_go(worker)
 
-    def _lost(self, worker: Worker, error: RayError) -> Iterator[Ended]:
+    def _lost(self, worker: Worker, error: RayError) -> Iterator[CallResult]:
         """A worker's process is gone, or out of reach."""
         if not worker.ready:
             self._count_failed_start(error)
@@ -174,7 +174,7 @@ class Crew:
         logger.warning("a worker %s and is replaced: %s", what, fault.last_line)
         yield from self._abandon(worker, fault, blamed=blamed)
 
-    def _abandon(self, worker: Worker, fault: Fault, *, blamed: bool) -> Iterator[Ended]:
+    def _abandon(self, worker: Worker, fault: Fault, *, blamed: bool) -> Iterator[CallResult]:
         self._replace(worker)
         failure = Failure(fault=fault, error=None, blamed=blamed)
         for work, sent in worker.works.values():
@@ -186,7 +186,7 @@ class Crew:
         if worker.leaving and not worker.works and worker in self.workers:
             self._replace(worker)
 
-    def _make_round(self) -> Iterator[Ended]:
+    def _make_round(self) -> Iterator[CallResult]:
         draining = draining_nodes()
         asked = set(self._signs.values())
         for worker in [*self.workers]:
@@ -197,9 +197,9 @@ class Crew:
             elif late := self._overdue(worker):
                 yield from self._hung(worker, late)
             elif worker not in asked:
-                self._signs[worker.actor.sign_of_life.remote()] = worker
+                self._signs[worker.actor.health_check.remote()] = worker
 
-    def _read_sign(self, worker: Worker, ref: ObjectRef) -> Iterator[Ended]:
+    def _read_sign(self, worker: Worker, ref: ObjectRef) -> Iterator[CallResult]:
         try:
             sign: Any = ray.get(ref)
         except RayActorError as error:
@@ -222,7 +222,7 @@ class Crew:
             return still if still > self._config.load_seconds else None
         return still if worker.works and still > self._config.hang_seconds else None
 
-    def _hung(self, worker: Worker, seconds: float) -> Iterator[Ended]:
+    def _hung(self, worker: Worker, seconds: float) -> Iterator[CallResult]:
         logger.warning("a worker has not moved for %.0f s and is replaced", seconds)
         fault = Fault(kind="worker_hung", message=f"the worker did not move for {seconds:.0f} s")
         if not worker.ready:
@@ -253,9 +253,9 @@ def _ended(
     *,
     summary: UnitSummary | None = None,
     failure: Failure | None = None,
-) -> Ended:
+) -> CallResult:
     seconds = monotonic() - sent
-    return Ended(worker=worker, work=work, summary=summary, failure=failure, seconds=seconds)
+    return CallResult(worker=worker, work=work, summary=summary, failure=failure, seconds=seconds)
 
 
 def _fault(error: RayTaskError) -> Fault:
