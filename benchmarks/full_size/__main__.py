@@ -32,9 +32,9 @@ from pipeline.determinism import be_deterministic
 from pipeline.diffusion.guidance import guided_prediction
 from pipeline.diffusion.noise import source_noise
 from pipeline.models.call_options import call_options
-from pipeline.models.contract import deviations
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from pipeline.models.load import default_device
+from pipeline.models.parity import deviations
 from pipeline.models.pipeline_options import apply_options
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.clip import Clip
@@ -144,7 +144,7 @@ def memory(device: torch.device) -> str:
 
 def parameters(denoiser: DiffusersDenoiser) -> float:
     """Of the network, in 10⁹."""
-    network: Any = denoiser._watched.network
+    network: Any = denoiser._traced.network
     return sum(int(p.numel()) for p in network.parameters()) / 1e9
 
 
@@ -177,7 +177,7 @@ def main() -> None:
             flush=True,
         )
         largest = max(
-            deviations(denoiser, denoiser._watched, options.recipe), key=attrgetter("size")
+            deviations(denoiser, denoiser._traced, options.recipe), key=attrgetter("size")
         )
         print(f"contract: our call differs from the pipeline's by {largest.size:.1e} at most")
         print(f"seconds, the batch's by its size; {recipe.evaluations()} evaluations a candidate")

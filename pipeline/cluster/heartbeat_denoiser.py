@@ -8,7 +8,7 @@ from torch import Tensor
 from pipeline.cluster.heartbeat import Heartbeat
 from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.models.denoiser import Conditioning, Denoiser, EncodedPrompts, Guidance
-from pipeline.models.own_scheduler import OwnScheduler
+from pipeline.models.native_scheduler import NativeScheduler
 
 
 class HeartbeatDenoiser:
@@ -41,7 +41,7 @@ class HeartbeatDenoiser:
         """The N-step schedule of the model."""
         return self._inner.schedule(num_inference_steps, spacing)
 
-    def own_scheduler(self, num_inference_steps: int) -> OwnScheduler:
+    def own_scheduler(self, num_inference_steps: int) -> NativeScheduler:
         """A run of the scheduler that the model came with."""
         return self._inner.own_scheduler(num_inference_steps)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from pipeline.diffusion.schedule import Schedule, Spacing
-    from pipeline.models.own_scheduler import OwnScheduler
+    from pipeline.models.native_scheduler import NativeScheduler
 
 Prediction = Literal["epsilon", "v_prediction", "flow"]
 """What a network says at a level x = a·x_0 + s·ε: ε, a·ε - s·x_0, or the velocity ε - x_0."""
@@ -108,7 +108,7 @@ class Denoiser(Protocol):
         """
         ...
 
-    def own_scheduler(self, num_inference_steps: int) -> "OwnScheduler":
+    def own_scheduler(self, num_inference_steps: int) -> "NativeScheduler":
         """A run of N steps of the scheduler that the model came with.
 
         Raises ``ModelError`` for one that draws noise, or evaluates more than once a step.

@@ -1,6 +1,6 @@
 """Any supported pipeline of diffusers behind the ``Denoiser`` protocol.
 
-At first the pipeline's own call is watched: it says what the network is told beside the latents.
+At first the pipeline's own call is traced: it says what the network is told beside the latents.
 Then the network is called with that and with latents of our own, without the pipeline. That this is
 the same is checked when a model is loaded (``contract``). B batch.
 """
@@ -15,19 +15,19 @@ from torch import Tensor
 from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.errors import ModelError, UserError
 from pipeline.models.call_options import given, refuse_options
-from pipeline.models.contract import check_contract
 from pipeline.models.denoiser import GUIDANCE, Conditioning, EncodedPrompts, Guidance
 from pipeline.models.families import FAMILIES, Inputs
 from pipeline.models.flow_schedule import flow_schedule, is_flow, refuse_other_flows
 from pipeline.models.made_size import refuse_other_size
+from pipeline.models.native_scheduler import NativeScheduler, refuse_other_schedulers
 from pipeline.models.network_call import NetworkCall, batched_paths, replaced, tensors
-from pipeline.models.own_scheduler import OwnScheduler, refuse_other_schedulers
+from pipeline.models.parity import check_parity
 from pipeline.models.pipeline_files import PipelineFiles
 from pipeline.models.pipeline_folder import load_pipeline
-from pipeline.models.probe_scheduler import ProbeScheduler
+from pipeline.models.recording_scheduler import RecordingScheduler
 from pipeline.models.text_limits import TextLimits
+from pipeline.models.traced_pipeline import TracedPipeline
 from pipeline.models.training_schedule import TrainingSchedule
-from pipeline.models.watched_pipeline import WatchedPipeline
 
 
 class DiffusersDenoiser:
@@ -69,7 +69,7 @@ class DiffusersDenoiser:
         )
         refuse_options(family, [*some, *text], where)
         family.prepare(pipe)
-        self._watched = WatchedPipeline(
+        self._traced = TracedPipeline(
             pipe=pipe,
             family=family,
             options=given(**size, guidance_scale=embedded_guidance),
@@ -93,7 +93,7 @@ class DiffusersDenoiser:
             self._batched = batched_paths(call.arguments, self._first_call(2).arguments)
             self._refuse_other_guidance()
             other = self._training is not None and self._training.other_levels
-            check_contract(self, self._watched, where, "leading" if other else None)
+            check_parity(self, self._traced, where, "leading" if other else None)
             if given(**size):
                 images = self._images(torch.zeros(1, *self.latent_shape))
                 refuse_other_size(pipe, images, where, **size)
@@ -113,7 +113,7 @@ class DiffusersDenoiser:
     @property
     def device(self) -> torch.device:
         """Where the network computes."""
-        return self._watched.device
+        return self._traced.device
 
     def schedule(self, num_inference_steps: int, spacing: Spacing | None = None) -> Schedule:
         """The N-step schedule of the model, in its own spacing or in another."""
@@ -126,14 +126,14 @@ class DiffusersDenoiser:
             )
         return self._schedules[key]
 
-    def own_scheduler(self, num_inference_steps: int) -> OwnScheduler:
+    def own_scheduler(self, num_inference_steps: int) -> NativeScheduler:
         """A run of N steps of the pipeline's own scheduler, set as its own call sets it."""
         if num_inference_steps not in self._own_schedulers:
-            probe = ProbeScheduler(self._pipe.scheduler)
+            probe = RecordingScheduler(self._pipe.scheduler)
             self._ask_timesteps(probe, num_inference_steps)
             refuse_other_schedulers(probe.inner, num_inference_steps, self._where)
             self._own_schedulers[num_inference_steps] = probe.inner
-        return OwnScheduler(self._own_schedulers[num_inference_steps])
+        return NativeScheduler(self._own_schedulers[num_inference_steps])
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
@@ -142,8 +142,8 @@ class DiffusersDenoiser:
         One prompt at a time and padded to a fixed length: an encoding depends on its own prompt
         alone, bit for bit, whatever else is in the batch.
         """
-        encoded = [self._watched.encode(prompt, negative=False) for prompt in prompts]
-        without = self._conditioning(self._watched.encode("", negative=True))
+        encoded = [self._traced.encode(prompt, negative=False) for prompt in prompts]
+        without = self._conditioning(self._traced.encode("", negative=True))
         return EncodedPrompts(
             conditional=self._conditioning(
                 {name: torch.cat([inputs[name] for inputs in encoded]) for name in encoded[0]}
@@ -156,7 +156,7 @@ class DiffusersDenoiser:
     def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
         """One forward evaluation of the network: float32 (B, ...) to its float32 output."""
         told = self._told_timesteps[timestep]
-        output: Tensor = self._watched.network(
+        output: Tensor = self._traced.network(
             self._as_input(latents),
             timestep=told.expand(len(latents)) if told.ndim else told,
             **replaced(self._arguments, conditioning.tensors),
@@ -178,13 +178,13 @@ class DiffusersDenoiser:
 
     def _images(self, latents: Tensor) -> Tensor:
         """What the pipeline makes of clean latents: images, or films with all their frames."""
-        return self._watched.decode(self._rows(len(latents)), self._as_input(latents))
+        return self._traced.decode(self._rows(len(latents)), self._as_input(latents))
 
     def _training_schedule(
         self, training: TrainingSchedule, num_inference_steps: int, spacing: Spacing | None
     ) -> Schedule:
         schedule = training.schedule(num_inference_steps, spacing)
-        probe = ProbeScheduler(self._pipe.scheduler, timesteps=schedule.timesteps)
+        probe = RecordingScheduler(self._pipe.scheduler, timesteps=schedule.timesteps)
         self._ask_timesteps(probe, num_inference_steps)
         return schedule
 
@@ -194,15 +194,15 @@ class DiffusersDenoiser:
                 f"timestep_spacing {spacing!r}: {self._where} is a flow-matching model, whose "
                 "levels follow from its own shift; leave timestep_spacing out"
             )
-        probe = ProbeScheduler(self._pipe.scheduler)
+        probe = RecordingScheduler(self._pipe.scheduler)
         self._ask_timesteps(probe, num_inference_steps)
         return flow_schedule(probe)
 
     @torch.no_grad()
-    def _ask_timesteps(self, probe: ProbeScheduler, num_inference_steps: int) -> None:
+    def _ask_timesteps(self, probe: RecordingScheduler, num_inference_steps: int) -> None:
         """Note what the network is told of the time: its type and scale are the pipeline's."""
         latents = self._as_input(torch.zeros(1, *self.latent_shape))
-        told = self._watched.told_timesteps(self._empty, latents, num_inference_steps, probe)
+        told = self._traced.timestep_args(self._empty, latents, num_inference_steps, probe)
         if any(tensor.shape not in ((), (1,)) for tensor in told):
             raise ModelError(
                 f"{self._where}: its network is told a time for each part of the latents; "
@@ -213,7 +213,7 @@ class DiffusersDenoiser:
 
     def _first_call(self, rows: int) -> NetworkCall:
         try:
-            return self._watched.first_call(self._rows(rows))
+            return self._traced.first_call(self._rows(rows))
         except ValueError as error:
             # What a pipeline says of a size that it cannot make.
             raise ModelError(f"{self._where}: {error}") from error
@@ -228,17 +228,17 @@ class DiffusersDenoiser:
         """What the network is told of some prompts: nothing is computed from their inputs."""
         rows = len(next(iter(inputs.values())))
         latents = self._as_input(torch.zeros(rows, *self.latent_shape))
-        arguments = self._watched.first_call(inputs, latents).arguments
+        arguments = self._traced.first_call(inputs, latents).arguments
         return Conditioning(
             tensors={path: told for path, told in tensors(arguments) if path in self._batched}
         )
 
     def _as_input(self, latents: Tensor) -> Tensor:
-        return latents.to(self._watched.device, self._watched.dtype)
+        return latents.to(self._traced.device, self._traced.dtype)
 
     def _encode_nothing(self, clip_skip: int | None) -> Inputs:
         try:
-            return self._watched.encode("", negative=False)
+            return self._traced.encode("", negative=False)
         except IndexError as error:
             if clip_skip is None:
                 raise
@@ -255,8 +255,8 @@ class DiffusersDenoiser:
             )
 
     def _refuse_unsupported(self) -> None:
-        config: Any = self._watched.network.config
-        refusal = self._watched.family.refusal(self._pipe)
+        config: Any = self._traced.network.config
+        refusal = self._traced.family.refusal(self._pipe)
         if config.get("time_cond_proj_dim") is not None:
             refusal = (
                 "the UNet takes its guidance as an embedding (time_cond_proj_dim); fuse the LoRA "

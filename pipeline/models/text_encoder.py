@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.models.call_options import given, refuse_options
 from pipeline.models.families import FAMILIES
-from pipeline.models.watched_pipeline import WatchedPipeline
+from pipeline.models.traced_pipeline import TracedPipeline
 
 _NOT_NEEDED = ("unet", "transformer", "vae")
 
@@ -43,10 +43,10 @@ class TextEncoder:
                 setattr(pipe, name, None)
         pipe.to(device)
         self.device = device
-        self._watched = WatchedPipeline(pipe=pipe, family=family, options={}, text_options=options)
+        self._traced = TracedPipeline(pipe=pipe, family=family, options={}, text_options=options)
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Embeddings (B, L, D), one prompt at a time: each depends on its own prompt alone."""
-        encoded = (self._watched.encode(prompt, negative=False) for prompt in prompts)
+        encoded = (self._traced.encode(prompt, negative=False) for prompt in prompts)
         return torch.cat([inputs["prompt_embeds"] for inputs in encoded])

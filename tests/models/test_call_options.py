@@ -67,7 +67,7 @@ def test_images_equal_those_of_the_pipelines_own_call_with_the_same_words(
         ours, ours.encode_prompts(PROMPTS), noise, STEPS, SCALE, guidance_rescale=rescale
     )
     images = ours._images(latents)
-    pipe, family = ours._pipe, ours._watched.family
+    pipe, family = ours._pipe, ours._traced.family
     size = options_of(name)
     told = {"guidance_scale": size.pop("embedded_guidance", SCALE)}
     call_options = {**family.call_options, **options}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.models.denoiser import Conditioning, Denoiser, EncodedPrompts, Guidance
-from pipeline.models.own_scheduler import OwnScheduler
+from pipeline.models.native_scheduler import NativeScheduler
 from pipeline.models.reward import Reward
 
 
@@ -35,7 +35,7 @@ class WrappedDenoiser:
     def schedule(self, num_inference_steps: int, spacing: Spacing | None = None) -> Schedule:
         return self.inner.schedule(num_inference_steps, spacing)
 
-    def own_scheduler(self, num_inference_steps: int) -> OwnScheduler:
+    def own_scheduler(self, num_inference_steps: int) -> NativeScheduler:
         return self.inner.own_scheduler(num_inference_steps)
 
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:

@@ -98,7 +98,7 @@ class Clip:
         return ids
 
 
-def mended(prompt: str) -> str:
+def clean_text(prompt: str) -> str:
     """A prompt as the tokenizers of OpenAI and of open_clip read it, and transformers' does not.
 
     Curly quotes become straight ones, among others, so some prompts have other tokens.

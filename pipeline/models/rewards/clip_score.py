@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.models.rewards.clip import mended
+from pipeline.models.rewards.clip import clean_text
 from pipeline.models.rewards.clip_judge import ClipJudge
 from pipeline.models.rewards.pixels import pillow_pixels
 
@@ -26,5 +26,5 @@ class ClipScore(ClipJudge):
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
         """Fit of ``images`` (uint8, (B, H, W, 3)) to ``prompts``: float32 (B,) on the CPU."""
         seen = self._clip.embed_images(pillow_pixels(images, self._clip.side))
-        read = self._clip.embed_prompts([mended(prompt) for prompt in prompts])
+        read = self._clip.embed_prompts([clean_text(prompt) for prompt in prompts])
         return (_SCALE * (seen * read).sum(-1).clamp(min=0)).cpu()

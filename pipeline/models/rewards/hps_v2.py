@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPConfig
 
-from pipeline.models.rewards.clip import Clip, mended
+from pipeline.models.rewards.clip import Clip, clean_text
 from pipeline.models.rewards.clip_judge import ClipJudge
 from pipeline.models.rewards.open_clip_layout import from_open_clip
 from pipeline.models.rewards.pixels import torch_pixels
@@ -53,5 +53,5 @@ class HpsV2(ClipJudge):
         """Cosines of ``images`` (uint8, (B, H, W, 3)) with ``prompts``: float32 (B,) on the CPU."""
         pixels = torch_pixels(images.to(self._clip.device), self._clip.side)
         seen = self._clip.embed_images(pixels)
-        read = self._clip.embed_prompts([mended(prompt) for prompt in prompts])
+        read = self._clip.embed_prompts([clean_text(prompt) for prompt in prompts])
         return (seen * read).sum(-1).cpu()

@@ -1,6 +1,6 @@
 """What each family's network is told, written out by hand from its paper and model card.
 
-The witness against which the watched pipeline's predictions are held. ``inputs`` are those of the
+The witness against which the traced pipeline's predictions are held. ``inputs`` are those of the
 pipeline's call, for B rows; the result is ε, v or a velocity as the network says it.
 """
 

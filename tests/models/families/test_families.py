@@ -43,8 +43,8 @@ class Subject:
 
     def inputs(self, *, negative: bool) -> dict[str, Tensor]:
         """Those of the pipeline's call, for all prompts, from its own encoders."""
-        watched = self.denoiser._watched
-        each = [watched.encode("" if negative else p, negative=negative) for p in PROMPTS]
+        traced = self.denoiser._traced
+        each = [traced.encode("" if negative else p, negative=negative) for p in PROMPTS]
         return {name: torch.cat([one[name] for one in each]) for name in each[0]}
 
 
@@ -67,7 +67,7 @@ def test_images_equal_those_of_the_pipelines_own_call(subject: Subject, scale: f
     own = subject.pipe
     options = options_of(subject.name)
     told = options.pop("embedded_guidance", None)
-    name = denoiser._watched.family.guidance_option
+    name = denoiser._traced.family.guidance_option
     guided = {"guidance_scale" if options.pop("guidance", None) else name: scale}
     inputs = subject.inputs(negative=False)
     if name in guided and scale != 1:
@@ -77,7 +77,7 @@ def test_images_equal_those_of_the_pipelines_own_call(subject: Subject, scale: f
         num_inference_steps=4,
         output_type="pt",
         return_dict=False,
-        **{**denoiser._watched.family.call_options, **options, **inputs, **guided},
+        **{**denoiser._traced.family.call_options, **options, **inputs, **guided},
         **({} if told is None else {"guidance_scale": told}),
     )[0]
     if theirs.ndim == 5:

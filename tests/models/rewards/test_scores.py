@@ -55,11 +55,11 @@ def test_score_is_computed_in_float32_and_not_in_tf32(
     allowed = []
     convolve = torch.nn.Conv2d.forward
 
-    def watched(layer: torch.nn.Conv2d, pixels: Tensor) -> Tensor:
+    def traced(layer: torch.nn.Conv2d, pixels: Tensor) -> Tensor:
         allowed.append(torch.backends.cudnn.allow_tf32)
         return convolve(layer, pixels)
 
-    monkeypatch.setattr(torch.nn.Conv2d, "forward", watched)
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", traced)
     before = torch.backends.cudnn.allow_tf32
     rewards[kind].score(PROMPTS[:1], torch.from_numpy(images())[:1])
     assert allowed == [False]

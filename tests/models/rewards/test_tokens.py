@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.models.rewards.clip import Clip, mended
+from pipeline.models.rewards.clip import Clip, clean_text
 from pipeline.models.rewards.image_reward import ImageReward
 from tests.models.rewards.recorded import tokens
 from tests.models.rewards.reference.subjects import PROMPTS
@@ -29,7 +29,7 @@ def test_tokens_of_clip_are_those_of_transformers_and_mended_those_of_openai(
     recorded = tokens("clip")
     end = recorded["vocabulary"]["<|endoftext|>"]
     as_they_are = clip.token_ids(PROMPTS).tolist()
-    mended_ids = clip.token_ids([mended(prompt) for prompt in PROMPTS]).tolist()
+    mended_ids = clip.token_ids([clean_text(prompt) for prompt in PROMPTS]).tolist()
     assert [_read(row, end) for row in as_they_are] == [_read(row, end) for row in recorded["ids"]]
     assert [_read(r, end) for r in mended_ids] == [_read(r, end) for r in recorded["mended_ids"]]
     differ = [p for p, a, b in zip(PROMPTS, as_they_are, mended_ids, strict=True) if a != b]

@@ -54,12 +54,12 @@ def test_images_equal_those_of_the_pipelines_own_call(name: str, scheduler: Any)
     latents = sample_latents(denoiser, prompts, x_T, STEPS, 3.0, "model")
     again = sample_latents(denoiser, prompts, x_T, STEPS, 3.0, "model")
     assert torch.equal(latents, again)
-    watched = denoiser._watched
-    each = [(watched.encode(p, negative=False), watched.encode("", negative=True)) for p in PROMPTS]
+    traced = denoiser._traced
+    each = [(traced.encode(p, negative=False), traced.encode("", negative=True)) for p in PROMPTS]
     inputs = {name: torch.cat([told[name] for told, _ in each]) for name in each[0][0]}
     inputs |= {f"negative_{k}": torch.cat([n[k] for _, n in each]) for k in each[0][1]}
     expected = denoiser._pipe(
-        **{**watched.family.call_options, **SIZE, **inputs},
+        **{**traced.family.call_options, **SIZE, **inputs},
         latents=x_T,
         num_inference_steps=STEPS,
         guidance_scale=3.0,

@@ -16,7 +16,7 @@ _STOCHASTIC = ("Ancestral", "LCM", "SDE", "TCD")
 """Parts of the names of schedulers that draw noise at each step."""
 
 
-class OwnScheduler:
+class NativeScheduler:
     """One run of a scheduler whose timesteps are set: it remembers earlier steps."""
 
     def __init__(self, scheduler: Any) -> None:

@@ -1,4 +1,4 @@
-"""A diffusers pipeline whose own call is watched: what it tells its network, and where it goes.
+"""A diffusers pipeline whose own call is traced: what it tells its network, and where it goes.
 
 No family of models is described here. The call itself is run, with a scheduler that notes instead
 of stepping and, where only the arguments matter, with a network that notes instead of computing.
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from pipeline.models.families import Family, Inputs
 from pipeline.models.families.family import NEGATIVE
 from pipeline.models.network_call import NetworkCall
-from pipeline.models.probe_scheduler import ProbeScheduler
+from pipeline.models.recording_scheduler import RecordingScheduler
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchedPipeline:
+class TracedPipeline:
     """A pipeline at one size of its images."""
 
     pipe: Any
@@ -84,10 +84,14 @@ class WatchedPipeline:
 
     def first_call(self, inputs: Inputs, latents: Tensor | None = None) -> NetworkCall:
         """What the network is told first, without guidance; ``latents`` are drawn if not given."""
-        return self._noted(inputs, latents, 1, ProbeScheduler(self.pipe.scheduler))[0]
+        return self._noted(inputs, latents, 1, RecordingScheduler(self.pipe.scheduler))[0]
 
-    def told_timesteps(
-        self, inputs: Inputs, latents: Tensor, num_inference_steps: int, scheduler: ProbeScheduler
+    def timestep_args(
+        self,
+        inputs: Inputs,
+        latents: Tensor,
+        num_inference_steps: int,
+        scheduler: RecordingScheduler,
     ) -> list[Tensor]:
         """What the network is told of the time at each of N steps; nothing is computed."""
         calls = self._noted(inputs, latents, num_inference_steps, scheduler)
@@ -97,14 +101,14 @@ class WatchedPipeline:
         self,
         inputs: Inputs,
         visits: Sequence[Tensor],
-        scheduler: ProbeScheduler,
+        scheduler: RecordingScheduler,
         **guidance: float,
     ) -> list[Tensor]:
         """What the call makes of the network's predictions at each of the latents ``visits``.
 
         Guidance is the call's own. Nothing is replaced but the scheduler.
         """
-        with self._watched(None, scheduler):
+        with self._traced(None, scheduler):
             self._call(inputs, len(visits), latents=visits[0], **guidance)
         return scheduler.outputs
 
@@ -113,9 +117,9 @@ class WatchedPipeline:
         (B, F, 3, H, W) of F frames. ``inputs`` are any, for B rows.
         """
         with (
-            self._watched(
+            self._traced(
                 lambda call: torch.zeros_like(call.latents),
-                ProbeScheduler(self.pipe.scheduler, visits=[latents, latents]),
+                RecordingScheduler(self.pipe.scheduler, visits=[latents, latents]),
             ),
             _without_remarks(),
         ):
@@ -127,7 +131,7 @@ class WatchedPipeline:
         inputs: Inputs,
         latents: Tensor | None,
         num_inference_steps: int,
-        scheduler: ProbeScheduler,
+        scheduler: RecordingScheduler,
     ) -> list[NetworkCall]:
         """The network's calls in N steps without guidance; nothing is computed."""
         calls: list[NetworkCall] = []
@@ -138,7 +142,7 @@ class WatchedPipeline:
 
         # The default of most pipelines draws latents on the device.
         generator = torch.Generator("cpu").manual_seed(0)
-        with self._watched(note, scheduler):
+        with self._traced(note, scheduler):
             self._call(inputs, num_inference_steps, latents=latents, generator=generator)
         return calls
 
@@ -157,8 +161,8 @@ class WatchedPipeline:
         )
 
     @contextmanager
-    def _watched(
-        self, network: Callable[[NetworkCall], Tensor] | None, scheduler: ProbeScheduler
+    def _traced(
+        self, network: Callable[[NetworkCall], Tensor] | None, scheduler: RecordingScheduler
     ) -> Iterator[None]:
         """The pipeline with another scheduler, and with ``network`` in place of its own if given.
 

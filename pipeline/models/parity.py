@@ -16,8 +16,8 @@ from pipeline.diffusion.guidance import guided_prediction
 from pipeline.diffusion.noise import source_noise
 from pipeline.errors import ModelError
 from pipeline.models.families.family import NEGATIVE, Inputs
-from pipeline.models.probe_scheduler import ProbeScheduler
-from pipeline.models.watched_pipeline import WatchedPipeline
+from pipeline.models.recording_scheduler import RecordingScheduler
+from pipeline.models.traced_pipeline import TracedPipeline
 
 if TYPE_CHECKING:
     from pipeline.diffusion.schedule import Spacing
@@ -32,19 +32,19 @@ _TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 4e-2, torch.float16: 1e-2}
 """Largest difference over the largest output: a few roundings, with guidance 3 multiplied by 5."""
 
 
-def check_contract(
-    denoiser: "Denoiser", watched: WatchedPipeline, where: str, spacing: "Spacing | None" = None
+def check_parity(
+    denoiser: "Denoiser", traced: TracedPipeline, where: str, spacing: "Spacing | None" = None
 ) -> None:
     """Compare the predictions at every level of a short run, with guidance and without.
 
     ``spacing`` is for models whose own levels are no schedule (``TrainingSchedule``). Raises
     ``ModelError`` with the family, the step and the difference.
     """
-    allowed = _TOLERANCES[watched.dtype]
-    for deviation in deviations(denoiser, watched, where, spacing):
+    allowed = _TOLERANCES[traced.dtype]
+    for deviation in deviations(denoiser, traced, where, spacing):
         if not deviation.size <= allowed:
             raise ModelError(
-                f"{where}: {watched.family.pipeline} does more than to call its network: at "
+                f"{where}: {traced.family.pipeline} does more than to call its network: at "
                 f"{deviation}, its own call differs from ours by {deviation.size:.2g} (allowed: "
                 f"{allowed:g}); pairs of this model would be wrong"
             )
@@ -68,7 +68,7 @@ class Deviation:
 
 
 def deviations(
-    denoiser: "Denoiser", watched: WatchedPipeline, where: str, spacing: "Spacing | None" = None
+    denoiser: "Denoiser", traced: TracedPipeline, where: str, spacing: "Spacing | None" = None
 ) -> Iterator[Deviation]:
     """At every level of a short run, with guidance and without.
 
@@ -76,18 +76,18 @@ def deviations(
     """
     schedule = denoiser.schedule(_NUM_STEPS, spacing)
     visits = [
-        source_noise(seed, denoiser.latent_shape)[None].to(watched.device, watched.dtype)
+        source_noise(seed, denoiser.latent_shape)[None].to(traced.device, traced.dtype)
         for seed in range(len(schedule))
     ]
     prompts = denoiser.encode_prompts([_PROMPT])
     for scale in _GUIDANCE_SCALES:
-        theirs = _their_outputs(denoiser, watched, visits, schedule.timesteps, scale)
+        theirs = _their_outputs(denoiser, traced, visits, schedule.timesteps, scale)
         for step, (latents, expected) in enumerate(zip(visits, theirs, strict=True)):
             timestep = schedule.timesteps[step]
             ours = guided_prediction(denoiser, latents.float(), timestep, prompts, scale)
             if ours.shape != latents.shape:
                 raise ModelError(
-                    f"{where}: the network of {watched.family.pipeline} maps latents of shape "
+                    f"{where}: the network of {traced.family.pipeline} maps latents of shape "
                     f"{tuple(latents.shape[1:])} to {tuple(ours.shape[1:])}; inpainting and other "
                     "extended models are not supported"
                 )
@@ -101,20 +101,20 @@ def deviations(
 
 def _their_outputs(
     denoiser: "Denoiser",
-    watched: WatchedPipeline,
+    traced: TracedPipeline,
     visits: list[Tensor],
     timesteps: Sequence[float],
     scale: float,
 ) -> list[Tensor]:
     """What the pipeline's own call makes of its network's predictions."""
-    probe = ProbeScheduler(watched.pipe.scheduler, timesteps=timesteps, visits=visits)
-    inputs: Inputs = watched.encode(_PROMPT, negative=False)
+    probe = RecordingScheduler(traced.pipe.scheduler, timesteps=timesteps, visits=visits)
+    inputs: Inputs = traced.encode(_PROMPT, negative=False)
     if denoiser.guidance == "embedded":
-        return watched.outputs(inputs, visits, probe, guidance_scale=scale)
+        return traced.outputs(inputs, visits, probe, guidance_scale=scale)
     if scale != 1:
-        negative = watched.encode("", negative=True)
+        negative = traced.encode("", negative=True)
         inputs |= {NEGATIVE + name: tensor for name, tensor in negative.items()}
-    return watched.outputs(inputs, visits, probe, **{watched.family.guidance_option: scale})
+    return traced.outputs(inputs, visits, probe, **{traced.family.guidance_option: scale})
 
 
 def _relative_difference(ours: Tensor, theirs: Tensor) -> float:

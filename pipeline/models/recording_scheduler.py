@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 
-class ProbeScheduler:
-    """Stands in for a pipeline's scheduler while its call is watched.
+class RecordingScheduler:
+    """Stands in for a pipeline's scheduler while its call is traced.
 
     After step j the call goes on with ``visits[j + 1]``, or with the latents that it had. What the
     call gave to each step, guidance included, is in ``outputs``.
