@@ -23,7 +23,7 @@ from pipeline.cluster.ray_session import ray_session
 from pipeline.config.sections import Config
 from pipeline.determinism import be_deterministic
 from pipeline.models.load import default_device, load_denoiser, load_rewards
-from pipeline.stages.recipe import Recipe
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.unit import produce_unit
 
 GOAL = 1.05
@@ -34,7 +34,7 @@ class BareLoop:
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
-        self._recipe = Recipe.of(opened.plan)
+        self._recipe = BuildSpec.of(opened.plan)
         # The worker's arrangement: one thread that computes, with torch's settings made there.
         self._compute = ThreadPoolExecutor(max_workers=1, initializer=be_deterministic)
         self._compute.submit(self._load).result()

@@ -21,8 +21,8 @@ from pipeline.plan import Plan, PromptTable
 from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
 from pipeline.records import SCHEMA_VERSION
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.planning import plan_of, prompts_of
-from pipeline.stages.recipe import Recipe
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.storage import layout
 from pipeline.storage.manifest import Manifest, read_manifest, read_success
@@ -114,7 +114,7 @@ def produce(plan: Plan, prompts: PromptTable, unit: int) -> ProducedUnit:
     """One unit, as a worker computes it."""
     denoiser, rewards = demo_models()
     candidates = list(prompts.candidates(plan, plan.unit_range(unit)))
-    return produce_unit(candidates, denoiser, rewards, Recipe.of(plan))
+    return produce_unit(candidates, denoiser, rewards, BuildSpec.of(plan))
 
 
 def receipt_of(plan: Plan, unit: int, produced: ProducedUnit, **run: Any) -> Receipt:

@@ -40,8 +40,8 @@ from pipeline.models.reward import Reward
 from pipeline.models.rewards.clip import Clip
 from pipeline.models.rewards.hps_v2 import HpsV2, vit_h_14
 from pipeline.models.rewards.image_reward import PUBLISHED, ImageReward, Network
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.planning import draft_plan, prompts_of
-from pipeline.stages.recipe import Recipe
 from pipeline.stages.unit import produce_unit
 
 PROMPT = "a red fox in the snow beside a small lighthouse, oil on canvas"
@@ -97,7 +97,7 @@ def denoiser_of(recipe: str, config: Config, device: torch.device) -> DiffusersD
 def print_parts(
     denoiser: DiffusersDenoiser,
     judges: dict[str, Reward],
-    recipe: Recipe,
+    recipe: BuildSpec,
     batch_sizes: Sequence[int],
     watch: Stopwatch,
 ) -> None:
@@ -165,7 +165,7 @@ def main() -> None:
     device = default_device()
     watch = Stopwatch(device, options.repeats)
     plan, table = draft_plan(config, prompts_of(config))
-    recipe = Recipe.of(plan)
+    recipe = BuildSpec.of(plan)
     with torch.inference_mode():
         begin = perf_counter()
         denoiser = denoiser_of(options.recipe, config, device)

@@ -32,9 +32,9 @@ from pipeline.models.reward import Reward
 from pipeline.models.rewards.identity import reward_digest
 from pipeline.plan import Plan
 from pipeline.records import SCHEMA_VERSION, Status
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers.files import check_proposers, load_proposers
-from pipeline.stages.recipe import Recipe
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
@@ -67,7 +67,7 @@ class UnitWorker:
         self._store = open_store(url)
         self._plan = read_plan(self._store, plan_id)
         self._prompts = read_prompt_table(self._store, plan_id)
-        self._recipe = Recipe.of(self._plan)
+        self._recipe = BuildSpec.of(self._plan)
         self._compute = ThreadPoolExecutor(max_workers=1, initializer=be_deterministic)
         self._models: _Models | None = None
         self.heartbeat = Heartbeat()
@@ -130,10 +130,10 @@ class UnitWorker:
         begin = perf_counter()
         positions = self._plan.unit_range(work.unit)
         candidates = list(self._prompts.candidates(self._plan, positions))
-        gaps = _gaps(work, len(candidates))
+        skipped = _gaps(work, len(candidates))
         with _device_faults(models.denoiser.device, self._recipe.batch_size):
             produced = produce_unit(
-                candidates, models.denoiser, models.rewards, self._recipe, gaps, models.proposers
+                candidates, models.denoiser, models.rewards, self._recipe, skipped, models.proposers
             )
         return produced, perf_counter() - begin
 
@@ -186,10 +186,10 @@ def _device_faults(device: torch.device, batch_size: int) -> Iterator[None]:
 
 def _gaps(work: Work, size: int) -> dict[int, str]:
     """Positions that are not to be computed, each with the reason for its outcome."""
-    gaps = {position: fault.reason for position, fault in work.failing_candidates.items()}
+    skipped = {position: fault.reason for position, fault in work.failing_candidates.items()}
     if work.probe is not None:
-        gaps |= {row: "error:untried" for row in range(size) if row not in work.probe}
-    return gaps
+        skipped |= {row: "error:untried" for row in range(size) if row not in work.probe}
+    return skipped
 
 
 def check_models(config: Config, plan: Plan) -> None:

@@ -91,11 +91,11 @@ def _published(
     """By what is published of the model."""
     from pipeline.costs.gpu_hours import gpu_hours
     from pipeline.costs.pair_bytes import pair_bytes
+    from pipeline.stages.build_spec import BuildSpec
     from pipeline.stages.planning import draft_plan
-    from pipeline.stages.recipe import Recipe
 
     plan, prompts = draft_plan(config, chosen)
-    recipe = Recipe.of(plan)
+    recipe = BuildSpec.of(plan)
     evaluations, images = recipe.evaluations(), 1 + recipe.proposals
     size = pair_bytes(
         config.output,

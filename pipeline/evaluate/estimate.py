@@ -15,10 +15,10 @@ from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.plan import Plan, PromptTable
-from pipeline.stages.judge import judge
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import draw_source_noise
-from pipeline.stages.recipe import Recipe
 from pipeline.stages.sample import sample_images
+from pipeline.stages.score import judge
 
 _REPEATS = 5
 
@@ -43,7 +43,7 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
     Raises ``ModelError`` as loading does.
     """
     be_deterministic()
-    recipe = Recipe.of(plan)
+    recipe = BuildSpec.of(plan)
     device = default_device()
     denoiser = load_denoiser(config.model, device, config.cluster.cpu_offload)
     rewards = load_rewards(config.rewards, device)

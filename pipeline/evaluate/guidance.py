@@ -12,10 +12,10 @@ from pipeline.evaluate.scores import Scores
 from pipeline.models.denoiser import Denoiser, Guidance
 from pipeline.models.reward import Reward
 from pipeline.plan import Plan, PromptTable
-from pipeline.stages.judge import judge
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import draw_source_noise
-from pipeline.stages.recipe import Recipe
 from pipeline.stages.sample import sample_images
+from pipeline.stages.score import judge
 
 _MOST_SAMPLED = 256
 
@@ -34,7 +34,7 @@ def plain_guidance(
     of a few per cent.
     """
     positions = range(0, plan.num_candidates, plan.seeds_per_prompt)[:_MOST_SAMPLED]
-    batch_size = Recipe.of(plan).batch_size
+    batch_size = BuildSpec.of(plan).batch_size
     other = {name: np.full(plan.num_candidates, np.nan) for name in rewards}
     for start in range(0, len(positions), batch_size):
         batch = positions[start : start + batch_size]

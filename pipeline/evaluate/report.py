@@ -19,7 +19,7 @@ from pipeline.evaluate.proposals import best_proposers, describe_proposers
 from pipeline.evaluate.scores import Mask, Scores
 from pipeline.evaluate.statistics import Estimate
 from pipeline.plan import Plan
-from pipeline.stages.recipe import Recipe
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.manifest import Manifest
 
@@ -110,7 +110,7 @@ class _Terms:
 
     @classmethod
     def of(cls, plan: Plan) -> "_Terms":
-        recipe = Recipe.of(plan)
+        recipe = BuildSpec.of(plan)
         image = recipe.image_evaluations()
         return cls(
             rewards=plan.reward_names,

@@ -13,8 +13,8 @@ from pipeline.diffusion.noise import as_model_input, noise_stats, stored
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
 from pipeline.records import Candidate
-from pipeline.stages.contest import Contest, Entrant
-from pipeline.stages.judge import judge
+from pipeline.stages.best_proposal import BestProposal, ScoredProposal
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import (
     ProposedNoise,
     Proposer,
@@ -22,8 +22,8 @@ from pipeline.stages.propose import (
     draw_source_noise,
     propose,
 )
-from pipeline.stages.recipe import Recipe
 from pipeline.stages.sample import SampledImages, decode_images, sample_clean, sample_images
+from pipeline.stages.score import judge
 from pipeline.stages.select import Judged, Selection
 
 
@@ -44,7 +44,7 @@ class ProducedBatch:
     """As it is stored, float16 (B, ...), on the CPU."""
     source_pixels: Tensor
     """uint8 (B, H, W, 3) on the CPU."""
-    contests: list[Contest]
+    contests: list[BestProposal]
     image_evaluations: int
     """Forward evaluations of one source image."""
 
@@ -59,42 +59,42 @@ class ProducedBatch:
 
 
 def produce_batch(
-    candidates: Sequence[Candidate], encoded: EncodedPrompts, models: Models, recipe: Recipe
+    candidates: Sequence[Candidate], encoded: EncodedPrompts, models: Models, spec: BuildSpec
 ) -> ProducedBatch:
     """Compute a batch; ``encoded`` are its prompts."""
     denoiser = models.denoiser
     noise = draw_source_noise(candidates, denoiser.latent_shape)
-    latents = sample_clean(denoiser, encoded, noise, recipe.sampling)
-    originals = _Originals(
+    latents = sample_clean(denoiser, encoded, noise, spec.sampling)
+    originals = _SourceBatch(
         candidates=candidates,
         encoded=encoded,
         noise=noise,
         images=decode_images(denoiser, latents),
         models=models,
-        recipe=recipe,
+        spec=spec,
     )
     source = Source(
         candidates=tuple(candidates),
         noise=as_model_input(noise).to(denoiser.device),
         latents=latents,
     )
-    contests: list[Contest] = []
+    contests: list[BestProposal] = []
     for name, proposed in propose(models.proposers, denoiser, encoded, source):
         entrants = list(originals.entrants(name, proposed))
         contests = (
             [contest.joined_by(one) for contest, one in zip(contests, entrants, strict=True)]
             if contests
-            else [Contest(best=one) for one in entrants]
+            else [BestProposal(best=one) for one in entrants]
         )
     return ProducedBatch(
         source_noise=noise,
         source_pixels=originals.images.pixels,
         contests=contests,
-        image_evaluations=recipe.image_evaluations(),
+        image_evaluations=spec.image_evaluations(),
     )
 
 
-class _Originals:
+class _SourceBatch:
     """Source images with their scores, and what golden noise is compared with them by."""
 
     def __init__(
@@ -105,17 +105,17 @@ class _Originals:
         noise: Tensor,
         images: SampledImages,
         models: Models,
-        recipe: Recipe,
+        spec: BuildSpec,
     ) -> None:
         self.images = images
-        self._noise, self._encoded, self._models, self._recipe = noise, encoded, models, recipe
+        self._noise, self._encoded, self._models, self._recipe = noise, encoded, models, spec
         self._prompts = [candidate.prompt for candidate in candidates]
         self._scores = judge(models.rewards, self._prompts, images)
         self._selection = Selection(
-            rule=recipe.rule, gate=recipe.gate, num_values=prod(noise.shape[1:])
+            rule=spec.rule, gate=spec.gate, num_values=prod(noise.shape[1:])
         )
 
-    def entrants(self, name: str, proposed: ProposedNoise) -> Iterator[Entrant]:
+    def entrants(self, name: str, proposed: ProposedNoise) -> Iterator[ScoredProposal]:
         """Sample and judge one golden noise of each candidate."""
         denoiser, sampling = self._models.denoiser, self._recipe.sampling
         noise = stored(proposed.golden_noise).cpu()
@@ -130,7 +130,7 @@ class _Originals:
                 golden_rewards={reward: column[row] for reward, column in scores.items()},
             )
             status, reason = self._selection.decide(judged)
-            yield Entrant(
+            yield ScoredProposal(
                 name=name,
                 # Copies: a row of it would keep the whole batch in memory.
                 golden_noise=noise[row].clone(),

@@ -48,7 +48,7 @@ class Selection:
         """Status and reason of one candidate; the reason is None if it is kept."""
         if reason := self._failure(judged):
             return Status.FAILED, reason
-        if reason := self._unfitness(judged) or self._objection(judged):
+        if reason := self._gate_reason(judged) or self._margin_reason(judged):
             return Status.REJECTED, reason
         return Status.KEPT, None
 
@@ -61,7 +61,7 @@ class Selection:
         """
         if self._failure(judged):
             return 0, 0.0
-        standing = 1 if self._unfitness(judged) else 2 if self._objection(judged) else 3
+        standing = 1 if self._gate_reason(judged) else 2 if self._margin_reason(judged) else 3
         return standing, self.rule.merit(judged.source_rewards, judged.golden_rewards)
 
     def _failure(self, judged: Judged) -> str | None:
@@ -73,13 +73,13 @@ class Selection:
             return f"reward:{name}:no_score"
         return None
 
-    def _unfitness(self, judged: Judged) -> str | None:
+    def _gate_reason(self, judged: Judged) -> str | None:
         if not judged.converged:
             return NOT_CONVERGED
         assert judged.noise_stats is not None
         return gate_reason(judged.noise_stats, self.num_values, self.gate)
 
-    def _objection(self, judged: Judged) -> str | None:
+    def _margin_reason(self, judged: Judged) -> str | None:
         return self.rule.objection(judged.source_rewards, judged.golden_rewards)
 
 

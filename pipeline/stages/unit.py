@@ -13,9 +13,9 @@ from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
 from pipeline.records import Candidate, Outcome, Status
 from pipeline.stages.batch import Models, ProducedBatch, produce_batch
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.pack import pack_pairs
 from pipeline.stages.propose import Proposer
-from pipeline.stages.recipe import Recipe
 from pipeline.stages.sample import encode_image
 from pipeline.storage.schema import NoisePair, PairSchema
 
@@ -35,37 +35,37 @@ def produce_unit(
     candidates: Sequence[Candidate],
     denoiser: Denoiser,
     rewards: Mapping[str, Reward],
-    recipe: Recipe,
-    gaps: Mapping[int, str] | None = None,
+    spec: BuildSpec,
+    skipped: Mapping[int, str] | None = None,
     loaded: Mapping[str, Proposer] | None = None,
 ) -> ProducedUnit:
     """Compute one unit, always in the same batches.
 
-    ``loaded`` are the recipe's proposers that come from files, by name.
+    ``loaded`` are the spec's proposers that come from files, by name.
 
-    ``gaps`` are positions in ``candidates`` that are not computed, each with the reason for which
+    ``skipped`` are positions in ``candidates`` that are not computed, each with the reason for which
     its candidate has failed. A gap is padded, so that every batch keeps its shape and the other
-    candidates their bytes. A batch of gaps alone is left out, unless the whole unit is gaps: then
+    candidates their bytes. A batch of skipped alone is left out, unless the whole unit is skipped: then
     it tells whether anything but a candidate is at fault.
     """
-    gaps = gaps or {}
-    proposers = {**recipe.proposers, **(loaded or {})}
+    skipped = skipped or {}
+    proposers = {**spec.proposers, **(loaded or {})}
     models = Models(denoiser=denoiser, rewards=rewards, proposers=proposers)
     made: list[_Made] = []
     with torch.inference_mode():
-        encoded = _encode_once(denoiser, candidates, gaps)
-        for rows in _batches(len(candidates), recipe.batch_size):
+        encoded = _encode_once(denoiser, candidates, skipped)
+        for rows in _batches(len(candidates), spec.batch_size):
             of_batch = [candidates[row] for row in rows]
-            reasons = {row - rows.start: gaps[row] for row in rows if row in gaps}
-            if len(reasons) == len(rows) and len(gaps) < len(candidates):
+            reasons = {row - rows.start: skipped[row] for row in rows if row in skipped}
+            if len(reasons) == len(rows) and len(skipped) < len(candidates):
                 made.append(_left_out(of_batch, reasons, rewards))
             else:
-                made.append(_make(of_batch, encoded.take(rows), reasons, models, recipe))
+                made.append(_make(of_batch, encoded.take(rows), reasons, models, spec))
     pairs = [pair for each in made for pair in each.pairs]
     schema = PairSchema(latent_shape=denoiser.latent_shape, reward_names=tuple(rewards))
     return ProducedUnit(
         outcomes=tuple(outcome for each in made for outcome in each.outcomes),
-        data=pack_pairs(pairs, schema, recipe.output.rows_per_batch),
+        data=pack_pairs(pairs, schema, spec.output.rows_per_batch),
         forward_evaluations=sum(each.forward_evaluations for each in made),
     )
 
@@ -80,25 +80,25 @@ class _Made:
 
 
 def _left_out(
-    candidates: Sequence[Candidate], gaps: Mapping[int, str], rewards: Iterable[str]
+    candidates: Sequence[Candidate], skipped: Mapping[int, str], rewards: Iterable[str]
 ) -> _Made:
-    failed = [_failed(candidate, gaps[row], rewards) for row, candidate in enumerate(candidates)]
+    failed = [_failed(candidate, skipped[row], rewards) for row, candidate in enumerate(candidates)]
     return _Made(outcomes=failed, pairs=[], forward_evaluations=0)
 
 
 def _make(
     candidates: Sequence[Candidate],
     encoded: EncodedPrompts,
-    gaps: Mapping[int, str],
+    skipped: Mapping[int, str],
     models: Models,
-    recipe: Recipe,
+    spec: BuildSpec,
 ) -> _Made:
-    computed = [_padding(one) if row in gaps else one for row, one in enumerate(candidates)]
-    batch = produce_batch(computed, encoded, models, recipe)
-    pairs = _pairs(candidates, batch, gaps, recipe.output)
+    computed = [_padding(one) if row in skipped else one for row, one in enumerate(candidates)]
+    batch = produce_batch(computed, encoded, models, spec)
+    pairs = _pairs(candidates, batch, skipped, spec.output)
     outcomes = [
-        _failed(candidate, gaps[row], models.rewards)
-        if row in gaps
+        _failed(candidate, skipped[row], models.rewards)
+        if row in skipped
         else _outcome(candidate, batch, row, pairs.get(row), truncated=encoded.truncated[row])
         for row, candidate in enumerate(candidates)
     ]
@@ -110,16 +110,16 @@ def _make(
 
 
 def _encode_once(
-    denoiser: Denoiser, candidates: Sequence[Candidate], gaps: Mapping[int, str]
+    denoiser: Denoiser, candidates: Sequence[Candidate], skipped: Mapping[int, str]
 ) -> EncodedPrompts:
     """Encode each distinct prompt once and lay the results out by candidate.
 
-    The text encoder too sees the same number of prompts whatever the gaps: one that only gaps have
+    The text encoder too sees the same number of prompts whatever the skipped: one that only skipped have
     is empty.
     """
     prompts = [candidate.prompt for candidate in candidates]
     distinct = list(dict.fromkeys(prompts))
-    live = {prompt for position, prompt in enumerate(prompts) if position not in gaps}
+    live = {prompt for position, prompt in enumerate(prompts) if position not in skipped}
     encoded = denoiser.encode_prompts([prompt if prompt in live else "" for prompt in distinct])
     row = {prompt: index for index, prompt in enumerate(distinct)}
     return encoded.take([row[prompt] for prompt in prompts])
@@ -185,7 +185,7 @@ def _outcome(
 def _pairs(
     candidates: Sequence[Candidate],
     batch: ProducedBatch,
-    gaps: Mapping[int, str],
+    skipped: Mapping[int, str],
     output: OutputConfig,
 ) -> dict[int, NoisePair]:
     """The rows of a batch that are stored."""
@@ -193,7 +193,7 @@ def _pairs(
     return {
         row: _pair(candidates[row], batch, row, output)
         for row, contest in enumerate(batch.contests)
-        if row not in gaps and contest.best.status in wanted
+        if row not in skipped and contest.best.status in wanted
     }
 
 

@@ -25,7 +25,7 @@ from pipeline.publish.verify import verify
 from pipeline.reader import NoisePairDataset
 from pipeline.records import SCHEMA_VERSION
 from pipeline.repair import recompute_on_ray
-from pipeline.stages.recipe import Recipe
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import Manifest, read_manifest, read_success, read_version
 from pipeline.storage.plans import read_plan, read_prompt_table
@@ -112,7 +112,7 @@ def test_older_version_is_reported(older: LocalStore) -> None:
     text = make_report(manifest, read_scores(older, manifest))
     assert "golden noise by 1 of 8 steps at guidance 3 down and 1 back (first order)" in text
     assert "## Proposals" not in text
-    recipe = Recipe.of(manifest.plan)
+    recipe = BuildSpec.of(manifest.plan)
     assert (recipe.rule.name, recipe.rule.weights) == ("all", {"scene": 1.0})
     assert recipe.evaluations() == 2 * 4 + 2 + 1
 

@@ -18,8 +18,8 @@ from pipeline.publish.ledger import ledger_schema
 from pipeline.publish.select import select
 from pipeline.publish.verify import verify
 from pipeline.records import Outcome, RuleName
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.planning import plan_of, prompts_of
-from pipeline.stages.recipe import Recipe
 from pipeline.stages.unit import produce_unit
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import Manifest
@@ -66,7 +66,7 @@ def majority(tmp_path_factory: pytest.TempPathFactory) -> Built:
             list(prompts.candidates(plan, plan.unit_range(unit))),
             denoiser,
             dict.fromkeys(MARGINS, rewards["scene"]),
-            Recipe.of(plan),
+            BuildSpec.of(plan),
         )
         for unit in range(plan.num_units)
     )

@@ -9,5 +9,5 @@ from tests.stages.demo_unit import Kept, make_unit
 
 @pytest.fixture(scope="session")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
-    recipe, candidates = make_unit(tmp_path_factory.mktemp("unit"))
-    return Kept(recipe, candidates, produce_unit(candidates, *demo_models(), recipe))
+    spec, candidates = make_unit(tmp_path_factory.mktemp("unit"))
+    return Kept(spec, candidates, produce_unit(candidates, *demo_models(), spec))

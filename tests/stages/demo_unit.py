@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from pipeline.records import Candidate
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.planning import make_plan
-from pipeline.stages.recipe import Recipe
 from pipeline.stages.unit import ProducedUnit
 from pipeline.storage.schema import NoisePair, PairSchema
 from tests.sealed import SETTINGS, changed, demo_prompts, write_config
@@ -24,18 +24,18 @@ KEEP_ALL = changed(
 class Kept(NamedTuple):
     """A unit whose candidates are all kept: how it is made, from what, and what came out."""
 
-    recipe: Recipe
+    spec: BuildSpec
     candidates: list[Candidate]
     produced: ProducedUnit
 
 
 def make_unit(
     folder: Path, settings: dict[str, Any] = KEEP_ALL, prompts: list[str] | None = None
-) -> tuple[Recipe, list[Candidate]]:
+) -> tuple[BuildSpec, list[Candidate]]:
     """The first unit of a plan: how it is made, and from which candidates."""
     config = write_config(folder, settings, prompts=prompts or demo_prompts(3))
     plan, table = make_plan(config)
-    return Recipe.of(plan), list(table.candidates(plan, plan.unit_range(0)))
+    return BuildSpec.of(plan), list(table.candidates(plan, plan.unit_range(0)))
 
 
 def stored_pairs(produced: ProducedUnit) -> list[NoisePair]:

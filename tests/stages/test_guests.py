@@ -18,11 +18,11 @@ from pipeline.errors import EntryPointError, UserError
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
 from pipeline.records import Candidate
-from pipeline.stages.judge import judge
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import ProposedNoise, Proposer, Source, propose
 from pipeline.stages.proposers.network import NetworkProposer
-from pipeline.stages.recipe import Recipe
 from pipeline.stages.sample import SampledImages
+from pipeline.stages.score import judge
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from tests.npnet.layouts import shaken
 from tests.sealed import demo_models, demo_prompts
@@ -108,35 +108,35 @@ class GuestJudge:
 
 
 @pytest.fixture(scope="module")
-def unit(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, list[Candidate]]:
+def unit(tmp_path_factory: pytest.TempPathFactory) -> tuple[BuildSpec, list[Candidate]]:
     settings = with_proposers(KEEP_ALL, BUILT_IN) | {
         "sampling": {"num_inference_steps": 2, "guidance_scale": 1.0},
         "units": {"size": 2, "batch_size": 2},
     }
-    recipe, candidates = make_unit(
+    spec, candidates = make_unit(
         tmp_path_factory.mktemp("guests"), settings, prompts=demo_prompts(1)
     )
     network: Proposer = NetworkProposer(network=shaken(LAYOUT), rounds=1)
-    return replace(recipe, proposers={**recipe.proposers, "npnet": network}), candidates
+    return replace(spec, proposers={**spec.proposers, "npnet": network}), candidates
 
 
-def produce(unit: tuple[Recipe, list[Candidate]], *, hostile: bool, first: bool) -> ProducedUnit:
+def produce(unit: tuple[BuildSpec, list[Candidate]], *, hostile: bool, first: bool) -> ProducedUnit:
     """The unit with a guest among proposers and judges, before the others or after them."""
-    recipe, candidates = unit
+    spec, candidates = unit
     denoiser, rewards = demo_models()
 
     proposers: dict[str, Proposer] = {"guest": GuestProposer(hostile=hostile)}
     judges: dict[str, Reward] = {"guest": GuestJudge(hostile=hostile)}
     if first:
-        proposers, judges = proposers | {**recipe.proposers}, judges | rewards
+        proposers, judges = proposers | {**spec.proposers}, judges | rewards
     else:
-        proposers, judges = {**recipe.proposers} | proposers, rewards | judges
-    return produce_unit(candidates, denoiser, judges, replace(recipe, proposers=proposers))
+        proposers, judges = {**spec.proposers} | proposers, rewards | judges
+    return produce_unit(candidates, denoiser, judges, replace(spec, proposers=proposers))
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_guests_that_overwrite_their_inputs_leave_the_unit_its_bytes(
-    unit: tuple[Recipe, list[Candidate]], first: bool
+    unit: tuple[BuildSpec, list[Candidate]], first: bool
 ) -> None:
     before = settings()
     hostile, honest = (produce(unit, hostile=each, first=first) for each in (True, False))

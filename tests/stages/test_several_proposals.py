@@ -34,10 +34,10 @@ def with_proposers(settings: dict[str, Any], proposers: list[dict[str, Any]]) ->
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Kept:
-    recipe, candidates = make_unit(
+    spec, candidates = make_unit(
         tmp_path_factory.mktemp("several"), with_proposers(KEEP_ALL, SEVERAL)
     )
-    return Kept(recipe, candidates, produce_unit(candidates, *demo_models(), recipe))
+    return Kept(spec, candidates, produce_unit(candidates, *demo_models(), spec))
 
 
 def scores(outcome: Outcome) -> dict[str, float | None]:
@@ -60,8 +60,8 @@ def test_the_proposal_with_the_best_score_wins_and_the_others_keep_theirs(severa
 def test_every_proposal_scores_as_it_does_alone(several: Kept, kept: Kept, tmp_path: Path) -> None:
     alone = {"redenoise": kept.produced}
     settings = with_proposers(KEEP_ALL, SEVERAL[1:])
-    recipe, candidates = make_unit(tmp_path, settings)
-    random = produce_unit(candidates, *demo_models(), recipe)
+    spec, candidates = make_unit(tmp_path, settings)
+    random = produce_unit(candidates, *demo_models(), spec)
     for row, outcome in enumerate(several.produced.outcomes):
         assert outcome.source_rewards == kept.produced.outcomes[row].source_rewards
         expected = {
@@ -83,7 +83,7 @@ def test_stored_pair_is_the_winners(several: Kept, kept: Kept) -> None:
         assert np.array_equal(pair.golden_noise, other.golden_noise) == is_redenoised
         assert (pair.golden_image == other.golden_image) == is_redenoised
         if not is_redenoised:
-            seeds = several.recipe.proposers["random"].seeds(several.candidates[outcome.candidate])
+            seeds = several.spec.proposers["random"].seeds(several.candidates[outcome.candidate])
             generator = torch.Generator("cpu").manual_seed(seeds[int(outcome.proposal[-1])])
             drawn = torch.randn((4, 8, 8), generator=generator).half().numpy()
             assert np.array_equal(pair.golden_noise, drawn)
@@ -91,11 +91,11 @@ def test_stored_pair_is_the_winners(several: Kept, kept: Kept) -> None:
 
 def test_source_image_is_paid_for_once(several: Kept) -> None:
     counting = WrappedDenoiser(demo_models()[0])
-    again = produce_unit(several.candidates, counting, demo_models()[1], several.recipe)
+    again = produce_unit(several.candidates, counting, demo_models()[1], several.spec)
     assert again == several.produced
     each = IMAGE + (REDENOISE + IMAGE) + 2 * IMAGE
-    assert several.recipe.proposals == 3
-    assert each == several.recipe.evaluations() == several.recipe.golden_evaluations() + IMAGE
+    assert several.spec.proposals == 3
+    assert each == several.spec.evaluations() == several.spec.golden_evaluations() + IMAGE
     assert counting.rows_predicted == 6 * each == several.produced.forward_evaluations
     for outcome in several.produced.outcomes:
         assert outcome.forward_evaluations == each
@@ -106,7 +106,7 @@ def test_source_image_is_paid_for_once(several: Kept) -> None:
 
 def test_gaps_leave_the_others_their_bytes(several: Kept) -> None:
     produced = produce_unit(
-        several.candidates, *demo_models(), several.recipe, {1: "error:of_1", 4: "error:of_4"}
+        several.candidates, *demo_models(), several.spec, {1: "error:of_1", 4: "error:of_4"}
     )
     for row, outcome in enumerate(produced.outcomes):
         if row in (1, 4):
@@ -125,7 +125,7 @@ def test_proposal_that_fails_loses_and_says_why(several: Kept) -> None:
     # Calls of the first batch: the source images 0 … 3, down 4, up 5, then the golden images.
     prompt = several.candidates[0].prompt
     bad = BadPrediction(demo_models()[0], prompt, float("nan"), from_call=5, to_call=6)
-    produced = produce_unit(several.candidates, bad, demo_models()[1], several.recipe)
+    produced = produce_unit(several.candidates, bad, demo_models()[1], several.spec)
     for row in (0, 1):
         outcome = produced.outcomes[row]
         assert outcome.status is Status.KEPT and outcome.proposal in ("random/0", "random/1")
@@ -144,7 +144,7 @@ def test_other_margins_decide_over_the_winner_and_name_what_the_others_would_hav
     gains = sorted(score - source for score in scores(outcome).values() if score is not None)
     between = (gains[-1] + gains[-2]) / 2
     rule = ScoreRule(margins={"scene": between}, weights={"scene": 1.0})
-    selection = Selection(rule=rule, gate=several.recipe.gate, num_values=256)
+    selection = Selection(rule=rule, gate=several.spec.gate, num_values=256)
     again = decide_again(outcome, selection)
     assert (again.status, again.proposal) == (Status.KEPT, outcome.proposal)
     assert {loser.status for loser in again.losing_proposals} == {Status.REJECTED}

@@ -39,11 +39,11 @@ def test_source_noise_is_the_seeds_normal_draw_in_half_precision(kept: Kept) -> 
 def test_stored_noise_sampled_again_gives_the_stored_image_and_score(
     kept: Kept, which: str
 ) -> None:
-    recipe, _, produced = kept
+    spec, _, produced = kept
     denoiser, rewards = demo_models()
     pairs = stored_pairs(produced)
-    for begin in range(0, len(pairs), recipe.batch_size):
-        batch = pairs[begin : begin + recipe.batch_size]
+    for begin in range(0, len(pairs), spec.batch_size):
+        batch = pairs[begin : begin + spec.batch_size]
         prompts = [pair.prompt for pair in batch]
         noise = torch.from_numpy(np.stack([getattr(pair, f"{which}_noise") for pair in batch]))
         with torch.inference_mode():
@@ -94,21 +94,21 @@ def test_noise_stats_are_those_of_numpy(kept: Kept) -> None:
 
 
 def test_unit_twice_is_the_same_bytes_and_outcomes(kept: Kept) -> None:
-    recipe, candidates, produced = kept
-    assert produce_unit(candidates, *demo_models(), recipe) == produced
+    spec, candidates, produced = kept
+    assert produce_unit(candidates, *demo_models(), spec) == produced
 
 
 def test_source_noise_left_out_and_no_images_store_neither(tmp_path: Path) -> None:
     output = {**KEEP_ALL["output"], "source_noise": False, "images": "none"}
-    recipe, candidates = make_unit(tmp_path, KEEP_ALL | {"output": output})
-    for pair in stored_pairs(produce_unit(candidates, *demo_models(), recipe)):
+    spec, candidates = make_unit(tmp_path, KEEP_ALL | {"output": output})
+    for pair in stored_pairs(produce_unit(candidates, *demo_models(), spec)):
         assert pair.source_noise is pair.source_image is pair.golden_image is None
 
 
 def test_webp_images_are_lossless(kept: Kept, tmp_path: Path) -> None:
     output = {**KEEP_ALL["output"], "images": "webp"}
-    recipe, candidates = make_unit(tmp_path, KEEP_ALL | {"output": output})
-    webp = stored_pairs(produce_unit(candidates, *demo_models(), recipe))
+    spec, candidates = make_unit(tmp_path, KEEP_ALL | {"output": output})
+    webp = stored_pairs(produce_unit(candidates, *demo_models(), spec))
     for left, right in zip(webp, stored_pairs(kept.produced), strict=True):
         images = [Image.open(io.BytesIO(p.golden_image or b"")) for p in (left, right)]
         assert [image.format for image in images] == ["WEBP", "PNG"]
@@ -117,8 +117,8 @@ def test_webp_images_are_lossless(kept: Kept, tmp_path: Path) -> None:
 
 def test_prompt_too_long_is_kept_truncated_and_flagged(tmp_path: Path) -> None:
     long = "a red circle and a blue square " * 5
-    recipe, candidates = make_unit(tmp_path, prompts=["a red circle", long])
-    produced = produce_unit(candidates, *demo_models(), recipe)
+    spec, candidates = make_unit(tmp_path, prompts=["a red circle", long])
+    produced = produce_unit(candidates, *demo_models(), spec)
     assert [o.truncated for o in produced.outcomes] == [False, False, True, True]
     assert {o.status for o in produced.outcomes} == {Status.KEPT}
     assert stored_pairs(produced)[2].prompt == long.strip()
@@ -126,7 +126,7 @@ def test_prompt_too_long_is_kept_truncated_and_flagged(tmp_path: Path) -> None:
 
 def test_unit_nothing_kept_is_a_file_without_rows(tmp_path: Path) -> None:
     rewards = [{**SETTINGS["rewards"][0], "margin": 1e6}, SETTINGS["rewards"][1]]
-    recipe, candidates = make_unit(tmp_path, KEEP_ALL | {"rewards": rewards})
-    produced = produce_unit(candidates, *demo_models(), recipe)
+    spec, candidates = make_unit(tmp_path, KEEP_ALL | {"rewards": rewards})
+    produced = produce_unit(candidates, *demo_models(), spec)
     assert {(o.status, o.reason) for o in produced.outcomes} == {(Status.REJECTED, "reward:scene")}
     assert stored_pairs(produced) == []

@@ -11,14 +11,14 @@ from tests.stages.demo_unit import KEEP_ALL, Kept, make_unit
 
 
 def test_unit_prompts_are_encoded_once_each_and_evaluations_counted(kept: Kept) -> None:
-    recipe, candidates, produced = kept
+    spec, candidates, produced = kept
     denoiser, rewards = demo_models()
     counting = WrappedDenoiser(denoiser)
-    again = produce_unit(candidates, counting, rewards, recipe)
+    again = produce_unit(candidates, counting, rewards, spec)
     assert counting.encoded == list(dict.fromkeys(c.prompt for c in candidates))
     assert counting.rows_predicted == again.forward_evaluations == produced.forward_evaluations
     # Two images of 4 steps, one guided step down (2 evaluations) and one back.
-    assert produced.forward_evaluations == 6 * (2 * 4 + 2 + 1) == 6 * recipe.evaluations()
+    assert produced.forward_evaluations == 6 * (2 * 4 + 2 + 1) == 6 * spec.evaluations()
 
 
 @pytest.mark.parametrize(("guidance", "back", "steps"), [(5.5, 1.0, 1), (0.0, 2.0, 2)])
@@ -30,18 +30,18 @@ def test_evaluations_other_guidance_equals_the_count(
         "sampling": {"num_inference_steps": 2, "guidance_scale": guidance},
         "redenoise": {"num_inference_steps": 4, "num_steps": steps, **redenoise_section},
     }
-    recipe, candidates = make_unit(tmp_path, settings)
+    spec, candidates = make_unit(tmp_path, settings)
     counting = WrappedDenoiser(demo_models()[0])
-    produced = produce_unit(candidates, counting, demo_models()[1], recipe)
+    produced = produce_unit(candidates, counting, demo_models()[1], spec)
     assert produced.forward_evaluations == counting.rows_predicted
-    assert produced.forward_evaluations == len(candidates) * recipe.evaluations()
+    assert produced.forward_evaluations == len(candidates) * spec.evaluations()
 
 
 def test_evaluations_exact_inversion_counts_what_each_candidate_took(tmp_path: Path) -> None:
     section = {"num_inference_steps": 4, "guidance_scale": 3.0, "inversion": "exact"}
     settings = KEEP_ALL | {"redenoise": section, "units": {"size": 2, "batch_size": 1}}
-    recipe, candidates = make_unit(tmp_path, settings)
+    spec, candidates = make_unit(tmp_path, settings)
     counting = WrappedDenoiser(demo_models()[0])
-    produced = produce_unit(candidates, counting, demo_models()[1], recipe)
+    produced = produce_unit(candidates, counting, demo_models()[1], spec)
     assert produced.forward_evaluations == counting.rows_predicted
-    assert produced.forward_evaluations < len(candidates) * recipe.evaluations()
+    assert produced.forward_evaluations < len(candidates) * spec.evaluations()

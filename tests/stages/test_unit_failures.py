@@ -25,10 +25,10 @@ def _assert_only_one_prompt_failed(
 
 @pytest.mark.parametrize("value", [float("nan"), 1e6], ids=["nan", "beyond float16"])
 def test_prediction_not_finite_fails_that_candidate_alone(kept: Kept, value: float) -> None:
-    recipe, candidates, whole = kept
+    spec, candidates, whole = kept
     denoiser, rewards = demo_models()
     bad = BadPrediction(denoiser, candidates[2].prompt, value)
-    produced = produce_unit(candidates, bad, rewards, recipe)
+    produced = produce_unit(candidates, bad, rewards, spec)
     failed = _assert_only_one_prompt_failed(
         produced, whole, candidates[2].prompt_id, "noise:not_finite"
     )
@@ -36,14 +36,14 @@ def test_prediction_not_finite_fails_that_candidate_alone(kept: Kept, value: flo
 
 
 def test_image_latents_not_finite_fail_that_candidate_alone(kept: Kept) -> None:
-    recipe, candidates, whole = kept
+    spec, candidates, whole = kept
     denoiser, rewards = demo_models()
     # The source images are four calls and the proposal two; the golden images are spoilt. One
     # batch, so that all are.
-    recipe = replace(recipe, batch_size=6)
-    whole = produce_unit(candidates, denoiser, rewards, recipe)
+    spec = replace(spec, batch_size=6)
+    whole = produce_unit(candidates, denoiser, rewards, spec)
     bad = BadPrediction(denoiser, candidates[2].prompt, float("nan"), from_call=6)
-    produced = produce_unit(candidates, bad, rewards, recipe)
+    produced = produce_unit(candidates, bad, rewards, spec)
     failed = _assert_only_one_prompt_failed(
         produced, whole, candidates[2].prompt_id, "image:not_finite"
     )
@@ -54,9 +54,9 @@ def test_image_latents_not_finite_fail_that_candidate_alone(kept: Kept) -> None:
 
 
 def test_decoder_not_finite_fails_the_row(kept: Kept) -> None:
-    recipe, candidates, _ = kept
+    spec, candidates, _ = kept
     denoiser, rewards = demo_models()
-    produced = produce_unit(candidates, BadDecoder(denoiser, row=1), rewards, recipe)
+    produced = produce_unit(candidates, BadDecoder(denoiser, row=1), rewards, spec)
     reasons = [outcome.reason for outcome in produced.outcomes]
     # Batches of 4 and 2.
     assert reasons == [None, "image:not_finite", None, None, None, "image:not_finite"]
@@ -64,11 +64,11 @@ def test_decoder_not_finite_fails_the_row(kept: Kept) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_reward_not_finite_fails_that_candidate_alone(kept: Kept, value: float) -> None:
-    recipe, candidates, whole = kept
+    spec, candidates, whole = kept
     denoiser, rewards = demo_models()
     prompt = candidates[4].prompt
     bad = {**rewards, "scene": BadReward(rewards["scene"], prompt, value)}
-    produced = produce_unit(candidates, denoiser, bad, recipe)
+    produced = produce_unit(candidates, denoiser, bad, spec)
     failed = _assert_only_one_prompt_failed(
         produced, whole, candidates[4].prompt_id, "reward:scene:no_score"
     )
@@ -77,10 +77,10 @@ def test_reward_not_finite_fails_that_candidate_alone(kept: Kept, value: float) 
 
 
 def test_reward_not_finite_that_only_records_fails_nobody(kept: Kept) -> None:
-    recipe, candidates, _ = kept
+    spec, candidates, _ = kept
     denoiser, rewards = demo_models()
     prompt = candidates[4].prompt
     bad = {**rewards, "oracle": BadReward(rewards["oracle"], prompt, float("nan"))}
-    produced = produce_unit(candidates, denoiser, bad, recipe)
+    produced = produce_unit(candidates, denoiser, bad, spec)
     assert {outcome.status for outcome in produced.outcomes} == {Status.KEPT}
     assert stored_pairs(produced)[4].golden_rewards["oracle"] is None

@@ -9,17 +9,17 @@ from tests.stages.broken_models import WrappedDenoiser
 from tests.stages.demo_unit import SCHEMA, Kept, stored_pairs
 
 
-@pytest.mark.parametrize("gaps", [{0}, {1, 4}, {0, 1, 2, 3}, {4, 5}, {0, 1, 2, 3, 5}], ids=str)
+@pytest.mark.parametrize("skipped", [{0}, {1, 4}, {0, 1, 2, 3}, {4, 5}, {0, 1, 2, 3, 5}], ids=str)
 def test_gaps_fail_with_their_reason_and_leave_the_others_their_bytes(
-    kept: Kept, gaps: set[int]
+    kept: Kept, skipped: set[int]
 ) -> None:
-    recipe, candidates, whole = kept
-    reasons = {position: f"error:of_{position}" for position in gaps}
+    spec, candidates, whole = kept
+    reasons = {position: f"error:of_{position}" for position in skipped}
     denoiser, rewards = demo_models()
     watched = WrappedDenoiser(denoiser)
-    produced = produce_unit(candidates, watched, rewards, recipe, reasons)
+    produced = produce_unit(candidates, watched, rewards, spec, reasons)
     for position, outcome in enumerate(produced.outcomes):
-        if position in gaps:
+        if position in skipped:
             assert (outcome.status, outcome.reason) == (Status.FAILED, reasons[position])
             assert outcome.sample_id == candidates[position].sample_id
             assert set(outcome.golden_rewards.values()) == {None}
@@ -27,20 +27,20 @@ def test_gaps_fail_with_their_reason_and_leave_the_others_their_bytes(
             assert outcome == whole.outcomes[position]
     ids = {outcome.sample_id for outcome in produced.outcomes if outcome.status is Status.KEPT}
     untouched = [pair for pair in stored_pairs(whole) if pair.sample_id in ids]
-    assert len(untouched) == len(candidates) - len(gaps)
+    assert len(untouched) == len(candidates) - len(skipped)
     assert SCHEMA.to_batch(stored_pairs(produced)).equals(SCHEMA.to_batch(untouched))
     # What is suspected is nowhere near the model, and the shape of what is encoded is kept.
-    live = {c.prompt for position, c in enumerate(candidates) if position not in gaps}
+    live = {c.prompt for position, c in enumerate(candidates) if position not in skipped}
     assert set(watched.encoded) - {""} == live
     assert len(watched.encoded) == 3
 
 
 def test_unit_of_gaps_alone_is_computed_all_the_same(kept: Kept) -> None:
-    recipe, candidates, _ = kept
+    spec, candidates, _ = kept
     denoiser, rewards = demo_models()
     watched = WrappedDenoiser(denoiser)
     everything = dict.fromkeys(range(6), "error:untried")
-    produced = produce_unit(candidates, watched, rewards, recipe, everything)
+    produced = produce_unit(candidates, watched, rewards, spec, everything)
     assert {outcome.reason for outcome in produced.outcomes} == {"error:untried"}
     assert stored_pairs(produced) == []
     assert watched.encoded == [""] * 3

@@ -16,9 +16,9 @@ from pipeline.config.sections import SamplingConfig
 from pipeline.diffusion.noise import as_model_input, stored
 from pipeline.evaluate.trial.bench import Batch, Bench, Cost, Drawn
 from pipeline.models.denoiser import EncodedPrompts
-from pipeline.stages.judge import judge
 from pipeline.stages.propose import Source, propose
 from pipeline.stages.sample import SampledImages
+from pipeline.stages.score import judge
 
 
 class Arm(Protocol):

@@ -17,9 +17,9 @@ from pipeline.diffusion.sample import sample_evaluations
 from pipeline.evaluate.trial.samples import Sample
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
-from pipeline.stages.judge import Scores, judge
 from pipeline.stages.propose import Proposer
 from pipeline.stages.sample import SampledImages, sample_images
+from pipeline.stages.score import Scores, judge
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pipeline.evaluate.trial.figures import p_value, percent, share, signed
 from pipeline.evaluate.trial.findings import Comparison, Trial
 from pipeline.evaluate.trial.held_out import DataSet
 from pipeline.evaluate.trial.line_up import GOLDEN, STANDARD
-from pipeline.stages.recipe import Recipe
+from pipeline.stages.build_spec import BuildSpec
 
 
 def summary(trial: Trial, data: DataSet | None) -> list[Block]:
@@ -141,7 +141,7 @@ def _costs(trial: Trial, data: DataSet | None) -> Iterator[str]:
     if data is None:
         return
     evaluations = sum(
-        manifest.plan.num_candidates * Recipe.of(manifest.plan).evaluations()
+        manifest.plan.num_candidates * BuildSpec.of(manifest.plan).evaluations()
         for manifest in data.manifests
     )
     kept = sum(manifest.funnel.kept for manifest in data.manifests)

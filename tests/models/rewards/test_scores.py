@@ -10,8 +10,8 @@ from torch import Tensor
 from pipeline.config.rewards import RewardConfig
 from pipeline.models.load import load_rewards
 from pipeline.models.reward import Reward
-from pipeline.stages.judge import judge
 from pipeline.stages.sample import SampledImages
+from pipeline.stages.score import judge
 from tests.models.rewards.recorded import scores
 from tests.models.rewards.reference.subjects import PROMPTS, images
 from tests.stages.test_guests import GuestJudge

@@ -13,8 +13,8 @@ from pipeline.models.load import load_denoiser, load_text_encoder
 from pipeline.npnet.training.prompts import PromptEncoder
 from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.planning import make_plan
-from pipeline.stages.recipe import Recipe
 from pipeline.stages.unit import produce_unit
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import write_plan
@@ -64,7 +64,7 @@ def tiny_set(
     write_plan(store, plan, table)
     for unit in range(plan.num_units):
         candidates = list(table.candidates(plan, plan.unit_range(unit)))
-        produced = produce_unit(candidates, denoiser, demo_models()[1], Recipe.of(plan))
+        produced = produce_unit(candidates, denoiser, demo_models()[1], BuildSpec.of(plan))
         receipt = receipt_of(plan, unit, produced)
         receipt = receipt.model_copy(update={"latent_shape": denoiser.latent_shape})
         commit_unit(store, receipt, produced.data)

@@ -12,9 +12,9 @@ import torch
 from pipeline.cluster.worker import check_models
 from pipeline.config.sections import Config
 from pipeline.errors import EntryPointError, ModelError, UserError
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.planning import make_plan
 from pipeline.stages.proposers.files import load_proposers
-from pipeline.stages.recipe import Recipe
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from tests.sealed import demo_models, demo_prompts, write_config
 from tests.stages.broken_models import WrappedDenoiser
@@ -52,7 +52,7 @@ def produce(settings: Config, denoiser: WrappedDenoiser) -> ProducedUnit:
     plan, prompts = make_plan(settings)
     candidates = list(prompts.candidates(plan, plan.unit_range(0)))
     loaded = load_proposers(settings, denoiser)
-    return produce_unit(candidates, denoiser, demo_models()[1], Recipe.of(plan), loaded=loaded)
+    return produce_unit(candidates, denoiser, demo_models()[1], BuildSpec.of(plan), loaded=loaded)
 
 
 def test_example_of_the_documentation_proposes_as_it_is_written(tmp_path: Path) -> None:
@@ -60,11 +60,11 @@ def test_example_of_the_documentation_proposes_as_it_is_written(tmp_path: Path) 
     settings = config(tmp_path)
     denoiser = WrappedDenoiser(demo_models()[0])
     produced = produce(settings, denoiser)
-    recipe = Recipe.of(make_plan(settings)[0])
+    spec = BuildSpec.of(make_plan(settings)[0])
     assert {outcome.proposal for outcome in produced.outcomes} == {"pull"}
     # The source image and the golden one have four steps each; the proposer's two beside.
-    assert recipe.evaluations() == 4 + 2 + 4
-    assert denoiser.rows_predicted == produced.forward_evaluations == 2 * recipe.evaluations()
+    assert spec.evaluations() == 4 + 2 + 4
+    assert denoiser.rows_predicted == produced.forward_evaluations == 2 * spec.evaluations()
     for pair in stored_pairs(produced):
         source, golden = (
             torch.tensor(noise).float() for noise in (pair.source_noise, pair.golden_noise)

@@ -17,10 +17,10 @@ from pipeline.models.model_identity import identity_of, refuse_other_rows
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout
 from pipeline.npnet.latents import PackedLatents
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.planning import make_plan
 from pipeline.stages.propose import Source
 from pipeline.stages.proposers.network import NetworkProposer
-from pipeline.stages.recipe import Recipe
 from pipeline.stages.unit import produce_unit
 from tests.npnet.layouts import shaken
 from tests.npnet.origins import OTHER_MODEL, save_trained_for
@@ -84,17 +84,17 @@ def test_plan_of_a_network_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_unit_golden_noise_is_the_networks(network: Path, tmp_path: Path) -> None:
     plan, table = make_plan(write_config(tmp_path, settings(network), prompts=demo_prompts(3)))
-    recipe, candidates = Recipe.of(plan), list(table.candidates(plan, plan.unit_range(0)))
+    spec, candidates = BuildSpec.of(plan), list(table.candidates(plan, plan.unit_range(0)))
     denoiser, rewards = demo_models()
     counting, npnet = WrappedDenoiser(denoiser), NPNet.load(network)
     loaded = {"npnet": NetworkProposer(network=npnet, rounds=1)}
-    produced = produce_unit(candidates, counting, rewards, recipe, loaded=loaded)
+    produced = produce_unit(candidates, counting, rewards, spec, loaded=loaded)
     # The denoiser's own evaluations are those of the images; the network's are counted beside them.
-    assert counting.rows_predicted == len(candidates) * 2 * recipe.image_evaluations()
-    assert produced.forward_evaluations == len(candidates) * recipe.evaluations()
-    assert recipe.evaluations() == 2 * recipe.image_evaluations() + 1
+    assert counting.rows_predicted == len(candidates) * 2 * spec.image_evaluations()
+    assert produced.forward_evaluations == len(candidates) * spec.evaluations()
+    assert spec.evaluations() == 2 * spec.image_evaluations() + 1
 
-    pairs = stored_pairs(produced)[: recipe.batch_size]
+    pairs = stored_pairs(produced)[: spec.batch_size]
     noise = torch.from_numpy(np.stack([pair.source_noise for pair in pairs])).float()
     with torch.inference_mode():
         prompts = denoiser.encode_prompts([pair.prompt for pair in pairs]).conditional

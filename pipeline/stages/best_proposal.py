@@ -13,7 +13,7 @@ from pipeline.stages.select import Judged
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entrant:
+class ScoredProposal:
     """One golden noise of one candidate, with all that is known of it."""
 
     name: str
@@ -42,18 +42,18 @@ class Entrant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest:
+class BestProposal:
     """What became of a candidate's golden noises so far."""
 
-    best: Entrant
+    best: ScoredProposal
     before: tuple[LosingProposal, ...] = ()
     """Those that came before the best."""
     after: tuple[LosingProposal, ...] = ()
 
-    def joined_by(self, other: Entrant) -> "Contest":
+    def joined_by(self, other: ScoredProposal) -> "BestProposal":
         """The contest with one more; among equals the first is the best."""
         if other.preference > self.best.preference:
-            return Contest(best=other, before=(*self.before, self.best.loses(), *self.after))
+            return BestProposal(best=other, before=(*self.before, self.best.loses(), *self.after))
         return replace(self, after=(*self.after, other.loses()))
 
     @property

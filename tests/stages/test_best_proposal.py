@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from pipeline.records import NoiseStats, Status
-from pipeline.stages.contest import Contest, Entrant
+from pipeline.stages.best_proposal import BestProposal, ScoredProposal
 from pipeline.stages.select import Judged
 
 STATS = NoiseStats(cosine=0.9, relative_change=0.3, mean=0.0, std=1.0, kurtosis=0.0)
 
 
-def entrant(name: str, preference: tuple[int, float], evaluations: int = 1) -> Entrant:
+def entrant(name: str, preference: tuple[int, float], evaluations: int = 1) -> ScoredProposal:
     judged = Judged(
         noise_stats=STATS,
         converged=True,
@@ -20,7 +20,7 @@ def entrant(name: str, preference: tuple[int, float], evaluations: int = 1) -> E
         source_rewards={"r": 0.0},
         golden_rewards={"r": preference[1]},
     )
-    return Entrant(
+    return ScoredProposal(
         name=name,
         golden_noise=torch.zeros(1),
         pixels=torch.zeros(1, 1, 3),
@@ -32,8 +32,8 @@ def entrant(name: str, preference: tuple[int, float], evaluations: int = 1) -> E
     )
 
 
-def after(entrants: list[Entrant]) -> Contest:
-    contest = Contest(best=entrants[0])
+def after(entrants: list[ScoredProposal]) -> BestProposal:
+    contest = BestProposal(best=entrants[0])
     for one in entrants[1:]:
         contest = contest.joined_by(one)
     return contest

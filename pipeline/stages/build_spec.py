@@ -13,7 +13,7 @@ from pipeline.stages.score_rule import ScoreRule
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class BuildSpec:
     """How the units of a plan are made."""
 
     guidance: Guidance
@@ -29,8 +29,8 @@ class Recipe:
     batch_size: int
 
     @classmethod
-    def of(cls, plan: Plan) -> "Recipe":
-        """The recipe of a plan."""
+    def of(cls, plan: Plan) -> "BuildSpec":
+        """The spec of a plan."""
         settings = plan.settings
         # Plans of before there was a choice do not say.
         guidance: Guidance = settings["model"].get("guidance", "classifier_free")
