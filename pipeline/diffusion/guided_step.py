@@ -101,7 +101,7 @@ def step_down(
     return schedule.denoise(latents, output, step)
 
 
-def steps_up(
+def invert_steps(
     denoiser: "Denoiser",
     prompts: "EncodedPrompts",
     latents: Tensor,
@@ -112,12 +112,12 @@ def steps_up(
     """Latents (B, ...) at level ``num_steps`` of a schedule, taken up to its level 0."""
     result = Inverted.untouched(latents)
     for step in reversed(range(num_steps)):
-        up = step_up(denoiser, prompts, result.latents, schedule, step, settings)
+        up = invert_step(denoiser, prompts, result.latents, schedule, step, settings)
         result = result.followed_by(up)
     return result
 
 
-def step_up(
+def invert_step(
     denoiser: "Denoiser",
     prompts: "EncodedPrompts",
     x_clean: Tensor,

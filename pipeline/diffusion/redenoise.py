@@ -15,8 +15,8 @@ from pipeline.diffusion.guided_step import (
     InversionSettings,
     Inverted,
     inversion_evaluations,
+    invert_steps,
     step_down,
-    steps_up,
 )
 from pipeline.diffusion.schedule import Spacing
 from pipeline.errors import UserError
@@ -111,6 +111,6 @@ def redenoise(
         latents = result.latents
         for step in range(settings.num_steps):
             latents = step_down(denoiser, prompts, latents, schedule, step, settings.guidance_scale)
-        up = steps_up(denoiser, prompts, latents, schedule, settings.num_steps, settings)
+        up = invert_steps(denoiser, prompts, latents, schedule, settings.num_steps, settings)
         result = result.followed_by(up)
     return Redenoised.of(result)

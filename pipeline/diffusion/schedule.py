@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from torch import Tensor
 
-from pipeline.diffusion.step import Level, denoise_step, invert_step
+from pipeline.diffusion.step import NoiseLevel, denoise_step, invert_step
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Schedule:
     """What the network says at a level."""
     timesteps: tuple[float, ...]
     """What the network is told at levels 0 … N-1, strictly descending, (N,)."""
-    levels: tuple[Level, ...]
+    levels: tuple[NoiseLevel, ...]
     """Signal and noise of levels 0 … N, (N + 1,); the last one is the cleanest."""
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class Schedule:
         return cls(
             prediction=prediction,
             timesteps=tuple(timesteps),
-            levels=tuple(map(Level.of_alpha, alphas)),
+            levels=tuple(map(NoiseLevel.of_alpha, alphas)),
         )
 
     @classmethod
@@ -82,10 +82,10 @@ class Schedule:
         return cls(
             prediction="flow",
             timesteps=tuple(timesteps),
-            levels=tuple(map(Level.of_sigma, sigmas)),
+            levels=tuple(map(NoiseLevel.of_sigma, sigmas)),
         )
 
-    def step_levels(self, step: int) -> tuple[Level, Level]:
+    def step_levels(self, step: int) -> tuple[NoiseLevel, NoiseLevel]:
         """The level that step ``step`` leaves and the cleaner one that it reaches."""
         return self.levels[step], self.levels[step + 1]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.models.denoiser import Prediction
 
 
-class Level(NamedTuple):
+class NoiseLevel(NamedTuple):
     """How much of the latents x = a·x_0 + s·ε is signal, and how much noise."""
 
     signal: float
@@ -33,12 +33,12 @@ class Level(NamedTuple):
     """s."""
 
     @classmethod
-    def of_alpha(cls, alpha: float) -> "Level":
+    def of_alpha(cls, alpha: float) -> "NoiseLevel":
         """The level of ᾱ = ``alpha``, where a² + s² = 1."""
         return cls(signal=sqrt(alpha), noise=sqrt(1 - alpha))
 
     @classmethod
-    def of_sigma(cls, sigma: float) -> "Level":
+    def of_sigma(cls, sigma: float) -> "NoiseLevel":
         """The level of a flow at σ = ``sigma``, where a + s = 1."""
         return cls(signal=1 - sigma, noise=sigma)
 
@@ -51,7 +51,7 @@ class StepCoefficients(NamedTuple):
 
 
 def step_coefficients(
-    prediction: "Prediction", level_from: Level, level_to: Level
+    prediction: "Prediction", level_from: NoiseLevel, level_to: NoiseLevel
 ) -> StepCoefficients:
     """p and q of the step between two levels.
 
@@ -72,8 +72,8 @@ def step_coefficients(
 def denoise_step(
     latents: Tensor,
     output: Tensor,
-    level_from: Level,
-    level_to: Level,
+    level_from: NoiseLevel,
+    level_to: NoiseLevel,
     prediction: "Prediction" = "epsilon",
 ) -> Tensor:
     """x' = p·x + q·o, from the noisier ``level_from`` to the cleaner ``level_to``."""
@@ -84,8 +84,8 @@ def denoise_step(
 def invert_step(
     latents: Tensor,
     output: Tensor,
-    level_from: Level,
-    level_to: Level,
+    level_from: NoiseLevel,
+    level_to: NoiseLevel,
     prediction: "Prediction" = "epsilon",
 ) -> Tensor:
     """x = (x' - q·o) / p, from the cleaner ``level_from`` to the noisier ``level_to``.
@@ -96,7 +96,7 @@ def invert_step(
     return (latents - q * output) / p
 
 
-def kappa(prediction: "Prediction", noisy: Level, clean: Level) -> float:
+def kappa(prediction: "Prediction", noisy: NoiseLevel, clean: NoiseLevel) -> float:
     """κ in x' = x + κ·(o_inv - o_den): what one step and its inversion do to a noise.
 
     Step down with o_den and up again with o_inv, and the difference is κ = -q/p, for ε-prediction

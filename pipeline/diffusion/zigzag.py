@@ -20,9 +20,9 @@ from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.guided_step import (
     Inverted,
     inversion_evaluations,
+    invert_step,
+    invert_steps,
     step_down,
-    step_up,
-    steps_up,
 )
 from pipeline.diffusion.redenoise import Redenoised, StepsSettings
 
@@ -50,8 +50,10 @@ def zigzag(
     result = Inverted.untouched(x_T)
     for step in range(settings.num_steps):
         cleaner = step_down(denoiser, prompts, result.latents, schedule, step, scale)
-        result = result.followed_by(step_up(denoiser, prompts, cleaner, schedule, step, settings))
+        result = result.followed_by(
+            invert_step(denoiser, prompts, cleaner, schedule, step, settings)
+        )
         again = step_down(denoiser, prompts, result.latents, schedule, step, scale)
         result = replace(result, latents=again)
-    up = steps_up(denoiser, prompts, result.latents, schedule, settings.num_steps, settings)
+    up = invert_steps(denoiser, prompts, result.latents, schedule, settings.num_steps, settings)
     return Redenoised.of(result.followed_by(up))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.diffusion.schedule import Schedule, Spacing, spaced_timesteps
-from pipeline.diffusion.step import Level, step_coefficients
+from pipeline.diffusion.step import NoiseLevel, step_coefficients
 from pipeline.models.denoiser import Conditioning, EncodedPrompts, Guidance, Prediction
 
 
@@ -23,7 +23,7 @@ def sd_alphas_cumprod() -> Tensor:
     return torch.cumprod(1 - betas, dim=0)
 
 
-def output_factor(prediction: Prediction, level: Level, width: float) -> float:
+def output_factor(prediction: Prediction, level: NoiseLevel, width: float) -> float:
     a, s = level
     eps = s / (a**2 * width**2 + s**2)
     x_0 = a * width**2 / (a**2 * width**2 + s**2)
@@ -31,7 +31,11 @@ def output_factor(prediction: Prediction, level: Level, width: float) -> float:
 
 
 def guided_factor(
-    prediction: Prediction, level: Level, conditional: float, unconditional: float, scale: float
+    prediction: Prediction,
+    level: NoiseLevel,
+    conditional: float,
+    unconditional: float,
+    scale: float,
 ) -> float:
     u, c = (output_factor(prediction, level, width) for width in (unconditional, conditional))
     return u + scale * (c - u)
@@ -92,10 +96,10 @@ class GaussianDenoiser:
         scaled = gains * torch.tensor(factors, dtype=torch.float64)
         return scaled.reshape(-1, *[1] * (latents.ndim - 1)).to(latents.dtype) * latents
 
-    def _level(self, timestep: float) -> Level:
+    def _level(self, timestep: float) -> NoiseLevel:
         if self.prediction == "flow":
-            return Level.of_sigma(timestep / 1000)
-        return Level.of_alpha(float(self.alphas_cumprod[int(timestep)]))
+            return NoiseLevel.of_sigma(timestep / 1000)
+        return NoiseLevel.of_alpha(float(self.alphas_cumprod[int(timestep)]))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Grey pictures, one pixel high, of all values of a latent: black at -1, white at 1."""

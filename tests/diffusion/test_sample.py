@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.diffusion.sample import sample_evaluations, sample_latents
-from pipeline.diffusion.step import Level
+from pipeline.diffusion.step import NoiseLevel
 from pipeline.models.denoiser import Prediction
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from tests.diffusion.gaussian import GaussianDenoiser, sampling_factor
@@ -36,7 +36,7 @@ def test_many_steps_reach_the_solution_of_the_probability_flow_ode(
     denoiser = GaussianDenoiser(prediction)
     prompts, x_T = denoiser.encode_widths([width]), noises(1, (2, 3)).double()
 
-    def std(level: Level) -> float:
+    def std(level: NoiseLevel) -> float:
         return hypot(level.signal * width, level.noise)
 
     def error(steps: int) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.diffusion.schedule import Schedule
 from pipeline.diffusion.step import (
-    Level,
+    NoiseLevel,
     denoise_step,
     invert_step,
     kappa,
@@ -36,10 +36,10 @@ def ddim(steps: int, **options: object) -> DDIMScheduler:
     return scheduler
 
 
-def levels(scheduler: DDIMScheduler) -> list[Level]:
+def levels(scheduler: DDIMScheduler) -> list[NoiseLevel]:
     timesteps = scheduler.timesteps.tolist()
     alphas = [*(scheduler.alphas_cumprod[t] for t in timesteps), scheduler.final_alpha_cumprod]
-    return [Level.of_alpha(float(alpha)) for alpha in alphas]
+    return [NoiseLevel.of_alpha(float(alpha)) for alpha in alphas]
 
 
 def relative(actual: Tensor, expected: Tensor) -> float:

@@ -19,7 +19,7 @@ from diffusers.utils import logging as diffusers_logging
 
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.sample import sample_latents
-from pipeline.diffusion.step import Level
+from pipeline.diffusion.step import NoiseLevel
 from pipeline.errors import ModelError
 from pipeline.models.denoiser import Denoiser
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
@@ -123,7 +123,7 @@ def test_levels_are_those_of_the_models_own_scheduler(folder: Path) -> None:
     assert list(schedule.timesteps) == timesteps
     assert schedule.prediction == scheduler.config.prediction_type
     alphas = [float(scheduler.alphas_cumprod[t]) for t in timesteps]
-    levels = map(Level.of_alpha, [*alphas, float(scheduler.final_alpha_cumprod)])
+    levels = map(NoiseLevel.of_alpha, [*alphas, float(scheduler.final_alpha_cumprod)])
     assert schedule.levels == tuple(levels)
 
 

@@ -3,7 +3,7 @@
 import pytest
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
-from pipeline.diffusion.step import Level
+from pipeline.diffusion.step import NoiseLevel
 from pipeline.errors import ModelError
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from pipeline.models.scheduler_choice import choose_scheduler
@@ -41,10 +41,10 @@ def test_the_final_level_is_the_schedulers_own_and_that_of_the_published_script_
     pipe = tiny_pipeline()
     pipe.scheduler = EulerDiscreteScheduler.from_config(tiny_scheduler().config)
     assert pipe.scheduler.config["set_alpha_to_one"] is False
-    assert DiffusersDenoiser(pipe, "tiny").schedule(4).levels[-1] == Level.of_alpha(1.0)
+    assert DiffusersDenoiser(pipe, "tiny").schedule(4).levels[-1] == NoiseLevel.of_alpha(1.0)
     choose_scheduler(pipe, "tiny", "DDIMScheduler", {})
     first = float(pipe.scheduler.alphas_cumprod[0])
-    assert DiffusersDenoiser(pipe, "tiny").schedule(4).levels[-1] == Level.of_alpha(first)
+    assert DiffusersDenoiser(pipe, "tiny").schedule(4).levels[-1] == NoiseLevel.of_alpha(first)
 
 
 @pytest.mark.parametrize("name", ["NoSuchScheduler", "UNet2DConditionModel", "utils"])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pipeline.config.proposers import TrajectoryProposer
 from pipeline.diffusion.guidance import forward_evaluations
-from pipeline.diffusion.guided_step import InversionSettings, inversion_evaluations, steps_up
+from pipeline.diffusion.guided_step import InversionSettings, inversion_evaluations, invert_steps
 from pipeline.diffusion.redenoise import Redenoised
 from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.stages.propose import ProposedNoise, Source
@@ -48,6 +48,6 @@ class Trajectory:
         assert source.latents is not None, "a build samples source images before it proposes"
         steps = self._num_inference_steps
         schedule = denoiser.schedule(steps)
-        up = steps_up(denoiser, prompts, source.latents, schedule, steps, self._settings)
+        up = invert_steps(denoiser, prompts, source.latents, schedule, steps, self._settings)
         scale = self._settings.inversion_guidance_scale
         return [proposed(Redenoised.of(up), down=0, up=forward_evaluations(scale, self._guidance))]

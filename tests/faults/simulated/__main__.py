@@ -8,12 +8,12 @@ import typer
 
 from tests.faults.simulated.calls import Fault
 from tests.faults.simulated.campaign import open_simulation, sweeps
-from tests.faults.simulated.cases import FAULTS, Case, Level
+from tests.faults.simulated.cases import FAULTS, Case, NoiseLevel
 
 
 def main(
     seed: Annotated[int, typer.Option(help="Fixes who goes on at every call.")] = 0,
-    level: Annotated[Level | None, typer.Option(help="Only faults at this level.")] = None,
+    level: Annotated[NoiseLevel | None, typer.Option(help="Only faults at this level.")] = None,
     fault: Annotated[Fault | None, typer.Option(help="Only this fault.")] = None,
     call: Annotated[
         int | None, typer.Option(min=1, help="Only at the call of this number.")

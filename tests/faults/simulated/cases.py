@@ -40,7 +40,7 @@ Collect = Callable[[ObjectStore, datetime], None]
 """Deletes the garbage of a store that is older than a time."""
 
 
-class Level(StrEnum):
+class NoiseLevel(StrEnum):
     """At what the fault strikes."""
 
     STORE = "store"
@@ -49,9 +49,9 @@ class Level(StrEnum):
     """A request of ``S3Store`` to its client."""
 
 
-FAULTS: dict[Level, tuple[Fault, ...]] = {
-    Level.STORE: STORE_FAULTS,
-    Level.CLIENT: CLIENT_FAULTS,
+FAULTS: dict[NoiseLevel, tuple[Fault, ...]] = {
+    NoiseLevel.STORE: STORE_FAULTS,
+    NoiseLevel.CLIENT: CLIENT_FAULTS,
 }
 
 
@@ -59,7 +59,7 @@ FAULTS: dict[Level, tuple[Fault, ...]] = {
 class Case:
     """What is to happen. ``at`` counts the calls of the whole build, from 1."""
 
-    level: Level
+    level: NoiseLevel
     seed: int
     fault: Fault
     at: int
@@ -105,7 +105,7 @@ class Simulation:
         """The store after a build by one worker: what every case has to end in."""
         self._wanted = comparable(self.undisturbed)
 
-    def calls(self, level: Level, seed: int) -> list[Call]:
+    def calls(self, level: NoiseLevel, seed: int) -> list[Call]:
         """Those of a build that meets no fault. Raises ``AssertionError`` if it goes wrong."""
         world = _World(self._stand_in, self._protocol, level, seed)
         world.run()
@@ -127,7 +127,7 @@ class Simulation:
         return Failure(case=case, call=call, problems=tuple(problems))
 
     def _build_undisturbed(self) -> Objects:
-        world = _World(self._stand_in, Protocol(), Level.STORE, seed=0)
+        world = _World(self._stand_in, Protocol(), NoiseLevel.STORE, seed=0)
         world.resume()
         assert not (problems := world.problems()), problems
         return world.objects
@@ -153,7 +153,7 @@ class _World:
         self,
         stand_in: StandIn,
         protocol: Protocol,
-        level: Level,
+        level: NoiseLevel,
         seed: int,
         fault: Fault | None = None,
         at: int = 0,
@@ -170,14 +170,14 @@ class _World:
         self._scheduler = Scheduler(seed)
         self.calls = Calls(
             self._scheduler,
-            failing=failing_store if level is Level.STORE else failing_client,
+            failing=failing_store if level is NoiseLevel.STORE else failing_client,
             fault=fault,
             at=at,
             on_stall=self.elapse,
         )
         self._faulty = (
             FaultyStore(self.store, self.calls)
-            if level is Level.STORE
+            if level is NoiseLevel.STORE
             else store_of_client(MemoryS3(self.objects, self.calls))
         )
         self._builds: list[SimulatedBuild] = []
