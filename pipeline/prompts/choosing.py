@@ -13,11 +13,11 @@ from pipeline.identity import file_sha256, sha256
 from pipeline.prompts.block_list import drop_blocked, read_block_list
 from pipeline.prompts.dropped import dropped_bytes, dropped_table
 from pipeline.prompts.funnel import PromptFunnel, SourceFunnel
-from pipeline.prompts.near_repeats import drop_near_repeated
+from pipeline.prompts.near_duplicates import drop_near_repeated
 from pipeline.prompts.prompt import DropReason, Sieve, SourcePrompt
 from pipeline.prompts.safety import SAFE, drop_unsafe
 from pipeline.prompts.sampling import drop_not_sampled
-from pipeline.prompts.sieving import Sieved, drop_blank, drop_repeated, sieve_prompts
+from pipeline.prompts.sieving import FilterResult, drop_blank, drop_repeated, sieve_prompts
 from pipeline.prompts.sources import read_source
 from pipeline.prompts.token_limit import drop_too_long, token_limits
 
@@ -85,7 +85,7 @@ def _sieves(
 
 
 def _funnel(
-    config: PromptsConfig, rows: list[SourcePrompt], sieved: Sieved, dropped: bytes
+    config: PromptsConfig, rows: list[SourcePrompt], sieved: FilterResult, dropped: bytes
 ) -> PromptFunnel:
     read = Counter(row.source for row in rows)
     kept = Counter(prompt.source for prompt in sieved.kept)
@@ -110,7 +110,7 @@ def _funnel(
     )
 
 
-def _verdicts(sieved: Sieved) -> dict[str, int]:
+def _verdicts(sieved: FilterResult) -> dict[str, int]:
     """What was asked about is what is kept, and what was dropped for this or a later reason."""
     later = (DropReason.NEAR_REPEATED, DropReason.NOT_SAMPLED)
     counts = Counter({SAFE: len(sieved.kept)})

@@ -10,7 +10,7 @@ from pipeline.prompts.visible import code_points, is_visible
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sieved:
+class FilterResult:
     """What became of every prompt."""
 
     kept: tuple[SourcePrompt, ...]
@@ -19,7 +19,7 @@ class Sieved:
     """Sieve by sieve, each in the order in which they were read."""
 
 
-def sieve_prompts(prompts: Sequence[SourcePrompt], sieves: Iterable[Sieve]) -> Sieved:
+def sieve_prompts(prompts: Sequence[SourcePrompt], sieves: Iterable[Sieve]) -> FilterResult:
     """Put prompts through sieves, one after the other: each sees what the one before it kept.
 
     Raises ``PromptChoiceError`` if none is left, which names the sieve that took the last ones.
@@ -36,7 +36,7 @@ def sieve_prompts(prompts: Sequence[SourcePrompt], sieves: Iterable[Sieve]) -> S
         if not left:
             raise PromptChoiceError(_nothing_left(len(prompts), dropped))
         kept = left
-    return Sieved(kept=tuple(kept), dropped=tuple(dropped))
+    return FilterResult(kept=tuple(kept), dropped=tuple(dropped))
 
 
 def drop_blank(prompts: Sequence[SourcePrompt]) -> Iterable[Drop | None]:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from pipeline.config.file import BUNDLED
-from pipeline.prompts.near_repeats import bands_for, drop_near_repeated, similarity
+from pipeline.prompts.near_duplicates import bands_for, drop_near_repeated, similarity
 from pipeline.prompts.prompt import SourcePrompt
 from tests.prompts.reading import prompts_of
 
