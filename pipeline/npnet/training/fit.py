@@ -89,7 +89,7 @@ class Training:
             group["lr"] = settings.learning_rate_at(self._step)
         prompt_embeds = self._encode(batch.prompts).to(accelerator.device)
         with self._draws():
-            loss = unexplained(
+            loss = normalized_mse(
                 self._npnet,
                 batch.source_noise.to(accelerator.device),
                 batch.golden_noise.to(accelerator.device),
@@ -173,7 +173,7 @@ class Training:
         return module
 
 
-def unexplained(
+def normalized_mse(
     npnet: nn.Module, source: Tensor, golden: Tensor, prompt_embeds: Tensor, residual_std: Tensor
 ) -> Tensor:
     """Mean squared error to the golden noise in units of the residual's variance, ().

@@ -123,8 +123,8 @@ def train(
         rank, processes = accelerator.process_index, accelerator.num_processes
         part = islice(validation_pairs, rank, None, processes)
         sums = squares(average, part, encode).to(accelerator.device)
-        unexplained, total = accelerator.reduce(sums, "sum").tolist()
-        return float(1 - unexplained / total) if total else None
+        normalized_mse, total = accelerator.reduce(sums, "sum").tolist()
+        return float(1 - normalized_mse / total) if total else None
 
     training = Training(npnet, pairs, encode, settings, accelerator, folder=out, run=run)
     explained = training.fit(validate, checkpoint_every, report)

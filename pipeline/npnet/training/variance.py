@@ -16,8 +16,8 @@ from pipeline.npnet.training.prompts import PromptEncoder
 
 def variance_explained(npnet: NPNet, batches: Iterable[PairBatch], encode: PromptEncoder) -> float:
     """The share over all pairs of some batches."""
-    unexplained, total = squares(npnet, batches, encode).tolist()
-    return float(1 - unexplained / total)
+    normalized_mse, total = squares(npnet, batches, encode).tolist()
+    return float(1 - normalized_mse / total)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from pipeline.npnet import NPNet
-from pipeline.npnet.training.fit import unexplained
+from pipeline.npnet.training.fit import normalized_mse
 from pipeline.npnet.training.pairs import PairBatch
 from pipeline.npnet.training.prompts import PromptEncoder
 from pipeline.npnet.training.settings import TrainingSettings
@@ -57,8 +57,8 @@ def test_loss_is_one_for_a_network_that_changes_nothing() -> None:
     (batch,) = _batches([4])
     x, golden = batch.source_noise, batch.golden_noise
     embeds, std = torch.zeros(4, 6, 32), torch.tensor(0.5)
-    assert unexplained(Known(0.0), x, golden, embeds, std).item() == pytest.approx(1.0)
-    assert unexplained(Known(0.5), x, golden, embeds, std).item() == pytest.approx(0.25)
+    assert normalized_mse(Known(0.0), x, golden, embeds, std).item() == pytest.approx(1.0)
+    assert normalized_mse(Known(0.5), x, golden, embeds, std).item() == pytest.approx(0.25)
 
 
 def test_learning_rate_rises_then_falls_to_zero_along_a_cosine() -> None:
