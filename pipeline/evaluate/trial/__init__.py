@@ -1,7 +1,7 @@
 """A trial: ways to get an image, compared pair by pair on held-out prompts and unseen seeds.
 
 held_out, samples      which prompts and seeds
-arms, line_up          which ways to get an image of each, and what is compared with what
+arms, arms          which ways to get an image of each, and what is compared with what
 bench, chunk, workers  the images, their scores and their cost
 results, findings      gains, intervals, tests, diversity, cost
 page, summary          for people

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.config.sections import SamplingConfig
 from pipeline.diffusion.noise import as_model_input, stored
-from pipeline.evaluate.trial.bench import Batch, Bench, Cost, Drawn
+from pipeline.evaluate.trial.arm_runner import ArmResult, ArmRunner, Batch, Cost
 from pipeline.models.denoiser import EncodedPrompts
 from pipeline.stages.propose import Source, propose
 from pipeline.stages.sample import SampledImages
@@ -24,7 +24,7 @@ from pipeline.stages.score import judge
 class Arm(Protocol):
     """One way to get an image."""
 
-    def draw(self, bench: Bench, batch: Batch, before: Mapping[str, Drawn]) -> Drawn:
+    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
         """An image for each row of the batch; ``before`` has the earlier arms' same rows."""
         ...
 
@@ -38,7 +38,7 @@ class Plain:
     sampling: SamplingConfig | None = None
     """Where it is not sampled as the trial's images are."""
 
-    def draw(self, bench: Bench, batch: Batch, before: Mapping[str, Drawn]) -> Drawn:
+    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
         """Images of random noise."""
         return bench.draw(batch, batch.noises[self.seed_index], self.sampling)
 
@@ -53,7 +53,7 @@ class Proposed:
     for_wrong_prompt: bool = False
     """The control: the proposer is told another prompt than the sampler."""
 
-    def draw(self, bench: Bench, batch: Batch, before: Mapping[str, Drawn]) -> Drawn:
+    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
         """Images of proposed noise."""
         first = before[self.onto] if self.onto else None
         source = first.noise if first else batch.noises[0]
@@ -70,7 +70,7 @@ class Resampled:
     noise_of: str
     sampling: SamplingConfig
 
-    def draw(self, bench: Bench, batch: Batch, before: Mapping[str, Drawn]) -> Drawn:
+    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
         """Images of the other arm's noise."""
         first = before[self.noise_of]
         return bench.draw(batch, first.noise, self.sampling, first.proposing)
@@ -82,7 +82,7 @@ class JudgedByWrongPrompt:
 
     images_of: str
 
-    def draw(self, bench: Bench, batch: Batch, before: Mapping[str, Drawn]) -> Drawn:
+    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
         """No image is sampled anew; the scores are others."""
         first = before[self.images_of]
         return replace(first, scores=judge(bench.rewards, batch.wrong_prompts, first.images))
@@ -100,7 +100,7 @@ class RandomPerturbation:
     like: str
     seed_index: int
 
-    def draw(self, bench: Bench, batch: Batch, before: Mapping[str, Drawn]) -> Drawn:
+    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
         """Images of perturbed noise."""
         noise = perturbed_like(
             batch.noises[0], before[self.like].noise, batch.noises[self.seed_index]
@@ -114,13 +114,13 @@ class BestOf:
 
     arms: tuple[str, ...]
 
-    def draw(self, bench: Bench, batch: Batch, before: Mapping[str, Drawn]) -> Drawn:
+    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
         """The chosen images; nothing is sampled, and all that was sampled counts."""
         drawn = [before[name] for name in self.arms]
         scores = np.array([one.scores[bench.selecting] for one in drawn], dtype=np.float64)
         best = np.nan_to_num(scores, nan=-np.inf).argmax(axis=0)
         costs = [one.cost + one.choosing for one in drawn]
-        return Drawn(
+        return ArmResult(
             noise=_pick([one.noise for one in drawn], best),
             images=SampledImages(
                 pixels=_pick([one.images.pixels for one in drawn], best),
@@ -163,7 +163,7 @@ def _norm(vectors: Tensor) -> Tensor:
 
 
 def _propose(
-    bench: Bench, name: str, prompts: EncodedPrompts, source: Tensor
+    bench: ArmRunner, name: str, prompts: EncodedPrompts, source: Tensor
 ) -> tuple[Tensor, Cost]:
     """Noise as it would be stored, float16 on the CPU, and the cost of one."""
     begin = bench.now()

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 
 from pipeline.evaluate.statistics import Values
-from pipeline.evaluate.trial.bench import Batch, Bench, Drawn
+from pipeline.evaluate.trial.arm_runner import ArmResult, ArmRunner, Batch
+from pipeline.evaluate.trial.arm_specs import ArmSpec
 from pipeline.evaluate.trial.diversity import mean_pairwise_distance
-from pipeline.evaluate.trial.line_up import Entry
 from pipeline.evaluate.trial.samples import Sample
 
 
@@ -50,7 +50,7 @@ class ChunkResult:
 
 
 def compute_chunk(
-    bench: Bench, entries: Sequence[Entry], samples: Sequence[Sample], seeds_per_prompt: int
+    bench: ArmRunner, entries: Sequence[ArmSpec], samples: Sequence[Sample], seeds_per_prompt: int
 ) -> ChunkResult:
     """Draw every arm, each after those that it builds on."""
     result = _empty(bench, entries, samples, seeds_per_prompt)
@@ -82,23 +82,23 @@ class _Rows:
     """What an arm drew, and for which samples of the chunk."""
 
     rows: Sequence[int]
-    drawn: Drawn
+    drawn: ArmResult
 
-    def at(self, rows: Sequence[int]) -> Drawn:
+    def at(self, rows: Sequence[int]) -> ArmResult:
         place = {row: position for position, row in enumerate(self.rows)}
         return self.drawn.take([place[row] for row in rows])
 
 
 def _draw(
-    bench: Bench, batch: Batch, entry: Entry, rows: Sequence[int], drawn: dict[str, _Rows]
-) -> Drawn:
+    bench: ArmRunner, batch: Batch, entry: ArmSpec, rows: Sequence[int], drawn: dict[str, _Rows]
+) -> ArmResult:
     wanted = set(rows)
     before = {name: one.at(rows) for name, one in drawn.items() if wanted <= set(one.rows)}
     return entry.arm.draw(bench, batch.take(rows), before)
 
 
 def _empty(
-    bench: Bench, entries: Sequence[Entry], samples: Sequence[Sample], seeds_per_prompt: int
+    bench: ArmRunner, entries: Sequence[ArmSpec], samples: Sequence[Sample], seeds_per_prompt: int
 ) -> ChunkResult:
     arms = len(entries)
     return ChunkResult(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evaluate.trial.line_up import STANDARD
+from pipeline.evaluate.trial.arm_specs import STANDARD
 from pipeline.evaluate.trial.results import Results
 
 

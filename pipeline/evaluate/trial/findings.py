@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.evaluate.gains import Gain, gain_of
 from pipeline.evaluate.scores import Mask
 from pipeline.evaluate.statistics import Estimate
-from pipeline.evaluate.trial.line_up import GOLDEN, STANDARD, Entry
+from pipeline.evaluate.trial.arm_specs import GOLDEN, STANDARD, ArmSpec
 from pipeline.evaluate.trial.ratio import ratio, sums_by_group
 from pipeline.evaluate.trial.results import Results
 from pipeline.evaluate.trial.sign_test import sign_test
@@ -199,7 +199,7 @@ def _masks(results: Results, categories: Mapping[str, Sequence[str]]) -> Iterato
         yield category, np.array([category in names for names in of_samples])
 
 
-def _diversity(results: Results, entry: Entry) -> Diversity | None:
+def _diversity(results: Results, entry: ArmSpec) -> Diversity | None:
     distances, standard = results.distance(entry.name), results.distance(STANDARD)
     both = np.isfinite(distances) & np.isfinite(standard)
     if not both.any():
@@ -211,7 +211,7 @@ def _diversity(results: Results, entry: Entry) -> Diversity | None:
     )
 
 
-def _cost(results: Results, entry: Entry) -> ArmCost:
+def _cost(results: Results, entry: ArmSpec) -> ArmCost:
     cost = results.cost(entry.name)
     return ArmCost(
         arm=entry.name,

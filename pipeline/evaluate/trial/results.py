@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from pipeline.evaluate.scores import Mask
 from pipeline.evaluate.statistics import Values
-from pipeline.evaluate.trial.bench import Cost
+from pipeline.evaluate.trial.arm_runner import Cost
+from pipeline.evaluate.trial.arm_specs import ArmSpec
 from pipeline.evaluate.trial.chunk import ChunkResult
-from pipeline.evaluate.trial.line_up import Entry
 from pipeline.evaluate.trial.samples import Sample
 
 
@@ -29,7 +29,7 @@ class Shown:
 class Results:
     """Scores of everything; images stay in their files."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[ArmSpec]
     rewards: Sequence[str]
     samples: Sequence[Sample]
     scores: Values
@@ -46,7 +46,7 @@ class Results:
     @classmethod
     def read(
         cls,
-        entries: Sequence[Entry],
+        entries: Sequence[ArmSpec],
         rewards: Sequence[str],
         chunks: Sequence[Sequence[Sample]],
         files: Sequence[Path],

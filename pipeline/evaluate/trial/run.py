@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.determinism import be_deterministic
+from pipeline.evaluate.trial.arm_specs import seeds_needed
 from pipeline.evaluate.trial.categories import Categories
 from pipeline.evaluate.trial.document import to_html, to_markdown
 from pipeline.evaluate.trial.examples import choose_examples
 from pipeline.evaluate.trial.findings import Trial, find, to_json
 from pipeline.evaluate.trial.held_out import DataSet
-from pipeline.evaluate.trial.line_up import seeds_needed
 from pipeline.evaluate.trial.page.report import trial_page
 from pipeline.evaluate.trial.results import Results
 from pipeline.evaluate.trial.samples import Sample, chunks_of, draw_samples
@@ -42,7 +42,7 @@ class Run:
         return sum(file.exists() for file in self.files)
 
 
-def lay_out(
+def prepare(
     setup: Setup,
     prompts: Sequence[str],
     categories: Categories,

@@ -8,8 +8,8 @@ import torch
 from pipeline.config.proposers import RedenoiseProposer
 from pipeline.config.sections import Config, SamplingConfig
 from pipeline.errors import UserError
-from pipeline.evaluate.trial.bench import Bench
-from pipeline.evaluate.trial.line_up import GOLDEN, Entry, Options, line_up
+from pipeline.evaluate.trial.arm_runner import ArmRunner
+from pipeline.evaluate.trial.arm_specs import GOLDEN, ArmSpec, Options
 from pipeline.fingerprint import fingerprint
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.model_settings import model_digests, model_settings
@@ -102,10 +102,10 @@ class Setup:
         """The proposer of the data set's golden noise."""
         return Redenoise.of(self.redenoise, self.config.model.guidance)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[ArmSpec]:
         """The arms."""
         settings = self.settings
-        return line_up(
+        return build_arms(
             Options(
                 model_guidance=self.config.model.guidance,
                 sampling=settings.sampling,
@@ -139,11 +139,11 @@ class Setup:
 
 
 @cache
-def load_bench(setup: Setup) -> Bench:
+def load_bench(setup: Setup) -> ArmRunner:
     """The models of a setup, loaded once a process. Raises ``ModelError``."""
     device = default_device()
     proposers = {network.name: network.load(device) for network in setup.networks}
-    return Bench(
+    return ArmRunner(
         denoiser=load_denoiser(setup.config.model, device, setup.config.cluster.cpu_offload),
         rewards=load_rewards(setup.config.rewards, device),
         selecting=setup.selecting,

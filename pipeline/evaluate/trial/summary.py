@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.evaluate.trial.arm_specs import GOLDEN, STANDARD
 from pipeline.evaluate.trial.document import Block, Heading, Paragraph, Table
 from pipeline.evaluate.trial.figures import p_value, percent, share, signed
 from pipeline.evaluate.trial.findings import Comparison, Trial
 from pipeline.evaluate.trial.held_out import DataSet
-from pipeline.evaluate.trial.line_up import GOLDEN, STANDARD
 from pipeline.stages.build_spec import BuildSpec
 
 

@@ -9,7 +9,7 @@ import torch
 from pipeline.config.file import BUNDLED
 from pipeline.config.proposers import RedenoiseConfig
 from pipeline.config.sections import Config, SamplingConfig
-from pipeline.evaluate.trial.run import Run, lay_out
+from pipeline.evaluate.trial.run import Run, prepare
 from pipeline.evaluate.trial.settings import Network, Setup, TrialSettings
 from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.stages.propose import ProposedNoise, Proposer, Source
@@ -76,7 +76,7 @@ def small_trial(
         assert config.redenoise is not None
         networks = (Regenerated(config.redenoise), Unchanged())
     setup = Setup(config, tuple(networks), settings)
-    return lay_out(setup, held_out(prompts), {}, None, folder / "trial")
+    return prepare(setup, held_out(prompts), {}, None, folder / "trial")
 
 
 def trial_config(folder: Path) -> Config:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from pipeline.diffusion.noise import source_noise, stored
-from pipeline.evaluate.trial.arms import perturbed_like
-from pipeline.evaluate.trial.bench import Batch, Bench, Drawn
-from pipeline.evaluate.trial.line_up import (
+from pipeline.evaluate.trial.arm_runner import ArmResult, ArmRunner, Batch
+from pipeline.evaluate.trial.arm_specs import (
     GOLDEN,
     STANDARD,
     STANDARD_FOR_WRONG_PROMPT,
-    Entry,
+    ArmSpec,
 )
+from pipeline.evaluate.trial.arms import perturbed_like
 from pipeline.models.denoiser import Conditioning
 from pipeline.stages.propose import Source
 from pipeline.stages.proposers.redenoise import Redenoise
@@ -45,11 +45,11 @@ class Drawings:
     def __init__(self, folder: Path) -> None:
         run = small_trial(folder, [Unchanged()], prompts=4)
         self.samples = [sample for chunk in run.chunks for sample in chunk][::2]
-        self.entries: dict[str, Entry] = {entry.name: entry for entry in run.setup.entries()}
+        self.entries: dict[str, ArmSpec] = {entry.name: entry for entry in run.setup.entries()}
         config, denoiser = trial_config(folder), CountingDenoiser()
         assert config.redenoise is not None
         redenoise = Redenoise.of(config.redenoise, config.model.guidance)
-        self.bench = Bench(
+        self.bench = ArmRunner(
             denoiser=denoiser,
             rewards=demo_models()[1],
             selecting="scene",
@@ -58,7 +58,7 @@ class Drawings:
             sampling=SETTINGS.sampling,
         )
         self.batch: Batch = self.bench.batch(self.samples)
-        self.drawn: dict[str, Drawn] = {}
+        self.drawn: dict[str, ArmResult] = {}
         self.counted: dict[str, float] = {}
         with torch.inference_mode():
             for name, entry in self.entries.items():
@@ -107,7 +107,7 @@ def test_cost_is_what_the_denoiser_was_asked(
 
 def test_a_network_counts_as_one_evaluation(drawings: Drawings) -> None:
     noise, network = drawings.batch.noises[0], Unchanged()
-    bench = Bench(**{**vars(drawings.bench), "proposers": {"unchanged": network}})
+    bench = ArmRunner(**{**vars(drawings.bench), "proposers": {"unchanged": network}})
     drawn = drawings.entries["unchanged"].arm.draw(bench, drawings.batch, {})
     assert drawn.cost.evaluations == 1 + SETTINGS.sampling.num_inference_steps
     assert torch.equal(drawn.noise, noise)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from pipeline.evaluate.statistics import Estimate
+from pipeline.evaluate.trial.arm_specs import STANDARD
 from pipeline.evaluate.trial.examples import choose_examples
-from pipeline.evaluate.trial.line_up import STANDARD
 from pipeline.evaluate.trial.page.html import tag
 from pipeline.evaluate.trial.page.pictures import difference, picture, signed_map
 from pipeline.evaluate.trial.page.plots import forest

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pipeline.evaluate.statistics import Estimate
+from pipeline.evaluate.trial.arm_specs import GOLDEN, STANDARD
 from pipeline.evaluate.trial.chunk import ChunkResult
-from pipeline.evaluate.trial.line_up import GOLDEN, STANDARD
 from pipeline.evaluate.trial.run import Run, compute
 from tests.evaluate.trial.conftest import Done
 from tests.evaluate.trial.networks import SETTINGS, small_trial

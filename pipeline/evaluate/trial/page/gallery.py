@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.evaluate.trial.line_up import GOLDEN, STANDARD
+from pipeline.evaluate.trial.arm_specs import GOLDEN, STANDARD
 from pipeline.evaluate.trial.page.html import Html, tag
 from pipeline.evaluate.trial.page.pictures import difference, picture, signed_map
 from pipeline.evaluate.trial.page.plots import lines

@@ -6,11 +6,11 @@ from itertools import groupby
 import numpy as np
 
 from pipeline.evaluate.statistics import Values
+from pipeline.evaluate.trial.arm_specs import STANDARD
 from pipeline.evaluate.trial.document import table_element
 from pipeline.evaluate.trial.examples import Examples
 from pipeline.evaluate.trial.figures import p_value, percent, signed
 from pipeline.evaluate.trial.findings import Comparison, Trial
-from pipeline.evaluate.trial.line_up import STANDARD
 from pipeline.evaluate.trial.page.gallery import gallery, perturbation
 from pipeline.evaluate.trial.page.html import Html, page, tag
 from pipeline.evaluate.trial.page.plots import forest, histogram, lines

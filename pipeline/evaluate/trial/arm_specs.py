@@ -32,7 +32,7 @@ MOST_SEEDS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class ArmSpec:
     """An arm with its place in the trial."""
 
     name: str
@@ -56,7 +56,7 @@ class Entry:
         """Whether it made its images, and did not only look at those of another arm."""
         return not isinstance(self.arm, JudgedByWrongPrompt)
 
-    def may_replace(self, network: "Entry") -> bool:
+    def may_replace(self, network: "ArmSpec") -> bool:
         """Whether a person may take this arm in the place of a network's noise."""
         return self.against == STANDARD and self.name != network.name and not self.control
 
@@ -93,24 +93,24 @@ class Options:
     limit_controls: int | None
 
 
-def line_up(options: Options) -> list[Entry]:
+def build_arms(options: Options) -> list[ArmSpec]:
     """Every arm after those that it builds on."""
     return [
-        Entry(
+        ArmSpec(
             name=STANDARD,
             arm=Plain(),
             against=None,
             about="random noise of the seed",
             keep_images=True,
         ),
-        Entry(
+        ArmSpec(
             name=GOLDEN,
             arm=Proposed(proposer=GOLDEN),
             about="re-denoised, as the data set's pairs are",
             keep_images=True,
         ),
         *(
-            Entry(
+            ArmSpec(
                 name=name,
                 arm=Proposed(proposer=name),
                 about="the network's noise",
@@ -125,7 +125,7 @@ def line_up(options: Options) -> list[Entry]:
     ]
 
 
-def seeds_needed(entries: Sequence[Entry]) -> int:
+def seeds_needed(entries: Sequence[ArmSpec]) -> int:
     """Seeds that each sample needs beside its own."""
     indices = [getattr(entry.arm, "seed_index", 0) for entry in entries]
     return max(indices, default=0)
@@ -143,15 +143,15 @@ def _image_evaluations(options: Options) -> int:
     )
 
 
-def _seeds(options: Options) -> Iterator[Entry]:
+def _seeds(options: Options) -> Iterator[ArmSpec]:
     """Random seeds, and as many of them as other arms' evaluations could buy."""
     image = _image_evaluations(options)
     fair = {GOLDEN: min(ceil((options.golden_evaluations + image) / image), MOST_SEEDS)}
     if options.networks:
         fair[" and ".join(options.networks)] = ceil((NETWORK_EVALUATIONS + image) / image)
-    yield Entry(name=SECOND_SEED, arm=Plain(seed_index=1), about="another random noise")
+    yield ArmSpec(name=SECOND_SEED, arm=Plain(seed_index=1), about="another random noise")
     for index in range(2, max(fair.values())):
-        yield Entry(
+        yield ArmSpec(
             name=_nth_seed(index),
             arm=Plain(seed_index=index),
             against=None,
@@ -160,7 +160,7 @@ def _seeds(options: Options) -> Iterator[Entry]:
         )
     for number in sorted(set(fair.values())):
         rivals = " and ".join(name for name, count in fair.items() if count == number)
-        yield Entry(
+        yield ArmSpec(
             name=f"best of {number} seeds",
             arm=BestOf(arms=(STANDARD, *map(_nth_seed, range(1, number)))),
             about=f"chosen by the selecting reward; for the evaluations of {rivals}, or more",
@@ -172,15 +172,15 @@ def _nth_seed(index: int) -> str:
     return SECOND_SEED if index == 1 else f"seed {index + 1}"
 
 
-def _controls(options: Options) -> Iterator[Entry]:
+def _controls(options: Options) -> Iterator[ArmSpec]:
     subject, limit = _subject(options), options.limit_controls
-    yield Entry(
+    yield ArmSpec(
         name=f"{subject}, twice",
         arm=Proposed(proposer=subject, onto=subject),
         about="applied to its own result",
         limit=limit,
     )
-    control = partial(Entry, control=True, limit=limit)
+    control = partial(ArmSpec, control=True, limit=limit)
     misled = f"{WRONG_PROMPT}: {subject}"
     yield control(
         name=misled,
@@ -210,7 +210,7 @@ def _seed_indices(options: Options) -> list[int]:
     return [entry.arm.seed_index for entry in _seeds(options) if isinstance(entry.arm, Plain)]
 
 
-def _guidance(options: Options) -> Iterator[Entry]:
+def _guidance(options: Options) -> Iterator[ArmSpec]:
     """Plain guidance in the place of other noise, and other noise on top of guidance."""
     steps, image = options.sampling.num_inference_steps, _image_evaluations(options)
     standard = options.sampling.guidance_scale
@@ -218,14 +218,14 @@ def _guidance(options: Options) -> Iterator[Entry]:
         fewer = max(1, image // forward_evaluations(scale, options.model_guidance))
         if fewer == steps:
             continue  # guided images cost no more than the standard one: the arms below
-        yield Entry(
+        yield ArmSpec(
             name=_guided(scale, fewer),
             arm=Plain(sampling=_sampling(options, scale, fewer)),
             about="plain guidance, random noise, at the evaluations of the standard image",
             limit=options.limit_controls,
         )
     for scale in sorted({*options.plain_guidance, *options.guidance} - {standard}):
-        yield Entry(
+        yield ArmSpec(
             name=_guided(scale, steps),
             arm=Plain(sampling=_sampling(options, scale, steps)),
             about="plain guidance, random noise, at all steps",
@@ -233,7 +233,7 @@ def _guidance(options: Options) -> Iterator[Entry]:
         )
     for scale in sorted({*options.guidance} - {standard}):
         for name in options.networks or (GOLDEN,):
-            yield Entry(
+            yield ArmSpec(
                 name=f"{name} at {_guided(scale, steps)}",
                 arm=Resampled(noise_of=name, sampling=_sampling(options, scale, steps)),
                 against=_guided(scale, steps),

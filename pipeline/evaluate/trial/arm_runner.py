@@ -59,7 +59,7 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
+class ArmResult:
     """What an arm made of a batch."""
 
     noise: Tensor
@@ -73,13 +73,13 @@ class Drawn:
     choosing: Cost
     """To score one image under the selecting reward; part of the cost only where that chooses."""
 
-    def take(self, rows: Sequence[int]) -> "Drawn":
+    def take(self, rows: Sequence[int]) -> "ArmResult":
         """Some rows, in that order."""
         images = SampledImages(
             pixels=self.images.pixels[list(rows)],
             finite=tuple(self.images.finite[row] for row in rows),
         )
-        return Drawn(
+        return ArmResult(
             noise=self.noise[list(rows)],
             images=images,
             scores={name: [column[row] for row in rows] for name, column in self.scores.items()},
@@ -90,7 +90,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class ArmRunner:
     """Models in memory."""
 
     denoiser: Denoiser
@@ -121,7 +121,7 @@ class Bench:
         noise: Tensor,
         sampling: SamplingConfig | None = None,
         proposing: Cost = Cost(),
-    ) -> Drawn:
+    ) -> ArmResult:
         """Sample images from stored noise, float16 (B, ...), and judge them."""
         sampling = sampling or self.sampling
         begin = self.now()
@@ -134,7 +134,7 @@ class Bench:
         evaluations = sample_evaluations(
             sampling.num_inference_steps, sampling.guidance_scale, self.denoiser.guidance
         )
-        return Drawn(
+        return ArmResult(
             noise=noise,
             images=images,
             scores=scores,
