@@ -18,7 +18,7 @@ from statistics import median
 from time import perf_counter
 
 from benchmarks.workload import demo_config, drive, open_in, read_options, warm_workers
-from pipeline.build import Opened
+from pipeline.build import BuildContext
 from pipeline.cluster.ray_session import ray_session
 from pipeline.config.sections import Config
 from pipeline.determinism import be_deterministic
@@ -32,7 +32,7 @@ GOAL = 1.05
 class BareLoop:
     """The same model calls without Ray, store and receipts."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: BuildContext) -> None:
         self._opened = opened
         self._recipe = BuildSpec.of(opened.plan)
         # The worker's arrangement: one thread that computes, with torch's settings made there.

@@ -23,7 +23,7 @@ from typing import Any
 
 import ray
 
-from pipeline.build import Opened, open_build
+from pipeline.build import BuildContext, open_build
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.ray_session import spawn_worker
 from pipeline.cluster.summary import UnitSummary
@@ -64,12 +64,12 @@ def demo_config(*, units: int, unit_size: int, num_inference_steps: int = 20) ->
     )
 
 
-def open_in(folder: Path, config: Config) -> Opened:
+def open_in(folder: Path, config: Config) -> BuildContext:
     """A build that has not computed anything yet, in a folder of its own."""
     return open_build(open_store(str(folder)), config)
 
 
-def warm_workers(opened: Opened, count: int) -> list[Any]:
+def warm_workers(opened: BuildContext, count: int) -> list[Any]:
     """Workers that have loaded their models and computed the unit of their number, one each."""
     workers = [
         spawn_worker(opened.store.url, opened.plan.plan_id, opened.config) for _ in range(count)

@@ -24,7 +24,7 @@ from pipeline.storage.receipts import done_units
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class BuildContext:
     """A plan and the store that it is built into."""
 
     store: ObjectStore
@@ -33,7 +33,7 @@ class Opened:
     prompts: PromptTable
 
 
-def open_build(store: ObjectStore, config: Config, *, add: bool = False) -> Opened:
+def open_build(store: ObjectStore, config: Config, *, add: bool = False) -> BuildContext:
     """Fix the plan and put it into the store, or find it there.
 
     Raises ``UserError`` for what the configuration names and is not there, ``StoreError`` for a
@@ -50,17 +50,17 @@ def open_build(store: ObjectStore, config: Config, *, add: bool = False) -> Open
             f"{plan.plan_id}. Choose another output, or add this plan beside it with --add"
         )
     stored = write_plan(store, plan, prompts, chosen.dropped)
-    return Opened(store=store, config=config, plan=stored, prompts=prompts)
+    return BuildContext(store=store, config=config, plan=stored, prompts=prompts)
 
 
-def sealed(opened: Opened) -> Manifest | None:
+def sealed(opened: BuildContext) -> Manifest | None:
     """The manifest, if the plan is already sealed."""
     success = read_success(opened.store)
     found = success.of(opened.plan.plan_id) if success else None
     return read_manifest(opened.store, found) if found else None
 
 
-def units_done(opened: Opened) -> bytearray:
+def units_done(opened: BuildContext) -> bytearray:
     """Return a byte for each unit: 1 if it has a receipt, else 0."""
     done = bytearray(opened.plan.num_units)
     for unit in done_units(opened.store, opened.plan.plan_id, opened.plan.num_units):
@@ -69,7 +69,7 @@ def units_done(opened: Opened) -> bytearray:
 
 
 def compute(
-    opened: Opened, done: bytearray, stop: Callable[[], bool] = lambda: False
+    opened: BuildContext, done: bytearray, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[UnitSummary]:
     """Have every unit that is not done computed, on the Ray that is connected.
 
@@ -85,7 +85,7 @@ def compute(
     return driver.run(unit for unit, is_done in enumerate(done) if not is_done)
 
 
-def publish(opened: Opened) -> Manifest:
+def publish(opened: BuildContext) -> Manifest:
     """Compact and seal, on the Ray that is connected. Raises as ``seal`` does."""
     in_flight = 2 * opened.config.cluster.workers
 

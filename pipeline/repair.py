@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.build import Opened, compute
+from pipeline.build import BuildContext, compute
 from pipeline.cluster.ray_session import ray_session
 from pipeline.config.sections import Config
 from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
@@ -42,7 +42,7 @@ def recompute_on_ray(
         if given != plan.plan_id:
             raise UserError(f"{damage}, and the configuration is that of plan {given}")
         scratch = open_store(f"{store.url}/{layout.repairs_prefix(plan.plan_id)}".rstrip("/"))
-        opened = Opened(
+        opened = BuildContext(
             store=scratch, config=config, plan=write_plan(scratch, plan, prompts), prompts=prompts
         )
         done = bytearray(b"\1" * plan.num_units)

@@ -8,7 +8,7 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.build import Opened, units_done
+from pipeline.build import BuildContext, units_done
 from pipeline.cli import app
 from pipeline.errors import VerificationError
 from pipeline.publish.collect import Standing, find_strays
@@ -52,7 +52,7 @@ def test_foreign_files_are_no_units(store: ObjectStore, built: Built) -> None:
     _scatter(store, built)
     (found,) = status(store)
     assert found.units_done == built.plan.num_units - 1
-    opened = Opened(store=store, config=built.config, plan=built.plan, prompts=built.prompts)
+    opened = BuildContext(store=store, config=built.config, plan=built.plan, prompts=built.prompts)
     done = units_done(opened)
     assert len(done) == built.plan.num_units
     assert [unit for unit, is_done in enumerate(done) if not is_done] == [1]

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from pipeline.build import Opened, sealed, units_done
+from pipeline.build import BuildContext, sealed, units_done
 from pipeline.errors import BuildError, NPDError, PermanentStoreError, PlanConflictError
 from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
@@ -83,7 +83,7 @@ class SimulatedBuild:
             lambda tasks: (compact_in(self.store, task) for task in tasks),
         )
 
-    def _open(self) -> Opened:
+    def _open(self) -> BuildContext:
         """``open_build``, of a plan that is there already."""
         if not isinstance(self.store, S3Store):
             # The probe completes multipart uploads on S3, which a real server has to answer.
@@ -91,7 +91,7 @@ class SimulatedBuild:
         plan, prompts = self.stand_in.plan, self.stand_in.prompts
         if others := [other for other in stored_plans(self.store) if other != plan.plan_id]:
             raise PlanConflictError(f"{self.store.url} holds {others}")
-        return Opened(
+        return BuildContext(
             store=self.store,
             config=self.stand_in.config,
             plan=write_plan(self.store, plan, prompts),
