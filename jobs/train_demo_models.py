@@ -25,7 +25,7 @@ from pipeline.demo.training.reward import train_reward
 from pipeline.demo.training.settings import compare_settings, settings_table
 from pipeline.demo.training.vae import cached_latents, train_decoder, train_vae
 from pipeline.errors import UserError
-from pipeline.storage.durable import write_whole
+from pipeline.storage.durable import atomic_write
 
 
 def train_all(recipe: Recipe, out: Path, seed: int) -> None:
@@ -75,7 +75,7 @@ def main(
 def _claim(path: Path, described: str) -> None:
     """Write down what the folder is for, or check that it is still the same."""
     if not path.exists():
-        write_whole(path, [described.encode()])
+        atomic_write(path, [described.encode()])
     elif path.read_text("utf-8") != described:
         raise UserError(f"{path} is of another seed or recipe: choose another folder for --out")
 

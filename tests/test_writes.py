@@ -22,7 +22,7 @@ from pipeline.errors import UserError
 from pipeline.npnet import NPNet
 from pipeline.npnet.training.checkpoint import write_checkpoint
 from pipeline.npnet.training.curve import LossCurve
-from pipeline.storage.durable import whole_file, whole_folder, write_whole
+from pipeline.storage.durable import atomic_write, whole_file, whole_folder
 from tests.npnet.layouts import SMALL
 
 _LIMIT = 1024
@@ -76,7 +76,7 @@ _WRITERS: dict[str, Callable[[Path], object]] = {
     "loss.png": _draw_curve,
     "recipe.json": lambda folder: _claim(folder / "recipe.json", _LARGE.decode()),
     "picture.png": lambda folder: write_output(folder / "picture.png", _LARGE),
-    "pieces": lambda folder: write_whole(folder / "pieces", [_LARGE]),
+    "pieces": lambda folder: atomic_write(folder / "pieces", [_LARGE]),
     "made": _write_file,
     "made/first": _write_in_folder,
 }
@@ -122,8 +122,8 @@ def test_whole_folder_replaces_a_folder_and_keeps_it_on_an_error(tmp_path: Path)
 def test_write_whole_goes_through_links_and_into_devices(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
     (tmp_path / "null").symlink_to("/dev/null")
-    write_whole(tmp_path / "link", [b"data"])
-    write_whole(tmp_path / "null", [b"data"])
+    atomic_write(tmp_path / "link", [b"data"])
+    atomic_write(tmp_path / "null", [b"data"])
     assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_bytes() == b"data"
     assert Path("/dev/null").is_char_device()
 

@@ -9,7 +9,7 @@ from pipeline.commands.console import console
 from pipeline.config.file import bundled_configs
 from pipeline.config.starter import starter_text
 from pipeline.errors import UserError
-from pipeline.storage.durable import write_whole
+from pipeline.storage.durable import atomic_write
 
 starters = typer.Typer()
 
@@ -30,5 +30,5 @@ def init(
         return
     if file.exists():
         raise UserError(f"{file}: exists already; choose another name")
-    write_whole(file, [text.encode()])
+    atomic_write(file, [text.encode()])
     console.print(f"written: {file}; next: npd plan {file}", soft_wrap=True)

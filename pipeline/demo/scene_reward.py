@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from pipeline.errors import ModelError
 from pipeline.models.full_precision import full_precision
-from pipeline.storage.durable import whole_file, write_whole
+from pipeline.storage.durable import atomic_write, whole_file
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
@@ -142,7 +142,7 @@ class SceneReward:
         with whole_file(folder / WEIGHTS_FILE) as unfinished:
             save_file(weights, unfinished)
         config = {"class": "SceneReward", "vocabulary": list(self._vocabulary)}
-        write_whole(folder / CONFIG_FILE, [(json.dumps(config, indent=1) + "\n").encode()])
+        atomic_write(folder / CONFIG_FILE, [(json.dumps(config, indent=1) + "\n").encode()])
 
     @torch.no_grad()
     @full_precision()

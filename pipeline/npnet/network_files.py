@@ -13,7 +13,7 @@ from pipeline.identity import canonical_json, file_sha256, readable_json, sha256
 from pipeline.npnet.config import Layout
 from pipeline.npnet.origin import Origin
 from pipeline.records import Record
-from pipeline.storage.durable import write_whole
+from pipeline.storage.durable import atomic_write
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
@@ -37,8 +37,8 @@ def write_network(folder: Path, described: Description, weights: bytes) -> None:
         **described.model_dump(mode="json", include={"origin"}, exclude_none=True),
         "weights_sha256": sha256(weights),
     }
-    write_whole(folder / WEIGHTS_FILE, [weights])
-    write_whole(folder / CONFIG_FILE, [readable_json(content)])
+    atomic_write(folder / WEIGHTS_FILE, [weights])
+    atomic_write(folder / CONFIG_FILE, [readable_json(content)])
 
 
 def read_network(folder: Path) -> tuple[Description, bytes]:

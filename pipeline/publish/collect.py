@@ -30,7 +30,7 @@ from enum import StrEnum
 from itertools import groupby
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
-from pipeline.storage.layout import Kind, Place, place_of
+from pipeline.storage.layout import Kind, ParsedKey, place_of
 from pipeline.storage.manifest import read_version
 from pipeline.storage.object_store import ObjectInfo, ObjectStore
 from pipeline.storage.plans import dropped_key_of, read_plan
@@ -118,7 +118,7 @@ def find_strays(store: ObjectStore) -> Iterator[Stray]:
 
 
 def _strays_of_plan(
-    store: ObjectStore, place: Place, objects: Iterable[ObjectInfo]
+    store: ObjectStore, place: ParsedKey, objects: Iterable[ObjectInfo]
 ) -> Iterator[Stray]:
     try:
         named = dropped_key_of(read_plan(store, place.plan_id))
@@ -133,7 +133,7 @@ def _strays_of_plan(
 
 
 def _strays_of_unit(
-    store: ObjectStore, place: Place, objects: list[ObjectInfo], *, is_done: bool
+    store: ObjectStore, place: ParsedKey, objects: list[ObjectInfo], *, is_done: bool
 ) -> Iterator[Stray]:
     if len(objects) == 1:
         if not is_done:
@@ -152,7 +152,7 @@ def _strays_of_unit(
 
 
 def _strays_of_version(
-    store: ObjectStore, place: Place, objects: Iterable[ObjectInfo]
+    store: ObjectStore, place: ParsedKey, objects: Iterable[ObjectInfo]
 ) -> Iterator[Stray]:
     assert place.version is not None
     try:
@@ -184,13 +184,13 @@ class _DoneUnits:
     def __init__(self) -> None:
         self._blocks: dict[tuple[str, int], bytearray] = {}
 
-    def add(self, place: Place) -> None:
+    def add(self, place: ParsedKey) -> None:
         assert place.unit is not None
         block, bit = divmod(place.unit, _BLOCK_BITS)
         bits = self._blocks.setdefault((place.plan_id, block), bytearray(_BLOCK_BITS // 8))
         bits[bit // 8] |= 1 << bit % 8
 
-    def __contains__(self, place: Place) -> bool:
+    def __contains__(self, place: ParsedKey) -> bool:
         assert place.unit is not None
         block, bit = divmod(place.unit, _BLOCK_BITS)
         bits = self._blocks.get((place.plan_id, block))

@@ -56,7 +56,7 @@ def make_directory(directory: Path) -> None:
     sync_directory(directory.parent)
 
 
-def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
+def atomic_write(path: Path, pieces: Iterable[bytes]) -> None:
     """Put pieces into ``path``, which changes in one step at the end.
 
     A link is followed, and a device or a pipe is written to as it is.

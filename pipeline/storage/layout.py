@@ -146,7 +146,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class ParsedKey:
     """What a key says of its object."""
 
     kind: Kind
@@ -184,12 +184,12 @@ _PATTERNS = {
 }
 
 
-def place_of(key: str) -> Place | None:
+def place_of(key: str) -> ParsedKey | None:
     """What a key says of its object; None for a key that is none of this module's."""
     for kind, pattern in _PATTERNS.items():
         if match := pattern.fullmatch(key):
             found = match.groupdict()
-            return Place(
+            return ParsedKey(
                 kind=kind,
                 plan_id=found.get("plan_id", ""),
                 unit=_number(found.get("unit")),

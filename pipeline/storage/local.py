@@ -33,10 +33,10 @@ from pipeline.storage.content import (
 )
 from pipeline.storage.durable import (
     TEMP_PREFIX,
+    atomic_write,
     make_directory,
     sync_directory,
     temp_file,
-    write_whole,
 )
 from pipeline.storage.file_lock import locked
 from pipeline.storage.keys import RESERVED, check_key
@@ -87,7 +87,7 @@ class LocalStore:
 
     def get_file(self, key: str, path: Path) -> None:
         """Copy the object to a local file, which appears whole or not at all."""
-        write_whole(path, self._pieces(key))
+        atomic_write(path, self._pieces(key))
 
     def head(self, key: str) -> ObjectInfo | None:
         """Size and time of an object, or None where there is none."""

@@ -27,7 +27,7 @@ from pipeline.storage.content import (
     chunks,
     sha256_of,
 )
-from pipeline.storage.durable import write_whole
+from pipeline.storage.durable import atomic_write
 from pipeline.storage.keys import check_key
 from pipeline.storage.object_store import ObjectInfo
 from pipeline.storage.s3_client import make_client, making_client
@@ -118,7 +118,7 @@ class S3Store:
 
     def get_file(self, key: str, path: Path) -> None:
         """Copy the object to a local file, which appears whole or not at all."""
-        self._call("get", key, lambda: write_whole(path, self._pieces(key)))
+        self._call("get", key, lambda: atomic_write(path, self._pieces(key)))
 
     def head(self, key: str) -> ObjectInfo | None:
         """Size and time of an object, or None where there is none (or no bucket)."""

@@ -8,7 +8,7 @@ from pipeline.errors import VerificationError
 from pipeline.publish.verify import verify
 from pipeline.records import Split
 from pipeline.storage import layout
-from pipeline.storage.layout import Kind, Place
+from pipeline.storage.layout import Kind, ParsedKey
 from pipeline.storage.manifest import SealedManifest
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import Commit, commit_unit
@@ -105,8 +105,8 @@ def test_problems_say_what_kind_of_object_is_at_fault(damaged: Path, built: Buil
     (damaged / layout.receipt_key(plan_id, 2)).unlink()
     found = verify(open_store(str(damaged)))
     assert [problem.place for problem in found.problems] == [
-        Place(kind=Kind.RECEIPT, plan_id=plan_id, unit=2),
-        Place(kind=Kind.SHARD, plan_id=plan_id, version=1),
+        ParsedKey(kind=Kind.RECEIPT, plan_id=plan_id, unit=2),
+        ParsedKey(kind=Kind.SHARD, plan_id=plan_id, version=1),
     ]
 
 

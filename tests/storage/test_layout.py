@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.records import Split
 from pipeline.storage import layout
-from pipeline.storage.layout import Kind, Place, place_of
+from pipeline.storage.layout import Kind, ParsedKey, place_of
 
 PLAN, DIGEST = "0123456789abcdef", "fedcba9876543210" * 4
 
@@ -12,35 +12,35 @@ PLAN, DIGEST = "0123456789abcdef", "fedcba9876543210" * 4
 @pytest.mark.parametrize(
     ("key", "place"),
     [
-        (layout.plan_key(PLAN), Place(kind=Kind.PLAN, plan_id=PLAN)),
-        (layout.prompts_key(PLAN), Place(kind=Kind.PLAN, plan_id=PLAN)),
-        (layout.dropped_key(PLAN, DIGEST), Place(kind=Kind.DROPPED, plan_id=PLAN)),
-        (layout.unit_key(PLAN, 12, DIGEST), Place(kind=Kind.UNIT, plan_id=PLAN, unit=12)),
-        (layout.receipt_key(PLAN, 10**9), Place(kind=Kind.RECEIPT, plan_id=PLAN, unit=10**9)),
+        (layout.plan_key(PLAN), ParsedKey(kind=Kind.PLAN, plan_id=PLAN)),
+        (layout.prompts_key(PLAN), ParsedKey(kind=Kind.PLAN, plan_id=PLAN)),
+        (layout.dropped_key(PLAN, DIGEST), ParsedKey(kind=Kind.DROPPED, plan_id=PLAN)),
+        (layout.unit_key(PLAN, 12, DIGEST), ParsedKey(kind=Kind.UNIT, plan_id=PLAN, unit=12)),
+        (layout.receipt_key(PLAN, 10**9), ParsedKey(kind=Kind.RECEIPT, plan_id=PLAN, unit=10**9)),
         (
             layout.disagreement_key(PLAN, 4, "a1b2"),
-            Place(kind=Kind.DISAGREEMENT, plan_id=PLAN, unit=4),
+            ParsedKey(kind=Kind.DISAGREEMENT, plan_id=PLAN, unit=4),
         ),
         (
             layout.shard_key(PLAN, 3, Split.TEST, 7, DIGEST, "webdataset"),
-            Place(kind=Kind.SHARD, plan_id=PLAN, version=3),
+            ParsedKey(kind=Kind.SHARD, plan_id=PLAN, version=3),
         ),
         (
             layout.shard_key(PLAN, 1, Split.TRAIN, 10**6, DIGEST, "arrow"),
-            Place(kind=Kind.SHARD, plan_id=PLAN, version=1),
+            ParsedKey(kind=Kind.SHARD, plan_id=PLAN, version=1),
         ),
         (
             layout.ledger_key(PLAN, 12, DIGEST),
-            Place(kind=Kind.LEDGER, plan_id=PLAN, version=12),
+            ParsedKey(kind=Kind.LEDGER, plan_id=PLAN, version=12),
         ),
-        (layout.manifest_key(PLAN, 2), Place(kind=Kind.MANIFEST, plan_id=PLAN, version=2)),
-        (layout.SUCCESS_KEY, Place(kind=Kind.SUCCESS)),
-        (layout.report_key(PLAN, "pairs.png"), Place(kind=Kind.REPORT, plan_id=PLAN)),
-        (f"{layout.repairs_prefix(PLAN)}plans/x", Place(kind=Kind.REPAIR, plan_id=PLAN)),
-        (layout.probe_key("x"), Place(kind=Kind.PROBE)),
+        (layout.manifest_key(PLAN, 2), ParsedKey(kind=Kind.MANIFEST, plan_id=PLAN, version=2)),
+        (layout.SUCCESS_KEY, ParsedKey(kind=Kind.SUCCESS)),
+        (layout.report_key(PLAN, "pairs.png"), ParsedKey(kind=Kind.REPORT, plan_id=PLAN)),
+        (f"{layout.repairs_prefix(PLAN)}plans/x", ParsedKey(kind=Kind.REPAIR, plan_id=PLAN)),
+        (layout.probe_key("x"), ParsedKey(kind=Kind.PROBE)),
     ],
 )
-def test_place_of_every_key_that_layout_makes(key: str, place: Place) -> None:
+def test_place_of_every_key_that_layout_makes(key: str, place: ParsedKey) -> None:
     assert place_of(key) == place
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.demo.scenes import caption, draw_scene
-from pipeline.storage.durable import write_whole
+from pipeline.storage.durable import atomic_write
 
 FOLDER = Path(__file__).parents[1]
 DEMO, HELD_OUT, TRAIN = (
@@ -45,4 +45,4 @@ def all_prompts() -> dict[Path, list[str]]:
 
 if __name__ == "__main__":
     for path, prompts in all_prompts().items():
-        write_whole(path, ["".join(f"{prompt}\n" for prompt in prompts).encode()])
+        atomic_write(path, ["".join(f"{prompt}\n" for prompt in prompts).encode()])

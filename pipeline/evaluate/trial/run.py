@@ -18,7 +18,7 @@ from pipeline.evaluate.trial.settings import Setup
 from pipeline.evaluate.trial.summary import sentences, summary
 from pipeline.evaluate.trial.workers import chunk_files, compute_missing
 from pipeline.identity import readable_json
-from pipeline.storage.durable import write_whole
+from pipeline.storage.durable import atomic_write
 
 EXAMPLES = 8
 """Of the largest gains, the largest losses and the random samples, each."""
@@ -90,7 +90,7 @@ def publish(run: Run) -> Trial:
         "summary.md": to_markdown(blocks).encode(),
         "summary.html": to_html(blocks).encode(),
     }.items():
-        write_whole(run.folder / name, [content])
+        atomic_write(run.folder / name, [content])
     return trial
 
 

@@ -21,7 +21,7 @@ from pipeline.evaluate.trial.chunk import compute_chunk
 from pipeline.evaluate.trial.samples import Sample
 from pipeline.evaluate.trial.settings import Setup, load_bench
 from pipeline.identity import canonical_json, sha256, short
-from pipeline.storage.durable import write_whole
+from pipeline.storage.durable import atomic_write
 
 
 def chunk_files(setup: Setup, chunks: Sequence[Sequence[Sample]], folder: Path) -> list[Path]:
@@ -75,7 +75,7 @@ def compute_to_file(setup: Setup, samples: Sequence[Sample], file: Path) -> None
     result = compute_chunk(
         load_bench(setup), setup.entries(), samples, setup.settings.seeds_per_prompt
     )
-    write_whole(file, [result.to_bytes()])
+    atomic_write(file, [result.to_bytes()])
 
 
 def _devices(workers: int) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from pipeline.storage.durable import write_whole
+from pipeline.storage.durable import atomic_write
 
 LINES_FILE, PICTURE_FILE = "loss.jsonl", "loss.png"
 
@@ -29,7 +29,7 @@ class LossCurve:
         self.points = list(points)
         # What a killed run wrote after its checkpoint will be written again.
         lines = "".join(json.dumps(point) + "\n" for point in self.points)
-        write_whole(folder / LINES_FILE, [lines.encode()])
+        atomic_write(folder / LINES_FILE, [lines.encode()])
 
     def add(self, point: dict[str, Any]) -> None:
         """Append a point."""
@@ -59,7 +59,7 @@ class LossCurve:
             pen.text((_SIZE[0] - 200, 8 + 14 * row), name.replace("_", " "), fill=colour)
         picture = io.BytesIO()
         image.save(picture, format="PNG")
-        write_whole(self._folder / PICTURE_FILE, [picture.getvalue()])
+        atomic_write(self._folder / PICTURE_FILE, [picture.getvalue()])
 
 
 def _place(step: float, share: float, last: int) -> tuple[float, float]:

@@ -36,7 +36,7 @@ from pipeline.npnet.training.pairs import EveryPair, PairStream
 from pipeline.npnet.training.prompts import PromptEncoder
 from pipeline.npnet.training.settings import TrainingSettings
 from pipeline.npnet.training.variance import residual_std, squares
-from pipeline.storage.durable import write_whole
+from pipeline.storage.durable import atomic_write
 
 SUMMARY_FILE = "training.json"
 
@@ -140,7 +140,7 @@ def train(
     if accelerator.is_main_process:
         training.average.save(out)
         summary["network"] = network_digest(out)
-        write_whole(out / SUMMARY_FILE, [readable_json(summary)])
+        atomic_write(out / SUMMARY_FILE, [readable_json(summary)])
     accelerator.wait_for_everyone()
     return summary
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pipeline.errors import ObjectNotFoundError
 from pipeline.identity import sha256
 from pipeline.publish.collect import Stray
-from pipeline.storage.layout import Place, place_of
+from pipeline.storage.layout import ParsedKey, place_of
 from pipeline.storage.object_store import ObjectStore
 
 
@@ -19,7 +19,7 @@ class Problem:
     """What is wrong with it, and with which sample where there is one."""
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> ParsedKey | None:
         """Kind, plan, unit and version of the object."""
         return place_of(self.key)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from infra.storage.ports import free_ports
-from tests.faults.real.network import Place
+from tests.faults.real.network import ParsedKey
 from tests.faults.real.processes import descendants, is_alive, title, worker_processes
 from tests.waiting import until
 
@@ -24,7 +24,7 @@ class RayNode:
     """A head (``head`` is None; it computes nothing) or a node with one CPU, so one worker."""
 
     def __init__(
-        self, place: Place, folder: Path, env: Mapping[str, str], head: "RayNode | None" = None
+        self, place: ParsedKey, folder: Path, env: Mapping[str, str], head: "RayNode | None" = None
     ) -> None:
         self.place = place
         self._folder = folder / place.name

@@ -4,7 +4,7 @@ import random
 from typing import TYPE_CHECKING
 
 from tests.faults.real.fault import Struck
-from tests.faults.real.network import Place
+from tests.faults.real.network import ParsedKey
 
 if TYPE_CHECKING:
     from tests.faults.real.rig import Rig
@@ -18,7 +18,7 @@ class CutLink:
     outage_s = (1.0, 15.0)
 
     def __init__(self) -> None:
-        self._cut: Place | None = None
+        self._cut: ParsedKey | None = None
 
     def strike(self, rig: "Rig", chance: random.Random) -> Struck:
         """Cut one."""
