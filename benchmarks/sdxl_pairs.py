@@ -23,7 +23,7 @@ from pipeline.fingerprint import ALGORITHM_VERSION, fingerprint
 from pipeline.identity import file_sha256, prompt_id, seeds_for, sha256, split_for
 from pipeline.plan import Plan
 from pipeline.prompts.funnel import PromptFunnel
-from pipeline.publish.compact import WRITERS, put_named
+from pipeline.publish.compact import WRITERS, put_content_addressed
 from pipeline.publish.ledger import LedgerWriter
 from pipeline.records import SCHEMA_VERSION, NoiseStats, Outcome, Split, Status
 from pipeline.storage import layout
@@ -193,7 +193,7 @@ class _Writer:
                 ledger.add(outcomes, prompts)
             digest = file_sha256(path)
             key = layout.ledger_key(self._plan.plan_id, 1, digest)
-            put_named(self.store, key, path)
+            put_content_addressed(self.store, key, path)
             return LedgerInfo(
                 key=key, sha256=digest, num_rows=ledger.num_rows, num_bytes=path.stat().st_size
             )
@@ -211,7 +211,7 @@ class _Writer:
             WRITERS[shard_format](path, self._batches(part, rows_per_batch), rows_per_batch)
             digest = file_sha256(path)
             key = layout.shard_key(self._plan.plan_id, 1, split, index, digest, shard_format)
-            put_named(self.store, key, path)
+            put_content_addressed(self.store, key, path)
             with path.open("rb") as file:
                 pieces = pieces_of(file)
             return ShardInfo(

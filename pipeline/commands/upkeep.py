@@ -17,9 +17,9 @@ from pipeline.commands.console import (
     version_line,
 )
 from pipeline.config.file import load_config
-from pipeline.publish.collect import (
-    Standing,
-    Stray,
+from pipeline.publish.gc import (
+    Reference,
+    UnreferencedObject,
     amount_of,
     delete_garbage,
     find_strays,
@@ -47,11 +47,11 @@ def gc(
     grace = parse_duration(older_than)
     store = open_store(url)
 
-    def garbage() -> Iterator[Stray]:
+    def garbage() -> Iterator[UnreferencedObject]:
         for stray in find_strays(store):
-            if stray.standing is Standing.PENDING:
+            if stray.standing is Reference.PENDING:
                 continue  # of builds that run, or will be resumed
-            is_garbage = stray.standing is Standing.GARBAGE
+            is_garbage = stray.standing is Reference.GARBAGE
             is_young = is_garbage and stray.modified > now - grace
             print(_line(stray, now) + (f" (younger than {older_than}: left)" if is_young else ""))
             if is_garbage and not is_young:
@@ -148,7 +148,7 @@ def repair(
         raise typer.Exit(1)
 
 
-def _line(stray: Stray, now: datetime) -> str:
+def _line(stray: UnreferencedObject, now: datetime) -> str:
     age = human_seconds(max(0.0, (now - stray.modified).total_seconds()))
     size = human_bytes(stray.num_bytes)
     return f"{stray.standing}: {printable(stray.key)}, {size}, {age} old: {stray.why}"

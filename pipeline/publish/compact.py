@@ -51,7 +51,9 @@ def compact(task: ShardTask) -> CompactedShard:
     return compact_in(open_store(task.url), task)
 
 
-def compact_in(store: ObjectStore, task: ShardTask, *, mend: bool = False) -> CompactedShard:
+def compact_in(
+    store: ObjectStore, task: ShardTask, *, overwrite_damaged: bool = False
+) -> CompactedShard:
     """Write a shard and store it under the name of its content; to do it twice is harmless.
 
     Raises ``VerificationError`` for a unit object that is not what its receipt promises, and, but
@@ -64,7 +66,7 @@ def compact_in(store: ObjectStore, task: ShardTask, *, mend: bool = False) -> Co
         key = layout.shard_key(
             task.plan_id, task.version, task.shard.split, task.shard.index, digest, task.format
         )
-        put_named(store, key, path, mend=mend)
+        put_content_addressed(store, key, path, overwrite_damaged=mend)
         info = ShardInfo(
             key=key,
             sha256=digest,
@@ -80,14 +82,16 @@ def _pieces(path: Path) -> Pieces:
         return pieces_of(file)
 
 
-def put_named(store: ObjectStore, key: str, path: Path, *, mend: bool = False) -> None:
+def put_content_addressed(
+    store: ObjectStore, key: str, path: Path, *, overwrite_damaged: bool = False
+) -> None:
     """Store a file under the name of its content, where other bytes are damage.
 
     Raises ``VerificationError`` for them, or, with ``mend``, replaces them.
     """
     if store.put_file_if_absent(key, path):
         return
-    if mend:
+    if overwrite_damaged:
         store.delete(key)
     if not mend or not store.put_file_if_absent(key, path):
         raise VerificationError(f"{store.url}/{key}: damaged; `npd repair` makes it again")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import UserError
 from pipeline.identity import readable_json, sha256
-from pipeline.publish.collect import Amount
+from pipeline.publish.gc import Amount
 from pipeline.records import SCHEMA_VERSION
 from pipeline.storage import layout
 from pipeline.storage.manifest import read_success, sealed_plans

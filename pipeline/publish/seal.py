@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.fingerprint import Fingerprint
 from pipeline.identity import canonical_json, file_sha256
 from pipeline.plan import Plan, PromptTable
-from pipeline.publish.compact import CompactedShard, ShardTask, put_named
+from pipeline.publish.compact import CompactedShard, ShardTask, put_content_addressed
 from pipeline.publish.ledger import LedgerWriter
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.shard_plan import ShardPlan, plan_shards
@@ -48,7 +48,7 @@ def draft(
     *,
     version: int,
     margins: Mapping[str, float],
-    mend: bool = False,
+    overwrite_damaged: bool = False,
 ) -> Manifest:
     """Write the shards and the ledger of a version; its manifest is returned and not yet stored.
 
@@ -81,7 +81,9 @@ def draft(
             latent_shape=list(summary.latent_shape),
             shards=shards,
             funnel=summary.funnel.total(),
-            ledger=_store_ledger(store, plan.plan_id, version, path, ledger.num_rows, mend=mend),
+            ledger=_store_ledger(
+                store, plan.plan_id, version, path, ledger.num_rows, overwrite_damaged=mend
+            ),
         )
 
 
@@ -133,9 +135,15 @@ class _Summary:
 
 
 def _store_ledger(
-    store: ObjectStore, plan_id: str, version: int, path: Path, num_rows: int, *, mend: bool
+    store: ObjectStore,
+    plan_id: str,
+    version: int,
+    path: Path,
+    num_rows: int,
+    *,
+    overwrite_damaged: bool,
 ) -> LedgerInfo:
     digest = file_sha256(path)
     key = layout.ledger_key(plan_id, version, digest)
-    put_named(store, key, path, mend=mend)
+    put_content_addressed(store, key, path, overwrite_damaged=mend)
     return LedgerInfo(key=key, sha256=digest, num_rows=num_rows, num_bytes=path.stat().st_size)

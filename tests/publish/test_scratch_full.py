@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.sdxl_pairs import write_pairs
 from pipeline.errors import UserError
-from pipeline.publish.export.order import order_export
+from pipeline.publish.export.spec import order_export
 from pipeline.publish.export.walk import export
 from pipeline.storage.local import LocalStore
 from tests.environments import can_mount, in_fork, mount_memory

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.publish.collect import find_strays
 from pipeline.publish.compact import compact_in
+from pipeline.publish.gc import find_strays
 from pipeline.publish.select import Selected, select
 from pipeline.publish.verify import verify
 from pipeline.reader import NoisePairDataset

@@ -7,7 +7,7 @@ loaders cannot. ``export.json`` is written first and says of what a folder is th
 """
 
 from pipeline.publish.export.formats import FORMATS, FormatName
-from pipeline.publish.export.order import Licences, Order, order_export
+from pipeline.publish.export.spec import ExportSpec, Licences, order_export
 from pipeline.publish.export.walk import Exported, export
 
-__all__ = ["FORMATS", "Exported", "FormatName", "Licences", "Order", "export", "order_export"]
+__all__ = ["FORMATS", "ExportSpec", "Exported", "FormatName", "Licences", "export", "order_export"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.publish.export.order import Order
+    from pipeline.publish.export.spec import ExportSpec
 
 DATA = "data"
 CANDIDATES = "candidates.parquet"
@@ -22,7 +22,7 @@ REWARD_LICENCES: Mapping[str, str] = {
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 
 
-def card(order: "Order") -> str:
+def card(order: "ExportSpec") -> str:
     """The whole file."""
     return "\n".join([*_header(order), "", *_body(order), ""])
 
@@ -32,7 +32,7 @@ def size_category(num_samples: int) -> str:
     return next((name for end, name in _SIZES if num_samples < end), "1M<n<10M")
 
 
-def _header(order: "Order") -> Iterator[str]:
+def _header(order: "ExportSpec") -> Iterator[str]:
     """YAML; a JSON string is one in YAML too."""
     model = order.manifest.plan.settings.get("model", {}).get("name", "")
     yield "---"
@@ -58,7 +58,7 @@ def _header(order: "Order") -> Iterator[str]:
     yield "---"
 
 
-def _body(order: "Order") -> Iterator[str]:
+def _body(order: "ExportSpec") -> Iterator[str]:
     manifest = order.manifest
     settings = manifest.plan.settings
     yield "# Noise Prompt Dataset"
@@ -105,11 +105,11 @@ def _body(order: "Order") -> Iterator[str]:
     yield from _table(("of what", "licence"), _licences(order))
 
 
-def _counts(order: "Order") -> dict[str, int]:
+def _counts(order: "ExportSpec") -> dict[str, int]:
     return {split.value: order.manifest.num_samples(split) for split in order.splits}
 
 
-def _provenance(order: "Order") -> Iterator[tuple[str, Any]]:
+def _provenance(order: "ExportSpec") -> Iterator[tuple[str, Any]]:
     manifest = order.manifest
     yield "plan", f"`{manifest.plan_id}`, version {manifest.version}"
     yield "manifest", f"`{order.manifest_sha256}`"
@@ -121,7 +121,7 @@ def _provenance(order: "Order") -> Iterator[tuple[str, Any]]:
         yield "computed on", f"{each.device} ({each.kernels}), Python {each.python}, {packages}"
 
 
-def _funnel(order: "Order") -> Iterator[tuple[str, int]]:
+def _funnel(order: "ExportSpec") -> Iterator[tuple[str, int]]:
     funnel = order.manifest.funnel
     yield "candidates", funnel.candidates
     yield "kept", funnel.kept
@@ -131,7 +131,7 @@ def _funnel(order: "Order") -> Iterator[tuple[str, int]]:
         yield f"failed by {reason}", count
 
 
-def _licences(order: "Order") -> Iterator[tuple[str, str]]:
+def _licences(order: "ExportSpec") -> Iterator[tuple[str, str]]:
     yield "these data", order.licences.data
     yield "the diffusion model", order.licences.model
     yield "the prompts", order.licences.prompts

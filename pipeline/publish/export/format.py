@@ -9,7 +9,7 @@ from pipeline.records import Split
 from pipeline.storage.object_store import ObjectStore
 
 if TYPE_CHECKING:
-    from pipeline.publish.export.order import Order
+    from pipeline.publish.export.spec import ExportSpec
 
 
 class Format(ABC):
@@ -22,7 +22,7 @@ class Format(ABC):
     has_card: ClassVar[bool] = False
     """Whether it comes with a README that says what the data may be used for."""
 
-    def __init__(self, order: "Order", scratch: Path) -> None:
+    def __init__(self, order: "ExportSpec", scratch: Path) -> None:
         """``scratch`` is an empty folder for what is gathered on the way.
 
         Raises ``UserError`` where a library is missing.

@@ -25,7 +25,7 @@ from pipeline.records import Split
 from pipeline.storage.schema import NoisePair
 
 if TYPE_CHECKING:
-    from pipeline.publish.export.order import Order
+    from pipeline.publish.export.spec import ExportSpec
 
 PAIRS, LOG = "pairs", "prompts.txt"
 
@@ -33,7 +33,7 @@ PAIRS, LOG = "pairs", "prompts.txt"
 class GoldenNoiseNpz(Format):
     """``--format golden-noise-npz``."""
 
-    def __init__(self, order: "Order", scratch: Path) -> None:
+    def __init__(self, order: "ExportSpec", scratch: Path) -> None:
         super().__init__(order, scratch)
         self._log = scratch / LOG
         self._num_not_better = 0

@@ -18,7 +18,7 @@ from pipeline.records import Split
 from pipeline.storage.schema import NoisePair
 
 if TYPE_CHECKING:
-    from pipeline.publish.export.order import Order
+    from pipeline.publish.export.spec import ExportSpec
 
 INDEX = "index.json"
 
@@ -29,7 +29,7 @@ _FORMAT_VERSION = 2
 class Mds(Format):
     """``--format mds``."""
 
-    def __init__(self, order: "Order", scratch: Path) -> None:
+    def __init__(self, order: "ExportSpec", scratch: Path) -> None:
         super().__init__(order, scratch)
         try:
             self._writer: Any = import_module("streaming").MDSWriter

@@ -17,9 +17,9 @@ from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
 from pipeline.identity import file_sha256
 from pipeline.publish.export.format import Format
 from pipeline.publish.export.formats import FORMATS
-from pipeline.publish.export.order import Order
 from pipeline.publish.export.part import Part
 from pipeline.publish.export.source import sealed_pairs
+from pipeline.publish.export.spec import ExportSpec
 from pipeline.records import Split
 from pipeline.storage.content import CHUNK_BYTES
 from pipeline.storage.local import LocalStore
@@ -46,7 +46,7 @@ class Exported:
     remarks: tuple[str, ...]
 
 
-def export(store: ObjectStore, target: ObjectStore, order: Order) -> Exported:
+def export(store: ObjectStore, target: ObjectStore, order: ExportSpec) -> Exported:
     """Write what is ordered from ``store`` into ``target``; one at a time into one target.
 
     Raises ``UserError`` for a target that holds anything else, and ``VerificationError`` for a
@@ -73,7 +73,7 @@ def export(store: ObjectStore, target: ObjectStore, order: Order) -> Exported:
     )
 
 
-def _claim(target: ObjectStore, order: Order) -> bool:
+def _claim(target: ObjectStore, order: ExportSpec) -> bool:
     """Make a target that of this export; whether it was that before. Raises ``UserError``."""
     try:
         there = target.get(DESCRIPTION)
@@ -94,7 +94,7 @@ def _claim(target: ObjectStore, order: Order) -> bool:
     return True
 
 
-def _written(folder: Path, store: ObjectStore, order: Order, made: Format) -> Iterator[Path]:
+def _written(folder: Path, store: ObjectStore, order: ExportSpec, made: Format) -> Iterator[Path]:
     """Folders with the next files, each gone when the next one is asked for."""
     for split in order.splits:
         for part in _parts(store, order, split):
@@ -109,7 +109,7 @@ def _written(folder: Path, store: ObjectStore, order: Order, made: Format) -> It
         yield Path(name)
 
 
-def _parts(store: ObjectStore, order: Order, split: Split) -> Iterator[Part]:
+def _parts(store: ObjectStore, order: ExportSpec, split: Split) -> Iterator[Part]:
     pairs = sealed_pairs(store, order.manifest, split)
     starts = range(0, order.manifest.num_samples(split), order.samples_per_file)
     for index, first in enumerate(starts):

@@ -42,7 +42,7 @@ def repair_files(
         for task in tasks:
             info = whole.get((task.shard.split, task.format, task.shard.index))
             if info is None:
-                yield compact_in(store, task, mend=True)
+                yield compact_in(store, task, overwrite_damaged=True)
             else:
                 yield CompactedShard(split=task.shard.split, format=task.format, info=info)
 
@@ -53,7 +53,7 @@ def repair_files(
         run,
         version=manifest.version,
         margins=manifest.selection,
-        mend=True,
+        overwrite_damaged=True,
     )
     files = {(file.key, file.sha256) for file in made.files()}
     wrong = [file.key for file in manifest.files() if (file.key, file.sha256) not in files]
@@ -66,10 +66,16 @@ def _repair_manifest(
     store: ObjectStore, plan: Plan, prompts: PromptTable, sealed: SealedManifest
 ) -> list[str]:
     def run(tasks: Iterable[ShardTask]) -> Iterator[CompactedShard]:
-        return (compact_in(store, task, mend=True) for task in tasks)
+        return (compact_in(store, task, overwrite_damaged=True) for task in tasks)
 
     made = draft(
-        store, plan, prompts, run, version=sealed.version, margins=sealed.selection, mend=True
+        store,
+        plan,
+        prompts,
+        run,
+        version=sealed.version,
+        margins=sealed.selection,
+        overwrite_damaged=True,
     )
     if sealed_as(made) != sealed:
         if _is_whole(store, sealed.key, sealed_as(made).sha256):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from pipeline.errors import ObjectNotFoundError
 from pipeline.identity import sha256
-from pipeline.publish.collect import Stray
+from pipeline.publish.gc import UnreferencedObject
 from pipeline.storage.layout import ParsedKey, place_of
 from pipeline.storage.object_store import ObjectStore
 
@@ -45,13 +45,13 @@ class Verification:
     The data set is whole all the same, so they are no problems of it; but what computed it is not
     deterministic.
     """
-    orphans: list[Stray] = field(default_factory=list)
+    orphans: list[UnreferencedObject] = field(default_factory=list)
     """Objects to which nothing refers; harmless, and collected by ``npd gc``."""
 
     not_listed: str = ""
     """Why orphans and disagreements were not looked for; empty where they were."""
 
-    foreign: list[Stray] = field(default_factory=list)
+    foreign: list[UnreferencedObject] = field(default_factory=list)
     """Files that are not ours. Nothing reads them, so they are no problems of the data set."""
 
     def add(self, key: str, text: object) -> None:

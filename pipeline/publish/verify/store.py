@@ -9,7 +9,7 @@ from pipeline.errors import (
     VerificationError,
 )
 from pipeline.plan import Plan, PromptTable
-from pipeline.publish.collect import Standing, Stray, find_strays
+from pipeline.publish.gc import Reference, UnreferencedObject, find_strays
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Problem, Verification, read_promised, said_of
 from pipeline.publish.verify.shards import check_shards
@@ -161,17 +161,17 @@ def _disagreements(store: ObjectStore, plan_id: str) -> list[Problem]:
     return found
 
 
-def _beyond(store: ObjectStore, plan: Plan) -> Iterator[Stray]:
+def _beyond(store: ObjectStore, plan: Plan) -> Iterator[UnreferencedObject]:
     """Return receipts and disagreements of units that the plan does not have."""
     for prefix in (layout.receipts_prefix, layout.disagreements_prefix):
         for info in store.list(prefix(plan.plan_id)):
             place = place_of(info.key)
             if place is not None and place.unit is not None and place.unit >= plan.num_units:
-                yield Stray(
+                yield UnreferencedObject(
                     key=info.key,
                     num_bytes=info.num_bytes,
                     modified=info.modified,
-                    standing=Standing.UNKNOWN,
+                    standing=Reference.UNKNOWN,
                     why=f"its plan has {plan.num_units} units",
                 )
 
@@ -180,10 +180,10 @@ def _orphans(store: ObjectStore, sealed: set[str], found: Verification) -> None:
     """Note garbage, foreign files, and what is pending in sealed plans: no build works on those."""
     for stray in find_strays(store):
         place = place_of(stray.key)
-        is_pending = stray.standing is Standing.PENDING
-        if stray.standing is Standing.GARBAGE or (
+        is_pending = stray.standing is Reference.PENDING
+        if stray.standing is Reference.GARBAGE or (
             is_pending and place is not None and place.plan_id in sealed
         ):
             found.orphans.append(stray)
-        elif stray.standing is Standing.UNKNOWN:
+        elif stray.standing is Reference.UNKNOWN:
             found.foreign.append(stray)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.errors import NPDError
 from pipeline.identity import canonical_json
-from pipeline.publish.collect import delete_garbage, find_garbage
+from pipeline.publish.gc import delete_garbage, find_garbage
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Commit, commit_unit

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from pipeline.errors import ObjectNotFoundError
-from pipeline.publish.collect import delete_garbage, find_garbage, find_strays
 from pipeline.publish.compact import compact_in
+from pipeline.publish.gc import delete_garbage, find_garbage, find_strays
 from pipeline.publish.seal import seal
 from pipeline.publish.verify import verify
 from pipeline.storage import layout

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import UserError, VerificationError
 from pipeline.publish.compact import compact
-from pipeline.publish.export import FORMATS, Order, export, order_export
+from pipeline.publish.export import FORMATS, ExportSpec, export, order_export
 from pipeline.publish.select import select
 from pipeline.records import Split
 from pipeline.storage.local import LocalStore
@@ -34,7 +34,7 @@ def _contents(store: ObjectStore) -> dict[str, bytes]:
     return {info.key: store.get(info.key) for info in store.list("")}
 
 
-def _order(sealed: Path, format_name: str, samples_per_file: int = 4) -> Order:
+def _order(sealed: Path, format_name: str, samples_per_file: int = 4) -> ExportSpec:
     return order_export(open_store(str(sealed)), format_name, samples_per_file=samples_per_file)
 
 

@@ -28,7 +28,7 @@ class Licences(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class ExportSpec:
     """An export that can be made: everything that decides its bytes."""
 
     manifest: Manifest
@@ -78,7 +78,7 @@ def order_export(
     version: int | None = None,
     samples_per_file: int = SAMPLES_PER_FILE,
     licences: Licences | None = None,
-) -> Order:
+) -> ExportSpec:
     """An export of what is sealed in a store.
 
     Without ``splits``, of all that hold pairs; ``plan_id`` may be left out where one plan is
@@ -90,7 +90,7 @@ def order_export(
     if licences is not None and not FORMATS[name].has_card:
         with_card = ", ".join(each for each, made in FORMATS.items() if made.has_card)
         raise UserError(f"{name} has no card to write licences into; there is one in {with_card}")
-    return Order(
+    return ExportSpec(
         manifest=manifest,
         manifest_sha256=sealed.sha256,
         format=name,

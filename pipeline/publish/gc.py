@@ -38,7 +38,7 @@ from pipeline.storage.receipts import read_receipt
 from pipeline.storage.versions import is_removed
 
 
-class Standing(StrEnum):
+class Reference(StrEnum):
     """What may become of an object to which nothing refers."""
 
     GARBAGE = "garbage"
@@ -50,13 +50,13 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stray:
+class UnreferencedObject:
     """An object to which nothing refers."""
 
     key: str
     num_bytes: int
     modified: datetime
-    standing: Standing
+    standing: Reference
     why: str
 
 
@@ -68,21 +68,21 @@ class Amount:
     num_bytes: int
 
 
-def find_garbage(store: ObjectStore, *, older_than: datetime) -> Iterator[Stray]:
+def find_garbage(store: ObjectStore, *, older_than: datetime) -> Iterator[UnreferencedObject]:
     """The garbage that was last written before ``older_than``, in no order that matters."""
     return (
         stray
         for stray in find_strays(store)
-        if stray.standing is Standing.GARBAGE and stray.modified < older_than
+        if stray.standing is Reference.GARBAGE and stray.modified < older_than
     )
 
 
-def delete_garbage(store: ObjectStore, garbage: Iterable[Stray]) -> Amount:
+def delete_garbage(store: ObjectStore, garbage: Iterable[UnreferencedObject]) -> Amount:
     """Delete what ``find_garbage`` found; safe beside running builds and other collections."""
     return amount_of(_deleted(store, garbage))
 
 
-def amount_of(strays: Iterable[Stray]) -> Amount:
+def amount_of(strays: Iterable[UnreferencedObject]) -> Amount:
     """Count objects and add up their bytes."""
     objects = num_bytes = 0
     for stray in strays:
@@ -90,23 +90,25 @@ def amount_of(strays: Iterable[Stray]) -> Amount:
     return Amount(objects=objects, num_bytes=num_bytes)
 
 
-def _deleted(store: ObjectStore, garbage: Iterable[Stray]) -> Iterator[Stray]:
+def _deleted(
+    store: ObjectStore, garbage: Iterable[UnreferencedObject]
+) -> Iterator[UnreferencedObject]:
     for stray in garbage:
-        assert stray.standing is Standing.GARBAGE, f"{stray.key}: {stray.why}"
+        assert stray.standing is Reference.GARBAGE, f"{stray.key}: {stray.why}"
         store.delete(stray.key)
         yield stray
 
 
-def find_strays(store: ObjectStore) -> Iterator[Stray]:
+def find_strays(store: ObjectStore) -> Iterator[UnreferencedObject]:
     """Every object to which nothing refers, with what may become of it."""
     done = _DoneUnits()
     for place, group in groupby(store.list(""), key=lambda info: place_of(info.key)):
         if place is None:
-            yield from _all(group, Standing.UNKNOWN, "no key of this system")
+            yield from _all(group, Reference.UNKNOWN, "no key of this system")
         elif place.kind is Kind.PROBE:
-            yield from _all(group, Standing.GARBAGE, "left by a probe that broke off")
+            yield from _all(group, Reference.GARBAGE, "left by a probe that broke off")
         elif place.kind is Kind.REPAIR:
-            yield from _all(group, Standing.PENDING, "of a repair that runs or broke off")
+            yield from _all(group, Reference.PENDING, "of a repair that runs or broke off")
         elif place.kind is Kind.DROPPED:
             yield from _strays_of_plan(store, place, group)
         elif place.kind in (Kind.SHARD, Kind.LEDGER, Kind.MANIFEST):
@@ -119,60 +121,60 @@ def find_strays(store: ObjectStore) -> Iterator[Stray]:
 
 def _strays_of_plan(
     store: ObjectStore, place: ParsedKey, objects: Iterable[ObjectInfo]
-) -> Iterator[Stray]:
+) -> Iterator[UnreferencedObject]:
     try:
         named = dropped_key_of(read_plan(store, place.plan_id))
     except ObjectNotFoundError:
-        yield from _all(objects, Standing.PENDING, "its plan is not there yet")
+        yield from _all(objects, Reference.PENDING, "its plan is not there yet")
     except VerificationError:
-        yield from _all(objects, Standing.PENDING, "its plan is damaged")
+        yield from _all(objects, Reference.PENDING, "its plan is damaged")
     else:
         yield from _all(
-            (o for o in objects if o.key != named), Standing.GARBAGE, "its plan names another"
+            (o for o in objects if o.key != named), Reference.GARBAGE, "its plan names another"
         )
 
 
 def _strays_of_unit(
     store: ObjectStore, place: ParsedKey, objects: list[ObjectInfo], *, is_done: bool
-) -> Iterator[Stray]:
+) -> Iterator[UnreferencedObject]:
     if len(objects) == 1:
         if not is_done:
-            yield _stray(objects[0], Standing.PENDING, "its unit has no receipt yet")
+            yield _stray(objects[0], Reference.PENDING, "its unit has no receipt yet")
         return
     assert place.unit is not None
     try:
         named = read_receipt(store, place.plan_id, place.unit).data_key
     except ObjectNotFoundError:
-        yield from _all(objects, Standing.PENDING, "its unit has no receipt yet")
+        yield from _all(objects, Reference.PENDING, "its unit has no receipt yet")
     except VerificationError:
-        yield from _all(objects, Standing.PENDING, "the receipt of its unit is damaged")
+        yield from _all(objects, Reference.PENDING, "the receipt of its unit is damaged")
     else:
         why = f"the receipt of unit {place.unit} names another object"
-        yield from _all((o for o in objects if o.key != named), Standing.GARBAGE, why)
+        yield from _all((o for o in objects if o.key != named), Reference.GARBAGE, why)
 
 
 def _strays_of_version(
     store: ObjectStore, place: ParsedKey, objects: Iterable[ObjectInfo]
-) -> Iterator[Stray]:
+) -> Iterator[UnreferencedObject]:
     assert place.version is not None
     try:
         if is_removed(store, place.plan_id, place.version):
             why = f"version {place.version} was removed"
-            yield from _all(objects, Standing.GARBAGE, why)
+            yield from _all(objects, Reference.GARBAGE, why)
             return
         if place.kind is Kind.MANIFEST:
             return
         manifest = read_version(store, place.plan_id, place.version)
     except ObjectNotFoundError:
-        yield from _all(objects, Standing.PENDING, f"manifest v{place.version} is not there yet")
+        yield from _all(objects, Reference.PENDING, f"manifest v{place.version} is not there yet")
     except VerificationError:
         yield from _all(
-            objects, Standing.PENDING, f"manifest v{place.version} or _SUCCESS is damaged"
+            objects, Reference.PENDING, f"manifest v{place.version} or _SUCCESS is damaged"
         )
     else:
         named = {file.key for file in manifest.files()}
         why = f"manifest v{place.version} does not name it"
-        yield from _all((o for o in objects if o.key not in named), Standing.GARBAGE, why)
+        yield from _all((o for o in objects if o.key not in named), Reference.GARBAGE, why)
 
 
 _BLOCK_BITS = 2**16
@@ -197,11 +199,13 @@ class _DoneUnits:
         return bits is not None and bool(bits[bit // 8] >> bit % 8 & 1)
 
 
-def _all(objects: Iterable[ObjectInfo], standing: Standing, why: str) -> Iterator[Stray]:
+def _all(
+    objects: Iterable[ObjectInfo], standing: Reference, why: str
+) -> Iterator[UnreferencedObject]:
     return (_stray(info, standing, why) for info in objects)
 
 
-def _stray(info: ObjectInfo, standing: Standing, why: str) -> Stray:
-    return Stray(
+def _stray(info: ObjectInfo, standing: Reference, why: str) -> UnreferencedObject:
+    return UnreferencedObject(
         key=info.key, num_bytes=info.num_bytes, modified=info.modified, standing=standing, why=why
     )
