@@ -1,4 +1,4 @@
-"""The worker as a Ray actor: it can be asked for its heartbeat, and leaves when its machine goes."""
+"""The worker as a Ray actor, which answers health checks and stops when its machine is drained."""
 
 import signal
 from types import FrameType

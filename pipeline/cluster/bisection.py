@@ -1,7 +1,7 @@
 """Finding the candidates of which a unit dies: halves, quarters, down to one.
 
 Pure: it says what to try next and is told how that went. Group testing costs about 2 log2(size)
-probes for each failing_candidates candidate, and every probe may cost a worker its process.
+probes for each failing candidate, and every probe may cost a worker its process.
 """
 
 from collections.abc import Generator
@@ -22,7 +22,7 @@ class Bisection:
         """By position, once nothing is left to try; empty if nothing could be found."""
 
     def next(self) -> Work:
-        """What to try now, or, at the end, the unit without the failing_candidates ones."""
+        """Return what to try now or, at the end, the unit without the failing candidates."""
         if self._probe is not None:
             return Work(unit=self._unit, probe=self._probe)
         return Work(unit=self._unit, failing_candidates=self.failing_candidates)
@@ -41,14 +41,14 @@ _Search = Generator[Positions, Fault | None, dict[int, Fault]]
 
 
 def _examine(positions: Positions, confirmations: int) -> _Search:
-    # Without any candidate first. If that fails, none of them is failing_candidates.
+    # Without any candidate first. If that fails, none of them is at fault.
     if (yield ()) is not None:
         return {}
     return (yield from _search(positions, confirmations))
 
 
 def _search(group: Positions, confirmations: int) -> _Search:
-    """The failing_candidates of a group that failed together."""
+    """Return the failing candidates of a group that failed together."""
     if len(group) == 1:
         return (yield from _confirm(group, confirmations))
     failing_candidates: dict[int, Fault] = {}

@@ -35,9 +35,9 @@ class Driver:
     """Hands units to workers, two at a time to each, until every unit is committed.
 
     A unit that fails is tried again, on another worker where there is one, and alone. After
-    ``max_attempts`` failures its candidates are tried apart, and those found failing_candidates are recorded as
-    failed. What no candidate is failing_candidates of stops the build with ``BuildError``; what the person at
-    the keyboard has to mend (``UserError``, ``PermanentStoreError``) stops it at once.
+    ``max_attempts`` failures its candidates are tried separately, and those that fail alone are
+    recorded as failed. A failure that no candidate causes stops the build with ``BuildError``. An
+    error that the user has to fix (``UserError``, ``PermanentStoreError``) stops it at once.
 
     ``spawn`` starts an actor with the methods of ``WorkerActor``; ``unit_size`` gives the number of
     candidates in a unit; once ``stop`` says so, the build ends in order with

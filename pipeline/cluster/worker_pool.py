@@ -1,8 +1,8 @@
 """The workers of a build: they come when there is room for them, and are replaced when they go.
 
 A worker goes because it died, because it hangs, because its machine is drained, or because its GPU
-has failed. What it was doing comes back as ``CallResult`` with a failure; whether the work is to blame
-is said there, and what follows from it is the driver's business.
+has failed. Its work comes back as a ``CallResult`` with a failure, which also tells whether the work
+may have caused it. The driver decides what follows.
 """
 
 import logging

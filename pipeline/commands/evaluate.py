@@ -87,7 +87,7 @@ def evaluate(
     from pipeline.evaluate.trial.categories import read_categories, scene_categories
     from pipeline.evaluate.trial.held_out import held_out_prompts, read_data_set
     from pipeline.evaluate.trial.network import networks_of, refuse_other_networks
-    from pipeline.evaluate.trial.run import compute, lay_out, publish
+    from pipeline.evaluate.trial.run import compute, prepare, publish
     from pipeline.evaluate.trial.settings import Setup, TrialSettings
 
     settings = load_config(config)
@@ -118,7 +118,7 @@ def evaluate(
             limit_controls=limit_controls,
         ),
     )
-    run = lay_out(setup, texts, categories, data_set, out)
+    run = prepare(setup, texts, categories, data_set, out)
     console.print(
         f"{len(texts):,} prompts with {seeds_per_prompt} seeds each, {len(setup.entries())} arms, "
         f"{workers} workers"

@@ -18,7 +18,7 @@ from pipeline.commands.console import (
 )
 from pipeline.config.file import load_config
 from pipeline.publish.gc import (
-    Reference,
+    ReferenceStatus,
     UnreferencedObject,
     amount_of,
     delete_garbage,
@@ -49,9 +49,9 @@ def gc(
 
     def garbage() -> Iterator[UnreferencedObject]:
         for stray in find_strays(store):
-            if stray.standing is Reference.PENDING:
+            if stray.standing is ReferenceStatus.PENDING:
                 continue  # of builds that run, or will be resumed
-            is_garbage = stray.standing is Reference.GARBAGE
+            is_garbage = stray.standing is ReferenceStatus.GARBAGE
             is_young = is_garbage and stray.modified > now - grace
             print(_line(stray, now) + (f" (younger than {older_than}: left)" if is_young else ""))
             if is_garbage and not is_young:
@@ -130,14 +130,14 @@ def repair(
     ] = None,
 ) -> None:
     """Make again exactly what is damaged in a sealed data set, then verify it."""
-    from pipeline.publish.repair import repair as mend
+    from pipeline.publish.repair import repair as make_again
     from pipeline.publish.verify import verify
     from pipeline.repair import recompute_on_ray, restore_dropped
 
     store = open_store(url)
     settings = None if config is None else load_config(config)
     with console.status("looking for damage, and rebuilding"):
-        for key in mend(store, recompute_on_ray(store, settings, address)):
+        for key in make_again(store, recompute_on_ray(store, settings, address)):
             print(f"rebuilt: {key}")
         for key in restore_dropped(store, settings):
             print(f"rebuilt: {key}")

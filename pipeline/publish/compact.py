@@ -57,7 +57,7 @@ def compact_in(
     """Write a shard and store it under the name of its content; to do it twice is harmless.
 
     Raises ``VerificationError`` for a unit object that is not what its receipt promises, and, but
-    with ``mend``, for other bytes under the name of the shard's content.
+    with ``overwrite_damaged``, for other bytes under the name of the shard's content.
     """
     with scratch_folder("npd-shard-") as folder:
         path = folder / "shard"
@@ -66,7 +66,7 @@ def compact_in(
         key = layout.shard_key(
             task.plan_id, task.version, task.shard.split, task.shard.index, digest, task.format
         )
-        put_content_addressed(store, key, path, overwrite_damaged=mend)
+        put_content_addressed(store, key, path, overwrite_damaged=overwrite_damaged)
         info = ShardInfo(
             key=key,
             sha256=digest,
@@ -87,13 +87,13 @@ def put_content_addressed(
 ) -> None:
     """Store a file under the name of its content, where other bytes are damage.
 
-    Raises ``VerificationError`` for them, or, with ``mend``, replaces them.
+    Raises ``VerificationError`` for them, or, with ``overwrite_damaged``, replaces them.
     """
     if store.put_file_if_absent(key, path):
         return
     if overwrite_damaged:
         store.delete(key)
-    if not mend or not store.put_file_if_absent(key, path):
+    if not overwrite_damaged or not store.put_file_if_absent(key, path):
         raise VerificationError(f"{store.url}/{key}: damaged; `npd repair` makes it again")
 
 

@@ -38,7 +38,7 @@ from pipeline.storage.receipts import read_receipt
 from pipeline.storage.versions import is_removed
 
 
-class Reference(StrEnum):
+class ReferenceStatus(StrEnum):
     """What may become of an object to which nothing refers."""
 
     GARBAGE = "garbage"
@@ -56,7 +56,7 @@ class UnreferencedObject:
     key: str
     num_bytes: int
     modified: datetime
-    standing: Reference
+    standing: ReferenceStatus
     why: str
 
 
@@ -73,7 +73,7 @@ def find_garbage(store: ObjectStore, *, older_than: datetime) -> Iterator[Unrefe
     return (
         stray
         for stray in find_strays(store)
-        if stray.standing is Reference.GARBAGE and stray.modified < older_than
+        if stray.standing is ReferenceStatus.GARBAGE and stray.modified < older_than
     )
 
 
@@ -94,7 +94,7 @@ def _deleted(
     store: ObjectStore, garbage: Iterable[UnreferencedObject]
 ) -> Iterator[UnreferencedObject]:
     for stray in garbage:
-        assert stray.standing is Reference.GARBAGE, f"{stray.key}: {stray.why}"
+        assert stray.standing is ReferenceStatus.GARBAGE, f"{stray.key}: {stray.why}"
         store.delete(stray.key)
         yield stray
 
@@ -104,11 +104,11 @@ def find_strays(store: ObjectStore) -> Iterator[UnreferencedObject]:
     done = _DoneUnits()
     for place, group in groupby(store.list(""), key=lambda info: place_of(info.key)):
         if place is None:
-            yield from _all(group, Reference.UNKNOWN, "no key of this system")
+            yield from _all(group, ReferenceStatus.UNKNOWN, "no key of this system")
         elif place.kind is Kind.PROBE:
-            yield from _all(group, Reference.GARBAGE, "left by a probe that broke off")
+            yield from _all(group, ReferenceStatus.GARBAGE, "left by a probe that broke off")
         elif place.kind is Kind.REPAIR:
-            yield from _all(group, Reference.PENDING, "of a repair that runs or broke off")
+            yield from _all(group, ReferenceStatus.PENDING, "of a repair that runs or broke off")
         elif place.kind is Kind.DROPPED:
             yield from _strays_of_plan(store, place, group)
         elif place.kind in (Kind.SHARD, Kind.LEDGER, Kind.MANIFEST):
@@ -125,12 +125,14 @@ def _strays_of_plan(
     try:
         named = dropped_key_of(read_plan(store, place.plan_id))
     except ObjectNotFoundError:
-        yield from _all(objects, Reference.PENDING, "its plan is not there yet")
+        yield from _all(objects, ReferenceStatus.PENDING, "its plan is not there yet")
     except VerificationError:
-        yield from _all(objects, Reference.PENDING, "its plan is damaged")
+        yield from _all(objects, ReferenceStatus.PENDING, "its plan is damaged")
     else:
         yield from _all(
-            (o for o in objects if o.key != named), Reference.GARBAGE, "its plan names another"
+            (o for o in objects if o.key != named),
+            ReferenceStatus.GARBAGE,
+            "the plan names another",
         )
 
 
@@ -139,18 +141,18 @@ def _strays_of_unit(
 ) -> Iterator[UnreferencedObject]:
     if len(objects) == 1:
         if not is_done:
-            yield _stray(objects[0], Reference.PENDING, "its unit has no receipt yet")
+            yield _stray(objects[0], ReferenceStatus.PENDING, "its unit has no receipt yet")
         return
     assert place.unit is not None
     try:
         named = read_receipt(store, place.plan_id, place.unit).data_key
     except ObjectNotFoundError:
-        yield from _all(objects, Reference.PENDING, "its unit has no receipt yet")
+        yield from _all(objects, ReferenceStatus.PENDING, "its unit has no receipt yet")
     except VerificationError:
-        yield from _all(objects, Reference.PENDING, "the receipt of its unit is damaged")
+        yield from _all(objects, ReferenceStatus.PENDING, "the receipt of its unit is damaged")
     else:
         why = f"the receipt of unit {place.unit} names another object"
-        yield from _all((o for o in objects if o.key != named), Reference.GARBAGE, why)
+        yield from _all((o for o in objects if o.key != named), ReferenceStatus.GARBAGE, why)
 
 
 def _strays_of_version(
@@ -160,21 +162,21 @@ def _strays_of_version(
     try:
         if is_removed(store, place.plan_id, place.version):
             why = f"version {place.version} was removed"
-            yield from _all(objects, Reference.GARBAGE, why)
+            yield from _all(objects, ReferenceStatus.GARBAGE, why)
             return
         if place.kind is Kind.MANIFEST:
             return
         manifest = read_version(store, place.plan_id, place.version)
     except ObjectNotFoundError:
-        yield from _all(objects, Reference.PENDING, f"manifest v{place.version} is not there yet")
+        yield from _all(objects, ReferenceStatus.PENDING, f"no manifest v{place.version} yet")
     except VerificationError:
         yield from _all(
-            objects, Reference.PENDING, f"manifest v{place.version} or _SUCCESS is damaged"
+            objects, ReferenceStatus.PENDING, f"manifest v{place.version} or _SUCCESS is damaged"
         )
     else:
         named = {file.key for file in manifest.files()}
         why = f"manifest v{place.version} does not name it"
-        yield from _all((o for o in objects if o.key not in named), Reference.GARBAGE, why)
+        yield from _all((o for o in objects if o.key not in named), ReferenceStatus.GARBAGE, why)
 
 
 _BLOCK_BITS = 2**16
@@ -200,12 +202,12 @@ class _DoneUnits:
 
 
 def _all(
-    objects: Iterable[ObjectInfo], standing: Reference, why: str
+    objects: Iterable[ObjectInfo], standing: ReferenceStatus, why: str
 ) -> Iterator[UnreferencedObject]:
     return (_stray(info, standing, why) for info in objects)
 
 
-def _stray(info: ObjectInfo, standing: Reference, why: str) -> UnreferencedObject:
+def _stray(info: ObjectInfo, standing: ReferenceStatus, why: str) -> UnreferencedObject:
     return UnreferencedObject(
         key=info.key, num_bytes=info.num_bytes, modified=info.modified, standing=standing, why=why
     )

@@ -53,7 +53,8 @@ def draft(
     """Write the shards and the ledger of a version; its manifest is returned and not yet stored.
 
     It is written as the plan's ``schema_version`` has it: what is made again of an older plan is
-    what was promised. With ``mend``, a damaged ledger is replaced; shards are the compactor's.
+    what was promised. With ``overwrite_damaged``, a damaged ledger is replaced, and the compactor
+    replaces damaged shards.
     Raises ``ObjectNotFoundError`` naming the first unit that is not done, and
     ``VerificationError`` for a unit object that is not what its receipt promises.
     """
@@ -82,7 +83,12 @@ def draft(
             shards=shards,
             funnel=summary.funnel.total(),
             ledger=_store_ledger(
-                store, plan.plan_id, version, path, ledger.num_rows, overwrite_damaged=mend
+                store,
+                plan.plan_id,
+                version,
+                path,
+                ledger.num_rows,
+                overwrite_damaged=overwrite_damaged,
             ),
         )
 
@@ -145,5 +151,5 @@ def _store_ledger(
 ) -> LedgerInfo:
     digest = file_sha256(path)
     key = layout.ledger_key(plan_id, version, digest)
-    put_content_addressed(store, key, path, overwrite_damaged=mend)
+    put_content_addressed(store, key, path, overwrite_damaged=overwrite_damaged)
     return LedgerInfo(key=key, sha256=digest, num_rows=num_rows, num_bytes=path.stat().st_size)

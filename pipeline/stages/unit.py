@@ -43,10 +43,10 @@ def produce_unit(
 
     ``loaded`` are the spec's proposers that come from files, by name.
 
-    ``skipped`` are positions in ``candidates`` that are not computed, each with the reason for which
-    its candidate has failed. A gap is padded, so that every batch keeps its shape and the other
-    candidates their bytes. A batch of skipped alone is left out, unless the whole unit is skipped: then
-    it tells whether anything but a candidate is at fault.
+    ``skipped`` maps positions in ``candidates`` that are not computed to the reason why their
+    candidate failed. They are padded, so that every batch keeps its shape and the other candidates
+    keep their bytes. A batch without any other candidate is left out, unless the whole unit is
+    skipped: the unit then shows whether something else than a candidate is at fault.
     """
     skipped = skipped or {}
     proposers = {**spec.proposers, **(loaded or {})}
@@ -114,8 +114,8 @@ def _encode_once(
 ) -> EncodedPrompts:
     """Encode each distinct prompt once and lay the results out by candidate.
 
-    The text encoder too sees the same number of prompts whatever the skipped: one that only skipped have
-    is empty.
+    The text encoder receives the same number of prompts whatever is skipped. A prompt that only
+    skipped candidates have is replaced by the empty prompt.
     """
     prompts = [candidate.prompt for candidate in candidates]
     distinct = list(dict.fromkeys(prompts))

@@ -1,4 +1,4 @@
-"""Group testing finds exactly the failing_candidates, in few probes, whoever they are."""
+"""Group testing finds exactly the failing candidates, in few probes, whichever they are."""
 
 from math import ceil, log2
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError, VerificationError
-from pipeline.publish.gc import Reference, find_strays
+from pipeline.publish.gc import ReferenceStatus, find_strays
 from pipeline.publish.verify import verify
 from pipeline.repair import restore_dropped
 from pipeline.storage import layout
@@ -60,6 +60,6 @@ def test_dropped_of_another_attempt_is_garbage_once_the_plan_is_there(
     for key in (late, early):
         store.put(key, b"another")
     found = {stray.key: stray.standing for stray in find_strays(store)}
-    assert found == {late: Reference.GARBAGE, early: Reference.PENDING}
+    assert found == {late: ReferenceStatus.GARBAGE, early: ReferenceStatus.PENDING}
     (damaged / layout.plan_key(plan_id)).write_bytes(b"{")
-    assert Reference.GARBAGE not in {stray.standing for stray in find_strays(store)}
+    assert ReferenceStatus.GARBAGE not in {stray.standing for stray in find_strays(store)}

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from pipeline.build import BuildContext, units_done
 from pipeline.cli import app
 from pipeline.errors import VerificationError
-from pipeline.publish.gc import Reference, find_strays
+from pipeline.publish.gc import ReferenceStatus, find_strays
 from pipeline.publish.verify import verify
 from pipeline.status import status
 from pipeline.storage import layout
@@ -100,7 +100,7 @@ def test_receipt_of_a_huge_number_takes_no_memory(damaged: Path, built: Built) -
     found = list(find_strays(store))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert {stray.standing for stray in found} == {Reference.UNKNOWN}
+    assert {stray.standing for stray in found} == {ReferenceStatus.UNKNOWN}
     assert peak < 8_000_000
 
 

@@ -10,7 +10,7 @@ from pipeline.identity import sha256
 from pipeline.publish.compact import CompactedShard, ShardTask, compact_in
 from pipeline.publish.gc import (
     Amount,
-    Reference,
+    ReferenceStatus,
     delete_garbage,
     find_garbage,
     find_strays,
@@ -42,7 +42,7 @@ def _collect(store: ObjectStore) -> set[str]:
     return {stray.key for stray in found}
 
 
-def _standings(store: ObjectStore) -> dict[str, Reference]:
+def _standings(store: ObjectStore) -> dict[str, ReferenceStatus]:
     return {stray.key: stray.standing for stray in find_strays(store)}
 
 
@@ -93,7 +93,7 @@ def test_objects_of_a_unit_without_receipt_are_pending_however_old(
     store.put(won.data_key, built.units[0].data)
     store.put(alone.data_key, built.units[1].data)
     pending = {key, won.data_key, alone.data_key}
-    assert _standings(store) == dict.fromkeys(pending, Reference.PENDING)
+    assert _standings(store) == dict.fromkeys(pending, ReferenceStatus.PENDING)
     assert _collect(store) == set()
     # The slow worker comes back after any number of collections.
     assert commit_unit(store, won, built.units[0].data) is Commit.MINE
@@ -127,12 +127,12 @@ def test_shards_of_a_version_without_manifest_are_pending(store: ObjectStore, bu
     for key in (strange, next_version, ledger):
         store.put(key, b"x")
     assert _collect(store) == {strange, ledger}
-    assert _standings(store) == {next_version: Reference.PENDING}
+    assert _standings(store) == {next_version: ReferenceStatus.PENDING}
 
     key = layout.manifest_key(built.plan.plan_id, 1)
     data = store.get(key)
     store.delete(key)
-    assert set(_standings(store).values()) == {Reference.PENDING}
+    assert set(_standings(store).values()) == {ReferenceStatus.PENDING}
     assert _collect(store) == set()
     store.put(key, data)
     assert _manifest(store) == manifest
@@ -156,7 +156,7 @@ def test_damaged_manifest_decides_nothing(
     path.write_bytes(damage(before))
     assert path.read_bytes() != before
     assert _collect(store) == set()
-    assert Reference.PENDING in _standings(store).values()
+    assert ReferenceStatus.PENDING in _standings(store).values()
 
 
 @pytest.mark.parametrize("damage", [b"{}", b"rubbish"])
@@ -166,7 +166,7 @@ def test_damaged_receipt_decides_nothing(damaged: Path, built: Built, damage: by
     store.put(key, lost.data)
     (damaged / layout.receipt_key(built.plan.plan_id, 1)).write_bytes(damage)
     named = receipt_of(built.plan, 1, built.units[1]).data_key
-    assert _standings(store) == dict.fromkeys((key, named), Reference.PENDING)
+    assert _standings(store) == dict.fromkeys((key, named), ReferenceStatus.PENDING)
     assert _collect(store) == set()
 
 
@@ -194,7 +194,7 @@ def test_unknown_keys_are_listed_and_never_deleted(damaged: Path) -> None:
     for key in ("notes.txt", "shards/mine.arrow", "zz/deep/er"):
         store.put(key, b"x")
     assert _standings(store) == dict.fromkeys(
-        ("notes.txt", "shards/mine.arrow", "zz/deep/er"), Reference.UNKNOWN
+        ("notes.txt", "shards/mine.arrow", "zz/deep/er"), ReferenceStatus.UNKNOWN
     )
     assert _collect(store) == set()
 
@@ -206,7 +206,7 @@ def test_plans_of_one_store_are_told_apart(store: ObjectStore, built: Built) -> 
     elsewhere = key.replace(built.plan.plan_id, "f" * 16)
     for each in (key, elsewhere):
         store.put(each, lost.data)
-    assert _standings(store) == dict.fromkeys((key, elsewhere), Reference.PENDING)
+    assert _standings(store) == dict.fromkeys((key, elsewhere), ReferenceStatus.PENDING)
 
 
 def test_collections_while_shards_are_written_take_garbage_alone(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import RetryableStoreError, UserError
-from pipeline.publish.gc import Reference, delete_garbage, find_garbage, find_strays
+from pipeline.publish.gc import ReferenceStatus, delete_garbage, find_garbage, find_strays
 from pipeline.publish.prune import Superseded, find_superseded, prune
 from pipeline.publish.repair import repair
 from pipeline.publish.verify import verify
@@ -145,7 +145,7 @@ def test_removal_that_breaks_off_anywhere_leaves_a_sound_store_and_is_finished(
         else:
             with pytest.raises(UserError, match="was removed"):
                 _read(store, 1)
-        assert {stray.standing for stray in find_strays(store)} == {Reference.GARBAGE}
+        assert {stray.standing for stray in find_strays(store)} == {ReferenceStatus.GARBAGE}
     _collect(store)
     assert _files(two_versions, 1) == set()
     assert len(_read(store)) == two_versions.second.num_samples(Split.TRAIN)
@@ -230,6 +230,6 @@ def test_build_that_seals_a_removed_version_late_changes_nothing_for_readers(
     built.seal(store)
     success = read_success(store)
     assert success is not None and success.manifests == [sealed_as(two_versions.second)]
-    assert {stray.standing for stray in find_strays(store)} == {Reference.GARBAGE}
+    assert {stray.standing for stray in find_strays(store)} == {ReferenceStatus.GARBAGE}
     _collect(store)
     assert _files(two_versions, 1) == set() and verify(store).problems == []

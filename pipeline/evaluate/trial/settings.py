@@ -9,7 +9,7 @@ from pipeline.config.proposers import RedenoiseProposer
 from pipeline.config.sections import Config, SamplingConfig
 from pipeline.errors import UserError
 from pipeline.evaluate.trial.arm_runner import ArmRunner
-from pipeline.evaluate.trial.arm_specs import GOLDEN, ArmSpec, Options
+from pipeline.evaluate.trial.arm_specs import GOLDEN, ArmSpec, Options, build_arms
 from pipeline.fingerprint import fingerprint
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.model_settings import model_digests, model_settings

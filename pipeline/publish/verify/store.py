@@ -9,7 +9,7 @@ from pipeline.errors import (
     VerificationError,
 )
 from pipeline.plan import Plan, PromptTable
-from pipeline.publish.gc import Reference, UnreferencedObject, find_strays
+from pipeline.publish.gc import ReferenceStatus, UnreferencedObject, find_strays
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Problem, Verification, read_promised, said_of
 from pipeline.publish.verify.shards import check_shards
@@ -171,7 +171,7 @@ def _beyond(store: ObjectStore, plan: Plan) -> Iterator[UnreferencedObject]:
                     key=info.key,
                     num_bytes=info.num_bytes,
                     modified=info.modified,
-                    standing=Reference.UNKNOWN,
+                    standing=ReferenceStatus.UNKNOWN,
                     why=f"its plan has {plan.num_units} units",
                 )
 
@@ -180,10 +180,10 @@ def _orphans(store: ObjectStore, sealed: set[str], found: Verification) -> None:
     """Note garbage, foreign files, and what is pending in sealed plans: no build works on those."""
     for stray in find_strays(store):
         place = place_of(stray.key)
-        is_pending = stray.standing is Reference.PENDING
-        if stray.standing is Reference.GARBAGE or (
+        is_pending = stray.standing is ReferenceStatus.PENDING
+        if stray.standing is ReferenceStatus.GARBAGE or (
             is_pending and place is not None and place.plan_id in sealed
         ):
             found.orphans.append(stray)
-        elif stray.standing is Reference.UNKNOWN:
+        elif stray.standing is ReferenceStatus.UNKNOWN:
             found.foreign.append(stray)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from pipeline.publish.gc import Reference, find_strays
+from pipeline.publish.gc import ReferenceStatus, find_strays
 from pipeline.publish.verify import verify
 from pipeline.reader.catalog import shard_refs
 from pipeline.reader.shards import open_whole, read_pairs
@@ -41,7 +41,7 @@ def _last_receipt_wins(store: ObjectStore, receipt: Receipt, data: bytes) -> Com
 def _collect_pending(store: ObjectStore, older_than: datetime) -> None:
     """Trusts the grace period: whatever nothing refers to by then will never be referred to."""
     for stray in [*find_strays(store)]:
-        if stray.modified < older_than and stray.standing is not Reference.UNKNOWN:
+        if stray.modified < older_than and stray.standing is not ReferenceStatus.UNKNOWN:
             store.delete(stray.key)
 
 

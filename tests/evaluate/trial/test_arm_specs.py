@@ -1,7 +1,7 @@
 """Which arms a trial has."""
 
 from pipeline.config.sections import SamplingConfig
-from pipeline.evaluate.trial.arm_specs import Options
+from pipeline.evaluate.trial.arm_specs import Options, build_arms
 from pipeline.evaluate.trial.arms import Plain, Resampled
 
 
