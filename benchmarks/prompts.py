@@ -155,7 +155,8 @@ def plan_here(config: Path) -> dict[str, Any]:
     plan_of(settings, chosen)
     done("plan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    funnel = {"rows": chosen.funnel.rows, **chosen.funnel.dropped, "kept": chosen.funnel.kept}
+    dropped = {reason.value: count for reason, count in chosen.funnel.dropped.items()}
+    funnel = {"rows": chosen.funnel.rows, **dropped, "kept": chosen.funnel.kept}
     return {"steps": steps, "peak": peak, "funnel": funnel}
 
 

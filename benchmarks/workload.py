@@ -48,6 +48,7 @@ def demo_config(*, units: int, unit_size: int, num_inference_steps: int = 20) ->
     There are enough seeds a prompt for that many units.
     """
     demo = load_config("demo")
+    assert demo.prompts.path is not None and demo.redenoise is not None, "the demo has both"
     prompts = len(Path(demo.prompts.path).read_text().splitlines())
     steps = {"num_inference_steps": num_inference_steps}
     return demo.model_copy(
