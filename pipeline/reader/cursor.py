@@ -12,7 +12,7 @@ from pipeline.reader.state import Slot, State, read_state, whole
 
 
 class Cursor:
-    """Begins iterations, counts their batches, and can be put to where another one stood."""
+    """Begins iterations, counts their batches, and continues from a state."""
 
     def __init__(self, shared: Shared, read: Mapping[str, Any], total: int) -> None:
         """``read`` says what states are positions in; ``total`` counts the places of an epoch."""
@@ -22,30 +22,39 @@ class Cursor:
         self._state = State()
         self._loaded: State | None = None
         self._loaded_in_worker = False
+        self._num_loads = 0
+        self._num_begun_in_worker = 0
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether no iteration began since an epoch was set or a state was loaded."""
+        if self._shared.read_by_workers:
+            return False
+        return self._loaded is not None or self._state.slot is None
+
+    @property
+    def continues_in_worker(self) -> bool:
+        """Whether this is a persistent worker that began an iteration before the present one."""
+        return self._num_begun_in_worker > 1
 
     def set_epoch(self, epoch: int) -> None:
         """Stand before an epoch, unless a state inside it was loaded."""
-        if self._loaded is not None and self._loaded.epoch != epoch:
+        if self._loaded is None or self._loaded.epoch != epoch:
             self._loaded = None
+            self._shared.load(0)
         self._shared.epoch = epoch
-        self._shared.workers = 0
+        self._shared.begin(by_workers=False)
         self._state = State(epoch=epoch)
 
     def begin(self, slot: Slot) -> State:
-        """Where a new iteration starts. A loaded state is used by one iteration."""
-        info = get_worker_info()
-        start = self.start()
-        # The same in all workers of one iteration, and never 0.
-        iteration = 0 if info is None else (info.seed - info.id) % 2**62 + 1
-        if info is not None and self._loaded is not None and not self._loaded_in_worker:
-            # Copies of a loaded state come with every new set of workers: the first ones use it.
-            if self._shared.resumed not in (0, iteration):
-                start = State(epoch=self._shared.epoch)
-            else:
-                self._shared.resumed = iteration
+        """Return where a new iteration starts. A loaded state is used by one iteration."""
+        in_worker = get_worker_info() is not None
+        uses_loaded = self._may_use_loaded_in_worker() if in_worker else not self._shared.is_used
+        loaded = self._loaded_for(self._shared.epoch) if uses_loaded else None
+        start = loaded or State(epoch=self._shared.epoch)
         self._loaded = None
         self._loaded_in_worker = False
-        self._shared.workers = iteration
+        self._shared.begin(by_workers=in_worker, where_loaded=loaded is not None)
         self._state = replace(start, slot=slot)
         return start
 
@@ -53,16 +62,9 @@ class Cursor:
         """One batch more was made."""
         self._state = replace(self._state, taken=self._state.taken + 1)
 
-    def start(self) -> State:
-        """Where the next iteration starts."""
-        loaded = self._loaded
-        if loaded is None or loaded.epoch != self._shared.epoch:
-            return State(epoch=self._shared.epoch)
-        return loaded
-
     def state_dict(self) -> dict[str, Any]:
         """Where this process stands. Raises ``UserError`` where its workers alone know."""
-        if get_worker_info() is None and self._shared.workers:
+        if get_worker_info() is None and self._shared.read_by_workers:
             raise UserError(
                 "DataLoader workers read this data set, and only they know how far: use "
                 "StatefulDataLoader (torchdata) and its state, or pairs.state_after(batches)"
@@ -73,8 +75,9 @@ class Cursor:
         return state.to_dict(self._read)
 
     def state_after(self, slot: Slot, batches: int) -> dict[str, Any]:
-        """The state once each rank was given so many batches from where the next would start."""
-        state = replace(self.start(), slot=replace(slot, num_workers=1, worker=0), taken=batches)
+        """The state once each rank was given so many batches of the epoch that is read."""
+        slot = replace(slot, num_workers=1, worker=0)
+        state = replace(self._last_start(), slot=slot, taken=batches)
         return whole(state, self._total).to_dict(self._read)
 
     def load(self, state: Mapping[str, Any], slot: Slot) -> None:
@@ -83,7 +86,9 @@ class Cursor:
         in_worker = get_worker_info() is not None
         if not in_worker:
             loaded = whole(loaded, self._total)
-            self._shared.workers = self._shared.resumed = 0
+            self._num_loads += 1
+            self._shared.load(self._num_loads)
+            self._shared.begin(by_workers=False)
             self._shared.epoch = loaded.epoch
         elif loaded.slot is not None and loaded.slot != slot:
             raise UserError(
@@ -92,3 +97,39 @@ class Cursor:
             )
         self._loaded = loaded
         self._loaded_in_worker = in_worker
+
+    def _loaded_for(self, epoch: int) -> State | None:
+        return None if self._loaded is None or self._loaded.epoch != epoch else self._loaded
+
+    def _may_use_loaded_in_worker(self) -> bool:
+        """Whether this worker's loaded state, if it has one, is still to be used.
+
+        Copies of a state loaded outside come with every new set of workers, and those of the first
+        set use it. Raises ``UserError`` in a worker that started before the state was loaded.
+        """
+        info = get_worker_info()
+        assert info is not None, "only workers ask"
+        self._num_begun_in_worker += 1
+        if self._loaded_in_worker or not self._shared.loaded:
+            return True
+        if self._num_loads != self._shared.loaded:
+            if self._shared.is_used:
+                return False
+            raise UserError(
+                "a state was loaded while persistent DataLoader workers were alive, which do not "
+                "have it: make a new DataLoader after pairs.load_state_dict(state)"
+            )
+        # The same in all workers of one iteration. A later set has the same seed where the program
+        # seeds torch before each epoch, so each worker also notes that it has resumed.
+        iteration = hash((info.seed - info.id, info.num_workers, self._num_begun_in_worker))
+        return self._shared.resume(iteration or 1, info.id)
+
+    def _last_start(self) -> State:
+        """Where the iteration began that is read, or else where the next one will."""
+        if self._shared.read_by_workers:
+            loaded = self._loaded if self._shared.began_where_loaded else None
+        elif self._state.slot is not None and self._loaded is None:
+            return replace(self._state, slot=None, taken=0)
+        else:
+            loaded = None if self._shared.is_used else self._loaded
+        return loaded or State(epoch=self._shared.epoch)

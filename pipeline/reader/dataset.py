@@ -1,5 +1,6 @@
 """Sealed data sets as a torch ``IterableDataset``."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from pipeline.reader.filters import Filters
 from pipeline.reader.order import Indices, epoch_order
 from pipeline.reader.parcel import Parcel
 from pipeline.reader.preference import as_preference, preference_columns
+from pipeline.reader.processes import is_starting_a_process, loader_process
 from pipeline.reader.ranks import rank_and_world_size
 from pipeline.reader.samples import COLUMNS, Form, Row, Sample, to_batch, to_sample
 from pipeline.reader.shared import Shared
@@ -141,6 +143,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         self._drop_last = drop_last
         self._rank = rank
         self._world_size = world_size
+        self._starter: tuple[int, tuple[int, int]] | None = None
         self._reward = reward
         self._shuffle_bytes = shuffle_bytes
         self._shared = Shared([num_pieces(ref.info) for ref in self._catalog.shards])
@@ -221,8 +224,15 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Samples or batches of this rank and worker; after ``load_state_dict``, what is left."""
         # Set up at once, and not at the first sample: a loader may ask for the state before it.
-        slot = self._slot()
-        start = self._cursor.begin(slot)
+        try:
+            slot = self._slot()
+            start = self._cursor.begin(slot)
+        except UserError as error:
+            if not self._cursor.continues_in_worker:
+                raise
+            # What ``iter`` raises when a persistent worker begins another epoch would kill the
+            # worker; what the first sample raises is passed on.
+            return _raising(error)
         return self._samples(*self._access.locate(self._rows(start, slot)), slot)
 
     def _with_versions(self, state: dict[str, Any]) -> dict[str, Any]:
@@ -278,7 +288,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         return Slot(deal=deal, num_workers=info.num_workers, worker=info.id)
 
     def _rank_and_deal(self) -> tuple[int, Deal]:
-        rank, world_size = rank_and_world_size(self._rank, self._world_size)
+        rank, world_size = self._rank_and_world_size()
         return rank, Deal(
             world_size=world_size,
             batch_size=self._batch_size or 1,
@@ -286,7 +296,18 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
             drop_last=self._drop_last,
         )
 
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        # A spawned DataLoader worker belongs to no process group: its rank is its loader's.
+        if self._starter is not None and self._starter[0] == loader_process():
+            return self._starter[1]
+        return rank_and_world_size(self._rank, self._world_size)
+
     def __getstate__(self) -> dict[str, Any]:
-        # A spawned worker is not initialised for torch.distributed: it is told its rank.
-        rank, world_size = rank_and_world_size(self._rank, self._world_size)
-        return {**self.__dict__, "_rank": rank, "_world_size": world_size}
+        starting = is_starting_a_process()
+        starter = (os.getpid(), self._rank_and_world_size()) if starting else None
+        return {**self.__dict__, "_starter": starter}
+
+
+def _raising(error: UserError) -> Iterator[Sample]:
+    raise error
+    yield
