@@ -1,24 +1,50 @@
 """Memory for a batch, that a DataLoader worker fills and the process that trains maps."""
 
 import os
+from collections.abc import Sequence
+from itertools import accumulate
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, multiprocessing
 
+Layout = tuple[Sequence[int], torch.dtype]
+"""Shape and type of a tensor."""
 
-def shared_empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """A tensor in shared memory, whose values are not to be relied on.
+_ALIGNMENT = 64
+
+
+def shared_empty(layouts: Sequence[Layout]) -> list[Tensor]:
+    """Return uninitialised tensors that lie in one stretch of shared memory, one behind the other.
 
     Where torch sends file descriptors (its default on Linux) the memory is a file without a name.
-    So it is not bounded by ``/dev/shm``, of which a container has 64 MB unless it is told
-    otherwise; and its pages come as they are written. torch's own are all reserved first, and
-    meanwhile no other thread of the worker runs: not the one that sends the batch before, either.
+    So it is not bounded by ``/dev/shm``, of which a container has 64 MB by default; and its pages
+    are taken as they are written. torch takes all of them first, and meanwhile no other thread of
+    the worker runs, including the one that sends the previous batch.
     """
-    num_bytes = prod(shape) * dtype.itemsize
+    sizes = [prod(shape) * dtype.itemsize for shape, dtype in layouts]
+    starts = [0, *accumulate(-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes)]
+    storage = _shared_storage(max(starts[-1], 1))
+    return [
+        tensor_in(storage, start, shape, dtype)
+        for start, (shape, dtype) in zip(starts, layouts, strict=False)
+    ]
+
+
+def tensor_in(
+    storage: torch.UntypedStorage, start: int, shape: Sequence[int], dtype: torch.dtype
+) -> Tensor:
+    """Return the tensor that begins at byte ``start``. It is not a view of any other tensor."""
+    size = torch.Size(shape)
+    strides = [prod(size[axis + 1 :]) for axis in range(len(size))]
+    return torch.empty(0, dtype=dtype).set_(storage, start // dtype.itemsize, size, strides)
+
+
+def _shared_storage(num_bytes: int) -> torch.UntypedStorage:
     storages: Any = torch.UntypedStorage  # torch leaves these calls without types
     sharing: Any = multiprocessing
+    storage: torch.UntypedStorage
     if sharing.get_sharing_strategy() == "file_descriptor" and hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("npd-batch")
         try:
@@ -28,4 +54,4 @@ def shared_empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
             os.close(descriptor)
     else:
         storage = storages._new_shared(num_bytes)
-    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
+    return storage

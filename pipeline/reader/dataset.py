@@ -22,6 +22,7 @@ from pipeline.reader.preference import as_preference, preference_columns
 from pipeline.reader.processes import is_starting_a_process, loader_process
 from pipeline.reader.ranks import rank_and_world_size
 from pipeline.reader.samples import COLUMNS, Form, Row, Sample, to_batch, to_sample
+from pipeline.reader.sending import stop_where_a_batch_is_lost
 from pipeline.reader.shared import Shared
 from pipeline.reader.slots import REMAINDERS, Deal, Remainder
 from pipeline.reader.state import Slot, State
@@ -239,6 +240,8 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         return {**state, VERSIONS: versions_of(self._catalog)}
 
     def _samples(self, shards: Indices, places: Indices, slot: Slot) -> Iterator[Sample]:
+        if get_worker_info() is not None:
+            stop_where_a_batch_is_lost()
         self._access.expect(shards)
         size = slot.deal.batch_size
         # Until a first batch is used, it has the processor to itself: from a worker it is still on
@@ -261,7 +264,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
             sample = to_batch(rows, self._form, shared=is_worker)
         if self._reward is not None:
             sample = as_preference(sample, self._reward)
-        return Parcel(sample) if is_worker and self._batch_size is not None else sample
+        return Parcel(sample) if is_worker else sample
 
     def _rows(self, start: State, slot: Slot) -> Indices:
         """The rows of this slot in their order, counted through all shards."""

@@ -1,18 +1,23 @@
-"""A batch on its way from a DataLoader worker to the process that trains.
+"""A sample or batch on its way from a DataLoader worker to the process that trains.
 
-Every storage that crosses costs a file descriptor, for which the worker is asked while it makes the
-next batch, and two mappings, however small. So tensors in shared memory cross as the one storage
-that they have in common, and all small numbers as plain bytes.
+torch sends every tensor in shared memory of its own, taken from ``/dev/shm``. Each costs a file
+descriptor, for which the worker is asked while it makes the next batch, and two mappings, however
+small the tensor. Here small tensors cross as plain bytes, and all others in memory that is made
+once for the batch (``batch_memory``) and is not bounded by ``/dev/shm``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.reader.batch_memory import shared_empty, tensor_in
+
 _SMALL_BYTES = 4096
+_NUMPY = (torch.float16, torch.float32, torch.float64, torch.int64, torch.uint8)
 
 
 class Parcel(dict[str, Any]):
@@ -26,63 +31,91 @@ class Parcel(dict[str, Any]):
         return Parcel(self)
 
 
+@dataclass(frozen=True, slots=True)
 class _Part:
-    """A tensor that lies somewhere in the storage that crosses."""
+    """A tensor that lies somewhere in one of the memories that cross."""
 
-    __slots__ = ("shape", "start")
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.start = tensor.storage_offset()
-        self.shape = tensor.shape
-
-    def within(self, whole: Tensor) -> Tensor:
-        return whole[self.start : self.start + self.shape.numel()].view(self.shape)
+    memory: int
+    start: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
 
 
-def _pack(content: Mapping[str, Any]) -> tuple[dict[str, Any], Tensor | None]:
-    """What crosses as bytes, and the storage in which the rest lies."""
-    shared = [value for value in content.values() if isinstance(value, Tensor) and _lies(value)]
-    if len({(each.untyped_storage().data_ptr(), each.dtype) for each in shared}) != 1:
-        return _plain(content), None
-    whole = shared[0].as_strided(
-        (shared[0].untyped_storage().nbytes() // shared[0].itemsize,), (1,), 0
+def _pack(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[Tensor]]:
+    """Return what crosses as bytes, and the memories in which the rest lies."""
+    private = [each for each in _tensors_in(content) if not _is_small(each) and not _shared(each)]
+    moved: dict[int, Tensor] = {}
+    if private:
+        rooms = shared_empty([(each.shape, each.dtype) for each in private])
+        for each, room in zip(private, rooms, strict=True):
+            moved[id(each)] = room.copy_(each)
+    memories: dict[int, tuple[int, Tensor]] = {}
+    packed = _packed(content, moved, memories)
+    return packed, [memory for _, memory in memories.values()]
+
+
+def _tensors_in(content: Mapping[str, Any]) -> Iterator[Tensor]:
+    """Those that can be sent here; torch sends others."""
+    for value in content.values():
+        if isinstance(value, dict):
+            yield from _tensors_in(value)
+        elif _is_plain(value):
+            yield value
+
+
+def _packed(
+    content: Mapping[str, Any], moved: Mapping[int, Tensor], memories: dict[int, tuple[int, Tensor]]
+) -> dict[str, Any]:
+    packed: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, dict):
+            packed[name] = _packed(value, moved, memories)
+        elif not _is_plain(value):
+            packed[name] = value
+        elif id(value) in moved:
+            packed[name] = _part(moved[id(value)], memories)
+        elif not _shared(value):
+            packed[name] = value.numpy()
+        else:
+            packed[name] = _part(value, memories) if value.is_contiguous() else value
+    return packed
+
+
+def _part(tensor: Tensor, memories: dict[int, tuple[int, Tensor]]) -> _Part:
+    storage = tensor.untyped_storage()
+    whole = tensor_in(storage, 0, (storage.nbytes(),), torch.uint8)
+    number, _ = memories.setdefault(storage.data_ptr(), (len(memories), whole))
+    start = int(tensor.storage_offset()) * tensor.itemsize
+    return _Part(number, start, tuple(tensor.shape), tensor.dtype)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a tensor of numbers in the memory of a process."""
+    return (
+        type(value) is Tensor
+        and value.device.type == "cpu"
+        and value.layout is torch.strided
+        and not value.requires_grad
     )
-    parts = {
-        name: _Part(value) if isinstance(value, Tensor) and _lies(value) else value
-        for name, value in content.items()
-    }
-    return _plain(parts), whole
 
 
-def _lies(tensor: Tensor) -> bool:
-    """Whether it is a whole stretch of shared memory."""
+def _shared(tensor: Tensor) -> bool:
     known: Any = tensor  # torch leaves this call without types
-    return bool(known.is_shared()) and tensor.is_contiguous()
+    return bool(known.is_shared())
 
 
-def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _as_bytes(value) for name, value in content.items()}
+def _is_small(tensor: Tensor) -> bool:
+    return tensor.nbytes <= _SMALL_BYTES and tensor.dtype in _NUMPY
 
 
-def _as_bytes(value: Any) -> Any:
+def _unpack(content: Mapping[str, Any], memories: list[Tensor]) -> dict[str, Any]:
+    return {name: _arrived(value, memories) for name, value in content.items()}
+
+
+def _arrived(value: Any, memories: list[Tensor]) -> Any:
     if isinstance(value, dict):
-        return _plain(value)
-    if isinstance(value, Tensor) and value.nbytes <= _SMALL_BYTES and value.dtype in _NUMPY:
-        return value.numpy()
-    return value
-
-
-def _unpack(content: Mapping[str, Any], whole: Tensor | None) -> dict[str, Any]:
-    return {name: _as_tensor(value, whole) for name, value in content.items()}
-
-
-def _as_tensor(value: Any, whole: Tensor | None) -> Any:
-    if isinstance(value, dict):
-        return _unpack(value, whole)
+        return _unpack(value, memories)
     if isinstance(value, _Part):
-        assert whole is not None, "parts come with what they are parts of"
-        return value.within(whole)
+        storage = memories[value.memory].untyped_storage()
+        return tensor_in(storage, value.start, value.shape, value.dtype)
     return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-
-
-_NUMPY = (torch.float32, torch.float64, torch.int64)

@@ -1,7 +1,6 @@
 """Rows of shards as samples and as batches of tensors."""
 
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan, prod
 from typing import Any
@@ -9,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import UserError
-from pipeline.reader.batch_memory import shared_empty
+from pipeline.reader.batch_memory import Layout, shared_empty
 from pipeline.reader.columns import IMAGES, PairColumns
+from pipeline.reader.pictures import EncodedPictures, decode_picture
 from pipeline.storage.schema import Noise
 
 Row = tuple[PairColumns, int]
@@ -62,7 +61,7 @@ def to_sample(row: Row, form: Form) -> Sample:
             sample[name] = noise.view(form.latent_shape).to(form.dtype)
         elif name in IMAGES:
             if name in columns.images:
-                sample[name] = decode_image(columns.images[name](index))
+                sample[name] = decode_picture(columns.images[name](index))
         else:
             sample[name] = _numbers(row, name, form)
     return sample
@@ -71,12 +70,11 @@ def to_sample(row: Row, form: Form) -> Sample:
 def to_batch(rows: Sequence[Row], form: Form, *, shared: bool) -> Sample:
     """Pairs collated: texts as lists, the rest as tensors whose first dimension is the batch.
 
-    With ``shared`` the noises lie in memory that other processes can map, one behind the other,
-    which spares a DataLoader worker the copy into it, and half of what crossing costs.
+    With ``shared`` noises and pictures lie in memory that other processes can map, which spares a
+    DataLoader worker the copy into it, and half of what crossing costs.
     """
-    shape = (len(rows), *form.latent_shape)
-    wanted = [name for name in form.columns if name in NOISES]
-    room = iter(shared_empty((len(wanted), *shape), form.dtype)) if shared and wanted else None
+    pictures = _pictures(rows, form)
+    room = _room(len(rows), form, pictures) if shared else {}
     batch: Sample = {}
     for name in form.columns:
         if name == "plan_id":
@@ -86,22 +84,36 @@ def to_batch(rows: Sequence[Row], form: Form, *, shared: bool) -> Sample:
         elif name == "seed":
             batch[name] = torch.from_numpy(np.array([c.seeds[i] for c, i in rows], np.int64))
         elif name in NOISES:
-            batch[name] = _noises(rows, name, form, None if room is None else next(room))
-        elif name in IMAGES:
-            if all(name in columns.images for columns, _ in rows):
-                images = [decode_image(columns.images[name](index)) for columns, index in rows]
-                batch[name] = torch.stack(images)
-        else:
+            batch[name] = _noises(rows, name, form, room.get(name))
+        elif name in pictures:
+            shape = pictures[name].shape
+            into = room[name] if shared else torch.empty(shape, dtype=torch.uint8)
+            batch[name] = pictures[name].decode(into)
+        elif name not in IMAGES:
             batch[name] = {
                 key: torch.from_numpy(_column(rows, name, key)) for key in _keys(rows, name, form)
             }
     return batch
 
 
-def decode_image(image: bytes) -> Tensor:
-    """A stored picture as uint8 (H, W, 3)."""
-    with Image.open(io.BytesIO(image)) as picture:
-        return torch.from_numpy(np.array(picture.convert("RGB")))
+def _pictures(rows: Sequence[Row], form: Form) -> dict[str, EncodedPictures]:
+    """The pictures of each column that all rows have."""
+    return {
+        name: EncodedPictures(name, [columns.images[name](index) for columns, index in rows])
+        for name in form.columns
+        if name in IMAGES and all(name in columns.images for columns, _ in rows)
+    }
+
+
+def _room(num_rows: int, form: Form, pictures: Mapping[str, EncodedPictures]) -> dict[str, Tensor]:
+    """Shared memory for each column of noises and pictures."""
+    layouts: dict[str, Layout] = {
+        name: ((num_rows, *form.latent_shape), form.dtype)
+        for name in form.columns
+        if name in NOISES
+    }
+    layouts |= {name: (column.shape, torch.uint8) for name, column in pictures.items()}
+    return dict(zip(layouts, shared_empty([*layouts.values()]), strict=True)) if layouts else {}
 
 
 def _noise(row: Row, name: str, form: Form) -> Noise:

@@ -136,7 +136,8 @@ class Shared:
     def _zeros(self) -> _Memory:
         num_shards = len(self._first_piece) - 1
         size = _POSITION_BYTES + num_shards + self._first_piece[-1]
-        return _Memory(shared_empty((size,), torch.uint8).zero_(), num_shards)
+        (content,) = shared_empty([((size,), torch.uint8)])
+        return _Memory(content.zero_(), num_shards)
 
     def _copied(self, position: bytes) -> _Memory:
         """New memory. What is known of shards stays behind: the copy may read other files."""

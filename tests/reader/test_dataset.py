@@ -2,7 +2,6 @@
 
 import io
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,14 +15,13 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from pipeline.errors import NPDError, ObjectNotFoundError, UserError
-from pipeline.publish.compact import compact, compact_in
-from pipeline.publish.seal import seal
+from pipeline.publish.compact import compact_in
 from pipeline.publish.select import select
 from pipeline.reader import NoisePairDataset
 from pipeline.records import Outcome, Split
-from pipeline.stages.pack import pack_pairs
 from pipeline.storage.open import open_store
-from pipeline.storage.schema import NoisePair, PairSchema
+from pipeline.storage.schema import NoisePair
+from tests.reader.rewritten import rewritten
 from tests.sealed import Built, build, changed, demo_prompts, manifest_of
 
 # More workers than this machine may have cores are what is tested.
@@ -51,28 +49,6 @@ def _assert_is(sample: dict[str, Any], row: dict[str, Any]) -> None:
         picture = np.array(Image.open(io.BytesIO(row[name])))
         assert sample[name].dtype == torch.uint8
         assert np.array_equal(sample[name].numpy(), picture)
-
-
-def _rewritten(
-    built: Built,
-    url: str,
-    change: Callable[[NoisePair], NoisePair],
-    *,
-    formats: tuple[str, ...] = ("arrow",),
-    shard_bytes: int = 12_000,
-) -> None:
-    """The data set again, with other formats and some of each pair changed."""
-    units = []
-    for unit in built.units:
-        table = pa.ipc.open_file(pa.BufferReader(unit.data)).read_all()
-        schema = PairSchema.of(table.schema)
-        pairs = [change(p) for batch in table.to_batches() for p in schema.to_pairs(batch)]
-        units.append(replace(unit, data=pack_pairs(pairs, schema, 2)))
-    store = open_store(url)
-    replace(built, units=tuple(units)).commit(store)
-    output = {**built.plan.settings["output"], "formats": list(formats), "shard_bytes": shard_bytes}
-    plan = built.plan.model_copy(update={"settings": {**built.plan.settings, "output": output}})
-    seal(store, plan, built.prompts, lambda tasks: map(compact, tasks))
 
 
 @pytest.mark.parametrize("split", list(Split))
@@ -126,7 +102,7 @@ def test_tensors_outlive_the_dataset_and_can_be_written(sealed_folder: Path) -> 
 def test_webdataset_only_gives_the_same_samples(
     built: Built, sealed_folder: Path, tmp_path: Path
 ) -> None:
-    _rewritten(built, str(tmp_path), lambda pair: pair, formats=("webdataset",))
+    rewritten(built, str(tmp_path), lambda pair: pair, formats=("webdataset",))
     assert not list(tmp_path.rglob("shards/**/*.arrow"))
     dataset = NoisePairDataset(str(tmp_path), "train")
     samples = list(DataLoader(dataset, batch_size=None, num_workers=2))
@@ -143,7 +119,7 @@ def test_source_noise_left_out_is_rebuilt(
     def without(pair: NoisePair) -> NoisePair:
         return replace(pair, source_noise=None)
 
-    _rewritten(built, str(tmp_path), without, formats=(shard_format,))
+    rewritten(built, str(tmp_path), without, formats=(shard_format,))
     for sample, row in zip(
         NoisePairDataset(str(tmp_path)), _rows(sealed_folder, Split.TRAIN), strict=True
     ):
@@ -157,10 +133,24 @@ def test_images_left_out_are_absent_and_missing_scores_are_nan(
         scores = {**pair.golden_rewards, "oracle": None}
         return replace(pair, source_image=None, golden_image=None, golden_rewards=scores)
 
-    _rewritten(built, str(tmp_path), bare, formats=("arrow", "webdataset"))
+    rewritten(built, str(tmp_path), bare, formats=("arrow", "webdataset"))
     sample, *_ = NoisePairDataset(str(tmp_path))
     assert "source_image" not in sample and "golden_image" not in sample
     assert math.isnan(sample["golden_rewards"]["oracle"])
+
+
+def test_pictures_of_several_sizes_are_refused_as_a_batch(built: Built, tmp_path: Path) -> None:
+    sizes = iter(range(30, 1000))
+
+    def resized(pair: NoisePair) -> NoisePair:
+        file = io.BytesIO()
+        Image.new("RGB", (next(sizes), 40)).save(file, "PNG")
+        return replace(pair, golden_image=file.getvalue())
+
+    rewritten(built, str(tmp_path), resized)
+    with pytest.raises(UserError, match="golden_image has 30x40, 31x40"):
+        list(NoisePairDataset(str(tmp_path), batch_size=2))
+    assert list(NoisePairDataset(str(tmp_path)))
 
 
 def test_split_unknown_names_those_there_are(sealed_folder: Path) -> None:
@@ -193,7 +183,7 @@ def test_manifest_altered_is_refused(damaged: Path, built: Built) -> None:
 @pytest.fixture
 def sealed_on_s3(built: Built, s3_url: str) -> str:
     # Few shards: each costs a client of its own, half a second of CPU.
-    _rewritten(built, s3_url, lambda pair: pair, shard_bytes=40_000)
+    rewritten(built, s3_url, lambda pair: pair, shard_bytes=40_000)
     return s3_url
 
 

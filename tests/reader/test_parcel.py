@@ -83,6 +83,39 @@ def test_loader_sends_one_storage_and_plain_numbers(pairs_folder: Path, strategy
         torch.testing.assert_close(arrived["golden_rewards"][name], scores, equal_nan=True)
 
 
+def test_pictures_cross_in_the_storage_of_the_noises(sealed_folder: Path) -> None:
+    pairs = NoisePairDataset(str(sealed_folder), batch_size=5)
+    here = list(pairs)
+    for batch, expected in zip(
+        DataLoader(pairs, batch_size=None, num_workers=2), here, strict=True
+    ):
+        names = ("source_noise", "golden_noise", "source_image", "golden_image")
+        assert all(torch.equal(batch[name], expected[name]) for name in names)
+        assert len({batch[name].untyped_storage().data_ptr() for name in names}) == 1
+        version = batch["golden_image"]._version
+        batch["source_noise"].zero_()
+        assert batch["golden_image"]._version == version, "to autograd they are separate"
+        assert torch.equal(batch["golden_image"], expected["golden_image"])
+
+
+def test_private_tensors_of_any_size_and_type_cross_in_one_storage() -> None:
+    parcel = Parcel(
+        large=torch.randn(64, 64),
+        odd=torch.arange(9001, dtype=torch.uint8),
+        nested={"scores": torch.randn(3000), "few": torch.arange(3)},
+        half=torch.ones(3, dtype=torch.bfloat16),
+        turned=torch.randn(64, 65).T,
+        empty=torch.empty(0, 4),
+    )
+    data, arrived = _sent(parcel)
+    assert data.count(b"rebuild_storage") == 1
+    for name in ("large", "odd", "half", "turned", "empty"):
+        assert torch.equal(arrived[name], parcel[name])
+        assert arrived[name].dtype == parcel[name].dtype
+    for name, each in parcel["nested"].items():
+        assert torch.equal(arrived["nested"][name], each)
+
+
 def test_memory_of_a_batch_is_not_taken_from_dev_shm(pairs_folder: Path) -> None:
     """Of which a container has 64 MB."""
     pairs = NoisePairDataset(str(pairs_folder), batch_size=4)

@@ -1,0 +1,35 @@
+"""The small sealed data set again, with changed pairs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pyarrow as pa
+
+from pipeline.publish.compact import compact
+from pipeline.publish.seal import seal
+from pipeline.stages.pack import pack_pairs
+from pipeline.storage.open import open_store
+from pipeline.storage.schema import NoisePair, PairSchema
+from tests.sealed import Built
+
+
+def rewritten(
+    built: Built,
+    url: str,
+    change: Callable[[NoisePair], NoisePair],
+    *,
+    formats: tuple[str, ...] = ("arrow",),
+    shard_bytes: int = 12_000,
+) -> None:
+    """The data set again, with other formats and some of each pair changed."""
+    units = []
+    for unit in built.units:
+        table = pa.ipc.open_file(pa.BufferReader(unit.data)).read_all()
+        schema = PairSchema.of(table.schema)
+        pairs = [change(p) for batch in table.to_batches() for p in schema.to_pairs(batch)]
+        units.append(replace(unit, data=pack_pairs(pairs, schema, 2)))
+    store = open_store(url)
+    replace(built, units=tuple(units)).commit(store)
+    output = {**built.plan.settings["output"], "formats": list(formats), "shard_bytes": shard_bytes}
+    plan = built.plan.model_copy(update={"settings": {**built.plan.settings, "output": output}})
+    seal(store, plan, built.prompts, lambda tasks: map(compact, tasks))

@@ -1,0 +1,110 @@
+"""Reading where ``/dev/shm`` is small, as in containers: an epoch is complete, or it raises."""
+
+import ctypes
+import io
+import multiprocessing
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from multiprocessing.util import get_temp_dir
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from pipeline.reader import NoisePairDataset
+from tests.reader.reading import ids_of
+from tests.reader.rewritten import rewritten
+from tests.sealed import Built
+
+_NEW_MOUNTS = 0x0002_0000
+_PRIVATE_BELOW = 0x4_4000
+_ROOM = b"size=1m"
+"""For the semaphores of a DataLoader, and for five pictures."""
+_PICTURE = (256, 256)
+_SECONDS = 40
+
+
+@pytest.fixture(scope="module")
+def pictures(built: Built) -> Iterator[Path]:
+    """Pairs with large pictures, in a folder that is there when ``/dev/shm`` is another one."""
+    file = io.BytesIO()
+    Image.new("RGB", _PICTURE, "teal").save(file, "PNG")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        large = partial(replace, source_image=file.getvalue(), golden_image=file.getvalue())
+        rewritten(built, folder, large, shard_bytes=40_000)
+        yield Path(folder)
+
+
+def _with_small_shm(read: Callable[[], list[str]], answer: Any) -> None:
+    os.setsid()
+    sockets = get_temp_dir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_NEW_MOUNTS) or libc.mount(b"none", b"/", None, _PRIVATE_BELOW, None):
+        answer.send(os.strerror(ctypes.get_errno()))
+        return
+    assert not libc.mount(b"tmpfs", b"/dev/shm", b"tmpfs", 0, _ROOM)
+    # Temporary files of tests may lie there.
+    os.makedirs(sockets, exist_ok=True)
+    try:
+        answer.send(read())
+    except RuntimeError as error:
+        answer.send(error)
+
+
+def _read_with_small_shm(read: Callable[[], list[str]]) -> Any:
+    """What ``read`` returns or raises, in a process with a small ``/dev/shm``."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_with_small_shm, args=(read, sender))
+    process.start()
+    try:
+        assert receiver.poll(_SECONDS), "the loader hangs"
+        answer = receiver.recv()
+    finally:
+        # With its workers, of which one may not have started yet.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+    if isinstance(answer, str):
+        pytest.skip(f"this process may not mount another /dev/shm: {answer}")
+    return answer
+
+
+def _plain(batch: Any) -> Any:
+    """Return a batch in memory of the worker, as a person's ``collate_fn`` does."""
+    return {"sample_id": batch["sample_id"], "picture": batch["golden_image"].clone()}
+
+
+def _stacked(samples: Any) -> Any:
+    ids = [sample["sample_id"] for sample in samples]
+    return {"sample_id": ids, "picture": torch.stack([s["golden_image"] for s in samples])}
+
+
+@pytest.mark.parametrize("batch_size", [4, None])
+def test_what_the_reader_makes_takes_nothing_of_dev_shm(
+    pictures: Path, batch_size: int | None
+) -> None:
+    pairs = NoisePairDataset(str(pictures), batch_size=batch_size)
+    loader = DataLoader(pairs, batch_size=None, num_workers=2, prefetch_factor=8)
+    assert _read_with_small_shm(lambda: [*ids_of(loader)]) == [*ids_of(pairs)]
+
+
+@pytest.mark.parametrize("kind", [DataLoader, StatefulDataLoader])
+@pytest.mark.parametrize("size", [8, 128])
+@pytest.mark.parametrize("collate", [None, _stacked, _plain])
+def test_batch_that_others_make_and_that_does_not_fit_raises(
+    pictures: Path, size: int, collate: Any, kind: Any
+) -> None:
+    by_reader = collate is _plain
+    pairs = NoisePairDataset(str(pictures), batch_size=size if by_reader else None)
+    loader = kind(pairs, batch_size=None if by_reader else size, num_workers=2, collate_fn=collate)
+    error = _read_with_small_shm(lambda: [*ids_of(loader)])
+    assert isinstance(error, RuntimeError), f"{len(error)} of {pairs.num_samples} pairs"
+    assert "shared memory" in str(error) or "exited unexpectedly" in str(error)
