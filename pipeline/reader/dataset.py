@@ -1,6 +1,5 @@
 """Sealed data sets as a torch ``IterableDataset``."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -19,9 +18,9 @@ from pipeline.reader.filters import Filters
 from pipeline.reader.order import Indices, epoch_order
 from pipeline.reader.parcel import Parcel
 from pipeline.reader.preference import as_preference, preference_columns
-from pipeline.reader.processes import is_starting_a_process, loader_process
-from pipeline.reader.ranks import rank_and_world_size
-from pipeline.reader.samples import COLUMNS, Form, Row, Sample, to_batch, to_sample
+from pipeline.reader.prepared import check_prepared, prepared_loader
+from pipeline.reader.ranks import Ranks
+from pipeline.reader.samples import COLUMNS, TEXTS, Form, Row, Sample, to_batch, to_sample
 from pipeline.reader.sending import stop_where_a_batch_is_lost
 from pipeline.reader.shared import Shared
 from pipeline.reader.slots import REMAINDERS, Deal, Remainder
@@ -115,7 +114,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         check_at_least("prefetch", prefetch, 0)
         if (view == "preference") != (reward is not None):
             raise UserError('view="preference" and reward=… go together: it needs one to prefer by')
-        rank_and_world_size(rank, world_size)
+        self._ranks = Ranks(rank, world_size)
         filters = Filters(
             plans=None if plans is None else names("plans", plans),
             min_gain=min_gain or {},
@@ -142,9 +141,6 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         self._batch_size = batch_size
         self._remainder = remainder
         self._drop_last = drop_last
-        self._rank = rank
-        self._world_size = world_size
-        self._starter: tuple[int, tuple[int, int]] | None = None
         self._reward = reward
         self._shuffle_bytes = shuffle_bytes
         self._shared = Shared([num_pieces(ref.info) for ref in self._catalog.shards])
@@ -192,6 +188,11 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
     def set_epoch(self, epoch: int) -> None:
         """Shuffle anew from the next iteration on; reaches workers that live on too."""
         check_at_least("epoch", epoch, 0)
+        if self._is_prepared() and self._cursor.is_unread and epoch != self.epoch:
+            raise UserError(
+                f"a loader that accelerate prepared begins epoch {epoch}, and this data set stands "
+                f"at epoch {self.epoch}: call loader.set_epoch({self.epoch}) before it begins"
+            )
         self._cursor.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -225,6 +226,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Samples or batches of this rank and worker; after ``load_state_dict``, what is left."""
         # Set up at once, and not at the first sample: a loader may ask for the state before it.
+        self._is_prepared()
         try:
             slot = self._slot()
             start = self._cursor.begin(slot)
@@ -283,6 +285,14 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         order = np.concatenate([remaining, filled])[places]
         return self._catalog.row_numbers(owners[order], drawn[order])
 
+    def _is_prepared(self) -> bool:
+        """Whether accelerate reads this. Raises ``UserError`` where it would read wrongly."""
+        loader = prepared_loader(self)
+        if loader is not None:
+            with_texts = any(name in TEXTS for name in self._form.columns)
+            check_prepared(loader, self._ranks.here()[1], with_texts=with_texts)
+        return loader is not None
+
     def _slot(self) -> Slot:
         _, deal = self._rank_and_deal()
         info = get_worker_info()
@@ -291,24 +301,13 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         return Slot(deal=deal, num_workers=info.num_workers, worker=info.id)
 
     def _rank_and_deal(self) -> tuple[int, Deal]:
-        rank, world_size = self._rank_and_world_size()
+        rank, world_size = self._ranks.here()
         return rank, Deal(
             world_size=world_size,
             batch_size=self._batch_size or 1,
             remainder=self._remainder,
             drop_last=self._drop_last,
         )
-
-    def _rank_and_world_size(self) -> tuple[int, int]:
-        # A spawned DataLoader worker belongs to no process group: its rank is its loader's.
-        if self._starter is not None and self._starter[0] == loader_process():
-            return self._starter[1]
-        return rank_and_world_size(self._rank, self._world_size)
-
-    def __getstate__(self) -> dict[str, Any]:
-        starting = is_starting_a_process()
-        starter = (os.getpid(), self._rank_and_world_size()) if starting else None
-        return {**self.__dict__, "_starter": starter}
 
 
 def _raising(error: UserError) -> Iterator[Sample]:

@@ -1,10 +1,38 @@
 """Which of how many data-parallel processes this is."""
 
 import os
+from typing import Any
 
 import torch.distributed as dist
 
 from pipeline.errors import UserError
+from pipeline.reader.processes import is_starting_a_process, loader_process
+
+
+class Ranks:
+    """The rank and the number of processes, found anew whenever they are asked for.
+
+    So a process may join its group after it made or received the data set. A spawned DataLoader
+    worker belongs to no group: there they are those of the process that started it.
+
+    Raises ``UserError`` for one without the other, or a rank that does not lie below the size.
+    """
+
+    def __init__(self, rank: int | None, world_size: int | None) -> None:
+        self._rank = rank
+        self._world_size = world_size
+        self._starter: tuple[int, tuple[int, int]] | None = None
+        rank_and_world_size(rank, world_size)
+
+    def here(self) -> tuple[int, int]:
+        """Return rank and world size. Raises ``UserError``."""
+        if self._starter is not None and self._starter[0] == loader_process():
+            return self._starter[1]
+        return rank_and_world_size(self._rank, self._world_size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        starter = (os.getpid(), self.here()) if is_starting_a_process() else None
+        return {**self.__dict__, "_starter": starter}
 
 
 def rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int, int]:

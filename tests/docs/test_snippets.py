@@ -3,11 +3,12 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import typer
+from accelerate.state import AcceleratorState, GradientState
 from typer import TyperException
 from typer._click.exceptions import NoSuchOption
 from typer.core import TyperGroup
@@ -27,7 +28,9 @@ def _name(file: Path) -> str:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, sealed_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(
+    tmp_path: Path, sealed_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """A folder in which the demo has been built and a network trained."""
     (tmp_path / "out").mkdir()
     shutil.copytree(sealed_folder, tmp_path / "out" / "demo")
@@ -36,7 +39,10 @@ def checkout(tmp_path: Path, sealed_folder: Path, monkeypatch: pytest.MonkeyPatc
     NPNet.new(layout, seed=0).save(tmp_path / "npnet")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    return tmp_path
+    yield tmp_path
+    # accelerate keeps one state a process, which other tests set up differently.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
 
 
 @pytest.mark.usefixtures("checkout")

@@ -52,7 +52,7 @@ def _with_small_shm(read: Callable[[], list[str]], answer: Any) -> None:
         return
     assert not libc.mount(b"tmpfs", b"/dev/shm", b"tmpfs", 0, _ROOM)
     # Temporary files of tests may lie there.
-    os.makedirs(sockets, exist_ok=True)
+    Path(sockets).mkdir(parents=True, exist_ok=True)
     try:
         answer.send(read())
     except RuntimeError as error:
