@@ -58,7 +58,7 @@ _COPIES: dict[str, Callable[[NoisePairDataset], NoisePairDataset]] = {
 }
 
 
-@pytest.fixture(params=_COPIES)
+@pytest.fixture(params=["pickle", "deepcopy"])
 def copied(request: pytest.FixtureRequest) -> Callable[[NoisePairDataset], NoisePairDataset]:
     return _COPIES[request.param]
 
@@ -71,11 +71,12 @@ def forkserver() -> Iterator[Any]:
     yield context
 
 
+@pytest.mark.parametrize("kind", _COPIES)
 def test_copy_has_an_epoch_of_its_own_that_reaches_its_workers(
-    pairs_folder: Path, copied: Callable[[NoisePairDataset], NoisePairDataset]
+    pairs_folder: Path, kind: str
 ) -> None:
     original = _pairs(pairs_folder, 2)
-    pairs = copied(original)
+    pairs = _COPIES[kind](original)
     assert pairs.epoch == 2
     loader = _loader(pairs, persistent_workers=True)
     assert [*ids_of(loader)] == _order(pairs_folder, 2)
