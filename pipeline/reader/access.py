@@ -17,6 +17,7 @@ from pipeline.reader.files import map_shard
 from pipeline.reader.open_shards import OpenShards
 from pipeline.reader.order import Indices
 from pipeline.reader.samples import Row
+from pipeline.reader.sending import stop_where_a_batch_is_lost
 from pipeline.reader.shards import read_columns
 from pipeline.reader.shared import Shared
 
@@ -87,6 +88,8 @@ class ShardAccess:
         if self._of_process is None or self._of_process[0] != os.getpid():
             opened = OpenShards(self._open, self._sizes, self._capacity, self._prefetch, _share())
             self._of_process = (os.getpid(), opened)
+            if get_worker_info() is not None:
+                stop_where_a_batch_is_lost()
         return self._of_process[1]
 
     def _open(self, shard: int) -> PairColumns:

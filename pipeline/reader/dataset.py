@@ -21,7 +21,6 @@ from pipeline.reader.preference import as_preference, preference_columns
 from pipeline.reader.prepared import check_prepared, prepared_loader
 from pipeline.reader.ranks import Ranks
 from pipeline.reader.samples import COLUMNS, TEXTS, Form, Row, Sample, to_batch, to_sample
-from pipeline.reader.sending import stop_where_a_batch_is_lost
 from pipeline.reader.shared import Shared
 from pipeline.reader.slots import REMAINDERS, Deal, Remainder
 from pipeline.reader.state import Slot, State
@@ -242,8 +241,6 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         return {**state, VERSIONS: versions_of(self._catalog)}
 
     def _samples(self, shards: Indices, places: Indices, slot: Slot) -> Iterator[Sample]:
-        if get_worker_info() is not None:
-            stop_where_a_batch_is_lost()
         self._access.expect(shards)
         size = slot.deal.batch_size
         # Until a first batch is used, it has the processor to itself: from a worker it is still on

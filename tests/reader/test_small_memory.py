@@ -19,7 +19,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from pipeline.reader import NoisePairDataset
+from pipeline.reader import NoisePairDataset, NoisePairTable
 from tests.reader.reading import ids_of
 from tests.reader.rewritten import rewritten
 from tests.sealed import Built
@@ -115,3 +115,10 @@ def test_batch_that_others_make_and_that_does_not_fit_raises(
     error = _read_with_small_shm(lambda: [*ids_of(loader)])
     assert isinstance(error, RuntimeError), f"{len(error)} of {pairs.num_samples} pairs"
     assert "shared memory" in str(error) or "exited unexpectedly" in str(error)
+
+
+def test_rows_of_a_table_that_do_not_fit_raise(pictures: Path) -> None:
+    table = NoisePairTable(str(pictures))
+    loader = DataLoader(table, batch_size=8, num_workers=2, collate_fn=_stacked)
+    error = _read_with_small_shm(lambda: [*ids_of(loader)])
+    assert isinstance(error, RuntimeError) and "exited unexpectedly" in str(error)
