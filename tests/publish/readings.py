@@ -17,7 +17,7 @@ import webdataset
 
 from pipeline.publish.export import export, order_export
 from pipeline.reader import NoisePairDataset, NoisePairTable
-from pipeline.reader.samples import decode_image
+from pipeline.reader.pictures import decode_picture
 from pipeline.records import Split
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.open import open_store
@@ -84,7 +84,7 @@ def _pair(row: Mapping[str, Any]) -> Pair:
 
 def _pixels(image: Any) -> bytes:
     try:
-        values: Any = decode_image(image).numpy() if isinstance(image, bytes) else image
+        values: Any = decode_picture(image).numpy() if isinstance(image, bytes) else image
     except (OSError, SyntaxError, ValueError):  # a picture whose bytes were changed
         return bytes(image)
     return bytes(values.tobytes())
