@@ -70,12 +70,13 @@ def ids(pairs_folder: Path) -> np.ndarray[tuple[int], Any]:
 @example(key=range(5, 2, -1))
 @example(key=(4, 1))
 @example(key=torch.tensor([1.9], dtype=torch.bfloat16))
+@example(key=torch.tensor([3]))
 @example(key={1, 2})
 def test_table_is_indexed_as_numpy_indexes(
     key: Any, table: NoisePairTable, ids: np.ndarray[tuple[int], Any]
 ) -> None:
     try:
-        wanted = ids[key.float().numpy() if _is_bfloat16(key) else key]
+        wanted = ids[_as_numpy(key)]
     except (IndexError, ValueError):  # numpy says ValueError of lists of several lengths
         with pytest.raises(IndexError):
             table[key]
@@ -90,9 +91,11 @@ def test_table_is_indexed_as_numpy_indexes(
         assert np.array_equal(table[key]["sample_id"], wanted)
 
 
-def _is_bfloat16(key: Any) -> bool:
-    """Which numpy does not have."""
-    return isinstance(key, torch.Tensor) and key.dtype is torch.bfloat16
+def _as_numpy(key: Any) -> Any:
+    """Convert a tensor. numpy takes one of a single element for a number, and has no bfloat16."""
+    if not isinstance(key, torch.Tensor):
+        return key
+    return (key.float() if key.dtype is torch.bfloat16 else key).numpy()
 
 
 @pytest.mark.parametrize("key", [True, np.False_, torch.tensor(True), None, ..., (4,), ([1, 2],)])
