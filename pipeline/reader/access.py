@@ -19,7 +19,7 @@ from pipeline.reader.order import Indices
 from pipeline.reader.samples import Row
 from pipeline.reader.sending import stop_where_a_batch_is_lost
 from pipeline.reader.shards import read_columns
-from pipeline.reader.shared import Shared
+from pipeline.reader.shared import SharedState
 
 _DAMAGE = (ObjectNotFoundError, VerificationError)
 
@@ -30,7 +30,7 @@ class ShardAccess:
     def __init__(
         self,
         catalog: Catalog,
-        shared: Shared,
+        shared: SharedState,
         cache: Cache | None,
         *,
         verify: bool,
@@ -55,10 +55,10 @@ class ShardAccess:
         shards = np.searchsorted(self._catalog.first_row, numbers, side="right") - 1
         return shards, numbers - self._catalog.first_row[shards]
 
-    def expect(self, shards: Indices) -> None:
+    def set_prefetch_order(self, shards: Indices) -> None:
         """Say which shards rows will come from, in order."""
         distinct, first = np.unique(shards, return_index=True)
-        self._open_shards().expect(distinct[np.argsort(first)].tolist())
+        self._open_shards().set_prefetch_order(distinct[np.argsort(first)].tolist())
 
     def rows(self, shards: Sequence[int], places: Sequence[int]) -> list[Row]:
         """Some rows; those of damaged shards are left out, or an error that names the shard."""

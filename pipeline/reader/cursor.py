@@ -7,14 +7,14 @@ from typing import Any
 from torch.utils.data import get_worker_info
 
 from pipeline.errors import UserError
-from pipeline.reader.shared import Shared
-from pipeline.reader.state import Slot, State, read_state, whole
+from pipeline.reader.shared import SharedState
+from pipeline.reader.state import State, WorkerSlot, read_state, whole
 
 
 class Cursor:
     """Begins iterations, counts their batches, and continues from a state."""
 
-    def __init__(self, shared: Shared, read: Mapping[str, Any], total: int) -> None:
+    def __init__(self, shared: SharedState, read: Mapping[str, Any], total: int) -> None:
         """``read`` says what states are positions in; ``total`` counts the places of an epoch."""
         self._shared = shared
         self._read = dict(read)
@@ -46,7 +46,7 @@ class Cursor:
         self._shared.begin(by_workers=False)
         self._state = State(epoch=epoch)
 
-    def begin(self, slot: Slot) -> State:
+    def begin(self, slot: WorkerSlot) -> State:
         """Return where a new iteration starts. A loaded state is used by one iteration."""
         in_worker = get_worker_info() is not None
         uses_loaded = self._may_use_loaded_in_worker() if in_worker else not self._shared.is_used
@@ -74,13 +74,13 @@ class Cursor:
             state = whole(state, self._total)
         return state.to_dict(self._read)
 
-    def state_after(self, slot: Slot, batches: int) -> dict[str, Any]:
+    def state_after(self, slot: WorkerSlot, batches: int) -> dict[str, Any]:
         """The state once each rank was given so many batches of the epoch that is read."""
         slot = replace(slot, num_workers=1, worker=0)
         state = replace(self._last_start(), slot=slot, taken=batches)
         return whole(state, self._total).to_dict(self._read)
 
-    def load(self, state: Mapping[str, Any], slot: Slot) -> None:
+    def load(self, state: Mapping[str, Any], slot: WorkerSlot) -> None:
         """Start the next iteration from a state. Raises ``UserError`` for one of something else."""
         loaded = read_state(state, self._read, self._total)
         in_worker = get_worker_info() is not None

@@ -16,14 +16,14 @@ from pipeline.reader.checked import num_pieces
 from pipeline.reader.cursor import Cursor
 from pipeline.reader.filters import Filters
 from pipeline.reader.order import Indices, epoch_order
-from pipeline.reader.parcel import Parcel
 from pipeline.reader.preference import as_preference, preference_columns
 from pipeline.reader.prepared import check_prepared, prepared_loader
 from pipeline.reader.ranks import Ranks
-from pipeline.reader.samples import COLUMNS, TEXTS, Form, Row, Sample, to_batch, to_sample
-from pipeline.reader.shared import Shared
-from pipeline.reader.slots import REMAINDERS, Deal, Remainder
-from pipeline.reader.state import Slot, State
+from pipeline.reader.samples import COLUMNS, TEXTS, Row, Sample, SampleSpec, to_batch, to_sample
+from pipeline.reader.shared import SharedState
+from pipeline.reader.shared_memory_batch import SharedMemoryBatch
+from pipeline.reader.slots import REMAINDERS, Partition, Remainder
+from pipeline.reader.state import State, WorkerSlot
 from pipeline.reader.versions import VERSIONS, refuse_other_versions, versions_of
 from pipeline.storage.versions import Versions
 
@@ -123,7 +123,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         columns = names("columns", columns)
         sources = sources_of(url, version, unsigned=unsigned)
         self._catalog = read_catalog(sources, split_named(split), filters, cache)
-        self._form = Form(
+        self._form = SampleSpec(
             latent_shape=self._catalog.latent_shape,
             reward_names=self._catalog.reward_names,
             dtype=dtype,
@@ -142,7 +142,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         self._drop_last = drop_last
         self._reward = reward
         self._shuffle_bytes = shuffle_bytes
-        self._shared = Shared([num_pieces(ref.info) for ref in self._catalog.shards])
+        self._shared = SharedState([num_pieces(ref.info) for ref in self._catalog.shards])
         self._access = ShardAccess(
             self._catalog,
             self._shared,
@@ -240,8 +240,8 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
     def _with_versions(self, state: dict[str, Any]) -> dict[str, Any]:
         return {**state, VERSIONS: versions_of(self._catalog)}
 
-    def _samples(self, shards: Indices, places: Indices, slot: Slot) -> Iterator[Sample]:
-        self._access.expect(shards)
+    def _samples(self, shards: Indices, places: Indices, slot: WorkerSlot) -> Iterator[Sample]:
+        self._access.set_prefetch_order(shards)
         size = slot.deal.batch_size
         # Until a first batch is used, it has the processor to itself: from a worker it is still on
         # its way while the second is made.
@@ -263,9 +263,9 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
             sample = to_batch(rows, self._form, shared=is_worker)
         if self._reward is not None:
             sample = as_preference(sample, self._reward)
-        return Parcel(sample) if is_worker else sample
+        return SharedMemoryBatch(sample) if is_worker else sample
 
-    def _rows(self, start: State, slot: Slot) -> Indices:
+    def _rows(self, start: State, slot: WorkerSlot) -> Indices:
         """The rows of this slot in their order, counted through all shards."""
         pools = self._catalog.pools
         owners, drawn = epoch_order(pools, self._seed, start.epoch, self._shuffle_bytes)
@@ -290,16 +290,16 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
             check_prepared(loader, self._ranks.here()[1], with_texts=with_texts)
         return loader is not None
 
-    def _slot(self) -> Slot:
+    def _slot(self) -> WorkerSlot:
         _, deal = self._rank_and_deal()
         info = get_worker_info()
         if info is None:
-            return Slot(deal=deal)
-        return Slot(deal=deal, num_workers=info.num_workers, worker=info.id)
+            return WorkerSlot(deal=deal)
+        return WorkerSlot(deal=deal, num_workers=info.num_workers, worker=info.id)
 
-    def _rank_and_deal(self) -> tuple[int, Deal]:
+    def _rank_and_deal(self) -> tuple[int, Partition]:
         rank, world_size = self._ranks.here()
-        return rank, Deal(
+        return rank, Partition(
             world_size=world_size,
             batch_size=self._batch_size or 1,
             remainder=self._remainder,

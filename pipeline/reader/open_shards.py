@@ -39,7 +39,7 @@ class OpenShards:
         self._asked = 0
         self._reached = 0
 
-    def expect(self, shards: Sequence[int]) -> None:
+    def set_prefetch_order(self, shards: Sequence[int]) -> None:
         """Name the shards that will be needed, in the order of their first use."""
         self._coming = shards
         self._turn = {shard: turn for turn, shard in enumerate(shards)}

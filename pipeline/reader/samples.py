@@ -27,7 +27,7 @@ COLUMNS = (*TEXTS, "seed", *NOISES, *REWARDS, "noise_stats", *IMAGES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class SampleSpec:
     """What a sample holds, and how. Raises ``UserError`` for a column that there is not."""
 
     latent_shape: tuple[int, ...]
@@ -44,7 +44,7 @@ class Form:
             raise UserError(f"noise is read as a floating point type, not {self.dtype}")
 
 
-def to_sample(row: Row, form: Form) -> Sample:
+def to_sample(row: Row, form: SampleSpec) -> Sample:
     """One pair, its tensors without a batch dimension and copied: they may be written to."""
     columns, index = row
     sample: Sample = {}
@@ -67,7 +67,7 @@ def to_sample(row: Row, form: Form) -> Sample:
     return sample
 
 
-def to_batch(rows: Sequence[Row], form: Form, *, shared: bool) -> Sample:
+def to_batch(rows: Sequence[Row], form: SampleSpec, *, shared: bool) -> Sample:
     """Pairs collated: texts as lists, the rest as tensors whose first dimension is the batch.
 
     With ``shared`` noises and pictures lie in memory that other processes can map, which spares a
@@ -96,7 +96,7 @@ def to_batch(rows: Sequence[Row], form: Form, *, shared: bool) -> Sample:
     return batch
 
 
-def _pictures(rows: Sequence[Row], form: Form) -> dict[str, EncodedPictures]:
+def _pictures(rows: Sequence[Row], form: SampleSpec) -> dict[str, EncodedPictures]:
     """The pictures of each column that all rows have."""
     return {
         name: EncodedPictures(name, [columns.images[name](index) for columns, index in rows])
@@ -105,8 +105,10 @@ def _pictures(rows: Sequence[Row], form: Form) -> dict[str, EncodedPictures]:
     }
 
 
-def _room(num_rows: int, form: Form, pictures: Mapping[str, EncodedPictures]) -> dict[str, Tensor]:
-    """Shared memory for each column of noises and pictures."""
+def _room(
+    num_rows: int, form: SampleSpec, pictures: Mapping[str, EncodedPictures]
+) -> dict[str, Tensor]:
+    """SharedState memory for each column of noises and pictures."""
     layouts: dict[str, Layout] = {
         name: ((num_rows, *form.latent_shape), form.dtype)
         for name in form.columns
@@ -116,7 +118,7 @@ def _room(num_rows: int, form: Form, pictures: Mapping[str, EncodedPictures]) ->
     return dict(zip(layouts, shared_empty([*layouts.values()]), strict=True)) if layouts else {}
 
 
-def _noise(row: Row, name: str, form: Form) -> Noise:
+def _noise(row: Row, name: str, form: SampleSpec) -> Noise:
     """Flat float16 values: as stored, or rebuilt from the seed."""
     columns, index = row
     rows = columns.golden_noise if name == "golden_noise" else columns.source_noise
@@ -127,7 +129,7 @@ def _noise(row: Row, name: str, form: Form) -> Noise:
     return noise
 
 
-def _noises(rows: Sequence[Row], name: str, form: Form, room: Tensor | None) -> Tensor:
+def _noises(rows: Sequence[Row], name: str, form: SampleSpec, room: Tensor | None) -> Tensor:
     """A noise of each row, in ``room`` if that is given."""
     shape = (len(rows), *form.latent_shape)
     noises = [_noise(row, name, form) for row in rows]
@@ -140,11 +142,11 @@ def _noises(rows: Sequence[Row], name: str, form: Form, room: Tensor | None) -> 
     return gathered.to(form.dtype) if room is None else room.copy_(gathered)
 
 
-def _numbers(row: Row, name: str, form: Form) -> dict[str, float]:
+def _numbers(row: Row, name: str, form: SampleSpec) -> dict[str, float]:
     return {key: float(_column([row], name, key)[0]) for key in _keys([row], name, form)}
 
 
-def _keys(rows: Sequence[Row], name: str, form: Form) -> Iterable[str]:
+def _keys(rows: Sequence[Row], name: str, form: SampleSpec) -> Iterable[str]:
     """Of all plans' rewards, so that samples of several plans collate; or of the statistics."""
     return form.reward_names if name in REWARDS else rows[0][0].numbers[name]
 

@@ -45,7 +45,7 @@ class _Memory:
         self.content[:_POSITION_BYTES] = torch.frombuffer(bytearray(position), dtype=torch.uint8)
 
 
-class Shared:
+class SharedState:
     """The epoch, which iterations of workers there were, and what is known of each shard."""
 
     def __init__(self, pieces: Sequence[int]) -> None:
@@ -168,7 +168,7 @@ class Shared:
         _all.add(self)
 
 
-_all: weakref.WeakSet[Shared] = weakref.WeakSet()
+_all: weakref.WeakSet[SharedState] = weakref.WeakSet()
 
 
 def _after_fork() -> None:

@@ -19,7 +19,7 @@ REMAINDERS: tuple[Remainder, ...] = ("drop", "repeat", "keep")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deal:
+class Partition:
     """The rule by which places are dealt."""
 
     world_size: int = 1

@@ -12,17 +12,17 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.reader.progress import Progress
-from pipeline.reader.slots import Deal
+from pipeline.reader.slots import Partition
 
 _KIND = "noise-pairs"
 _VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slot:
+class WorkerSlot:
     """One DataLoader worker's part of one rank's part."""
 
-    deal: Deal
+    deal: Partition
     num_workers: int = 1
     worker: int = 0
 
@@ -34,7 +34,7 @@ class State:
     epoch: int = 0
     progress: Progress = field(default_factory=Progress)
     """Before any batch of ``slot``."""
-    slot: Slot | None = None
+    slot: WorkerSlot | None = None
     """None in a state that knows the progress of all workers."""
     taken: int = 0
     """Batches that the slot's worker has made."""
@@ -126,7 +126,7 @@ def _from_dict(content: Mapping[str, Any], read: Mapping[str, Any]) -> State:
             position=content["position"],
             ahead=tuple((start, stop) for start, stop in content["ahead"]),
         ),
-        slot=None if slot is None else Slot(**{**slot, "deal": Deal(**slot["deal"])}),
+        slot=None if slot is None else WorkerSlot(**{**slot, "deal": Partition(**slot["deal"])}),
         taken=content.get("taken", 0),
     )
 

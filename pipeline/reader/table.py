@@ -16,8 +16,8 @@ from pipeline.reader.checked import num_pieces
 from pipeline.reader.filters import Filters
 from pipeline.reader.indexing import rows_at
 from pipeline.reader.order import Indices
-from pipeline.reader.samples import COLUMNS, Form, Row, to_batch, to_sample
-from pipeline.reader.shared import Shared
+from pipeline.reader.samples import COLUMNS, Row, SampleSpec, to_batch, to_sample
+from pipeline.reader.shared import SharedState
 from pipeline.storage.versions import Versions
 
 
@@ -57,7 +57,7 @@ class NoisePairTable(Dataset[dict[str, Any]]):
         self._catalog = read_catalog(
             [Source(url, version=version, unsigned=unsigned)], split_named(split), filters, cache
         )
-        self._form = Form(
+        self._form = SampleSpec(
             latent_shape=self._catalog.latent_shape,
             reward_names=self._catalog.reward_names,
             dtype=dtype,
@@ -65,7 +65,7 @@ class NoisePairTable(Dataset[dict[str, Any]]):
         )
         self._access = ShardAccess(
             self._catalog,
-            Shared([num_pieces(ref.info) for ref in self._catalog.shards]),
+            SharedState([num_pieces(ref.info) for ref in self._catalog.shards]),
             cache,
             verify=verify,
             skips_damage=False,

@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.reader.progress import Progress
-from pipeline.reader.slots import REMAINDERS, Deal
+from pipeline.reader.slots import REMAINDERS, Partition
 
 _DEALS = st.builds(
-    Deal,
+    Partition,
     world_size=st.integers(1, 5),
     batch_size=st.integers(1, 5),
     remainder=st.sampled_from(REMAINDERS),
@@ -16,13 +16,13 @@ _DEALS = st.builds(
 _TOTAL = st.integers(0, 70)
 
 
-def _batches(deal: Deal, total: int, rank: int) -> list[list[int]]:
+def _batches(deal: Partition, total: int, rank: int) -> list[list[int]]:
     places = deal.places(total, rank).tolist()
     return [places[at : at + deal.batch_size] for at in range(0, len(places), deal.batch_size)]
 
 
 @given(deal=_DEALS, total=_TOTAL)
-def test_deal_gives_each_place_once_and_ranks_what_it_counts(deal: Deal, total: int) -> None:
+def test_deal_gives_each_place_once_and_ranks_what_it_counts(deal: Partition, total: int) -> None:
     dealt = [_batches(deal, total, rank) for rank in range(deal.world_size)]
     for rank, batches in enumerate(dealt):
         assert deal.num_batches(total, rank) == len(batches)
@@ -34,7 +34,7 @@ def test_deal_gives_each_place_once_and_ranks_what_it_counts(deal: Deal, total: 
 
 
 @given(deal=_DEALS, total=_TOTAL)
-def test_deal_ranks_have_equally_many_unless_all_are_kept(deal: Deal, total: int) -> None:
+def test_deal_ranks_have_equally_many_unless_all_are_kept(deal: Partition, total: int) -> None:
     counts = [deal.num_places(total, rank) for rank in range(deal.world_size)]
     assert max(counts) - min(counts) <= (deal.remainder == "keep")
     if not deal.drop_last:
@@ -71,6 +71,6 @@ def test_progress_through_changing_layouts_gives_each_place_once(
 
 
 def test_progress_of_workers_in_turn_is_one_number() -> None:
-    deal = Deal(world_size=2, batch_size=3)
+    deal = Partition(world_size=2, batch_size=3)
     progress = Progress(position=6).after(60, deal.dealt(54, [2, 2, 1]))
     assert progress == Progress(position=36)

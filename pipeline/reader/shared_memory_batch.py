@@ -20,15 +20,15 @@ _SMALL_BYTES = 4096
 _NUMPY = (torch.float16, torch.float32, torch.float64, torch.int64, torch.uint8)
 
 
-class Parcel(dict[str, Any]):
+class SharedMemoryBatch(dict[str, Any]):
     """A dictionary that arrives as a plain one."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return _unpack, _pack(self)
 
-    def __copy__(self) -> "Parcel":
+    def __copy__(self) -> "SharedMemoryBatch":
         # The DataLoader copies what it sends; by __reduce__ the copy would be a plain dictionary.
-        return Parcel(self)
+        return SharedMemoryBatch(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from torch import Tensor, multiprocessing
 from torch.utils.data import DataLoader
 
 from pipeline.reader import NoisePairDataset
-from pipeline.reader.parcel import Parcel
+from pipeline.reader.shared_memory_batch import SharedMemoryBatch
 
 
 @pytest.fixture(params=sorted(multiprocessing.get_all_sharing_strategies()))
@@ -27,14 +27,14 @@ def _shared(*shape: int) -> Tensor:
     return torch.randn(shape).half().share_memory_()
 
 
-def _sent(parcel: Parcel) -> tuple[bytes, dict[str, object]]:
+def _sent(parcel: SharedMemoryBatch) -> tuple[bytes, dict[str, object]]:
     data = bytes(ForkingPickler.dumps(parcel))
     return data, pickle.loads(data)
 
 
 def test_tensors_of_one_storage_cross_as_one() -> None:
     source, golden = _shared(2, 3, 4, 8, 8)
-    parcel = Parcel(golden_noise=golden, prompt=["a", "b", "c"], source_noise=source)
+    parcel = SharedMemoryBatch(golden_noise=golden, prompt=["a", "b", "c"], source_noise=source)
     data, arrived = _sent(parcel)
     assert data.count(b"rebuild_storage") == 1
     assert type(arrived) is dict and list(arrived) == list(parcel)
@@ -44,8 +44,8 @@ def test_tensors_of_one_storage_cross_as_one() -> None:
 
 
 def test_tensors_of_several_storages_and_parts_of_one_cross_too() -> None:
-    apart = Parcel(source_noise=_shared(3, 8), golden_noise=_shared(3, 8))
-    columns = Parcel(golden_noise=_shared(3, 8)[:, 2:5], mask=_shared(3, 8)[1])
+    apart = SharedMemoryBatch(source_noise=_shared(3, 8), golden_noise=_shared(3, 8))
+    columns = SharedMemoryBatch(golden_noise=_shared(3, 8)[:, 2:5], mask=_shared(3, 8)[1])
     for parcel in (apart, columns):
         _, arrived = _sent(parcel)
         assert all(torch.equal(arrived[name], parcel[name]) for name in parcel)
@@ -53,7 +53,7 @@ def test_tensors_of_several_storages_and_parts_of_one_cross_too() -> None:
 
 def test_small_numbers_cross_as_bytes() -> None:
     scores = {"scene": torch.tensor([0.5, float("nan")]), "oracle": torch.tensor([1.0, 2.0])}
-    data, arrived = _sent(Parcel(seed=torch.tensor([3, 4]), golden_rewards=scores))
+    data, arrived = _sent(SharedMemoryBatch(seed=torch.tensor([3, 4]), golden_rewards=scores))
     assert b"rebuild_storage" not in data
     assert arrived["seed"].tolist() == [3, 4]
     for name, score in scores.items():
@@ -61,9 +61,9 @@ def test_small_numbers_cross_as_bytes() -> None:
 
 
 def test_copy_is_a_parcel() -> None:
-    parcel = Parcel(seed=torch.tensor([3, 4]))
+    parcel = SharedMemoryBatch(seed=torch.tensor([3, 4]))
     copied = copy.copy(parcel)
-    assert type(copied) is Parcel and copied is not parcel
+    assert type(copied) is SharedMemoryBatch and copied is not parcel
     assert copied["seed"] is parcel["seed"]
 
 
@@ -99,7 +99,7 @@ def test_pictures_cross_in_the_storage_of_the_noises(sealed_folder: Path) -> Non
 
 
 def test_private_tensors_of_any_size_and_type_cross_in_one_storage() -> None:
-    parcel = Parcel(
+    parcel = SharedMemoryBatch(
         large=torch.randn(64, 64),
         odd=torch.arange(9001, dtype=torch.uint8),
         nested={"scores": torch.randn(3000), "few": torch.arange(3)},
