@@ -22,8 +22,11 @@ LONGEST_FIRST = (
 """By the time that they take, roughly; all others follow as they stand."""
 
 
-SLOW_FOLDERS = ("end_to_end", "faults", "gpu", "jobs", "secrets")
-"""Folders of tests that start processes, Ray or servers."""
+SLOW_FOLDERS = (
+    *("cluster", "end_to_end", "examples", "faults", "gpu", "infra", "jobs", "secrets", "training"),
+    *("evaluate/trial", "models/families", "models/rewards", "npnet/training"),
+)
+"""Folders of tests that start processes, Ray or servers, or compute with many models."""
 
 SLOW_FIXTURES = {"ray_cluster", "s3_server", "s3_env", "s3_url"}
 """Fixtures that start Ray or a server."""
@@ -33,8 +36,11 @@ def is_fast(item: pytest.Item) -> bool:
     """Return True for a test that ``make test-fast`` runs."""
     file = item.nodeid.partition("::")[0]
     fixtures = set(getattr(item, "fixturenames", ()))
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
     in_slow_folder = file.startswith(tuple(f"tests/{name}/" for name in SLOW_FOLDERS))
-    return not (in_slow_folder or fixtures & SLOW_FIXTURES or file in LONGEST_FIRST)
+    # The fixture ``store`` asks for its server by parameter.
+    starts_server = bool(fixtures & SLOW_FIXTURES) or parameters.get("store") == "s3"
+    return not (in_slow_folder or starts_server or file in LONGEST_FIRST)
 
 
 def rank(item: pytest.Item) -> int:
