@@ -1,7 +1,7 @@
-"""Pictures of scenes: anti-aliased shapes on a dark ground.
+"""Rendering of scenes as pictures: anti-aliased shapes on a dark background.
 
-Every shape is given by a signed distance in pixels (negative inside) and fills the same square
-bounding box of half side ``half``, so that a size word means the same for every shape.
+Each shape is defined by a signed distance in pixels (negative inside). All shapes fill the same
+square bounding box of half side ``half``, so a size word means the same for every shape.
 H, W image height and width (both ``SIDE``).
 """
 
@@ -18,7 +18,7 @@ SIDE = 32
 """Side of a picture in pixels."""
 
 GROUND = np.array([18.0, 18.0, 26.0])
-"""Colour of the ground, RGB in 0..255."""
+"""Colour of the background, RGB in 0..255."""
 
 PAINT: dict[Colour, tuple[int, int, int]] = {
     "red": (225, 35, 40),
@@ -30,28 +30,28 @@ PAINT: dict[Colour, tuple[int, int, int]] = {
     "cyan": (45, 215, 220),
     "white": (240, 240, 240),
 }
-"""RGB in 0..255 of each colour word."""
+"""Maps each colour word to RGB in 0..255."""
 
 HALF_SIDES = {"small": (3.6, 4.2), None: (5.0, 6.0), "large": (7.0, 7.6)}
-"""Range of the bounding box's half side in pixels for each size word."""
+"""Maps each size word to the range of the bounding box's half side, in pixels."""
 
 SEVERAL_HALF_SIDES = (4.2, 5.0)
-"""The same for counted objects: three of them must fit."""
+"""Range of the half side for counted objects, in pixels; three of them must fit."""
 
 GAP = 1.5
-"""Least distance in pixels between two bounding boxes."""
+"""Minimum distance between two bounding boxes, in pixels."""
 
 
 TRIES = 64
-"""Placements drawn at a time; the first that fits is taken."""
+"""Number of placements drawn at a time; the first one that fits is used."""
 
 PIXEL_CENTRES: Floats = np.arange(SIDE, dtype=np.float64) + 0.5
-"""Coordinates in pixels of the centres of a row's pixels."""
+"""Coordinates of the pixel centres of a row, in pixels."""
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A thing at its place: centre and half side of its bounding box, in pixels."""
+    """An object with the centre and half side of its bounding box, in pixels."""
 
     thing: Thing
     x: float
@@ -60,7 +60,7 @@ class Placed:
 
 
 def render(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture of ``scene``, uint8 (H, W, 3); ``rng`` decides places and sizes."""
+    """Return a picture of ``scene``, uint8 (H, W, 3). ``rng`` decides positions and sizes."""
     image = np.broadcast_to(GROUND, (SIDE, SIDE, 3)).copy()
     for placed in place(scene, rng):
         cover = coverage(placed.thing.shape, placed.x, placed.y, placed.half)[..., None]
@@ -69,7 +69,7 @@ def render(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def coverage(shape: Shape, x: float | Floats, y: float | Floats, half: float | Floats) -> Floats:
-    """How much of each pixel a shape covers, (..., H, W) in [0, 1].
+    """Return the share of each pixel that a shape covers, (..., H, W) in [0, 1].
 
     ``x``, ``y``, ``half`` are numbers or arrays that broadcast against (H, W).
     """
@@ -78,7 +78,7 @@ def coverage(shape: Shape, x: float | Floats, y: float | Floats, half: float | F
 
 
 def signed_distance(shape: Shape, x: Floats, y: Floats, half: float | Floats) -> Floats:
-    """Signed distance in pixels to a shape centred at the origin (y points down)."""
+    """Return the signed distance in pixels to a shape at the origin (y points down)."""
     across, down = np.abs(x), np.abs(y)
     if shape == "circle":
         return np.asarray(np.hypot(x, y) - half)
@@ -94,12 +94,12 @@ def signed_distance(shape: Shape, x: Floats, y: Floats, half: float | Floats) ->
         return np.asarray(
             np.minimum(np.maximum(across - half, down - bar), np.maximum(across - bar, down - half))
         )
-    # triangle: apex on top; its slanted sides run from (0, -half) to (±half, half)
+    # Triangle with its apex on top. Its slanted sides run from (0, -half) to (±half, half).
     return np.asarray(np.maximum(y - half, (2.0 * across - y - half) / np.sqrt(5.0)))
 
 
 def place(scene: Scene, rng: np.random.Generator) -> list[Placed]:
-    """Places for every thing: inside the picture, apart from each other, the relation true."""
+    """Place every object inside the picture, without overlap, so that the relation holds."""
     things = scene.things
     while True:
         halves = np.array([rng.uniform(*_half_range(thing, scene)) for thing in things])
@@ -114,10 +114,10 @@ def place(scene: Scene, rng: np.random.Generator) -> list[Placed]:
 
 
 def relation_holds(relation: str | None, dx: float, dy: float, *, dominance: float = 1.2) -> bool:
-    """Whether ``relation`` is true, (dx, dy) being the way in pixels from the subject to the other.
+    """Return True if ``relation`` holds for the offset (dx, dy) from the subject, in pixels.
 
-    The relation's own axis must be ``dominance`` times the longer, so that what is drawn "above" is
-    never nearly "right of" as well.
+    The offset along the relation's axis must be at least ``dominance`` times the other one, so that
+    an object drawn "above" is never almost "right of" as well.
     """
     match relation:
         case "above":
@@ -137,7 +137,7 @@ def _half_range(thing: Thing, scene: Scene) -> tuple[float, float]:
 
 
 def _are_apart(centres: Floats, halves: Floats) -> NDArray[np.bool_]:
-    """Which of T tries, centres (T, n, 2), keep all n bounding boxes ``GAP`` apart."""
+    """Return, for T tries of centres (T, n, 2), whether the n bounding boxes are ``GAP`` apart."""
     distance = np.abs(centres[:, :, None] - centres[:, None, :]).max(-1)
     needed = halves[:, None] + halves[None, :] + GAP
     np.fill_diagonal(needed, 0.0)

@@ -1,7 +1,7 @@
-"""The oracle: does a picture show what its caption says?
+"""The oracle: a measure of how well a picture matches its caption.
 
-A measuring instrument for tests and reports, built on classical computer vision and independent
-of the learned reward. It never selects pairs: so a reward that is being hacked can be seen.
+It is used in tests and reports. It is built on classical computer vision and is independent of
+the learned reward. It never selects pairs, so that it can reveal a reward that is being hacked.
 """
 
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ from pipeline.demo.scenes import Scene, Thing, parse
 from pipeline.demo.vision import Found, find_objects
 
 SMALL_BELOW, LARGE_ABOVE = 4.6, 6.5
-"""Half sides in pixels: midway between the ranges that are drawn for each size word."""
+"""Half sides in pixels, midway between the rendered ranges of the size words."""
 
 MOST_OBJECTS = 6
-"""Only the largest objects are matched with the caption; captions name three at most."""
+"""Number of largest objects that are matched with the caption, which names at most three."""
 
 
 class SceneOracle:
-    """Judges pictures of scenes; a Reward by its form, never one by its use."""
+    """Scores pictures of scenes. It has the interface of a Reward but never selects pairs."""
 
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
-        """The share of its caption's facts that each picture shows, float32 (B,) in [0, 1].
+        """Return the share of the caption's facts that each picture shows, float32 (B,) in [0, 1].
 
-        ``images`` is uint8 (B, H, W, 3). Facts are: each object's colour, its shape (of that
-        colour), its size where it is said, the relation, and the number of objects. NaN for a
-        prompt outside the grammar.
+        ``images`` is uint8 (B, H, W, 3). The facts are each object's colour, its shape (in that
+        colour), its size if the caption names one, the relation, and the number of objects. The
+        score is NaN for a prompt outside the grammar.
         """
         shares = [
             sum(facts) / len(facts) if facts else torch.nan for facts in _judge(prompts, images)
@@ -37,13 +37,13 @@ class SceneOracle:
         return torch.tensor(shares, dtype=torch.float32)
 
     def strict(self, prompts: Sequence[str], images: Tensor) -> Tensor:
-        """One where every fact is right, zero where one is wrong, NaN outside the grammar."""
+        """Return 1 if every fact is right, 0 if one is wrong, and NaN outside the grammar."""
         verdicts = [float(all(facts)) if facts else torch.nan for facts in _judge(prompts, images)]
         return torch.tensor(verdicts, dtype=torch.float32)
 
 
 def scene_facts(scene: Scene, found: Sequence[Found]) -> list[bool]:
-    """Which facts of ``scene`` hold, under the kindest matching of its things with ``found``."""
+    """Return the facts of ``scene`` as booleans, under the best matching with ``found``."""
     candidates = [*found[:MOST_OBJECTS], *[None] * len(scene.things)]
     matchings = permutations(candidates, len(scene.things))
     best = max((_facts_matched(scene, matching) for matching in matchings), key=sum)
@@ -51,7 +51,7 @@ def scene_facts(scene: Scene, found: Sequence[Found]) -> list[bool]:
 
 
 def _judge(prompts: Sequence[str], images: Tensor) -> list[list[bool]]:
-    """The facts of every picture; none for a prompt outside the grammar."""
+    """Return the facts of each picture; an empty list for a prompt outside the grammar."""
     seen = find_objects(images.cpu().numpy())
     scenes = [parse(prompt) for prompt in prompts]
     return [
@@ -79,7 +79,7 @@ def _size_holds(thing: Thing, found: Found | None) -> bool:
 
 
 def _relation_shown(scene: Scene, matching: Sequence[Found | None]) -> bool:
-    """Whether both things are there, of the right kind, and stand as the caption says."""
+    """Return True if both objects were found with the right kind and in the right relation."""
     subject, other = matching
     if subject is None or other is None:
         return False

@@ -1,6 +1,7 @@
-"""The demo's preference model: a small dual encoder, as CLIP-based preference models are.
+"""The demo's preference model: a small dual encoder, like CLIP-based preference models.
 
-A picture and a caption become unit vectors; the score is their cosine times a learned scale.
+A picture and a caption are encoded as unit vectors. The score is their cosine times a learned
+scale.
 B batch, L words in the longest caption, H W image height and width.
 """
 
@@ -22,21 +23,21 @@ from pipeline.storage.durable import atomic_write, whole_file
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 WORD_PLACES = 16
-"""Words of a caption that are read; the longest of the grammar has ten."""
+"""Number of words of a caption that are read; the longest caption has ten."""
 
 WIDTH = 128
 """Width of the text transformer."""
 
 EMBEDDING = 256
-"""Length of the vectors that are compared."""
+"""Number of components of the compared vectors."""
 
 PADDING, UNKNOWN = 0, 1
 
 
 class ImageEncoder(nn.Module):
-    """Pictures (B, 3, 32, 32) in [-1, 1] to features (B, EMBEDDING).
+    """Encoder of pictures (B, 3, 32, 32) in [-1, 1] to features (B, EMBEDDING).
 
-    The last feature map is flattened and not averaged: relations are about where things are.
+    The last feature map is flattened, not averaged, because relations depend on positions.
     """
 
     def __init__(self) -> None:
@@ -50,13 +51,13 @@ class ImageEncoder(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Features of ``pixels``."""
+        """Return the features of ``pixels``."""
         features: Tensor = self.layers(pixels)
         return features
 
 
 class TextEncoder(nn.Module):
-    """Word ids (B, L) to features (B, EMBEDDING): two transformer layers and a mean."""
+    """Encoder of word ids (B, L) to features (B, EMBEDDING): two transformer layers and a mean."""
 
     def __init__(self, vocabulary_size: int) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ class TextEncoder(nn.Module):
         self.project = nn.Linear(WIDTH, EMBEDDING)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Features of ``ids``; PADDING is not read."""
+        """Return the features of ``ids``. PADDING is masked."""
         is_word = (ids != PADDING).unsqueeze(-1)
         hidden = self.layers(
             self.words(ids) + self.places[: ids.shape[1]], src_key_padding_mask=ids == PADDING
@@ -80,7 +81,7 @@ class TextEncoder(nn.Module):
 
 
 class DualEncoder(nn.Module):
-    """Both encoders, the projections into the common space and the scale of the cosine."""
+    """Both encoders, their projections into a common space, and the scale of the cosine."""
 
     def __init__(self, vocabulary_size: int) -> None:
         super().__init__()
@@ -90,17 +91,17 @@ class DualEncoder(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(2.3))
 
     def embed_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and unit vectors, both (B, EMBEDDING)."""
+        """Return features and unit vectors, both (B, EMBEDDING)."""
         features = self.image(pixels)
         return features, normalize(self.project(features), dim=-1)
 
     def embed_captions(self, ids: Tensor) -> Tensor:
-        """Unit vectors (B, EMBEDDING)."""
+        """Return unit vectors (B, EMBEDDING)."""
         return normalize(self.text(ids), dim=-1)
 
 
 class SceneReward:
-    """Scores pictures of scenes against captions; satisfies the Reward protocol."""
+    """Scores pictures of scenes against captions. Implements the Reward protocol."""
 
     def __init__(
         self, model: DualEncoder, vocabulary: Sequence[str], device: torch.device | None = None
@@ -111,7 +112,7 @@ class SceneReward:
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> Self:
-        """Read a folder that ``save`` wrote, in float32; ModelError if it cannot be used."""
+        """Load a folder written by ``save``, in float32. Raises ModelError if it is unusable."""
         try:
             vocabulary = json.loads((folder / CONFIG_FILE).read_text("utf-8"))["vocabulary"]
             model = DualEncoder(vocabulary_size(vocabulary))
@@ -136,8 +137,9 @@ class SceneReward:
         return cls(model.float().to(device), vocabulary, device)
 
     def save(self, folder: Path) -> None:
-        """Write float16 weights and, when they are complete, the configuration."""
+        """Write float16 weights, then the configuration."""
         folder.mkdir(parents=True, exist_ok=True)
+        # The configuration is written last: a folder that has one also has complete weights.
         weights = {k: v.half().cpu().contiguous() for k, v in self._model.state_dict().items()}
         with whole_file(folder / WEIGHTS_FILE) as unfinished:
             save_file(weights, unfinished)
@@ -149,8 +151,8 @@ class SceneReward:
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
         """Score ``images`` (uint8, (B, 32, 32, 3)) against ``prompts``: float32 (B,) on the CPU.
 
-        Within ± the learned scale; comparable between pictures of one prompt. NaN for an
-        empty prompt.
+        Scores lie within ± the learned scale and are comparable between pictures of one prompt.
+        The score of an empty prompt is NaN.
         """
         pixels = as_model_pixels(images.to(self._device))
         ids = word_ids(prompts, self._vocabulary).to(self._device)
@@ -160,17 +162,17 @@ class SceneReward:
 
 
 def as_model_pixels(images: Tensor) -> Tensor:
-    """uint8 (B, H, W, 3) to float32 (B, 3, H, W) in [-1, 1]."""
+    """Convert uint8 (B, H, W, 3) to float32 (B, 3, H, W) in [-1, 1]."""
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def vocabulary_size(vocabulary: Sequence[str]) -> int:
-    """Ids in use: every word, padding and the unknown word."""
+    """Return the number of ids: one per word, one for padding, one for unknown words."""
     return len(vocabulary) + 2
 
 
 def word_ids(prompts: Sequence[str], vocabulary: Sequence[str]) -> Tensor:
-    """Captions as word ids, int64 (B, WORD_PLACES); words outside the vocabulary are UNKNOWN."""
+    """Return word ids, int64 (B, WORD_PLACES); words outside the vocabulary are UNKNOWN."""
     known = {word: index for index, word in enumerate(vocabulary, start=2)}
     ids = torch.full((len(prompts), WORD_PLACES), PADDING)
     for row, prompt in zip(ids, prompts, strict=True):

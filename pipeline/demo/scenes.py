@@ -1,11 +1,11 @@
-"""The little world of the demo: scenes of coloured shapes, and the captions that name them.
+"""Scenes of coloured shapes, and the grammar of their captions.
 
-A scene holds one object, two or three equal objects, or two different ones that may stand in a
-relation. One caption belongs to one scene and back: ``parse(caption(scene)) == scene``.
+A scene has one object, two or three equal objects, or two different ones that may have a
+relation. Captions and scenes correspond one to one: ``parse(caption(scene)) == scene``.
 
-A fifth of all object combinations is *held out*: a hash decides it, so training and
-demo agree on it without sharing a list. The words of a held-out caption are all known to the
-model; it has never seen them together.
+A fifth of all object combinations is *held out*. A hash decides which, so training and demo
+agree without sharing a list. The model knows all words of a held-out caption but has never seen
+them together.
 """
 
 import hashlib
@@ -37,18 +37,18 @@ WORDS: tuple[str, ...] = (
 """Every word of the grammar."""
 
 HELD_OUT_SHARE = 5
-"""One object combination in so many is kept from training."""
+"""One in this number of object combinations is held out from training."""
 
 KIND_WEIGHTS = {"single": 0.2, "several": 0.2, "and": 0.2, "relation": 0.4}
-"""How often each kind of scene is drawn; pairs have the most combinations to learn."""
+"""Probability of each kind of scene; pairs have the most combinations to learn."""
 
 SIZED_SHARE = 0.25
-"""Share of the single and paired scenes whose objects carry a size word."""
+"""Share of the single and paired scenes whose objects have a size word."""
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One object: its colour, its shape and, where the caption says it, its size."""
+    """An object: its colour, its shape and, if the caption names one, its size."""
 
     colour: Colour
     shape: Shape
@@ -56,13 +56,13 @@ class Thing:
 
     @property
     def kind(self) -> tuple[Colour, Shape]:
-        """What the object is, whatever its size."""
+        """Colour and shape of the object, without its size."""
         return self.colour, self.shape
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a caption says: ``count`` equal subjects, or one subject and one other thing."""
+    """The content of a caption: ``count`` equal subjects, or a subject and another object."""
 
     subject: Thing
     count: int = 1
@@ -71,12 +71,12 @@ class Scene:
 
     @property
     def things(self) -> tuple[Thing, ...]:
-        """Every object of the scene, in the order of the caption."""
+        """Objects of the scene, in the order of the caption."""
         return (self.subject, self.other) if self.other else (self.subject,) * self.count
 
 
 def caption(scene: Scene) -> str:
-    """The one caption of ``scene``."""
+    """Return the caption of ``scene``."""
     if scene.count > 1:
         number = next(word for word, count in COUNT_WORDS.items() if count == scene.count)
         return f"{number} {scene.subject.colour} {PLURALS[scene.subject.shape]}"
@@ -86,7 +86,7 @@ def caption(scene: Scene) -> str:
 
 
 def parse(text: str) -> Scene | None:
-    """The scene that ``text`` describes, or None where it is outside the grammar."""
+    """Return the scene that ``text`` describes, or None if it is outside the grammar."""
     words = text.lower().split()
     if len(words) == 3 and words[0] in COUNT_WORDS:
         singular = {plural: shape for shape, plural in PLURALS.items()}
@@ -103,19 +103,19 @@ def parse(text: str) -> Scene | None:
 
 
 def combination(scene: Scene) -> str:
-    """The objects of a scene, whatever their order, sizes and relation."""
+    """Return the objects of a scene, without order, sizes and relation."""
     kinds = sorted(f"{thing.colour} {thing.shape}" for thing in scene.things)
     return " + ".join(kinds)
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Whether no training picture may show this combination of objects."""
+    """Return True if no training picture may show this combination of objects."""
     digest = hashlib.sha256(combination(scene).encode()).digest()
     return int.from_bytes(digest[:8], "big") % HELD_OUT_SHARE == 0
 
 
 def draw_scene(rng: np.random.Generator, *, held_out: bool) -> Scene:
-    """A random scene from the training combinations or from the held-out ones."""
+    """Draw a random scene from the training or the held-out combinations."""
     while True:
         scene = _draw_any_scene(rng)
         if is_held_out(scene) == held_out:
@@ -123,10 +123,10 @@ def draw_scene(rng: np.random.Generator, *, held_out: bool) -> Scene:
 
 
 def redraw_word(scene: Scene, rng: np.random.Generator) -> Scene:
-    """``scene`` with one word of its caption redrawn: the nearest wrong description.
+    """Redraw one word of the caption of ``scene``, which gives the nearest wrong description.
 
-    A training scene stays one, so that a corrupted training caption is never a held-out one. A
-    held-out scene may become any: some have no held-out neighbour.
+    A training scene becomes a training scene, so that a corrupted training caption is never a
+    held-out one. A held-out scene may become any scene, because some have no held-out neighbour.
     """
     while True:
         changed = _change_once(scene, rng)
@@ -174,7 +174,7 @@ def _draw_thing(rng: np.random.Generator, *, sized: bool) -> Thing:
 
 
 def _change_once(scene: Scene, rng: np.random.Generator) -> Scene:
-    """Redraw one slot of the caption, perhaps to the word that stands there already."""
+    """Redraw one slot of the caption. The new word may be the old one."""
     slots = ["subject"]
     if scene.count > 1:
         slots.append("count")
@@ -200,5 +200,5 @@ def _change_thing(thing: Thing, rng: np.random.Generator) -> Thing:
 
 
 def _is_valid(scene: Scene) -> bool:
-    """Two equal objects are counted ("two red rings"), never paired."""
+    """Return True for a pair of different objects: equal ones are counted ("two red rings")."""
     return scene.other is None or scene.other.kind != scene.subject.kind

@@ -1,6 +1,6 @@
-"""Classical computer vision for scenes: which shapes, of which colour, stand where.
+"""Classical computer vision for scenes: finds shapes, their colours and their positions.
 
-Nothing here is learned, and nothing is shared with the learned reward but the names of things.
+Nothing here is learned. Only the names of objects are shared with the learned reward.
 B batch, H W image height and width.
 """
 
@@ -13,24 +13,24 @@ from pipeline.demo.drawing import GROUND, PAINT, Floats, coverage
 from pipeline.demo.scenes import COLOURS, SHAPES, Colour, Shape
 
 FOREGROUND = 0.4
-"""Share of a pixel that paint must cover for it to belong to an object."""
+"""Share of a pixel that must be covered by paint for it to belong to an object."""
 
 LEAST_AREA = 8
-"""Smaller blobs, in pixels, are specks; the smallest honest shape has 26."""
+"""Minimum size of a blob, in pixels; the smallest rendered shape has 26."""
 
 LEAST_OVERLAP = 0.5
-"""Soft intersection over union below which a blob has no recognisable shape."""
+"""Minimum soft intersection over union of a recognisable shape."""
 
 EDGE = 0.15
-"""Coverage from which a column or row counts as the first of a blob."""
+"""Minimum coverage of the first column or row of a blob."""
 
 HALF_STEPS = np.array([-0.5, 0.0, 0.5])
-"""Sizes in pixels tried around the measured one when shapes are compared."""
+"""Offsets to the measured size that are tried when shapes are compared, in pixels."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """An object seen in a picture; centre and half side of its bounding box in pixels."""
+    """An object found in a picture, with centre and half side of its bounding box, in pixels."""
 
     colour: Colour
     shape: Shape | None
@@ -41,7 +41,7 @@ class Found:
 
 
 def find_objects(images: NDArray[np.uint8]) -> list[list[Found]]:
-    """The objects in each of ``images`` (B, H, W, 3), the largest first."""
+    """Return the objects in each of ``images`` (B, H, W, 3), the largest first."""
     cover, colour = segment(images)
     paint = np.where(cover.max(-1) >= FOREGROUND, colour, -1)
     labels = connected_components(paint)
@@ -49,26 +49,26 @@ def find_objects(images: NDArray[np.uint8]) -> list[list[Found]]:
 
 
 def segment(images: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.int64]]:
-    """Each pixel's nearest colour word, and how much of it the paint of every word covers.
+    """Return the coverage of each pixel by each colour, and the nearest colour.
 
-    A pixel at an edge is a mixture ground + a·(paint − ground). Returns a for every colour whose
-    line is the nearest (zero for the others), (B, H, W, 8), and its index, (B, H, W).
+    A pixel at an edge is a mixture ground + a·(paint − ground). Returns a for the colour with the
+    nearest line (zero for the others), (B, H, W, 8), and the index of that colour, (B, H, W).
     """
     offset = images.astype(np.float64) - GROUND
     lines = np.array([PAINT[colour] for colour in COLOURS]) - GROUND
     along, squared = offset @ lines.T, (lines**2).sum(1)
     amount = np.clip(along / squared, 0.0, 1.0)
-    # |offset − a·line|² without |offset|², which is the same for every colour
+    # |offset − a·line|² without |offset|², which is the same for every colour.
     nearest = (amount * (amount * squared - 2.0 * along)).argmin(-1)
     is_nearest = nearest[..., None] == np.arange(len(COLOURS))
     return np.where(is_nearest, amount, 0.0), nearest
 
 
 def connected_components(paint: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Label 8-connected pixels of equal ``paint`` (B, H, W), -1 being ground.
+    """Label 8-connected pixels of equal ``paint`` (B, H, W). -1 is the background.
 
-    Returns (B, H, W): the largest pixel number in the component; -1 on the ground. Labels spread
-    from neighbour to neighbour until none changes.
+    Returns (B, H, W): the largest pixel number in the component, or -1 for the background. Labels
+    spread from neighbour to neighbour until none changes.
     """
     _, height, width = paint.shape
     padded = np.pad(paint, ((0, 0), (1, 1), (1, 1)), constant_values=-1)
@@ -91,7 +91,7 @@ def connected_components(paint: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def classify(cover: Floats, x: float, y: float, half: float) -> Shape | None:
-    """The shape whose own picture at that place overlaps best with ``cover`` (H, W)."""
+    """Return the shape whose rendering at that position overlaps best with ``cover`` (H, W)."""
     halves = (half + HALF_STEPS)[:, None, None]
     templates = np.stack([coverage(shape, x, y, halves) for shape in SHAPES])
     shared = np.minimum(templates, cover).sum((-2, -1))
@@ -101,7 +101,7 @@ def classify(cover: Floats, x: float, y: float, half: float) -> Shape | None:
 
 
 def _describe(paint: NDArray[np.int64], cover: Floats, labels: NDArray[np.int64]) -> list[Found]:
-    """The objects of one picture."""
+    """Return the objects of one picture."""
     names, areas = np.unique(labels[labels >= 0], return_counts=True)
     found = []
     for name, area in zip(names.tolist(), areas.tolist(), strict=True):
@@ -118,14 +118,14 @@ def _describe(paint: NDArray[np.int64], cover: Floats, labels: NDArray[np.int64]
 
 
 def _grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """``mask`` and its eight neighbours: the half-covered pixels of a soft edge."""
+    """Extend ``mask`` by its eight neighbours, the half-covered pixels of a soft edge."""
     padded = np.pad(mask, 1)
     wide = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
     return np.asarray(wide[:-2] | wide[1:-1] | wide[2:])
 
 
 def _extent(profile: Floats) -> tuple[float, float]:
-    """Where a soft profile begins and ends, in fractions of a pixel."""
+    """Return the begin and end of a soft profile, with a precision below one pixel."""
     inside = np.flatnonzero(profile > EDGE)
     first, last = int(inside[0]), int(inside[-1])
     return first + 1.0 - float(profile[first]), last + float(profile[last])

@@ -1,9 +1,9 @@
-"""The diffusion model: UNet and text encoder, trained together on noisy captions.
+"""Training of the diffusion model: UNet and text encoder together, on noisy captions.
 
-Captions are wrong on purpose, as the web captions of real models are: three in ten belong to
-another picture, three in ten have one word redrawn. With clean captions so small a model follows
-its prompt without guidance and golden noise has nothing to give; with these it needs guidance,
-as real models do.
+Some captions are wrong on purpose, like the web captions of real models: three in ten belong to
+another picture, three in ten have one word redrawn. With clean captions such a small model follows
+its prompt without guidance, and golden noise has nothing to add. With noisy captions it needs
+guidance, as real models do.
 """
 
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ SWAPPED_SHARE = 0.3
 REDRAWN_SHARE = 0.3
 """Share of the captions with one word redrawn."""
 DROPPED_SHARE = 0.1
-"""Share of the captions that are empty: the unconditional model of guidance."""
+"""Share of the captions that are empty, which trains the unconditional model."""
 MAX_SNR = 5.0
 """Cap of min-SNR weighting (Hang et al. 2023, arXiv 2303.09556)."""
 
 
 @dataclass(frozen=True)
 class DiffusionModel:
-    """The parts that are trained together, and what belongs to them."""
+    """The networks that are trained together, with their tokenizer and scheduler."""
 
     unet: UNet
     text_encoder: CLIPTextModel
@@ -42,7 +42,7 @@ class DiffusionModel:
 
 
 def new_diffusion_model(seed: int) -> DiffusionModel:
-    """An untrained model: 2.8 M parameters in the UNet, 0.7 M in the text encoder."""
+    """Return an untrained model: 2.8 M parameters in the UNet, 0.7 M in the text encoder."""
     torch.manual_seed(seed)
     tokenizer = new_tokenizer()
     unet = diffusers.UNet2DConditionModel(
@@ -64,7 +64,7 @@ def new_diffusion_model(seed: int) -> DiffusionModel:
 
 
 def new_scheduler() -> Scheduler:
-    """Stable Diffusion's own noise schedule."""
+    """Return the noise schedule of Stable Diffusion."""
     return diffusers.DDIMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,
@@ -107,7 +107,7 @@ def train_diffusion(
 
 
 def min_snr_weight(alphas_cumprod: Tensor) -> Tensor:
-    """Weight of the squared error of eps at each level: min(SNR, 5) / SNR."""
+    """Return the weight of the squared error of eps at each noise level: min(SNR, 5) / SNR."""
     snr = alphas_cumprod / (1.0 - alphas_cumprod)
     return snr.clamp(max=MAX_SNR) / snr
 
@@ -115,7 +115,7 @@ def min_snr_weight(alphas_cumprod: Tensor) -> Tensor:
 def noisy_captions(
     scenes: list[Scene], rows: np.ndarray[tuple[int], np.dtype[np.int64]], rng: np.random.Generator
 ) -> list[str]:
-    """A caption for each of ``rows`` of ``scenes``: right, swapped, redrawn or empty."""
+    """Return a caption for each of ``rows``: the right one, swapped, redrawn or empty."""
     return [_noisy_caption(scenes, int(row), rng) for row in rows]
 
 

@@ -1,6 +1,6 @@
-"""The quality of the shipped models, in the figures of the model card.
+"""Evaluation of the shipped models: the figures of the model card.
 
-Every prompt and picture here is from held-out object combinations.
+All prompts and pictures are from held-out object combinations.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One measured number: what, how much, and what was aimed at."""
+    """A measured number with its name and target."""
 
     name: str
     value: float
@@ -39,13 +39,13 @@ class Figure:
 
 
 def evaluate_models(model: Path, reward_folder: Path, count: int, seed: int) -> list[Figure]:
-    """All figures of the folders ``model`` and ``reward_folder``, on ``count`` prompts.
+    """Measure all figures of the folders ``model`` and ``reward_folder``, on ``count`` prompts.
 
     Raises ModelError for a folder that cannot be used.
     """
     reward = SceneReward.load(reward_folder, CPU)
     denoiser = DiffusersDenoiser.load(model, device=CPU, dtype=torch.float32)
-    # The pool's scenes are drawn from a stream of their own: never those of training.
+    # The scenes of this pool use a separate random stream, so they are never training scenes.
     pool = render_pool(4 * count, seed, held_out=True)
     return [
         *oracle_figures(pool, "renders", ".98"),
@@ -60,7 +60,7 @@ def evaluate_models(model: Path, reward_folder: Path, count: int, seed: int) -> 
 
 
 def evaluation_table(figures: list[Figure]) -> Table:
-    """The figures as a printable table."""
+    """Return the figures as a printable table."""
     table = Table("figure", "value", "target", title="Demo models, held-out combinations")
     for figure in figures:
         table.add_row(figure.name, f"{figure.value:.3f}", figure.target)
@@ -68,7 +68,7 @@ def evaluation_table(figures: list[Figure]) -> Table:
 
 
 def oracle_figures(pool: Pool, what: str, target: str) -> list[Figure]:
-    """Soft and strict oracle on pictures whose captions are known to be true."""
+    """Return soft and strict oracle scores of pictures whose captions are known to be true."""
     oracle, images = SceneOracle(), torch.from_numpy(pool.images)
     captions = [caption(scene) for scene in pool.scenes]
     soft, strict = oracle.score(captions, images), oracle.strict(captions, images)
@@ -79,7 +79,7 @@ def oracle_figures(pool: Pool, what: str, target: str) -> list[Figure]:
 
 
 def pair_accuracy(reward: SceneReward, pool: Pool, seed: int) -> float:
-    """How often the reward prefers the picture of the caption to that of a corrupted scene."""
+    """Return how often the reward prefers the right picture to that of a corrupted scene."""
     rng = np.random.default_rng([seed, 3])
     captions = [caption(scene) for scene in pool.scenes]
     worse = np.stack([render(corrupt(scene, rng), rng) for scene in pool.scenes])
@@ -90,7 +90,7 @@ def pair_accuracy(reward: SceneReward, pool: Pool, seed: int) -> float:
 def generation_figures(
     denoiser: DiffusersDenoiser, reward: SceneReward, count: int
 ) -> list[Figure]:
-    """Standard noise under the oracle at each guidance scale, and how the reward agrees with it."""
+    """Return, for each guidance scale, the oracle on standard noise and the reward's agreement."""
     prompts = demo_prompts(count)
     encoded = denoiser.encode_prompts(prompts)
     x_T = noises(count, 0, denoiser.latent_shape)
@@ -123,11 +123,11 @@ def generation_figures(
 
 
 def correlation(scores: Tensor) -> float:
-    """Pearson's r of the two rows of ``scores`` (2, n)."""
+    """Return Pearson's r of the two rows of ``scores`` (2, n)."""
     return float(torch.corrcoef(scores.double())[0, 1])
 
 
 def load_vae(model: Path) -> Autoencoder:
-    """The autoencoder of a pipeline folder, float32."""
+    """Load the autoencoder of a pipeline folder, in float32."""
     vae = diffusers.AutoencoderKL.from_pretrained(model / "vae", local_files_only=True)
     return vae.float().eval().requires_grad_(False)

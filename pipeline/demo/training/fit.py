@@ -1,7 +1,7 @@
-"""One training loop for every stage: AdamW, a learning-rate curve, a weight average, resuming.
+"""The training loop of all stages: AdamW, learning-rate schedule, weight average, resumption.
 
-A stage's randomness is a function of (seed, stage, step), never of a generator's history, so a
-run that was cut resumes to the weights that it would have had.
+The random numbers of a stage are a function of (seed, stage, step), never of a generator's
+history. An interrupted run therefore resumes to the same weights as an undisturbed one.
 """
 
 import copy
@@ -21,14 +21,14 @@ from pipeline.demo.training.recipe import Schedule
 from pipeline.storage.durable import whole_file
 
 CHECKPOINT_EVERY = 250
-"""Steps between checkpoints."""
+"""Number of steps between checkpoints."""
 
 Report = Callable[[str, int, int, float], None]
-"""Told (stage, step, steps, loss) after every step."""
+"""Callback that receives (stage, step, steps, loss) after every step."""
 
 
 class Draws:
-    """The random numbers of one step: numpy's for choices, torch's for noise."""
+    """Random generators of one step: numpy for choices, torch for noise."""
 
     def __init__(self, seed: int, stage: str, step: int) -> None:
         entropy = [seed, zlib.crc32(stage.encode()), step]
@@ -36,16 +36,16 @@ class Draws:
         self.torch = torch.Generator().manual_seed(int(self.numpy.integers(2**62)))
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal noise."""
+        """Return standard normal noise."""
         return torch.randn(shape, generator=self.torch)
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1)."""
+        """Return uniform numbers in [0, 1)."""
         return torch.rand(shape, generator=self.torch)
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
-    """The rate at ``step``: a linear rise, a plateau, a cosine fall to zero."""
+    """Return the rate at ``step``: linear rise, plateau, cosine decay to zero."""
     rise = min(1.0, (step + 1) / schedule.warmup)
     steps = schedule.planned_steps(step)
     left = (steps - step) / max(1.0, steps * schedule.falling)
@@ -63,10 +63,10 @@ def fit(
     seed: int,
     report: Report,
 ) -> None:
-    """Train ``model`` by ``loss_of(draws, batch_size)`` and leave it with its final weights.
+    """Train ``model`` on ``loss_of(draws, batch_size)`` and load its final weights into it.
 
-    Writes ``<stage>.safetensors`` when done, and skips a stage that has it. Parameters that do
-    not require gradients are left alone.
+    Writes ``<stage>.safetensors`` at the end, and skips a stage that has this file. Parameters
+    that do not require gradients are not changed.
     """
     done = folder / f"{stage}.safetensors"
     if not done.exists():
@@ -90,7 +90,7 @@ def _train(
     checkpoint: Path,
     report: Callable[[int, int, float], None],
 ) -> None:
-    """The steps that are left: the loss of each follows from its number alone."""
+    """Run the remaining steps. The loss of a step depends only on its number."""
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, weight_decay=1e-4)
@@ -113,7 +113,8 @@ def _train(
 
 
 def _follow(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move the average towards the model; a young average forgets its random start faster."""
+    """Move the average towards the model; the decay is smaller in the first steps."""
+    # At a full decay from the start, the random initial weights would stay in the average.
     keep = min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
         for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
@@ -136,7 +137,7 @@ def _save(
 def _resume(
     path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> int:
-    """Load a checkpoint if there is one; the step to go on from."""
+    """Load a checkpoint if there is one, and return the next step."""
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)

@@ -1,4 +1,4 @@
-"""The trained parts as one diffusers folder, in half precision."""
+"""Saving of the trained networks as a diffusers folder, in half precision."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from pipeline.storage.durable import whole_folder
 
 
 def assemble(model: DiffusionModel, vae: Autoencoder) -> Pipeline:
-    """The pipeline that diffusers itself would load; no safety checker, no feature extractor."""
+    """Return a diffusers pipeline without safety checker and feature extractor."""
     return diffusers.StableDiffusionPipeline(
         vae=vae,
         text_encoder=model.text_encoder,
@@ -23,9 +23,9 @@ def assemble(model: DiffusionModel, vae: Autoencoder) -> Pipeline:
 
 
 def save_half(pipe: Pipeline, folder: Path) -> None:
-    """Write the folder with float16 weights, and give the pipeline back in float32.
+    """Write the folder with float16 weights and convert the pipeline back to float32.
 
-    The weights are then those of the files: what is evaluated is what is shipped.
+    Its weights then equal those of the files, so the evaluated weights are the shipped ones.
     """
     parts = (pipe.unet, pipe.text_encoder, pipe.vae)
     for part in parts:
@@ -38,10 +38,10 @@ def save_half(pipe: Pipeline, folder: Path) -> None:
 
 
 def _declare_float32(path: Path) -> None:
-    """Let transformers load the text encoder in float32, as diffusers loads everything else.
+    """Make transformers load the text encoder in float32, like diffusers the other networks.
 
-    transformers takes the dtype of a configuration and diffusers ignores it: left at float16, the
-    folder would load in two precisions that do not run together.
+    transformers uses the dtype of a configuration and diffusers ignores it. With float16 the
+    folder would load in two precisions that do not work together.
     """
     config = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n", "utf-8")

@@ -1,4 +1,4 @@
-"""The training pictures: rendered once, none of them from a held-out combination."""
+"""The pool of training pictures, rendered once, without held-out combinations."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from pipeline.storage.durable import whole_file
 
 @dataclass(frozen=True)
 class Pool:
-    """Pictures uint8 (n, H, W, 3) and the scenes that they show."""
+    """Pictures, uint8 (n, H, W, 3), and their scenes."""
 
     images: NDArray[np.uint8]
     scenes: list[Scene]
@@ -32,7 +32,7 @@ def render_pool(size: int, seed: int, *, held_out: bool = False) -> Pool:
 
 
 def cached_pool(size: int, seed: int, folder: Path) -> Pool:
-    """``render_pool`` with its result kept in ``folder``."""
+    """Return ``render_pool(size, seed)``, cached in ``folder``."""
     path = folder / "pool.npz"
     if not path.exists():
         pool = render_pool(size, seed)
@@ -45,11 +45,11 @@ def cached_pool(size: int, seed: int, folder: Path) -> Pool:
 
 
 def as_pixels(images: NDArray[np.uint8]) -> Tensor:
-    """uint8 (B, H, W, 3) to the autoencoder's float32 (B, 3, H, W) in [-1, 1]."""
+    """Convert uint8 (B, H, W, 3) to the autoencoder's float32 (B, 3, H, W) in [-1, 1]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def as_images(pixels: Tensor) -> NDArray[np.uint8]:
-    """The inverse of ``as_pixels``, clipped."""
+    """Invert ``as_pixels``, with clipping."""
     clipped = ((pixels.float() + 1.0) * 127.5).round().clamp(0, 255)
     return np.asarray(clipped.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy())

@@ -1,8 +1,9 @@
-"""The prompts that ship with the demo: distinct captions, of three kinds that share none.
+"""The prompt files of the demo: three disjoint sets of distinct captions.
 
-``prompts.txt`` and ``held_out.txt`` show object combinations that no model has seen in training;
-``train_prompts.txt`` shows those that the diffusion model was trained on. So a network trained on
-pairs of the last, and evaluated on the second, has seen none of the combinations it is asked for.
+``prompts.txt`` and ``held_out.txt`` have object combinations that are in no training data.
+``train_prompts.txt`` has combinations that the diffusion model was trained on. A network trained
+on pairs of ``train_prompts.txt`` and evaluated on ``held_out.txt`` therefore meets only new
+combinations.
 """
 
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ NUM_DEMO, NUM_HELD_OUT, NUM_TRAIN = 256, 512, 3_072
 def demo_prompts(
     count: int = NUM_DEMO, seed: int = 0, *, held_out: bool = True, without: Iterable[str] = ()
 ) -> list[str]:
-    """``count`` distinct captions in the order in which they are drawn, none of ``without``."""
+    """Draw ``count`` distinct captions, in order, without those in ``without``."""
     rng = np.random.default_rng(seed)
     prompts, refused = dict[str, None](), set(without)
     while len(prompts) < count:
@@ -34,7 +35,7 @@ def demo_prompts(
 
 
 def all_prompts() -> dict[Path, list[str]]:
-    """What each of the shipped files holds."""
+    """Return the content of each shipped prompt file."""
     demo = demo_prompts()
     return {
         DEMO: demo,

@@ -1,10 +1,10 @@
-"""The preference model: contrast with the whole batch, and a hard negative for every caption.
+"""Training of the preference model, with a hard negative for every caption.
 
-Three losses together: InfoNCE over all captions and pictures of a batch, Bradley-Terry on
-(better, worse) pictures of one caption, and naming the objects that are in each picture. The last
-one gives the picture encoder its words early; Bradley-Terry alone hardly learns to bind them.
+The loss is the sum of three: InfoNCE over all captions and pictures of a batch, Bradley-Terry on
+(better, worse) pictures of one caption, and naming the objects in each picture. The last one
+teaches the picture encoder its objects early; Bradley-Terry alone hardly learns to bind them.
 
-All labels come from the scenes that were drawn; the oracle has no part in it.
+All labels come from the rendered scenes. The oracle is not used.
 """
 
 from dataclasses import replace
@@ -63,8 +63,8 @@ def train_reward(
         drawn = np.stack([render(scene, draws.numpy) for scene in worse])
         images = torch.from_numpy(np.concatenate([pool.images[rows], drawn]))
         features, seen = model.embed_images(weather(as_model_pixels(images), draws))
-        said = model.embed_captions(word_ids([caption(scene) for scene in better], WORDS))
-        logits = model.log_scale.exp() * said @ seen.T
+        captions = model.embed_captions(word_ids([caption(scene) for scene in better], WORDS))
+        logits = model.log_scale.exp() * captions @ seen.T
         named = binary_cross_entropy_with_logits(naming(features), presence(better + worse))
         return contrast(logits) + bradley_terry(logits) + 4.0 * named
 
@@ -76,26 +76,28 @@ def train_reward(
 
 
 def contrast(logits: Tensor) -> Tensor:
-    """InfoNCE: ``logits`` (B, 2B) of captions against their own pictures, then the worse ones."""
-    own = torch.arange(len(logits))
-    return (cross_entropy(logits, own) + cross_entropy(logits[:, : len(own)].T, own)) / 2
+    """InfoNCE of ``logits`` (B, 2B): captions against the B right, then the B worse pictures."""
+    rows = torch.arange(len(logits))
+    return (cross_entropy(logits, rows) + cross_entropy(logits[:, : len(rows)].T, rows)) / 2
 
 
 def bradley_terry(logits: Tensor) -> Tensor:
-    """−log P(better beats worse) for the same (B, 2B) logits."""
-    own = torch.arange(len(logits))
-    return -logsigmoid(logits[own, own] - logits[own, own + len(own)]).mean()
+    """Return −log P(better is preferred to worse) for the same (B, 2B) logits."""
+    rows = torch.arange(len(logits))
+    return -logsigmoid(logits[rows, rows] - logits[rows, rows + len(rows)]).mean()
 
 
 def presence(scenes: list[Scene]) -> Tensor:
-    """Which of the 48 kinds of object are in each scene, float32 (B, 48) of zeros and ones."""
+    """Return the kinds of object in each scene, float32 (B, 48) of zeros and ones."""
     rows = [[float(kind in {thing.kind for thing in s.things}) for kind in KINDS] for s in scenes]
     return torch.tensor(rows)
 
 
 def corrupt(scene: Scene, rng: np.random.Generator) -> Scene:
-    """A scene that ``scene``'s caption describes worse: some words off, an object more or less,
-    or another scene altogether. That of a training scene is a training scene.
+    """Return a scene that the caption of ``scene`` describes worse.
+
+    Some words differ, an object is added or missing, or the scene is another one. A training scene
+    becomes a training scene.
     """
     fate = rng.random()
     if fate < 0.15:
@@ -111,7 +113,7 @@ def corrupt(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def weather(pixels: Tensor, draws: Draws) -> Tensor:
-    """Blur, fade and grain of random strength, because sampled pictures are never as clean."""
+    """Add blur, fading and grain of random strength: sampled pictures are not as clean."""
     count = len(pixels)
     blurred = avg_pool2d(pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     pixels = pixels.lerp(blurred, 0.8 * draws.uniform(count, 1, 1, 1))
@@ -121,7 +123,7 @@ def weather(pixels: Tensor, draws: Draws) -> Tensor:
 
 
 def _other_number(scene: Scene, rng: np.random.Generator) -> Scene:
-    """One object less, or one more."""
+    """Remove an object or add one."""
     if scene.other:
         return Scene(scene.subject if rng.random() < 0.5 else scene.other)
     if scene.count > 1:

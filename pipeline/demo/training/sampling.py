@@ -1,4 +1,4 @@
-"""Pictures of the finished models for measurements, through the pipeline's own mathematics.
+"""Sampling of pictures and golden noises from the trained models, for measurements.
 
 B batch, C latent channels, H W height and width.
 """
@@ -15,20 +15,20 @@ from pipeline.models.denoiser import EncodedPrompts
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 
 NUM_STEPS = 20
-"""DDIM steps of every picture that is measured."""
+"""Number of DDIM steps of every measured picture."""
 
 BATCH = 64
 
 
 def noises(count: int, first_seed: int, shape: Sequence[int]) -> Tensor:
-    """Source noises of consecutive seeds, (count, C, H, W)."""
+    """Return source noises of consecutive seeds, (count, C, H, W)."""
     return torch.stack([source_noise(first_seed + i, shape) for i in range(count)])
 
 
 def sample_images(
     denoiser: DiffusersDenoiser, prompts: EncodedPrompts, x_T: Tensor, guidance_scale: float
 ) -> Tensor:
-    """One picture for each prompt and noise, uint8 (B, H, W, 3)."""
+    """Sample one picture for each prompt and noise, uint8 (B, H, W, 3)."""
     images = []
     for rows in _batches(len(x_T)):
         latents = sample_latents(denoiser, prompts.take(rows), x_T[rows], NUM_STEPS, guidance_scale)
@@ -43,7 +43,7 @@ def golden_noises(
     x_T: Tensor,
     settings: RedenoiseSettings,
 ) -> Tensor:
-    """The golden noise of each source noise, shaped like ``x_T``."""
+    """Return the golden noise of each source noise, shaped like ``x_T``."""
     parts = [
         redenoise(denoiser, prompts.take(rows), x_T[rows], settings).golden_noise
         for rows in _batches(len(x_T))

@@ -1,7 +1,7 @@
-"""What golden noise does to the demo model under several settings: the model card's table.
+"""Comparison of golden noise settings on the demo model: a table of the model card.
 
-Every row stands beside its controls: an independent second seed (a filter picks winners by
-construction) and plain guidance at other scales (more evaluations spent the ordinary way).
+The table includes two controls: an independent second seed, because a filter picks winners by
+construction, and plain guidance at other scales, which also spends more evaluations.
 """
 
 import math
@@ -24,18 +24,18 @@ from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from pipeline.records import NoiseStats
 
 SECOND_SEED = 10_000
-"""First seed of the control's noises."""
+"""First seed of the noises of the control."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One way to make golden noise, judged at one guidance scale of sampling."""
+    """Settings of golden noise with a guidance scale of sampling."""
 
     name: str
     guidance_scale: float
-    """W, guidance while both pictures are sampled."""
+    """Guidance W at which both pictures are sampled."""
     redenoise: RedenoiseSettings | None
-    """None: an independent noise instead of a golden one."""
+    """Settings of re-denoising; None for an independent noise instead of a golden one."""
 
 
 def _zigzag(steps: int, of: int, high: float) -> RedenoiseSettings:
@@ -55,11 +55,11 @@ SETTINGS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One row of the table; the means carry the half width of their 95% interval."""
+    """A row of the table. Pairs are a mean and the half width of its 95% interval."""
 
     setting: Setting
     wins: tuple[float, float]
-    """Share of the pairs in which the golden picture has the higher reward."""
+    """Share of the pairs whose golden picture has the higher reward."""
     reward_gain: tuple[float, float]
     source_oracle: float
     golden_oracle: float
@@ -72,7 +72,7 @@ class Comparison:
 
 
 def compare_settings(model: Path, reward_folder: Path, count: int) -> list[Comparison]:
-    """Every setting on ``count`` held-out prompts, one source noise each.
+    """Compare all settings on ``count`` held-out prompts, with one source noise each.
 
     Raises ModelError for a folder that cannot be used.
     """
@@ -99,7 +99,7 @@ def compare_settings(model: Path, reward_folder: Path, count: int) -> list[Compa
 
 
 def settings_table(rows: list[Comparison], count: int) -> Table:
-    """The rows as a printable table."""
+    """Return the rows as a printable table."""
     columns = ("W", "golden noise", "wins %", "reward gain", "oracle", "gain", "std", "kurtosis")
     table = Table(*columns, title=f"Golden noise on the demo model, n = {count}, ± 95%")
     for row in rows:
@@ -117,7 +117,7 @@ def settings_table(rows: list[Comparison], count: int) -> Table:
 
 
 def mean_interval(values: Tensor) -> tuple[float, float]:
-    """Mean of ``values`` (n,) and the half width of its normal 95% interval."""
+    """Return the mean of ``values`` (n,) and the half width of its normal 95% interval."""
     return float(values.mean()), 1.96 * float(values.std()) / math.sqrt(len(values))
 
 
@@ -132,7 +132,7 @@ def _golden_of(
 def _compare(
     setting: Setting, before: Tensor, after: Tensor, source: Tensor, golden: Tensor
 ) -> Comparison:
-    """A row from rewards and oracle scores (2, n) and the noises (n, C, H, W)."""
+    """Return a row from rewards and oracle scores (2, n) and noises (n, C, H, W)."""
     gain = (after - before).double()
     stats = [_finite_stats(x, y) for x, y in zip(source, golden, strict=True)]
     return Comparison(

@@ -1,8 +1,8 @@
-"""Words to tokens to embeddings: a CLIP tokenizer whose every token is a grammar word.
+"""Tokenizer and text encoder of the demo: a CLIP tokenizer with one token per grammar word.
 
-CLIP's byte-pair format is kept (any text can be tokenised, and transformers and diffusers load
-the folder as they load SD's), but the merges are made for the grammar, so a caption has as many
-tokens as words and fits 16 places.
+The format is CLIP's byte-pair encoding, so any text can be tokenised, and transformers and
+diffusers load the folder like that of Stable Diffusion. The merges are made for the grammar: a
+caption has as many tokens as words and fits into 16 positions.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from pipeline.demo.scenes import WORDS
 
 LENGTH = 16
-"""Places for tokens, start and end included; the longest caption needs 12."""
+"""Number of token positions, including start and end; the longest caption needs 12."""
 
 WIDTH = 128
 """Width of the token embeddings that the UNet attends to."""
@@ -26,13 +26,13 @@ END_OF_WORD = "</w>"
 
 
 def new_tokenizer() -> CLIPTokenizer:
-    """A tokenizer with one token a grammar word, single bytes for everything else."""
+    """Return a tokenizer with one token per grammar word and single bytes for other text."""
     merges = word_merges(WORDS)
     alphabet = _byte_alphabet()
     tokens = [*alphabet, *(letter + END_OF_WORD for letter in alphabet)]
     tokens += [left + right for left, right in merges]
     tokens += [START, END]
-    tokenizer: Any = CLIPTokenizer  # its annotations leave merges in pairs out
+    tokenizer: Any = CLIPTokenizer  # The annotations of transformers do not allow merges as pairs.
     made: CLIPTokenizer = tokenizer(
         vocab={token: index for index, token in enumerate(tokens)},
         merges=merges,
@@ -46,10 +46,9 @@ def new_tokenizer() -> CLIPTokenizer:
 
 
 def word_merges(words: Sequence[str]) -> list[tuple[str, str]]:
-    """Byte-pair merges, in order of rank, under which every word becomes one token.
+    """Return byte-pair merges, in order of rank, that make every word one token.
 
-    A merge that is added last cannot disturb a word that is whole already: all of that word's
-    merges outrank it.
+    A later merge cannot change an earlier word, because all merges of that word outrank it.
     """
     ranks: dict[tuple[str, str], int] = {}
     for word in words:
@@ -59,13 +58,13 @@ def word_merges(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
-    """Token ids, int64 (B, LENGTH), padded with the end token and cut where too long."""
+    """Return token ids, int64 (B, LENGTH), padded with the end token and truncated."""
     encoded = tokenizer(list(prompts), padding="max_length", truncation=True, max_length=LENGTH)
     return torch.tensor(encoded["input_ids"])
 
 
 def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """An untrained text encoder, 3 layers, 0.7 M parameters."""
+    """Return an untrained text encoder with 3 layers and 0.7 M parameters."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -83,7 +82,7 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def _apply(ranks: dict[tuple[str, str], int], pieces: list[str]) -> list[str]:
-    """Byte-pair encoding of one word: merge the best-ranked neighbours until none is left."""
+    """Encode one word: merge the best-ranked neighbours until none can be merged."""
     while True:
         known = [(ranks[pair], pair) for pair in pairwise(pieces) if pair in ranks]
         if not known:
@@ -99,7 +98,7 @@ def _apply(ranks: dict[tuple[str, str], int], pieces: list[str]) -> list[str]:
 
 
 def _byte_alphabet() -> list[str]:
-    """GPT-2's and CLIP's printable stand-ins for the 256 bytes, in their order."""
+    """Return the printable characters that GPT-2 and CLIP use for the 256 bytes, in order."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]

@@ -1,6 +1,7 @@
-"""diffusers for a strict type checker: its classes are made lazily and carry no types.
+"""Aliases of diffusers classes for a strict type checker.
 
-Its names are used through ``diffusers`` here; the aliases say of which class a value is.
+The classes of diffusers are created lazily and have no types. Code uses them through ``diffusers``
+of this module. The aliases document the class of a value.
 """
 
 from typing import Any, TypeAlias

@@ -1,7 +1,7 @@
-"""The autoencoder: 32×32 pictures to 8×8×4 latents and back.
+"""Training of the autoencoder between 32×32 pictures and 8×8×4 latents.
 
-First both halves together; then the decoder alone on the frozen encoder's latents, with a little
-noise on them, because sampled latents are never exactly encoded ones.
+Encoder and decoder are trained together first. Then the decoder is trained alone on the frozen
+encoder's latents with a little noise, because sampled latents never equal encoded ones exactly.
 """
 
 from pathlib import Path
@@ -20,12 +20,11 @@ from pipeline.storage.durable import whole_file
 
 KL_WEIGHT = 2e-4
 LATENT_NOISE = 0.04
-"""Standard deviation of the noise on latents while the decoder alone trains, in latent units of
-standard deviation one."""
+"""Standard deviation of the noise on latents (of unit variance) in the training of the decoder."""
 
 
 def new_vae() -> Autoencoder:
-    """An untrained autoencoder, 0.7 M parameters."""
+    """Return an untrained autoencoder with 0.7 M parameters."""
     return diffusers.AutoencoderKL(
         sample_size=SIDE,
         block_out_channels=(16, 32, 64),
@@ -40,7 +39,7 @@ def new_vae() -> Autoencoder:
 def train_vae(
     pool: Pool, schedule: Schedule, *, folder: Path, seed: int, report: Report
 ) -> Autoencoder:
-    """Train both halves; the result's ``scaling_factor`` makes latents unit variance."""
+    """Train encoder and decoder, and set ``scaling_factor`` for latents of unit variance."""
     torch.manual_seed(seed)
     vae = new_vae().to(memory_format=torch.channels_last)
 
@@ -60,7 +59,7 @@ def train_vae(
 def train_decoder(
     vae: Autoencoder, pool: Pool, schedule: Schedule, *, folder: Path, seed: int, report: Report
 ) -> None:
-    """Train on the decoder alone, in place."""
+    """Continue the training of the decoder alone, in place."""
     decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder]).requires_grad_(True)
     noise = LATENT_NOISE / float(vae.config["scaling_factor"])
 
@@ -74,19 +73,19 @@ def train_decoder(
 
 
 def reconstruction_loss(decoded: Tensor, pixels: Tensor) -> Tensor:
-    """L1 for crisp edges, four times the squared error for colours."""
+    """Return L1, which gives crisp edges, plus four times the squared error, for colours."""
     return l1_loss(decoded, pixels) + 4.0 * mse_loss(decoded, pixels)
 
 
 @torch.no_grad()
 def encode(vae: Autoencoder, pixels: Tensor, scaling_factor: float) -> Tensor:
-    """Posterior means of ``pixels`` times ``scaling_factor``, float32 (B, 4, 8, 8)."""
+    """Return posterior means of ``pixels`` times ``scaling_factor``, float32 (B, 4, 8, 8)."""
     batches = [vae.encode(batch).latent_dist.mean for batch in torch.split(pixels, 250)]
     return torch.cat(batches) * scaling_factor
 
 
 def cached_latents(vae: Autoencoder, pool: Pool, folder: Path) -> Tensor:
-    """The scaled latents of the whole pool, float32 (n, 4, 8, 8), kept in ``folder``."""
+    """Return the scaled latents of the pool, float32 (n, 4, 8, 8), cached in ``folder``."""
     path = folder / "latents.safetensors"
     if not path.exists():
         latents = encode(vae, as_pixels(pool.images), float(vae.config["scaling_factor"]))
@@ -97,7 +96,7 @@ def cached_latents(vae: Autoencoder, pool: Pool, folder: Path) -> Tensor:
 
 @torch.no_grad()
 def decode(vae: Autoencoder, latents: Tensor) -> Tensor:
-    """Scaled latents to pixels, float32 (B, 3, H, W) near [-1, 1]."""
+    """Decode scaled latents to pixels, float32 (B, 3, H, W) near [-1, 1]."""
     scaling_factor = float(vae.config["scaling_factor"])
     return torch.cat(
         [vae.decode(part / scaling_factor).sample for part in torch.split(latents, 250)]
@@ -105,7 +104,7 @@ def decode(vae: Autoencoder, latents: Tensor) -> Tensor:
 
 
 def reconstruct(vae: Autoencoder, pool: Pool) -> Pool:
-    """Every picture through the autoencoder and back."""
+    """Encode and decode every picture."""
     latents = encode(vae, as_pixels(pool.images), float(vae.config["scaling_factor"]))
     return Pool(as_images(decode(vae, latents)), pool.scenes)
 
