@@ -1,9 +1,10 @@
-"""Whether memory grows with the number of units: resident memory late in a build and early.
+"""Measure whether memory grows with the number of units.
 
     python -m benchmarks.memory
 
-Worker: a real one, demo models, small units; after 200 units against after 20. Driver: this
-process, over 10,000 units of a stand-in worker against after 1,000. Goal: within 5% each.
+Compares resident memory late and early in a build. Worker: a real one with the demo models and
+small units, after 200 units and after 20. Driver: this process with a stand-in worker, after 10,000
+units and after 1,000. Goal: within 5% each.
 """
 
 import os
@@ -27,17 +28,17 @@ DRIVER_MARKS = (1_000, 2_500, 5_000, 7_500, 10_000)
 
 
 class StandIn:
-    """A worker that does nothing, as fast as it can."""
+    """A stand-in worker that does nothing."""
 
     def set_up(self) -> None:
-        """Nothing to load."""
+        """Do nothing."""
 
     def health_check(self) -> Sign:
-        """Say that it is there."""
+        """Report the worker as alive."""
         return Sign(count=0, leaving=False, node=ray.get_runtime_context().get_node_id())
 
     def run(self, work: Work) -> UnitSummary:
-        """Say that the unit is done."""
+        """Report the unit as done."""
         return UnitSummary(
             unit=work.unit,
             candidates=64,
@@ -50,7 +51,7 @@ class StandIn:
 
 
 def worker_memory() -> dict[int, int]:
-    """Resident bytes of a real worker after so many units."""
+    """Return resident bytes of a real worker after each number of units."""
     units = max(WORKER_MARKS)
     config = demo_config(units=units, unit_size=8, num_inference_steps=2)
     with tempfile.TemporaryDirectory(prefix="npd-memory-") as folder, ray_session(config.cluster):
@@ -64,7 +65,7 @@ def worker_memory() -> dict[int, int]:
 
 
 def driver_memory() -> dict[int, int]:
-    """Resident bytes of this process after so many units of a stand-in worker."""
+    """Return resident bytes of this process after each number of units of a stand-in worker."""
     config = demo_config(units=1, unit_size=1)
     with ray_session(config.cluster):
         stand_in = ray.remote(StandIn).options(max_concurrency=3)
@@ -78,7 +79,7 @@ def driver_memory() -> dict[int, int]:
 
 
 def _unit_worker() -> psutil.Process:
-    """The process of the only real worker, which Ray names after its class."""
+    """Return the process of the only real worker. Ray names it after its class."""
     found = [
         process
         for process in psutil.Process().children(recursive=True)
@@ -89,7 +90,7 @@ def _unit_worker() -> psutil.Process:
 
 
 def show(name: str, seen: dict[int, int]) -> bool:
-    """Print one table; whether the goal is met."""
+    """Print a table and return True if the goal is met."""
     first, *_, last = seen
     print(f"{name:>8} {'units':>8} {'resident':>12} {'change':>8}")
     for done, size in seen.items():
@@ -106,7 +107,7 @@ def show(name: str, seen: dict[int, int]) -> bool:
 
 def main() -> None:
     """Measure and print."""
-    # The driver first: what this process loads for the other part would hide its growth.
+    # The driver is measured first: what this process loads for the worker would hide its growth.
     show("driver", driver_memory())
     show("worker", worker_memory())
 

@@ -1,14 +1,14 @@
-"""What orchestration costs: a build's compute phase against a bare loop over the same units.
+"""Measure the cost of orchestration: the compute phase of a build against a plain loop.
 
     python -m benchmarks.overhead [--repeats 5] [--units 16] [--unit-size 8]
 
-Build: the driver, one Ray worker that is warm, packing, upload and receipts into a local folder.
-Bare loop: ``produce_unit`` on the same candidates in the same batches, in this process, on one
-thread, with the same settings. They take turns, so that what else the machine does hits both.
-``idle`` is the time in which the worker had nothing to compute: what orchestration costs where the
-machine does nothing else, and hardly touched by noise.
-Goal: at most 1.05, the ratio of the medians. A unit here takes about a second, where one of SDXL
-takes minutes; the overhead a unit is the same, so the ratio there is nearer to 1.
+Build: the driver, one warm Ray worker, packing, upload, and receipts in a local folder.
+Plain loop: ``produce_unit`` on the same candidates in the same batches, in this process, on one
+thread, with the same settings. Both take turns, so that other load on the machine affects both.
+``idle`` is the time in which the worker had nothing to compute. It is the cost of orchestration on
+an otherwise idle machine and is hardly affected by noise.
+Goal: a ratio of the medians of at most 1.05. A unit takes about a second here and minutes with
+SDXL. The overhead per unit is the same, so the ratio is closer to 1 there.
 """
 
 import tempfile
@@ -35,13 +35,13 @@ class BareLoop:
     def __init__(self, opened: BuildContext) -> None:
         self._opened = opened
         self._recipe = BuildSpec.of(opened.plan)
-        # The worker's arrangement: one thread that computes, with torch's settings made there.
+        # As in a worker: one computing thread, in which the torch settings are made.
         self._compute = ThreadPoolExecutor(max_workers=1, initializer=be_deterministic)
         self._compute.submit(self._load).result()
         self.seconds(range(1))
 
     def seconds(self, units: range) -> float:
-        """Wall time of these units."""
+        """Return the wall time of these units."""
         begin = perf_counter()
         for unit in units:
             self._compute.submit(self._produce, unit).result()
@@ -59,9 +59,9 @@ class BareLoop:
 
 
 def build_seconds(config: Config, units: range) -> tuple[float, float]:
-    """Wall time of these units in a build with one warm worker, from an empty store.
+    """Return the wall time of these units in a build with one warm worker, from an empty store.
 
-    And the part of it in which the worker's one computing thread had nothing to compute.
+    Also returns the part of it in which the worker's computing thread was idle.
     """
     with tempfile.TemporaryDirectory(prefix="npd-overhead-") as folder:
         workers = warm_workers(open_in(Path(folder), config), 1)
@@ -85,7 +85,7 @@ def main() -> None:
         print(f"{'repeat':>8} {'build':>8} {'bare':>8} {'ratio':>8} {'idle':>8}")
         builds, bares, idles = [], [], []
         for repeat in range(options.repeats):
-            # Who goes first changes, because a machine warms up or slows down in one direction.
+            # The order alternates, because a machine warms up or slows down in one direction.
             if repeat % 2:
                 bares.append(bare.seconds(units))
             seconds, idle = build_seconds(config, units)

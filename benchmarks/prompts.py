@@ -1,13 +1,13 @@
-"""What it takes to plan 100,000 prompts, with every filter on, and what each of its steps takes.
+"""Measure the planning of 100,000 prompts with every filter on, and of each of its steps.
 
     python -m benchmarks.prompts [--repeats 3] [--prompts 100000]
 
-The prompts are made up from parts as people put them together (a subject, where, how, and a tail
-of fashionable words), a tenth of them near repeats of others and a twentieth equal ones; half of
-them are Parquet and half JSONL. Near-duplicates, token limits, a block-list and a sample are on;
-the tokenizer is of CLIP's kind, made for such prompts. Each repeat is a process of its own, which
-imports, chooses prompts and makes the plan, as ``npd plan`` does before it loads the model. Memory
-is the peak of that process; CPU seconds matter where the machine does other things too.
+The prompts are composed from typical parts (subject, place, activity, and fashionable words at the
+end). A tenth are near-duplicates and a twentieth are duplicates. Half are Parquet, half JSONL.
+Near-duplicates, token limits, a block list and a sample are on. The tokenizer is of CLIP's kind,
+made for such prompts. Each repeat runs in a new process that imports, chooses prompts and makes
+the plan, like ``npd plan`` before it loads the model. Memory is the peak of that process. CPU
+seconds matter where the machine has other load.
 Goal: 100,000 prompts in less than 30 s and 1 GB.
 """
 
@@ -77,7 +77,7 @@ path = "{demo}/reward"
 
 
 def made_up_prompts(count: int, seed: int) -> list[str]:
-    """Prompts as described above, each with a name in it, so that most are distinct."""
+    """Return prompts as described above. Each contains a name, so that most are distinct."""
     draw = random.Random(seed)
     prompts: list[str] = []
     while len(prompts) < count:
@@ -109,7 +109,7 @@ def _nearly(draw: random.Random, prompt: str) -> str:
 
 
 def write_work(folder: Path, count: int) -> Path:
-    """Prompts, block-list and configuration; returns the last."""
+    """Write prompts, block list and configuration. Return the path of the configuration."""
     half = count // 2
     prompts = made_up_prompts(count, seed=0)
     pq.write_table(pa.table({"caption": prompts[:half]}), folder / "half.parquet")
@@ -125,7 +125,7 @@ def write_work(folder: Path, count: int) -> Path:
 
 
 def _train_tokenizer(folder: Path, prompts: list[str]) -> None:
-    """The demo's tokenizer, which knows other words, made anew for these, as long as CLIP's."""
+    """Make a tokenizer like the demo's for these prompts, with as many positions as CLIP's."""
     from transformers import AutoTokenizer
 
     made = AutoTokenizer.from_pretrained(folder).train_new_from_iterator(prompts, VOCABULARY)
@@ -134,7 +134,7 @@ def _train_tokenizer(folder: Path, prompts: list[str]) -> None:
 
 
 def plan_here(config: Path) -> dict[str, Any]:
-    """Seconds and CPU seconds of each step in this process, its peak in bytes, and the funnel."""
+    """Return seconds and CPU seconds of each step in this process, peak bytes, and the funnel."""
     steps: dict[str, tuple[float, float]] = {}
     clocks = (perf_counter(), process_time())
 
@@ -144,7 +144,7 @@ def plan_here(config: Path) -> dict[str, Any]:
         steps[name] = (now[0] - clocks[0], now[1] - clocks[1])
         clocks = now
 
-    # Here, because imports are part of what a person waits for.
+    # Imported here, because a user also waits for imports.
     from pipeline.config.file import load_config
     from pipeline.stages.planning import plan_of, prompts_of
 
@@ -161,7 +161,7 @@ def plan_here(config: Path) -> dict[str, Any]:
 
 
 def plan_elsewhere(config: Path) -> dict[str, Any]:
-    """``plan_here`` in a fresh process."""
+    """Run ``plan_here`` in a new process."""
     ended = subprocess.run(
         [sys.executable, "-m", "benchmarks.prompts", "--plan", str(config)],
         stdout=subprocess.PIPE,
@@ -192,7 +192,7 @@ def main() -> None:
 
 
 def show(runs: list[dict[str, Any]]) -> None:
-    """Print the funnel, medians and all figures of the steps, and the goal."""
+    """Print the funnel, the medians and all figures of the steps, and the goal."""
     print(", ".join(f"{count} {name}" for name, count in runs[0]["funnel"].items()))
     for run in runs:
         times = list(run["steps"].values())

@@ -1,19 +1,19 @@
-"""Samples a second from disk and from S3: our reader against others', each from its own format.
+"""Measure samples per second from disk and from S3, with our reader and others.
 
     python -m benchmarks.readers [--pairs 2000] [--repeats 3] [--only litdata …] [--disk-only]
 
-The same SDXL-sized pairs (two float16 noises (4, 128, 128), a prompt, a seed: 262 kB) in files of
-64 MB; batches of 64; 0 and 2 DataLoader workers; in order and shuffled. Each reading is a process
-of its own: its first epoch begins with an empty cache of the library's (the machine's own page
-cache is warm), the later ones with workers and caches that are there. All libraries are imported
-before the clock starts. Ours checks every byte against a digest before it gives it out, as by
-default; the others, by theirs, check none. The readings take turns, and the table shows medians.
-Memory is the peak of what a reading adds to the process that has imported the library, workers
-included, mapped files not.
-Goal: the fastest of all in samples a second and in time to the first batch.
+Each library reads the same SDXL-sized pairs in its native format (two float16 noises (4, 128, 128),
+a prompt, a seed: 262 kB), in files of 64 MB, with batches of 64, with 0 and 2 DataLoader workers,
+in order and shuffled. Each reading runs in a new process. Its first epoch starts with an empty
+cache of the library (the page cache of the machine is warm). Later epochs reuse workers and caches.
+All libraries are imported before the clock starts. Our reader checks every byte against a digest
+before it returns it, as by default. The others check none by default. The readings take turns, and
+the table shows medians. Memory is the peak of what a reading adds to the process that has imported
+the library, including workers, without mapped files.
+Goal: the highest samples per second and the shortest time to the first batch.
 
-litData and MosaicML streaming go into an environment of their own beside this package, with `pip
-install --no-deps` and what they ask for when imported: the metadata of the latter wants an older
+litData and MosaicML streaming need a separate environment beside this package, with `pip install
+--no-deps` and the packages that they import: the metadata of the latter requires an older
 transformers, an older numpy and torchvision.
 """
 
@@ -38,14 +38,14 @@ from benchmarks.sdxl_pairs import write_pairs
 from infra.storage.seaweedfs import SeaweedFS
 from pipeline.storage.open import open_store
 
-# Before datasets is imported, here or in a reading.
+# Set before datasets is imported, here or in a reading.
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 BUCKET = "readers"
 READING_SECONDS = 300.0
-"""After which one hangs."""
+"""Seconds after which a reading counts as hung."""
 SAMPLE_SECONDS = 0.1
-"""Between two looks at the memory."""
+"""Seconds between two measurements of memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Way:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What one reading came to."""
+    """The measurements of one reading."""
 
     first_batch: float
     first_epoch: float
@@ -70,16 +70,16 @@ class Figures:
 
 
 def installed(names: list[str]) -> list[str]:
-    """The libraries that are here; says what is not."""
+    """Return the installed libraries. Prints those that are missing."""
     here = [name for name in names if find_spec(PEERS[name].module)]
     for name in names:
         if name not in here:
-            print(f"{name} is left out: it is not installed; `pip install {name}`")
+            print(f"{name} is not installed and is skipped: `pip install {name}`")
     return here
 
 
 def read(way: Way, url: str, count: int) -> Figures | None:
-    """One reading in a fresh process, watched from here; None, and why, where it failed."""
+    """Run one reading in a new process. Return None, and print the reason, if it fails."""
     with tempfile.TemporaryDirectory(prefix="npd-cache-") as work:
         command = [sys.executable, "-m", "benchmarks.peers.reading", way.peer, url, work]
         command += [str(way.workers), str(way.shuffle), str(count)]
@@ -88,7 +88,7 @@ def read(way: Way, url: str, count: int) -> Figures | None:
         ) as process:
             assert process.stdin is not None and process.stdout is not None
             while (line := process.stdout.readline()) and line != "ready\n":
-                pass  # what a library prints when it is imported
+                pass  # a line that a library prints when it is imported
             if not line:
                 print(f"{way} ended before it began", file=sys.stderr)
                 return None
@@ -126,7 +126,7 @@ def _kill_tree(pid: int) -> None:
 
 
 def _tree_bytes(pid: int) -> int:
-    """Anonymous and shared memory of a process and its children; what is shared counts once."""
+    """Return anonymous and shared memory of a process tree; shared memory counts once."""
     total = 0
     try:
         parent = psutil.Process(pid)
@@ -135,12 +135,12 @@ def _tree_bytes(pid: int) -> int:
                 if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
                     total += int(line.split()[1]) * 1024
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-        pass  # it has just ended
+        pass  # the process has just ended
     return total
 
 
 def upload(folder: Path, url: str) -> None:
-    """Every file of a folder, below an S3 URL."""
+    """Upload every file of a folder to an S3 URL."""
     store = open_store(url)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         key = path.relative_to(folder).as_posix()
@@ -149,7 +149,7 @@ def upload(folder: Path, url: str) -> None:
 
 
 def show(figures: dict[Way, list[Figures]], count: int) -> None:
-    """The table, in Markdown."""
+    """Return the table in Markdown."""
     print("\n| from | workers | order | reader | samples/s, first epoch | later | ", end="")
     print("first batch | memory |\n|---|---|---|---|---|---|---|---|")
     for way, runs in figures.items():

@@ -1,12 +1,13 @@
-"""What it takes to resume a large plan: planning, listing the receipts, deciding what is left.
+"""Measure how long it takes to resume a large plan.
 
     python -m benchmarks.resume [--repeats 3] [--units 1000000] [--s3-units 100000]
 
-A plan of 64 candidates a unit, 100 seeds a prompt, and stand-ins for its receipts, of which every
-thousandth is missing; making them is not counted. Each repeat is a process of its own, which does
-what ``npd build`` does before it starts a worker. Memory is the peak of that process so far. On S3
-(SeaweedFS on this machine, which shares its cores) there are fewer receipts, and what the listing
-takes is scaled to the whole; 0 leaves that part out.
+Measures planning, listing the receipts, and finding the remaining units. The plan has 64 candidates
+per unit and 100 seeds per prompt, and stand-ins for its receipts, of which every thousandth is
+missing. Making them is not counted. Each repeat runs in a new process that does what ``npd build``
+does before it starts a worker. Memory is the peak of that process so far. On S3 (SeaweedFS on this
+machine, which shares its cores) there are fewer receipts, and the listing time is scaled to all
+units; 0 leaves this part out.
 Goal: a million units in less than 60 s and 2 GB, in a folder.
 """
 
@@ -47,7 +48,7 @@ Steps = dict[str, tuple[float, int]]
 
 
 def large_config(prompts: Path) -> Config:
-    """The demo's configuration with other prompts, in units of 64 candidates."""
+    """Return the demo's configuration with other prompts, in units of 64 candidates."""
     demo = load_config("demo")
     large = {"path": str(prompts), "seeds_per_prompt": SEEDS_PER_PROMPT}
     return demo.model_copy(
@@ -59,7 +60,7 @@ def large_config(prompts: Path) -> Config:
 
 
 def write_prompts(path: Path, units: int) -> None:
-    """As many distinct prompts, of usual length, as so many units need."""
+    """Write distinct prompts of typical length, enough for this number of units."""
     count = -(-units * UNIT_SIZE // SEEDS_PER_PROMPT)
     with path.open("w") as file:
         for number in range(count):
@@ -67,12 +68,12 @@ def write_prompts(path: Path, units: int) -> None:
 
 
 def is_missing(unit: int) -> bool:
-    """Whether a unit has no receipt."""
+    """Return True if a unit has no receipt."""
     return unit % ONE_MISSING_IN == 7
 
 
 def fill_folder(folder: Path, plan: Plan, units: int) -> None:
-    """Stand-ins for receipts, written without the store's care."""
+    """Write stand-ins for receipts, without the durability of the store."""
     (folder / layout.receipts_prefix(plan.plan_id)).mkdir(parents=True)
     for unit in range(units):
         if not is_missing(unit):
@@ -80,7 +81,7 @@ def fill_folder(folder: Path, plan: Plan, units: int) -> None:
 
 
 def fill_bucket(url: str, plan: Plan, units: int) -> None:
-    """Stand-ins for receipts on S3."""
+    """Write stand-ins for receipts on S3."""
     store = open_store(url)
     keys = (layout.receipt_key(plan.plan_id, unit) for unit in range(units) if not is_missing(unit))
     with ThreadPoolExecutor(PUTS_AT_ONCE) as pool:
@@ -89,7 +90,7 @@ def fill_bucket(url: str, plan: Plan, units: int) -> None:
 
 
 def resume(url: str, prompts: Path) -> Steps:
-    """Everything up to the list of the units that are left, in this process."""
+    """Run every step up to the list of the remaining units, in this process."""
     steps: Steps = {}
 
     def timed(name: str, step: Callable[[], T]) -> T:
@@ -108,7 +109,7 @@ def resume(url: str, prompts: Path) -> Steps:
 
 
 def resume_elsewhere(url: str, prompts: Path) -> Steps:
-    """``resume`` in a fresh process."""
+    """Run ``resume`` in a new process."""
     ended = subprocess.run(
         [sys.executable, "-m", "benchmarks.resume", "--resume", url, str(prompts)],
         stdout=subprocess.PIPE,
@@ -119,7 +120,7 @@ def resume_elsewhere(url: str, prompts: Path) -> Steps:
 
 
 def measure(url: str, prompts: Path, repeats: int) -> Steps:
-    """Medians over some processes, printed."""
+    """Print medians over several processes."""
     runs = [resume_elsewhere(url, prompts) for _ in range(repeats)]
     medians = {
         name: (
@@ -136,7 +137,7 @@ def measure(url: str, prompts: Path, repeats: int) -> Steps:
 
 
 def show_goal(steps: Steps) -> None:
-    """Print the sum of the steps against the goal."""
+    """Print the sum of the steps and the goal."""
     seconds = sum(seconds for seconds, _ in steps.values())
     peak = max(peak for _, peak in steps.values())
     met = seconds < GOAL_SECONDS and peak < GOAL_BYTES
@@ -156,7 +157,7 @@ def in_folder(work: Path, prompts: Path, plan: Plan, repeats: int) -> None:
 
 
 def on_s3(work: Path, prompts: Path, plan: Plan, units: int, repeats: int) -> None:
-    """Measure with the first receipts on S3, and scale what listing them took to the whole."""
+    """Measure with the first receipts on S3, and scale the listing time to all units."""
     with SeaweedFS(work / "seaweedfs") as server:
         server.create_bucket(BUCKET)
         os.environ.update(server.env())

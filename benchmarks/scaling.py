@@ -1,10 +1,10 @@
-"""What a second worker is worth: candidates a second of two workers over those of one.
+"""Measure the speed-up of a second worker, in candidates per second.
 
     python -m benchmarks.scaling [--repeats 3] [--units 32] [--unit-size 8]
 
-The compute phase alone, with workers that are warm, one torch thread each; the wall time goes from
-the first unit handed out to the last summary, so that it holds the idle end of one worker too.
-One and two workers take turns. Goal: at least 1.7 on two cores that have nothing else to do.
+Measures the compute phase only, with warm workers and one torch thread each. The wall time runs
+from the first unit to the last summary, so it includes the time in which one worker is idle at the
+end. One and two workers take turns. Goal: at least 1.7 on two otherwise idle cores.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ GOAL = 1.7
 
 
 def candidates_per_second(config: Config, workers: int, units: range) -> float:
-    """Rate of a build into an empty store."""
+    """Return the rate of a build into an empty store."""
     with tempfile.TemporaryDirectory(prefix="npd-scaling-") as folder:
         warm = warm_workers(open_in(Path(folder), config), workers)
         begin = perf_counter()

@@ -1,11 +1,11 @@
-"""A sealed data set of synthetic pairs, SDXL-sized unless told otherwise, written without models.
+"""Write a sealed data set of synthetic pairs, SDXL-sized by default, without models.
 
     python -m benchmarks.sdxl_pairs URL [--count 4096]
 
-Everything but the pictures is as a build makes it: shards, ledger (with the rejected candidates),
-manifest, ``_SUCCESS``; there are no units and receipts, which readers never look at. The source
-noise is that of the seed; the golden noise is turned away from it by a fixed angle. Scores are
-drawn: nearly two thirds of the candidates are kept.
+Everything except the pictures is as in a build: shards, ledger (with the rejected candidates),
+manifest, ``_SUCCESS``. There are no units and receipts, which readers never use. The source noise
+is that of the seed. The golden noise is the source noise rotated by a fixed angle. Scores are
+random: nearly two thirds of the candidates are kept.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from pipeline.storage.sealing import seal_manifest
 SDXL = (4, 128, 128)
 
 REWARDS = ("image_reward", "aesthetic")
-"""The first selects, the second is recorded."""
+"""Names of the rewards: the first selects, the second is only recorded."""
 
 _SEEDS_PER_PROMPT = 4
 _COSINE = 0.9
@@ -49,7 +49,7 @@ _PLACES = ("in fog", "at night", "in the desert", "under water", "on Mars", "in 
 _STATS = NoiseStats(
     cosine=_COSINE, relative_change=sqrt(2 - 2 * _COSINE), mean=0.0, std=1.0, kurtosis=0.0
 )
-"""What the angle makes them; those of each pair differ a little."""
+"""Noise statistics that follow from the angle; those of each pair differ a little."""
 
 
 def write_pairs(
@@ -65,9 +65,9 @@ def write_pairs(
     fractions: dict[Split, float] | None = None,
     rewards: tuple[str, ...] = REWARDS,
 ) -> Manifest:
-    """Seal ``count`` pairs at ``url``, all in the train split unless ``fractions`` says otherwise.
+    """Seal ``count`` pairs at ``url``, all in the train split unless ``fractions`` is given.
 
-    The same arguments make the same bytes, and another ``seed`` another plan.
+    The same arguments make the same bytes, and another ``seed`` makes another plan.
     """
     outcomes, prompts = _candidates(count, seed, rewards, fractions or {Split.TRAIN: 1.0})
     settings = {
@@ -118,7 +118,7 @@ def write_pairs(
 def _candidates(
     count: int, seed: int, rewards: Sequence[str], fractions: dict[Split, float]
 ) -> tuple[list[Outcome], list[str]]:
-    """Candidates, each with its prompt, until so many are kept."""
+    """Yield candidates with their prompts until the given number is kept."""
     generator = np.random.default_rng(seed)
     shares = {split: fractions.get(split, 0.0) for split in Split}
     outcomes: list[Outcome] = []
@@ -162,7 +162,7 @@ class _Writer:
         self._shape = latent_shape
         self._output = plan.settings["output"]
         self._schema = PairSchema(latent_shape=latent_shape, reward_names=(*plan.reward_names,))
-        # One table for all pairs: drawing fresh noise would be most of the time.
+        # One table for all pairs: drawing new noise would take most of the time.
         table = torch.Generator().manual_seed(plan.settings["prompts"]["seed"])
         self._table = torch.randn(2 * prod(latent_shape), generator=table)
 
@@ -247,7 +247,7 @@ class _Writer:
 
 
 def main() -> None:
-    """Write a data set and print what it holds."""
+    """Write a data set and print its content."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("url")
     parser.add_argument("--count", type=int, default=4096)

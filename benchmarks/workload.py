@@ -1,19 +1,19 @@
-"""What the benchmarks run: the demo's models and settings, in units of about a second."""
+"""The workload of the benchmarks: the demo's models and settings, in units of about a second."""
 
 import os
 
-# Before anything imports torch or transformers, and before Ray starts.
+# Set before anything imports torch or transformers, and before Ray starts.
 os.environ.update(
     {
-        # Here as in a worker, to which Ray gives one thread.
+        # As in a worker, to which Ray gives one thread.
         "OMP_NUM_THREADS": "1",
-        # Ray lowers its workers' priority (15): against a bare loop in this process, and on a
-        # machine that is not idle, that would be most of the difference.
+        # Ray lowers the priority of its workers (15). Compared with a plain loop in this process,
+        # on a machine with other load, this would be most of the difference.
         "RAY_worker_niceness": "0",
         "TRANSFORMERS_VERBOSITY": "error",
     }
 )
-# A build of our own on this machine, whatever cluster the shell points to.
+# Start a local Ray, even if the shell points to a cluster.
 os.environ.pop("RAY_ADDRESS", None)
 
 import argparse
@@ -34,7 +34,7 @@ from pipeline.storage.open import open_store
 
 
 def read_options(description: str, *, repeats: int, units: int) -> argparse.Namespace:
-    """The options of a command line: ``repeats``, ``units``, ``unit_size``."""
+    """Return the command-line options: ``repeats``, ``units``, ``unit_size``."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--repeats", type=int, default=repeats)
     parser.add_argument("--units", type=int, default=units, help="units in a repeat")
@@ -43,9 +43,9 @@ def read_options(description: str, *, repeats: int, units: int) -> argparse.Name
 
 
 def demo_config(*, units: int, unit_size: int, num_inference_steps: int = 20) -> Config:
-    """The demo's configuration, cut to ``units`` units of ``unit_size`` candidates, one batch each.
+    """Return the demo's configuration, cut to ``units`` units of one batch each.
 
-    There are enough seeds a prompt for that many units.
+    There are enough seeds per prompt for that many units of ``unit_size`` candidates.
     """
     demo = load_config("demo")
     assert demo.prompts.path is not None and demo.redenoise is not None, "the demo has both"
@@ -66,12 +66,12 @@ def demo_config(*, units: int, unit_size: int, num_inference_steps: int = 20) ->
 
 
 def open_in(folder: Path, config: Config) -> BuildContext:
-    """A build that has not computed anything yet, in a folder of its own."""
+    """Prepare a build that has not computed anything yet, in a new folder."""
     return open_build(open_store(str(folder)), config)
 
 
 def warm_workers(opened: BuildContext, count: int) -> list[Any]:
-    """Workers that have loaded their models and computed the unit of their number, one each."""
+    """Start workers that have loaded their models and computed the unit of their number."""
     workers = [
         spawn_worker(opened.store.url, opened.plan.plan_id, opened.config) for _ in range(count)
     ]
@@ -81,7 +81,7 @@ def warm_workers(opened: BuildContext, count: int) -> list[Any]:
 
 
 def drive(workers: list[Any], units: range) -> Iterator[UnitSummary]:
-    """The compute phase of a build on workers that are there already; ends them."""
+    """Run the compute phase of a build on existing workers, and stop them."""
     waiting = iter(workers)
     config = ClusterConfig(workers=len(workers))
     return Driver(lambda: next(waiting), config, unit_size=lambda unit: 1).run(units)

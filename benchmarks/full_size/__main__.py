@@ -1,11 +1,11 @@
-"""What a recipe takes on the GPU of this machine, before a weight is fetched.
+"""Measure a recipe on the GPU of this machine, without downloading weights.
 
     python -m benchmarks.full_size sdxl [--batch-sizes 1 4 8] [--repeats 5] [--whole] [--compile]
 
-The recipe's pipeline and judges in their published sizes, with random weights, which are as fast as
-trained ones. Loading checks the contract between the pipeline's own call and ours, in the recipe's
-own precision. Then the parts are timed, and what they come to for a candidate; ``--whole`` makes
-one batch of candidates from prompts to packed pairs as a worker does, and times that too.
+Builds the recipe's pipeline and judges in their published sizes with random weights, which are as
+fast as trained ones. Loading runs the parity check between the pipeline's call and ours, in the
+recipe's precision. Then the parts are timed, and a candidate's time is computed from them.
+``--whole`` also times a complete batch of candidates, from prompts to packed pairs, as in a worker.
 """
 
 import argparse
@@ -50,14 +50,14 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 class Stopwatch:
-    """Seconds of calls, with all that the GPU still has to do."""
+    """Measures the seconds of calls, including work that is still queued on the GPU."""
 
     def __init__(self, device: torch.device, repeats: int) -> None:
         self._on_gpu = device.type == "cuda"
         self._repeats = repeats
 
     def once(self, call: Callable[[], Any]) -> float:
-        """Of one call."""
+        """Return the seconds of one call."""
         begin = perf_counter()
         call()
         if self._on_gpu:
@@ -65,13 +65,13 @@ class Stopwatch:
         return perf_counter() - begin
 
     def median(self, call: Callable[[], Any]) -> float:
-        """Of several calls; the first is not counted."""
+        """Return the median seconds of several calls. The first one is not counted."""
         self.once(call)
         return median(self.once(call) for _ in range(self._repeats))
 
 
 def random_judges(device: torch.device) -> dict[str, Reward]:
-    """HPSv2.1 and ImageReward in their published sizes, in float32."""
+    """Return HPSv2.1 and ImageReward in their published sizes, in float32."""
     with torch.device(device):
         clip = CLIPModel(vit_h_14()).eval()
         network = Network(PUBLISHED).eval()
@@ -84,7 +84,7 @@ def random_judges(device: torch.device) -> dict[str, Reward]:
 
 
 def denoiser_of(recipe: str, config: Config, device: torch.device) -> DiffusersDenoiser:
-    """The recipe's model, with which its contract was checked."""
+    """Load the recipe's model, which runs the parity check."""
     pipe = random_pipeline(recipe, device, _DTYPES[config.model.dtype])
     apply_options(pipe, config.model)
     return DiffusersDenoiser(
@@ -101,7 +101,7 @@ def print_parts(
     batch_sizes: Sequence[int],
     watch: Stopwatch,
 ) -> None:
-    """Seconds of each part, by the size of the batch, and of a candidate that is made of them."""
+    """Print seconds of each part and of a candidate, for each batch size."""
     encoding = watch.median(lambda: denoiser.encode_prompts([PROMPT] * 8)) / 8
     names = ["evaluation", "decoding", *judges]
     print(f"{'batch':>6} {'encoding':>10}", *(f"{n:>13}" for n in names), f"{'candidate':>11}")
@@ -117,7 +117,7 @@ def print_parts(
 def seconds_of_parts(
     denoiser: DiffusersDenoiser, judges: dict[str, Reward], size: int, watch: Stopwatch
 ) -> dict[str, float]:
-    """Of a forward evaluation, of decoding and of judging a batch of so many."""
+    """Return seconds of a forward evaluation, of decoding and of scoring, for a batch size."""
     noise = torch.stack([source_noise(seed, denoiser.latent_shape) for seed in range(size)])
     latents = noise.to(denoiser.device)
     encoded = denoiser.encode_prompts([PROMPT]).take([0] * size)
@@ -136,14 +136,14 @@ def seconds_of_parts(
 
 
 def memory(device: torch.device) -> str:
-    """The most that was taken at once."""
+    """Return the peak of the allocated GPU memory, as text."""
     if device.type != "cuda":
         return "not counted on a CPU"
     return f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
 
 
 def parameters(denoiser: DiffusersDenoiser) -> float:
-    """Of the network, in 10⁹."""
+    """Return the parameters of the network, in 10⁹."""
     network: Any = denoiser._traced.network
     return sum(int(p.numel()) for p in network.parameters()) / 1e9
 
@@ -179,7 +179,7 @@ def main() -> None:
         largest = max(
             deviations(denoiser, denoiser._traced, options.recipe), key=attrgetter("size")
         )
-        print(f"contract: our call differs from the pipeline's by {largest.size:.1e} at most")
+        print(f"parity check: our call differs from the pipeline's by {largest.size:.1e} at most")
         print(f"seconds, the batch's by its size; {recipe.evaluations()} evaluations a candidate")
         print_parts(denoiser, judges, recipe, options.batch_sizes, watch)
         print(f"memory: {memory(device)} at most")

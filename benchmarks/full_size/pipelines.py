@@ -1,7 +1,8 @@
-"""The recipes' pipelines in published sizes with random weights: as fast as trained ones.
+"""Pipelines of the recipes in their published sizes, with random weights.
 
-Sizes are those of the configurations beside the published weights; the parameters that they come
-to are printed, and are those of the model cards.
+Sizes are those of the configurations beside the published weights. The resulting numbers of
+parameters are printed and equal those of the model cards. Random weights are as fast as trained
+ones.
 """
 
 from collections.abc import Callable
@@ -36,7 +37,7 @@ _DDIM: dict[str, Any] = {**_BETAS, "clip_sample": False, "set_alpha_to_one": Fal
 
 
 def sdxl(scheduler: Any = None) -> StableDiffusionXLPipeline:
-    """2.6 G parameters in the UNet."""
+    """Return SDXL, with 2.6 G parameters in the UNet."""
     unet = UNet2DConditionModel(
         sample_size=128,
         block_out_channels=(320, 640, 1280),
@@ -65,12 +66,12 @@ def sdxl(scheduler: Any = None) -> StableDiffusionXLPipeline:
 
 
 def dreamshaper_xl_turbo() -> StableDiffusionXLPipeline:
-    """The same network with its own solver."""
+    """Return the same network with another solver."""
     return sdxl(DPMSolverMultistepScheduler(**_BETAS, algorithm_type="dpmsolver++"))
 
 
 def hunyuan_dit() -> HunyuanDiTPipeline:
-    """1.5 G parameters in the transformer."""
+    """Return Hunyuan-DiT, with 1.5 G parameters in the transformer."""
     transformer = HunyuanDiT2DModel(
         sample_size=128,
         num_layers=40,
@@ -104,7 +105,7 @@ def hunyuan_dit() -> HunyuanDiTPipeline:
 
 
 def sd35_large() -> StableDiffusion3Pipeline:
-    """8.1 G parameters in the transformer."""
+    """Return SD3.5 large, with 8.1 G parameters in the transformer."""
     transformer = SD3Transformer2DModel(
         sample_size=128,
         patch_size=2,
@@ -136,7 +137,7 @@ def sd35_large() -> StableDiffusion3Pipeline:
 
 
 def flux1_dev() -> FluxPipeline:
-    """11.9 G parameters in the transformer."""
+    """Return FLUX.1-dev, with 11.9 G parameters in the transformer."""
     text_encoder, tokenizer = clip_l()
     text_encoder_2, tokenizer_2 = t5_xxl()
     return FluxPipeline(
@@ -170,11 +171,11 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "sd35_large": sd35_large,
     "flux1_dev": flux1_dev,
 }
-"""By the name of their recipe."""
+"""Maps the name of a recipe to the function that makes its pipeline."""
 
 
 def random_pipeline(recipe: str, device: torch.device, dtype: torch.dtype) -> Any:
-    """A recipe's pipeline, made where it will be used and in the type that it will have."""
+    """Make a recipe's pipeline on the device and in the dtype in which it is used."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -182,7 +183,7 @@ def random_pipeline(recipe: str, device: torch.device, dtype: torch.dtype) -> An
             pipe = PIPELINES[recipe]()
     finally:
         torch.set_default_dtype(default)
-    # As it would be loaded: its tables in float32 and on the CPU.
+    # As when loaded: its tables are in float32 and on the CPU.
     pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
     pipe.to(device, dtype)
     for part in pipe.components.values():
@@ -193,7 +194,7 @@ def random_pipeline(recipe: str, device: torch.device, dtype: torch.dtype) -> An
 
 
 def _wake(network: nn.Module) -> None:
-    """Small weights where an untrained network starts with none, and would say nothing."""
+    """Set small random weights where an untrained network starts with zeros."""
     for parameter in network.parameters():
         if parameter.abs().max() < 1e-6:
             parameter.normal_(0, 0.02)

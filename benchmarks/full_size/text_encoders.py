@@ -1,6 +1,6 @@
-"""Text encoders in published sizes with random weights, and tokenizers that know letters only.
+"""Text encoders in their published sizes with random weights, and tokenizers of single letters.
 
-The network sees as many tokens as ever, since prompts are padded: what they say costs nothing.
+Prompts are padded, so the network receives the usual number of tokens whatever the prompt.
 """
 
 from string import ascii_lowercase

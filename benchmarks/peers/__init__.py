@@ -1,4 +1,4 @@
-"""The libraries whose readers are measured, one file each, and ours."""
+"""Readers of other libraries and ours, one file each."""
 
 from collections.abc import Mapping
 
@@ -16,4 +16,4 @@ PEERS: Mapping[str, Peer] = {
     "mosaicml-streaming": Mosaic(),
     "litdata": LitData(),
 }
-"""By the name under which ``pip`` knows them."""
+"""Maps the name of each library for ``pip`` to its reader."""

@@ -21,16 +21,16 @@ from benchmarks.peers.peer import (
 
 _SHAPE = (-1, 4, 128, 128)
 _SHUFFLE_BUFFER = 1000
-"""What its documentation takes for streams."""
+"""Size of the shuffle buffer in its documentation of streams."""
 
 
 class HuggingFace:
-    """Whole batches by index from disk; batched Arrow tables from a stream."""
+    """Reads batches by index from disk, and batched Arrow tables from a stream."""
 
     module = "datasets"
 
     def prepare(self, sealed: Path, folder: Path) -> None:
-        """Its own Arrow files, which it maps where they lie."""
+        """Write Arrow files in its format, which it maps in place."""
         from datasets import load_dataset
 
         shards = sorted(map(str, sealed.rglob("train-*.arrow")))
@@ -39,7 +39,7 @@ class HuggingFace:
             pairs.select_columns(list(COLUMNS)).save_to_disk(folder, max_shard_size=FILE_BYTES)
 
     def epochs(self, reading: Reading) -> Iterator[Iterator[Batch]]:
-        """A ``DataLoader`` over the map-style data set, or over the stream."""
+        """Return a ``DataLoader`` over the map-style data set, or over the stream."""
         loader: DataLoader[Any] = _stream(reading) if reading.is_remote else _mapped(reading)
         while True:
             yield iter(loader)
@@ -77,7 +77,10 @@ def _stream(reading: Reading) -> DataLoader[Any]:
 
 
 def _batch(table: Any) -> Batch:
-    """An Arrow table as tensors: quicker than the library's own torch format, which goes by row."""
+    """Convert an Arrow table to tensors.
+
+    This is faster than the library's torch format, which converts row by row.
+    """
     return {
         "source_noise": _noise(table["source_noise"]),
         "golden_noise": _noise(table["golden_noise"]),
@@ -92,7 +95,7 @@ def _noise(column: Any) -> torch.Tensor:
 
 
 def _batched_row(table: Any) -> Batch:
-    """A table of one row, whose cells are lists of a batch."""
+    """Return a table with one row, whose cells are lists of a batch."""
     return {
         "source_noise": _nested(table["source_noise"]),
         "golden_noise": _nested(table["golden_noise"]),

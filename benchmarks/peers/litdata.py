@@ -1,4 +1,4 @@
-"""litData: its optimised chunks; from S3 they are copied to a local cache first."""
+"""litData: optimised chunks. Chunks from S3 are copied to a local cache first."""
 
 import os
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from pipeline.storage.schema import NoisePair
 
 
 class LitData:
-    """``StreamingDataset`` under a ``StreamingDataLoader``."""
+    """Reads with ``StreamingDataset`` and ``StreamingDataLoader``."""
 
     module = "litdata"
 
     def prepare(self, sealed: Path, folder: Path) -> None:
-        """The writer behind ``optimize``, without its processes."""
+        """Use the writer of ``optimize``, without its processes."""
         from litdata.streaming.writer import BinaryWriter
 
         writer = BinaryWriter(cache_dir=str(folder), chunk_bytes=FILE_BYTES)
@@ -27,11 +27,11 @@ class LitData:
         writer.merge()
 
     def epochs(self, reading: Reading) -> Iterator[Iterator[Batch]]:
-        """Tensors, which it reads without copying."""
+        """Yield batches of tensors, which the library reads without copying."""
         from litdata import StreamingDataLoader, StreamingDataset
         from litdata.streaming import downloader
 
-        # Its client refuses plain HTTP, which the server here speaks, and no option says otherwise.
+        # Its client rejects plain HTTP, which this server uses, and has no option to allow it.
         downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = True
         dataset = StreamingDataset(
             reading.url,

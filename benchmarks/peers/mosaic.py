@@ -1,4 +1,4 @@
-"""MosaicML streaming: MDS shards; from S3 they are copied to a local folder first."""
+"""MosaicML streaming: MDS shards. Shards from S3 are copied to a local folder first."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +11,16 @@ _COLUMNS = {
     "prompt": "str",
     "seed": "int",
 }
-"""With the shape in the type, which its documentation calls the quickest."""
+"""Encodings with the shape in the type, which its documentation calls the fastest."""
 
 
 class Mosaic:
-    """``StreamingDataset`` under a ``StreamingDataLoader``."""
+    """Reads with ``StreamingDataset`` and ``StreamingDataLoader``."""
 
     module = "streaming"
 
     def prepare(self, sealed: Path, folder: Path) -> None:
-        """MDS."""
+        """Write MDS shards."""
         from streaming import MDSWriter
 
         with MDSWriter(out=str(folder), columns=_COLUMNS, size_limit=FILE_BYTES) as writer:
@@ -28,7 +28,7 @@ class Mosaic:
                 writer.write({name: getattr(pair, name) for name in COLUMNS})
 
     def epochs(self, reading: Reading) -> Iterator[Iterator[Batch]]:
-        """A canonical node, as its documentation advises for one machine."""
+        """Use one canonical node, as its documentation advises for one machine."""
         from streaming import StreamingDataLoader, StreamingDataset
 
         dataset = StreamingDataset(

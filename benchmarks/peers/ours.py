@@ -1,4 +1,4 @@
-"""Ours: memory-mapped Arrow shards; batches are views until they are copied once."""
+"""This project: memory-mapped Arrow shards. Batches are views until they are copied once."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ from pipeline.reader import Cache, NoisePairDataset
 
 
 class Ours:
-    """The sealed data set as it is; digests are checked on first reading, as by default."""
+    """Reads the sealed data set as it is. Digests are checked at first reading, the default."""
 
     module = "pipeline"
 
     def prepare(self, sealed: Path, folder: Path) -> None:
-        """Nothing to convert."""
+        """Convert nothing."""
         shutil.copytree(sealed, folder)
 
     def epochs(self, reading: Reading) -> Iterator[Iterator[Batch]]:
-        """``NoisePairDataset`` under a ``DataLoader``."""
+        """Return a ``DataLoader`` over ``NoisePairDataset``."""
         pairs = NoisePairDataset(
             reading.url,
             seed=0 if reading.shuffle else None,

@@ -1,4 +1,4 @@
-"""What the measurement asks of a library: its own format of the pairs, and batches from it."""
+"""The protocol of a measured library: writes the pairs in its format and reads batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from pipeline.storage.schema import NoisePair
 
 BATCH_SIZE = 64
 FILE_BYTES = 64 * 1024 * 1024
-"""Of every format's files: what MosaicML and litData choose by themselves."""
+"""Bytes per file of every format, which is the default of MosaicML and litData."""
 SAMPLES_PER_FILE = 256
-"""As many SDXL-sized pairs as fill one."""
+"""Number of SDXL-sized pairs that fill one file."""
 
 Batch = Mapping[str, Any]
-"""``source_noise`` and ``golden_noise`` (float16 tensors (B, C, H, W)), ``prompt``, ``seed``."""
+"""A batch: ``source_noise``, ``golden_noise`` (float16, (B, C, H, W)), ``prompt``, ``seed``."""
 
 COLUMNS = ("source_noise", "golden_noise", "prompt", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One way of reading."""
+    """Settings of one reading."""
 
     url: str
-    """Of the format's folder: a path, or s3://bucket/prefix."""
+    """Location of the format's folder: a path, or s3://bucket/prefix."""
     work: Path
     """An empty folder for a cache."""
     workers: int
@@ -36,27 +36,27 @@ class Reading:
 
     @property
     def is_remote(self) -> bool:
-        """From S3."""
+        """True if the data are on S3."""
         return self.url.startswith("s3://")
 
 
 class Peer(Protocol):
-    """A library, used as its documentation says that it is fastest."""
+    """A library, used in the fastest way that its documentation describes."""
 
     module: str
-    """What has to be importable."""
+    """Modules that must be importable."""
 
     def prepare(self, sealed: Path, folder: Path) -> None:
-        """Write the pairs of a sealed data set in the library's own format."""
+        """Write the pairs of a sealed data set in the library's format."""
         ...
 
     def epochs(self, reading: Reading) -> Iterator[Iterator[Batch]]:
-        """Endless epochs, each of batches; the loader's workers persist between them."""
+        """Yield endless epochs of batches. The workers of the loader persist between epochs."""
         ...
 
 
 def train_pairs(sealed: Path) -> Iterator[NoisePair]:
-    """The pairs of the train split."""
+    """Return the pairs of the train split."""
     store = open_store(str(sealed))
     success = read_success(store)
     assert success is not None, f"{sealed} is sealed"
@@ -64,7 +64,7 @@ def train_pairs(sealed: Path) -> Iterator[NoisePair]:
 
 
 def presigned(url: str, keys: Sequence[str]) -> list[str]:
-    """HTTP addresses of objects below an S3 URL, for libraries that speak no S3."""
+    """Return HTTP addresses of objects below an S3 URL, for libraries without S3 support."""
     import boto3
 
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
@@ -78,5 +78,5 @@ def presigned(url: str, keys: Sequence[str]) -> list[str]:
 
 
 def files_below(url: str, suffix: str) -> list[str]:
-    """Keys below a folder or an S3 URL that end in a suffix, sorted."""
+    """Return the keys below a folder or an S3 URL that end in a suffix, sorted."""
     return [info.key for info in open_store(url).list("") if info.key.endswith(suffix)]

@@ -1,4 +1,4 @@
-"""One reading in a process of its own: time to the first batch, and of each epoch."""
+"""One reading in a separate process: time to the first batch, and of each epoch."""
 
 import json
 import sys
@@ -15,10 +15,10 @@ EPOCHS = 3
 
 
 def measure(name: str, reading: Reading, count: int) -> dict[str, Any]:
-    """Read some epochs; every batch is copied once, as on its way to a GPU.
+    """Read some epochs. Every batch is copied once, as on its way to a GPU.
 
     Without the copy, a reader that maps files would not have read them. Raises ``AssertionError``
-    if an epoch is not every pair once, or a noise is no float16 tensor.
+    if an epoch does not have every pair exactly once, or a noise is not a float16 tensor.
     """
     begin = perf_counter()
     epochs = PEERS[name].epochs(reading)
@@ -52,7 +52,7 @@ def _use(batch: Batch) -> None:
 
 
 def main() -> None:
-    """Say that all is imported, wait for a line, measure, print JSON."""
+    """Report that all is imported, wait for a line, measure, print JSON."""
     name, url, work, workers, shuffle, count = sys.argv[1:]
     torch.set_num_threads(1)
     reading = Reading(url=url, work=Path(work), workers=int(workers), shuffle=shuffle == "True")

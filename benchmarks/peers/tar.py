@@ -1,4 +1,4 @@
-"""webdataset: tar shards; from S3 through curl, as its documentation does."""
+"""webdataset: tar shards. Shards from S3 are read through curl, as in its documentation."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,22 +18,22 @@ from pipeline.publish.export import export, order_export
 from pipeline.storage.open import open_store
 
 _SHUFFLE_BUFFER = 1000
-"""What its documentation takes."""
+"""Size of the shuffle buffer in its documentation."""
 
 
 class Tar:
-    """``WebDataset`` batched in the workers, in a ``WebLoader``."""
+    """Reads ``WebDataset`` with batches made in the workers, through a ``WebLoader``."""
 
     module = "webdataset"
 
     def prepare(self, sealed: Path, folder: Path) -> None:
-        """Tars."""
+        """Write tar shards."""
         store = open_store(str(sealed))
         order = order_export(store, "webdataset", samples_per_file=SAMPLES_PER_FILE)
         export(store, open_store(str(folder)), order)
 
     def epochs(self, reading: Reading) -> Iterator[Iterator[Batch]]:
-        """``.decode().to_tuple().batched()``."""
+        """Read with ``.decode().to_tuple().batched()``."""
         import webdataset as wds
 
         keys = files_below(reading.url, ".tar")

@@ -200,5 +200,5 @@ def _change_thing(thing: Thing, rng: np.random.Generator) -> Thing:
 
 
 def _is_valid(scene: Scene) -> bool:
-    """Return True for a pair of different objects: equal ones are counted ("two red rings")."""
+    """Return False for a pair of equal objects, which are counted ("two red rings") instead."""
     return scene.other is None or scene.other.kind != scene.subject.kind
