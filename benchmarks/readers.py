@@ -105,11 +105,11 @@ def read(way: Way, url: str, count: int) -> Figures | None:
                     peak = max(peak, _tree_bytes(process.pid))
             else:
                 _kill_tree(process.pid)
-            said = process.stdout.read()
+            output = process.stdout.read()
         if process.returncode:
-            print(f"{way} failed with {process.returncode}: {said}", file=sys.stderr)
+            print(f"{way} failed with {process.returncode}: {output}", file=sys.stderr)
             return None
-    figures: dict[str, Any] = json.loads(said.splitlines()[-1])
+    figures: dict[str, Any] = json.loads(output.splitlines()[-1])
     first, *later = figures["epochs"]
     return Figures(
         first_batch=figures["first_batch"],

@@ -108,12 +108,14 @@ def _describe(paint: NDArray[np.int64], cover: Floats, labels: NDArray[np.int64]
         if area >= LEAST_AREA:
             mask = labels == name
             index = int(paint[mask][0])
-            own = cover[..., index] * _grow(mask)
-            left, right = _extent(own.max(0))
-            top, bottom = _extent(own.max(1))
+            object_cover = cover[..., index] * _grow(mask)
+            left, right = _extent(object_cover.max(0))
+            top, bottom = _extent(object_cover.max(1))
             x, y = (left + right) / 2, (top + bottom) / 2
             half = max(right - left, bottom - top) / 2
-            found.append(Found(COLOURS[index], classify(own, x, y, half), x, y, half, area))
+            found.append(
+                Found(COLOURS[index], classify(object_cover, x, y, half), x, y, half, area)
+            )
     return sorted(found, key=lambda one: -one.area)
 
 
