@@ -1,4 +1,7 @@
-"""What a pipeline's call is told beside prompt, noise, steps and guidance."""
+"""Optional arguments of a pipeline's call that the configuration sets.
+
+Prompt, noise, number of steps and guidance scale are not among them.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,11 +18,11 @@ OPTIONS: Mapping[str, str] = {
     "negative_prompt": "[model]",
     "num_frames": "[model]",
 }
-"""The options that only some families take, by name, each with its section."""
+"""Maps each option that only some families accept to its section of the configuration."""
 
 
 def call_options(model: ModelConfig) -> dict[str, Any]:
-    """What ``[model]`` says of the call, as the denoiser takes it."""
+    """Return the settings of ``[model]`` as keyword arguments of ``DiffusersDenoiser``."""
     return {
         "height": model.height,
         "width": model.width,
@@ -33,19 +36,20 @@ def call_options(model: ModelConfig) -> dict[str, Any]:
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that are set."""
+    """Return the options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def refuse_options(family: Family, given: Iterable[str], where: str) -> None:
-    """Refuse options that a family does not take: most pipelines ignore what they do not know.
+    """Raise ``ModelError`` if a family does not accept one of the options.
 
-    ``given`` are the names of the options that are set. Raises ``ModelError``.
+    ``given`` are the names of the options that are set; ``where`` names the model in the error.
     """
+    # Most pipelines ignore options that they do not know, so the setting would have no effect.
     for name in given:
         if name in OPTIONS and name not in family.options:
             takers = sorted(each.pipeline for each in FAMILIES.values() if name in each.options)
             raise ModelError(
-                f"{where}: {family.pipeline} has no {name}; leave it out of {OPTIONS[name]} "
+                f"{where}: {family.pipeline} has no {name}; remove it from {OPTIONS[name]} "
                 f"(it is an option of {', '.join(takers)})"
             )

@@ -1,8 +1,8 @@
 """Loading one component of a pipeline, with every weight accounted for.
 
-A library fills a weight that a file lacks with random numbers and reports it in its log alone. Two
-processes would then compute with two models. So each component is loaded by itself, and what its
-library reports of the file's names is an error here.
+The libraries initialise a weight that a file lacks with random numbers and only log it. Two
+processes would then compute with two different models. So each component is loaded separately, and
+every missing, unknown or misshapen weight is an error.
 """
 
 import importlib
@@ -24,23 +24,27 @@ _REPORTED = {
     "error_msgs": "cannot be read:",
     "conversion_errors": "cannot be read:",
 }
-"""What both libraries report of a file, and how it reads in an error."""
+"""Maps the fields of the libraries' loading reports to words of the error message."""
 
 
 def component_class(folder: Path, name: str, library: str, kind: str) -> Any:
-    """Return the class of the component ``name``. Raises ``ModelError`` for one of no library."""
+    """Return the class of the component ``name``.
+
+    Raises ``ModelError`` for a class that is in neither diffusers nor transformers.
+    """
+    # Only these two libraries are imported: model_index.json may name any module.
     module = importlib.import_module(library) if library in ("diffusers", "transformers") else None
     found = getattr(module, kind, None)
     if found is None:
         raise ModelError(
-            f"{folder}: {name} in model_index.json is {library}.{kind}, which is no class of "
+            f"{folder}: {name} in model_index.json is {library}.{kind}, which is not a class of "
             "diffusers or transformers; code in a model folder is never run"
         )
     return found
 
 
 def has_weights(component: Any) -> bool:
-    """Return whether components of a class are loaded from weights."""
+    """Return True if components of this class are loaded from weight files."""
     return isinstance(component, type) and issubclass(component, ModelMixin | PreTrainedModel)
 
 
@@ -49,8 +53,7 @@ def load_component(
 ) -> nn.Module:
     """Read a component from its folder.
 
-    Raises ``ModelError`` that names the weights that the files lack, that the component does not
-    have, or that have another shape.
+    Raises ``ModelError`` with the names of weights that are missing, unknown or of another shape.
     """
     loaded, report = component.from_pretrained(
         folder,
@@ -59,7 +62,8 @@ def load_component(
         use_safetensors=True,
         local_files_only=True,
         output_loading_info=True,
-        # Reported by name with the others, in place of an error that refers to the log.
+        # Without this, diffusers raises an error that only refers to the log. With it, mismatched
+        # shapes are in the report, by name.
         ignore_mismatched_sizes=True,
     )
     refuse_report(report, folder)
@@ -68,7 +72,7 @@ def load_component(
 
 
 def refuse_report(report: Mapping[str, Collection[Any]], folder: Path) -> None:
-    """Raise ``ModelError`` unless a library reports that all names of a file were used."""
+    """Raise ``ModelError`` unless a loading report is free of missing and unused weights."""
     faults = [
         f"it {verb} {some(map(str, report[key]))}"
         for key, verb in _REPORTED.items()
@@ -76,13 +80,14 @@ def refuse_report(report: Mapping[str, Collection[Any]], folder: Path) -> None:
     ]
     if faults:
         raise ModelError(
-            f"{folder}: the weights are not those of this component: {'; '.join(faults)}. Fetch "
+            f"{folder}: the weights do not match this component: {'; '.join(faults)}. Fetch "
             "its files and its config.json again"
         )
 
 
 def refuse_unfilled(component: nn.Module, where: Path) -> None:
-    """Raise ``ModelError`` for a weight that was declared and never read."""
+    """Raise ``ModelError`` for a weight that is declared but was not read from a file."""
+    # Components are built on the meta device, so a weight that is still there has no values.
     tensors = (*component.named_parameters(), *component.named_buffers())
     if unfilled := [name for name, tensor in tensors if tensor.is_meta]:
         raise ModelError(
@@ -92,7 +97,7 @@ def refuse_unfilled(component: nn.Module, where: Path) -> None:
 
 
 def some(names: Iterable[str]) -> str:
-    """Return the first three of some names, and how many more there are."""
+    """Return the first three names in order, and the number of the remaining ones."""
     ordered = sorted(names)
     more = len(ordered) - 3
     return ", ".join(ordered[:3]) + (f" and {more} more" if more > 0 else "")

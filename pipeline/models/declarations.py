@@ -1,7 +1,7 @@
-"""Checks that the files of one model agree about it.
+"""Checks that the files of one model do not contradict each other.
 
-A checkpoint declares how it was trained by marks among its tensors (``v_pred``, ``ztsnr``) and in
-its metadata (https://github.com/Stability-AI/ModelSpec). Its configuration files declare the same.
+A checkpoint declares how it was trained by marker tensors (``v_pred``, ``ztsnr``) and by its
+metadata (https://github.com/Stability-AI/ModelSpec). The configuration files declare it again.
 """
 
 import json
@@ -23,7 +23,7 @@ _ARCHITECTURES = {
     "flux": "FluxPipeline",
     "wan": "WanPipeline",
 }
-"""By the beginning of ``modelspec.architecture``, the pipeline of diffusers."""
+"""Maps prefixes of ``modelspec.architecture`` to pipeline classes of diffusers."""
 
 _PREDICTIONS = {
     "epsilon": "epsilon",
@@ -31,35 +31,42 @@ _PREDICTIONS = {
     "v": "v_prediction",
     "v_prediction": "v_prediction",
 }
-"""Values of ``modelspec.prediction_type``, and what diffusers calls them."""
+"""Maps values of ``modelspec.prediction_type`` to the names that diffusers uses."""
 
 _LATENTS_IN_A_TOKEN = {"FluxPipeline": 4}
-"""Latent pixels whose channels a network receives as one, where that is not 1."""
+"""Number of latent pixels that are packed into one token of the network, where it is not 1."""
 
 
 def refuse_other_architecture(pipe: Any, file: Path) -> None:
-    """Raise ``ModelError`` for a checkpoint or LoRA whose metadata names another family."""
+    """Raise ``ModelError`` for a checkpoint or LoRA whose metadata names another family.
+
+    A file without metadata, or with an unknown architecture, is accepted.
+    """
     declared = _header(file)[1].get("modelspec.architecture", "").lower().replace("_", "-")
     families = {name for start, name in _ARCHITECTURES.items() if declared.startswith(start)}
     if families and type(pipe).__name__ not in families:
         raise ModelError(
-            f"{file}: was made for {declared!r} (modelspec.architecture), and the model is a "
-            f"{type(pipe).__name__}; use the file of this family, or the config of the other"
+            f"{file}: was made for {declared!r} (modelspec.architecture), but the model is a "
+            f"{type(pipe).__name__}; use a file for this family, or the config of the other one"
         )
 
 
 def refuse_other_prediction(pipe: Any, checkpoint: Path) -> None:
-    """Raise ``ModelError`` for a checkpoint that was trained otherwise than ``pipe`` will read it.
+    """Raise ``ModelError`` if a checkpoint declares another prediction than the scheduler of
+    ``pipe``.
 
-    The scheduler of ``pipe`` is the one that is used.
+    Call it after the scheduler of the configuration was set.
     """
     names, metadata = _header(checkpoint)
     scheduler = pipe.scheduler.config
     prediction = scheduler.get("prediction_type")
     if prediction is None:
-        return  # a flow predicts one thing only
+        return  # a flow model always predicts a velocity
     if edm := sorted(name for name in names if name.startswith("edm_")):
-        raise ModelError(f"{checkpoint}: is an EDM model (mark {edm[0]}), which is not supported")
+        raise ModelError(
+            f"{checkpoint}: is an EDM model (it has the marker tensor {edm[0]}), which is not "
+            "supported"
+        )
     declared = {"the mark v_pred": "v_prediction"} if "v_pred" in names else {}
     value = metadata.get("modelspec.prediction_type", "").lower()
     if value in _PREDICTIONS:
@@ -67,33 +74,33 @@ def refuse_other_prediction(pipe: Any, checkpoint: Path) -> None:
     for source, wanted in declared.items():
         if wanted != prediction:
             raise ModelError(
-                f"{checkpoint}: is a model of prediction_type {wanted!r} by {source}, and the "
+                f"{checkpoint}: has prediction_type {wanted!r} by {source}, but the "
                 f"scheduler's configuration has {prediction!r}: set options = "
-                f'{{ prediction_type = "{wanted}" }} in [model.scheduler], or leave out what is '
-                "wrong in the file"
+                f'{{ prediction_type = "{wanted}" }} in [model.scheduler], or remove the wrong '
+                "declaration from the file"
             )
     if "ztsnr" in names and not scheduler.get("rescale_betas_zero_snr"):
         raise ModelError(
-            f"{checkpoint}: was trained down to pure noise by the mark ztsnr, and the scheduler's "
-            "configuration does not have that: set rescale_betas_zero_snr = true among options in "
+            f"{checkpoint}: was trained with zero terminal SNR (mark ztsnr), but the scheduler's "
+            "configuration does not have it: set rescale_betas_zero_snr = true in the options of "
             "[model.scheduler]"
         )
 
 
 def refuse_other_scheduler(folder: Path) -> None:
-    """Raise ``ModelError`` where the two files that name a model's scheduler differ."""
+    """Raise ``ModelError`` if ``model_index.json`` and the scheduler's file name two classes."""
     index, config = folder / "model_index.json", folder / "scheduler" / "scheduler_config.json"
     declared = json.loads(config.read_text("utf-8")).get("_class_name")
     used = json.loads(index.read_text("utf-8"))["scheduler"][1]
     if declared is not None and declared != used:
         raise ModelError(
             f"{config}: has _class_name {declared!r}, and {index} names {used!r}: correct one of "
-            "them; another scheduler is best chosen by name in [model.scheduler]"
+            "them; to use another scheduler, set its name in [model.scheduler]"
         )
 
 
 def refuse_parts_of_several_models(pipe: Any, where: str) -> None:
-    """Raise ``ModelError`` for encoders, a network and a decoder that do not fit each other."""
+    """Raise ``ModelError`` if text encoders, network and decoder have different sizes."""
     for fault in (*_latent_faults(pipe), *_text_faults(pipe), *_tokenizer_faults(pipe)):
         raise ModelError(f"{where}: {fault}; its folders may come from several models")
 
@@ -105,7 +112,7 @@ def _latent_faults(pipe: Any) -> Iterator[str]:
     expected = channels * _LATENTS_IN_A_TOKEN.get(type(pipe).__name__, 1)
     if network.config.in_channels != expected:
         yield (
-            f"{type(network).__name__} reads {network.config.in_channels} channels, and the "
+            f"{type(network).__name__} reads {network.config.in_channels} channels, but the "
             f"latents of {type(pipe.vae).__name__} have {expected}"
         )
 
@@ -114,13 +121,14 @@ def _text_faults(pipe: Any) -> Iterator[str]:
     network = _network(pipe)
     for option, sources in FAMILIES[type(pipe).__name__].text_widths.items():
         encoders: list[Any] = [getattr(pipe, name, None) for name, _ in sources]
+        # An optional encoder, such as the T5 of SD3, may be absent.
         if None in encoders:
             continue
         pairs = zip(encoders, sources, strict=True)
         width = sum(getattr(encoder.config, key) for encoder, (_, key) in pairs)
         if network.config[option] != width:
             yield (
-                f"{type(network).__name__} has {option} {network.config[option]}, and "
+                f"{type(network).__name__} has {option} {network.config[option]}, but "
                 f"{' with '.join(name for name, _ in sources)} gives {width}"
             )
 
@@ -132,7 +140,7 @@ def _tokenizer_faults(pipe: Any) -> Iterator[str]:
             continue
         known = encoder.get_input_embeddings().num_embeddings
         if len(tokenizer) > known:
-            yield f"{name} has {len(tokenizer)} tokens, and its text encoder knows {known}"
+            yield f"{name} has {len(tokenizer)} tokens, but its text encoder knows {known}"
 
 
 def _network(pipe: Any) -> Any:
@@ -140,7 +148,7 @@ def _network(pipe: Any) -> Any:
 
 
 def _header(file: Path) -> tuple[set[str], dict[str, str]]:
-    """Names of a file's tensors, and its metadata."""
+    """Return the names of a file's tensors and its metadata, without reading the tensors."""
     try:
         with safe_open(file, framework="pt") as opened:
             return set(opened.keys()), dict(opened.metadata() or {})

@@ -1,4 +1,4 @@
-"""What a text-to-image model must offer to have its noise turned golden.
+"""The ``Denoiser`` protocol: the interface of a diffusion model, and the types that it uses.
 
 B batch, ... latent dimensions (C, H, W for images; the code never assumes three of them).
 """
@@ -15,67 +15,70 @@ if TYPE_CHECKING:
     from pipeline.models.native_scheduler import NativeScheduler
 
 Prediction = Literal["epsilon", "v_prediction", "flow"]
-"""What a network says at a level x = a·x_0 + s·ε: ε, a·ε - s·x_0, or the velocity ε - x_0."""
+"""Quantity that a network predicts at x = a·x_0 + s·ε: ε, a·ε - s·x_0, or the velocity ε - x_0."""
 
 Guidance = Literal["classifier_free", "embedded"]
-"""How a model is guided: by a second prediction without the prompt, or by being told the scale."""
+"""Kind of guidance: with a second prediction without the prompt, or with the scale as an input."""
 
 GUIDANCE = "guidance"
-"""The keyword under which guidance-distilled networks are told their scale."""
+"""Keyword argument with which guidance-distilled networks receive their scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """What the network is told beside latents and timestep."""
+    """Tensors that the network receives beside latents and timestep."""
 
     tensors: dict[str, Tensor]
-    """Its keyword arguments, batch first; those within others have paths with dots for names."""
+    """Maps keyword arguments to tensors, batch first. The key of a nested argument is its path,
+    joined by dots."""
 
     def copy(self) -> "Conditioning":
-        """The same conditioning in memory of its own."""
+        """Return a copy that shares no memory with this one."""
         return Conditioning(tensors={name: tensor.clone() for name, tensor in self.tensors.items()})
 
     def take(self, rows: Sequence[int]) -> "Conditioning":
-        """The conditioning of some rows, in that order; rows may repeat."""
+        """Return the conditioning of ``rows`` in the given order. Rows may repeat."""
         index = torch.tensor(list(rows), dtype=torch.long)
         return Conditioning(
             tensors={name: tensor[index.to(tensor.device)] for name, tensor in self.tensors.items()}
         )
 
     def concat(self, other: "Conditioning") -> "Conditioning":
-        """Both batches in one, ``self`` first."""
+        """Return one batch with the rows of ``self`` followed by those of ``other``."""
         return Conditioning(
             tensors={name: torch.cat([t, other.tensors[name]]) for name, t in self.tensors.items()}
         )
 
     def with_guidance(self, guidance_scale: float) -> "Conditioning":
-        """The conditioning of a guidance-distilled network that is told another scale."""
-        told = torch.full_like(self.tensors[GUIDANCE], guidance_scale)
-        return Conditioning(tensors={**self.tensors, GUIDANCE: told})
+        """Return a copy with another guidance scale, for guidance-distilled networks."""
+        scales = torch.full_like(self.tensors[GUIDANCE], guidance_scale)
+        return Conditioning(tensors={**self.tensors, GUIDANCE: scales})
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedPrompts:
-    """Prompts as the network reads them, with and without their text."""
+    """Inputs of the network for a batch of prompts, with and without the prompt."""
 
     conditional: Conditioning
+    """Encoding of the prompts."""
     unconditional: Conditioning
+    """Inputs of the prediction without the prompt, one row for each prompt."""
     truncated: tuple[bool, ...]
-    """For each prompt, whether the text encoder had to cut it."""
+    """True for each prompt that no text encoder reads completely."""
 
     def copy(self) -> "EncodedPrompts":
-        """The same prompts in memory of their own."""
+        """Return a copy that shares no tensors with this one."""
         return replace(
             self, conditional=self.conditional.copy(), unconditional=self.unconditional.copy()
         )
 
     @property
     def embeds(self) -> Tensor:
-        """The embeddings (B, L, D) that a noise prompt network reads."""
+        """Embeddings (B, L, D) that a noise prompt network receives."""
         return self.conditional.tensors["encoder_hidden_states"]
 
     def take(self, rows: Sequence[int]) -> "EncodedPrompts":
-        """The prompts of some rows, in that order; rows may repeat."""
+        """Return the prompts of ``rows`` in the given order. Rows may repeat."""
         return EncodedPrompts(
             conditional=self.conditional.take(rows),
             unconditional=self.unconditional.take(rows),
@@ -84,7 +87,7 @@ class EncodedPrompts:
 
 
 class Denoiser(Protocol):
-    """A diffusion model behind the few calls that the pipeline makes."""
+    """Interface of a diffusion model: encode prompts, predict, and decode latents."""
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -93,39 +96,40 @@ class Denoiser(Protocol):
 
     @property
     def guidance(self) -> Guidance:
-        """How the model is guided."""
+        """Kind of guidance that the model uses."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes."""
+        """Device that the network computes on."""
         ...
 
     def schedule(self, num_inference_steps: int, spacing: "Spacing | None" = None) -> "Schedule":
-        """The N-step schedule of the model, in its own spacing or in another.
+        """Return the N-step schedule of the model.
 
-        Raises ``UserError`` for what the model cannot do.
+        ``spacing`` replaces the spacing of the model's scheduler. Raises ``UserError`` if the model
+        does not support it.
         """
         ...
 
     def own_scheduler(self, num_inference_steps: int) -> "NativeScheduler":
-        """A run of N steps of the scheduler that the model came with.
+        """Return a fresh N-step run of the scheduler that belongs to the model.
 
-        Raises ``ModelError`` for one that draws noise, or evaluates more than once a step.
+        Raises ``ModelError`` if it draws noise or evaluates the network more than once a step.
         """
         ...
 
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
-        """Run the text encoder once for each prompt."""
+        """Encode each prompt separately and return the batch."""
         ...
 
     def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
-        """One forward evaluation: float32 (B, ...) latents to the raw float32 (B, ...) output.
+        """Evaluate the network once: float32 (B, ...) latents to the raw float32 (B, ...) output.
 
-        ``timestep`` is one of a schedule that this denoiser has given.
+        ``timestep`` must be in a schedule that this denoiser has returned.
         """
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Clean latents (B, ...) to images, float32 (B, 3, H, W) in [0, 1]; NaN stays NaN."""
+        """Decode clean latents (B, ...) to images, float32 (B, 3, H, W) in [0, 1]. NaN stays NaN."""
         ...

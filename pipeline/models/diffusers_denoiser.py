@@ -1,8 +1,8 @@
-"""Any supported pipeline of diffusers behind the ``Denoiser`` protocol.
+"""The ``Denoiser`` of a diffusers pipeline, for every supported family.
 
-At first the pipeline's own call is traced: it says what the network is told beside the latents.
-Then the network is called with that and with latents of our own, without the pipeline. That this is
-the same is checked when a model is loaded (``contract``). B batch.
+The pipeline's call is traced once (``traced_pipeline``) to record which arguments its network
+receives. From then on the network is called directly, with these arguments and our latents. When a
+model is loaded, ``parity`` checks that both ways give the same predictions. B batch.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from pipeline.models.training_schedule import TrainingSchedule
 
 
 class DiffusersDenoiser:
-    """A pipeline's network with its text encoders and its decoder, at one size of images."""
+    """The network, text encoders and decoder of a pipeline, for images of one size."""
 
     def __init__(
         self,
@@ -50,11 +50,11 @@ class DiffusersDenoiser:
         """Wrap ``pipe``; ``where`` names the model in error messages.
 
         ``height`` and ``width`` of the image are in pixels. ``embedded_guidance`` is the scale that
-        a guidance-distilled network receives while it is guided classifier-free. The last three are
-        those of the pipeline's call.
+        a guidance-distilled network receives while classifier-free guidance is used.
+        ``negative_prompt``, ``max_sequence_length`` and ``clip_skip`` are passed to the pipeline.
 
-        Raises ``ModelError`` for a model that cannot be used, and if the network, called by us,
-        says anything else than the pipeline's own call makes of it.
+        Raises ``ModelError`` for a model that is not supported, and if our predictions differ from
+        those of the pipeline's call.
         """
         self.guidance = guidance
         self._where = where
@@ -83,16 +83,20 @@ class DiffusersDenoiser:
         self._refuse_unsupported()
         self._refuse_cut(negative_prompt)
         self._schedules: dict[tuple[int, Spacing | None], Schedule] = {}
-        self._own_schedulers: dict[int, Any] = {}
-        self._told_timesteps: dict[float, Tensor] = {}
+        self._native_schedulers: dict[int, Any] = {}
+        self._network_timesteps: dict[float, Tensor] = {}
         with torch.no_grad():
-            self._empty = self._encode_nothing(clip_skip)
+            self._empty = self._encode_empty_prompt(clip_skip)
             call = self._first_call(1)
             self.latent_shape = tuple(call.latents.shape[1:])
             self._arguments = call.arguments
+            # Calls with one and with two prompts tell apart what belongs to a prompt (embeddings,
+            # masks) and what is the same for all (rotary tables, position ids).
             self._batched = batched_paths(call.arguments, self._first_call(2).arguments)
             self._refuse_other_guidance()
             other = self._training is not None and self._training.other_levels
+            # Our steps cannot visit levels between those of the training (Karras' sigmas and the
+            # like). Such a model is checked at evenly spaced levels instead.
             check_parity(self, self._traced, where, "leading" if other else None)
             if given(**size):
                 images = self._images(torch.zeros(1, *self.latent_shape))
@@ -102,7 +106,7 @@ class DiffusersDenoiser:
     def load(
         cls, folder: Path, *, device: torch.device, dtype: torch.dtype, **options: Any
     ) -> "DiffusersDenoiser":
-        """Read a model folder; ``options`` are those of the constructor.
+        """Read a model folder. ``options`` are passed to the constructor.
 
         Raises ``ModelError`` for a folder that is missing, damaged or of an unsupported class.
         """
@@ -112,11 +116,11 @@ class DiffusersDenoiser:
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes."""
+        """Device that the network computes on."""
         return self._traced.device
 
     def schedule(self, num_inference_steps: int, spacing: Spacing | None = None) -> Schedule:
-        """The N-step schedule of the model, in its own spacing or in another."""
+        """Return the N-step schedule of the model. ``spacing`` replaces that of its scheduler."""
         key = (num_inference_steps, spacing)
         if key not in self._schedules:
             self._schedules[key] = (
@@ -127,21 +131,19 @@ class DiffusersDenoiser:
         return self._schedules[key]
 
     def own_scheduler(self, num_inference_steps: int) -> NativeScheduler:
-        """A run of N steps of the pipeline's own scheduler, set as its own call sets it."""
-        if num_inference_steps not in self._own_schedulers:
+        """Return a fresh N-step run of the pipeline's scheduler, configured as by its call."""
+        if num_inference_steps not in self._native_schedulers:
             probe = RecordingScheduler(self._pipe.scheduler)
-            self._ask_timesteps(probe, num_inference_steps)
+            self._record_timesteps(probe, num_inference_steps)
             refuse_other_schedulers(probe.inner, num_inference_steps, self._where)
-            self._own_schedulers[num_inference_steps] = probe.inner
-        return NativeScheduler(self._own_schedulers[num_inference_steps])
+            self._native_schedulers[num_inference_steps] = probe.inner
+        return NativeScheduler(self._native_schedulers[num_inference_steps])
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
-        """Run the text encoders once for each prompt and once for the prediction without it.
-
-        One prompt at a time and padded to a fixed length: an encoding depends on its own prompt
-        alone, bit for bit, whatever else is in the batch.
-        """
+        """Run the text encoders once for each prompt and once for the negative prompt."""
+        # One prompt at a time, padded to a fixed length. So an encoding depends on its prompt
+        # alone, bit for bit, and not on the other prompts of the batch.
         encoded = [self._traced.encode(prompt, negative=False) for prompt in prompts]
         without = self._conditioning(self._traced.encode("", negative=True))
         return EncodedPrompts(
@@ -154,22 +156,26 @@ class DiffusersDenoiser:
 
     @torch.no_grad()
     def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
-        """One forward evaluation of the network: float32 (B, ...) to its float32 output."""
-        told = self._told_timesteps[timestep]
+        """Evaluate the network once: float32 (B, ...) latents to its float32 output."""
+        # The recorded tensor has the type and scale that the pipeline uses. FLUX in bfloat16, for
+        # example, rounds the timestep before it divides by 1000.
+        network_timestep = self._network_timesteps[timestep]
         output: Tensor = self._traced.network(
             self._as_input(latents),
-            timestep=told.expand(len(latents)) if told.ndim else told,
+            timestep=(
+                network_timestep.expand(len(latents)) if network_timestep.ndim else network_timestep
+            ),
             **replaced(self._arguments, conditioning.tensors),
         )[0]
         if output.shape[1] == 2 * latents.shape[1]:
-            output = output.chunk(2, dim=1)[0]  # the other half is a variance
+            output = output.chunk(2, dim=1)[0]  # some networks also predict a variance
         return output.to(torch.float32)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Clean latents (B, ...) to images, float32 (B, 3, H, W) in [0, 1]; NaN stays NaN.
+        """Decode clean latents (B, ...) to images, float32 (B, 3, H, W) in [0, 1].
 
-        Of a film, that is the frame in its middle.
+        NaN stays NaN. For a video model, return the middle frame.
         """
         images = self._images(latents)
         if images.ndim == 5:
@@ -177,7 +183,7 @@ class DiffusersDenoiser:
         return images.to(torch.float32)
 
     def _images(self, latents: Tensor) -> Tensor:
-        """What the pipeline makes of clean latents: images, or films with all their frames."""
+        """Decode clean latents to images (B, 3, H, W) or to videos (B, F, 3, H, W)."""
         return self._traced.decode(self._rows(len(latents)), self._as_input(latents))
 
     def _training_schedule(
@@ -185,61 +191,62 @@ class DiffusersDenoiser:
     ) -> Schedule:
         schedule = training.schedule(num_inference_steps, spacing)
         probe = RecordingScheduler(self._pipe.scheduler, timesteps=schedule.timesteps)
-        self._ask_timesteps(probe, num_inference_steps)
+        self._record_timesteps(probe, num_inference_steps)
         return schedule
 
     def _flow_schedule(self, num_inference_steps: int, spacing: Spacing | None) -> Schedule:
         if spacing is not None:
             raise UserError(
                 f"timestep_spacing {spacing!r}: {self._where} is a flow-matching model, whose "
-                "levels follow from its own shift; leave timestep_spacing out"
+                "levels follow from its shift; remove timestep_spacing"
             )
         probe = RecordingScheduler(self._pipe.scheduler)
-        self._ask_timesteps(probe, num_inference_steps)
+        self._record_timesteps(probe, num_inference_steps)
         return flow_schedule(probe)
 
     @torch.no_grad()
-    def _ask_timesteps(self, probe: RecordingScheduler, num_inference_steps: int) -> None:
-        """Note what the network is told of the time: its type and scale are the pipeline's."""
+    def _record_timesteps(self, probe: RecordingScheduler, num_inference_steps: int) -> None:
+        """Record which timestep tensor the network receives for each timestep of the scheduler."""
         latents = self._as_input(torch.zeros(1, *self.latent_shape))
-        told = self._traced.timestep_args(self._empty, latents, num_inference_steps, probe)
-        if any(tensor.shape not in ((), (1,)) for tensor in told):
+        recorded = self._traced.timestep_args(self._empty, latents, num_inference_steps, probe)
+        if any(tensor.shape not in ((), (1,)) for tensor in recorded):
             raise ModelError(
-                f"{self._where}: its network is told a time for each part of the latents; "
+                f"{self._where}: its network receives a timestep for each part of the latents; "
                 "such models are not supported"
             )
-        # A second-order scheduler tells the time of a level twice.
-        self._told_timesteps |= dict(zip(map(float, probe.timesteps), told, strict=True))
+        # A second-order scheduler repeats the timestep of a level; both entries are the same.
+        self._network_timesteps |= dict(zip(map(float, probe.timesteps), recorded, strict=True))
 
     def _first_call(self, rows: int) -> NetworkCall:
         try:
             return self._traced.first_call(self._rows(rows))
         except ValueError as error:
-            # What a pipeline says of a size that it cannot make.
+            # Pipelines raise ValueError for sizes and lengths that they do not support.
             raise ModelError(f"{self._where}: {error}") from error
 
     def _rows(self, count: int) -> Inputs:
-        """Inputs without text for so many rows."""
+        """Return the inputs of the empty prompt, repeated for ``count`` rows."""
         return {
             name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in self._empty.items()
         }
 
     def _conditioning(self, inputs: Inputs) -> Conditioning:
-        """What the network is told of some prompts: nothing is computed from their inputs."""
+        """Return the network's arguments that depend on the prompts. The network does not run."""
         rows = len(next(iter(inputs.values())))
         latents = self._as_input(torch.zeros(rows, *self.latent_shape))
         arguments = self._traced.first_call(inputs, latents).arguments
         return Conditioning(
-            tensors={path: told for path, told in tensors(arguments) if path in self._batched}
+            tensors={path: tensor for path, tensor in tensors(arguments) if path in self._batched}
         )
 
     def _as_input(self, latents: Tensor) -> Tensor:
         return latents.to(self._traced.device, self._traced.dtype)
 
-    def _encode_nothing(self, clip_skip: int | None) -> Inputs:
+    def _encode_empty_prompt(self, clip_skip: int | None) -> Inputs:
         try:
             return self._traced.encode("", negative=False)
         except IndexError as error:
+            # diffusers indexes the hidden states with clip_skip and does not check its range.
             if clip_skip is None:
                 raise
             raise ModelError(
@@ -251,7 +258,7 @@ class DiffusersDenoiser:
         for name, (count, limit) in self._text_limits.cut(negative_prompt or "").items():
             raise ModelError(
                 f"{self._where}: negative_prompt in [model] has {count} tokens of {name}, of which "
-                f"{limit} would be read; shorten it"
+                f"only {limit} are read; shorten it"
             )
 
     def _refuse_unsupported(self) -> None:
@@ -259,8 +266,8 @@ class DiffusersDenoiser:
         refusal = self._traced.family.refusal(self._pipe)
         if config.get("time_cond_proj_dim") is not None:
             refusal = (
-                "the UNet takes its guidance as an embedding (time_cond_proj_dim); fuse the LoRA "
-                "of the same model into its base instead"
+                "the UNet takes its guidance as an embedding (time_cond_proj_dim), which is not "
+                "supported; fuse the LoRA of the same model into its base model instead"
             )
         if refusal is not None:
             raise ModelError(f"{self._where}: {refusal}")
@@ -270,6 +277,6 @@ class DiffusersDenoiser:
     def _refuse_other_guidance(self) -> None:
         if self.guidance == "embedded" and GUIDANCE not in self._batched:
             raise ModelError(
-                f"{self._where}: the network is not told its guidance; "
+                f"{self._where}: the network does not receive its guidance scale; "
                 "set guidance = 'classifier_free' in [model]"
             )

@@ -1,4 +1,4 @@
-"""float32 that is float32 on a GPU too, where torch computes convolutions in TF32 unless told."""
+"""Full float32 precision on GPUs, where torch computes convolutions in TF32 by default."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,10 @@ import torch
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Convolutions in full float32; a decorator too. Matrix products are by torch's own default.
-
-    TF32 keeps 10 bits: on an H200 it moved judges' scores by up to 6e-4, as much as half precision
-    would, and a pair may be decided by less.
-    """
+    """Compute convolutions in full float32. Use it as a context manager or as a decorator."""
+    # TF32 keeps 10 bits. On an H200 it moved reward scores by up to 6e-4, as much as half precision
+    # would, and smaller differences can decide a pair. Matrix products need no setting: torch
+    # computes them in float32 by default.
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:

@@ -1,4 +1,4 @@
-"""From a configuration's names to models in memory; happens on the worker, never at import."""
+"""Loading of the configured models into memory. It runs on the workers, never at import."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -33,9 +33,9 @@ _DTYPES: Mapping[str, torch.dtype] = {
 
 
 def load_denoiser(config: ModelConfig, device: torch.device, offload: Offload = "none") -> Denoiser:
-    """The diffusion model of a configuration. Raises ``ModelError``."""
-    # Here and not above: diffusers takes seconds, and the driver, which loads nothing, has this
-    # module too.
+    """Load the diffusion model of a configuration. Raises ``ModelError``."""
+    # Imported here because diffusers takes seconds to import, and the driver imports this module
+    # without loading any model.
     from pipeline.models.declarations import refuse_other_prediction
     from pipeline.models.diffusers_denoiser import DiffusersDenoiser
     from pipeline.models.loras import fuse_loras
@@ -46,6 +46,7 @@ def load_denoiser(config: ModelConfig, device: torch.device, offload: Offload = 
     pipe = load_pipeline(files, _DTYPES[config.dtype], config.variant)
     if config.scheduler is not None:
         choose_scheduler(pipe, str(config), config.scheduler.name, config.scheduler.options)
+    # After the scheduler is chosen, because the check compares the checkpoint with its options.
     if files.checkpoint is not None:
         refuse_other_prediction(pipe, files.checkpoint)
     fuse_loras(pipe, config.loras)
@@ -56,18 +57,18 @@ def load_denoiser(config: ModelConfig, device: torch.device, offload: Offload = 
 
 
 def load_rewards(configs: tuple[RewardConfig, ...], device: torch.device) -> dict[str, Reward]:
-    """All rewards of a configuration by name, in its order.
+    """Load all rewards of a configuration, by name and in its order.
 
-    Raises ``ModelError``, and ``EntryPointError`` for a class of the user's own.
+    Raises ``ModelError``, and ``EntryPointError`` for a custom reward.
     """
     return {config.name: _LOADERS[config.kind](config, device) for config in configs}
 
 
 def load_text_encoder(config: ModelConfig, device: torch.device) -> "TextEncoder":
-    """The text encoders of a configuration's model, with its LoRAs. Raises ``ModelError``.
+    """Load the text encoders of a model, with its LoRAs. Raises ``ModelError``.
 
-    Network and decoder are read into the machine's memory and dropped before anything is placed.
-    On the CPU half precision is computed in float32.
+    Network and decoder are read into main memory and dropped before anything moves to ``device``.
+    On the CPU, float16 models are computed in float32.
     """
     from pipeline.models.loras import fuse_loras
     from pipeline.models.pipeline_folder import load_pipeline
@@ -87,16 +88,17 @@ def load_text_encoder(config: ModelConfig, device: torch.device) -> "TextEncoder
 
 
 def load_network(config: NPNetConfig, denoiser: Denoiser, model: ModelConfig) -> NPNet:
-    """The noise prompt network of a configuration with its ``model``, loaded as ``denoiser``.
+    """Load a noise prompt network for ``model``, which is loaded as ``denoiser``.
 
-    Whether it was trained for this model is checked when a plan is made. Raises ``ModelError``,
-    also for a network of other latents or of a text encoder with other embeddings.
+    Raises ``ModelError`` for a damaged network and for latents or prompt embeddings of another
+    shape. That the network was trained for this model is checked when a plan is made.
     """
     network = NPNet.load(config.path, denoiser.device)
     refuse_other_rows(config.path, network.layout, model)
     with torch.inference_mode():
         noise = torch.zeros(1, *denoiser.latent_shape, device=denoiser.device)
-        network(noise, denoiser.encode_prompts([""]).embeds)  # refuses shapes that are not its own
+        # One evaluation, because the network raises for shapes that it was not trained on.
+        network(noise, denoiser.encode_prompts([""]).embeds)
     return network
 
 
@@ -121,5 +123,5 @@ _LOADERS: Mapping[str, Callable[[RewardConfig, torch.device], Reward]] = {
 
 
 def default_device() -> torch.device:
-    """The GPU that this process was given, or the CPU when there is none."""
+    """Return the GPU that is assigned to this process, or the CPU if there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,7 +1,7 @@
 """Reading a LoRA file: pairs of factors, and the strength of each pair.
 
 A layer's weight changes by Δ = (α / r) · B · A, with A = ``down`` (r, in), B = ``up`` (out, r).
-The formats are those of kohya's scripts (``lora_down``, ``lora_up``, ``alpha``), of diffusers
+Supported formats are those of kohya's scripts (``lora_down``, ``lora_up``, ``alpha``), of diffusers
 (``lora_A``, ``lora_B``, with α in the file's metadata) and of older diffusers (``lora.down``).
 """
 
@@ -23,7 +23,7 @@ _DOWN = (".lora_down.weight", ".lora_A.weight", ".lora_A.default.weight", ".down
 _UP = (".lora_up.weight", ".lora_B.weight", ".lora_B.default.weight", ".up.weight")
 _ALPHA = (".alpha",)
 _OLDER = (".lora_linear_layer", "_lora", ".lora")
-"""What older names have between a layer's name and ``.down.weight``."""
+"""Suffixes of layer names in older formats; they precede ``.down.weight``."""
 
 _REFUSED = {
     "dora_scale": "DoRA's magnitudes",
@@ -34,7 +34,7 @@ _REFUSED = {
     "diff": "full differences",
     ".bias": "biases",
 }
-"""Parts of names of what is no pair of factors, and what it is."""
+"""Maps parts of tensor names that are not pairs of factors to words of the error message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +42,20 @@ class LoraLayer:
     """One pair of factors, in the type of the file."""
 
     name: str
-    """As the file calls the layer."""
+    """Name of the layer in the file."""
     down: Tensor
-    """A, (r, in), or (r, in, h, w) of a convolution."""
+    """A, (r, in), or (r, in, h, w) for a convolution."""
     up: Tensor
-    """B, (out, r), or (out, r, 1, 1)."""
+    """B, (out, r), or (out, r, 1, 1) for a convolution."""
     strength: float
-    """α / r; α / √r of a rank-stabilised LoRA."""
+    """α / r, or α / √r for a rank-stabilised LoRA."""
 
 
 def read_lora(file: Path) -> list[LoraLayer]:
     """Read all layers of a LoRA.
 
-    Raises ``ModelError`` for a damaged file, for one that holds more than pairs of factors, and for
-    one that gives two values of α.
+    Raises ``ModelError`` for a damaged file, for tensors other than pairs of factors, and if tensors
+    and metadata give different values of α.
     """
     try:
         with safe_open(file, framework="pt") as opened:
@@ -73,7 +73,7 @@ def read_lora(file: Path) -> list[LoraLayer]:
             "tool that it was made for"
         )
     if odd := (downs.keys() ^ ups.keys()) | (alphas.keys() - downs.keys()):
-        raise ModelError(f"{file}: {some(odd)}: not both factors of a pair are there")
+        raise ModelError(f"{file}: {some(odd)}: not both factors of a pair are in the file")
     metadata_alphas = _Alphas(file, metadata)
     layers = []
     for name, (_, down) in downs.items():
@@ -81,14 +81,14 @@ def read_lora(file: Path) -> list[LoraLayer]:
         strength = metadata_alphas.strength(name, alpha, len(down))
         layers.append(LoraLayer(name=name, down=down, up=ups[name][1], strength=strength))
     if not layers:
-        raise ModelError(f"{file}: holds no LoRA")
+        raise ModelError(f"{file}: has no LoRA layers")
     if not alphas:
         metadata_alphas.refuse_lost()
     return layers
 
 
 def _ending(tensors: Mapping[str, Tensor], ends: tuple[str, ...]) -> dict[str, tuple[str, Tensor]]:
-    """Key and tensor by name of the layer, of the keys with one of these ends."""
+    """Return keys and tensors by layer name, for the keys with one of the suffixes ``ends``."""
     found = {}
     for key, tensor in tensors.items():
         if end := next((end for end in ends if key.endswith(end)), None):
@@ -99,7 +99,7 @@ def _ending(tensors: Mapping[str, Tensor], ends: tuple[str, ...]) -> dict[str, t
 
 
 class _Alphas:
-    """α as the file's metadata gives it: a configuration of PEFT for each component."""
+    """Values of α from the file's metadata: a PEFT configuration for each component."""
 
     def __init__(self, file: Path, metadata: Mapping[str, str]) -> None:
         self._file = file
@@ -109,31 +109,38 @@ class _Alphas:
                 json.loads(metadata.get("lora_adapter_metadata", "{}"))
             )
         except (TypeError, ValueError) as error:
-            raise ModelError(f"{file}: lora_adapter_metadata is no JSON object: {error}") from error
+            raise ModelError(
+                f"{file}: lora_adapter_metadata is not a JSON object: {error}"
+            ) from error
 
     def strength(self, name: str, alpha: float | None, rank: int) -> float:
-        """α / r from the tensor ``alpha`` of a layer and from the metadata, which must agree."""
+        """Return α / r of a layer.
+
+        ``alpha`` is the value of the layer's tensor, if it has one. Raises ``ModelError`` if the
+        metadata give another value.
+        """
         component, _, path = name.partition(".")
         found = self._settings.get(f"{component}.lora_alpha")
         if found is None:
+            # Without any α the factors are used as they are: α = r.
             return 1.0 if alpha is None else alpha / rank
-        # As PEFT finds a layer's value: the end of its name, by a regular expression.
+        # PEFT matches a pattern against the end of a layer's name, and takes the first match.
         for pattern, value in self._settings.get(f"{component}.alpha_pattern", {}).items():
             if re.match(rf"(.*\.)?({pattern})$", path):
                 found = value
                 break
         if alpha is not None and alpha != found:
             raise ModelError(
-                f"{self._file}: alpha of {name} is {alpha:g}, and {found:g} in the file's metadata"
+                f"{self._file}: alpha of {name} is {alpha:g}, but {found:g} in the file's metadata"
             )
         stabilised = bool(self._settings.get(f"{component}.use_rslora"))
         return float(found) / (sqrt(rank) if stabilised else rank)
 
     def refuse_lost(self) -> None:
-        """Refuse a file of kohya's scripts whose metadata gives an α that its tensors lost."""
+        """Raise ``ModelError`` if kohya's metadata give an α but the file has no α tensors."""
         alpha, rank = (self._metadata.get(f"ss_network_{key}", "None") for key in ("alpha", "dim"))
         if "None" not in (alpha, rank) and float(alpha) != float(rank):
             raise ModelError(
                 f"{self._file}: was trained with alpha {alpha} at rank {rank} (ss_network_alpha), "
-                "and its layers have no alpha: they would be fused too strong or too weak"
+                "but its layers have no alpha: they would be fused with the wrong strength"
             )

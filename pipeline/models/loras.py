@@ -1,10 +1,10 @@
 """LoRAs: low-rank changes of a model's weights, fused into them when the model is loaded.
 
-Fused, they cost nothing at a forward evaluation, and what computes is one network with one set of
-weights. SDXL-Lightning and LCM come in this form.
+Fused LoRAs add no cost to a forward evaluation, and the network has one set of weights.
+SDXL-Lightning and LCM come in this form.
 
-diffusers finds the layer for each pair of factors. How strong each pair is follows from the file
-alone, because diffusers loses that of some layers, and every fused weight is compared with it.
+diffusers finds the layer for each pair of factors. The strength of a pair is read from the file,
+because diffusers loses it for some layers. Every fused weight is checked against the file.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,16 +26,18 @@ _ADAPTER = "fused"
 
 
 def fuse_loras(pipe: Any, loras: tuple[LoraConfig, ...]) -> None:
-    """Add the weights of LoRAs to those of a pipeline's networks, in the type of the pipeline.
+    """Fuse LoRAs into the weights of a pipeline, in the type of the pipeline.
 
-    Raises ``ModelError`` for one that is missing, or of which a part has no place in the pipeline,
-    or whose weights do not become W + scale · α / r · B · A.
+    Raises ``ModelError`` for a missing file, for layers that the pipeline does not have, and if a
+    weight does not become W + scale · α / r · B · A.
     """
     for lora in loras:
         file = _file(lora)
         refuse_other_architecture(pipe, file)
         layers = read_lora(file)
         _load(pipe, file)
+        # All layers are placed before the first one is fused, so a LoRA that does not fit is
+        # rejected while the weights are unchanged.
         adapted = list(_adapted(pipe))
         placements = [_placement(name, layer, layers, file) for name, layer in adapted]
         _refuse_left_out(placements, layers, file, pipe)
@@ -70,7 +72,7 @@ def _load(pipe: Any, file: Path) -> None:
 
 
 def _adapted(pipe: Any) -> Iterator[tuple[str, AdaptedLayer]]:
-    """All layers for which diffusers found a pair of factors, by component and name."""
+    """Yield name and module of each layer for which diffusers found a pair of factors."""
     for component, module in pipe.components.items():
         if isinstance(module, nn.Module):
             for path, layer in module.named_modules():
@@ -82,14 +84,16 @@ def _placement(
     name: str, layer: AdaptedLayer, layers: Sequence[LoraLayer], file: Path
 ) -> Placement:
     if _ADAPTER not in layer.lora_A:
-        raise ModelError(f"{file}: {name} is no layer whose change can be computed from the file")
+        raise ModelError(
+            f"{file}: {name} is not a layer whose change can be computed from the file"
+        )
     factors: list[Any] = [layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER]]
     down, up = (factor.weight.detach() for factor in factors)
     placement = place(name, down, up, layers)
     if placement is None:
         raise ModelError(
-            f"{file}: diffusers gives {name} other factors than any layer of the file has, or "
-            "those of several layers that differ; merge this LoRA into the model with the tool "
+            f"{file}: the factors that diffusers gives {name} match no layer of the file, or "
+            "several layers of different strength; merge this LoRA into the model with the tool "
             "that it was made for"
         )
     return placement
@@ -98,7 +102,8 @@ def _placement(
 def _refuse_left_out(
     placements: Sequence[Placement], layers: Sequence[LoraLayer], file: Path, pipe: Any
 ) -> None:
-    """Raise ``ModelError`` for layers of the file of which not all rows have a place."""
+    """Raise ``ModelError`` for layers of the file that were not placed completely."""
+    # A fused layer of the file (query, key and value) is placed in parts, so rows are counted.
     rows = dict.fromkeys((layer.name for layer in layers), 0)
     for placement in placements:
         rows[placement.layer.name] += placement.rows
@@ -107,12 +112,12 @@ def _refuse_left_out(
         raise ModelError(
             f"{file}: {len(left_out)} of {len(layers)} layers of this LoRA have no place in "
             f"{type(pipe).__name__}: {some(left_out)}; it was made for "
-            "another model, or in a format that diffusers does not read"
+            "another model, or has a format that diffusers does not read"
         )
 
 
 def _fuse(name: str, layer: AdaptedLayer, placement: Placement, scale: float, file: Path) -> None:
-    """Merge one layer, with the strength that the file gives it, and check its weight."""
+    """Merge one layer with the strength that the file gives, and check the resulting weight."""
     layer.scaling[_ADAPTER] = placement.scaling(layer.scaling[_ADAPTER])
     base: Any = layer.get_base_layer()
     before = base.weight.detach().clone()
@@ -135,6 +140,7 @@ def _file(lora: LoraConfig) -> Path:
         if len(found) == 1:
             return found[0]
         raise ModelError(
-            f"{place}: {len(found)} .safetensors files here; set file in [[model.loras]] to one"
+            f"{place}: {len(found)} .safetensors files here; set file in [[model.loras]] to one of "
+            "them"
         )
     raise ModelError(f"{place}: a LoRA is a .safetensors file, not a pickle")

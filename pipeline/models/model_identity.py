@@ -1,4 +1,4 @@
-"""The identity of a diffusion model, for the noise prompt networks that belong to it."""
+"""Identity of a diffusion model, which decides whether a noise prompt network may be used with it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,41 +38,44 @@ _SAME_MODEL = frozenset(
         "vae_tiling",
     }
 )
-"""Settings of ``[model]`` with which it stays the same model with the same prompt embeddings. Any
-other setting, also one that is added later, makes it another model."""
+"""Settings of ``[model]`` that change neither the model nor its prompt embeddings. Every other
+setting, also one that is added later, makes it another model."""
 
 
 def planned_identity(settings: Mapping[str, Any]) -> ModelIdentity:
-    """The model of a plan's ``settings["model"]``. It does not say which text encoder it has."""
+    """Return the identity of the model in a plan's ``settings["model"]``.
+
+    It lacks the digest of the text encoder (see ``with_text_encoder``).
+    """
     deciding = {
         name: value
         for name, value in settings.items()
+        # Unset options are left out, so an option that is added later keeps identities unchanged.
         if name not in _SAME_MODEL and value not in (None, [])
     }
     return ModelIdentity(name=settings["name"], settings=deciding)
 
 
 def with_text_encoder(identity: ModelIdentity, model: ModelConfig) -> ModelIdentity:
-    """An identity with the digest of the model's text encoder. Raises ``ModelError``."""
+    """Return ``identity`` with the digest of the model's text encoder. Raises ``ModelError``."""
     digest = text_digest(locate_pipeline(model), model.variant)
     return identity.model_copy(update={"text_encoder": digest})
 
 
 def identity_of(model: ModelConfig) -> ModelIdentity:
-    """The model of a configuration. Reads all of its files. Raises ``ModelError``."""
+    """Return the identity of a configured model. It reads all files. Raises ``ModelError``."""
     planned = planned_identity(model_settings(model) | model_digests(model))
     return with_text_encoder(planned, model)
 
 
 def model_in_folder(folder: Path, planned: Mapping[str, Any]) -> ModelConfig:
-    """The model of a plan's ``settings["model"]``, read from a folder.
+    """Return the configuration of a plan's ``settings["model"]`` with its files in ``folder``.
 
-    A folder may hold the weights in several types, or in half precision alone. The variant is the
-    one that the plan was made with. Where none has the plan's digest, it is the plain one, or the
-    first where there is no plain one. Raises ``ModelError``.
+    A folder may hold the weights in several variants. The one with the plan's digest is chosen, or
+    the first one (plain weights, if present) if none has it. Raises ``ModelError``.
     """
-    # LoRAs are not in the folder, and other versions have other settings: both make another model,
-    # which is refused where pairs are compared.
+    # LoRAs are not in the folder, and other versions have other settings. Both make another model,
+    # which is rejected later, when its pairs are compared.
     known = ModelConfig.model_fields.keys() - {"loras"}
     settings = {name: value for name, value in planned.items() if name in known}
     files = PipelineFiles(folder=folder)
@@ -90,28 +93,27 @@ def model_in_folder(folder: Path, planned: Mapping[str, Any]) -> ModelConfig:
 def refuse_other_model(
     network: str | Path, origin: Origin | None, model: ModelIdentity, remedy: str
 ) -> None:
-    """Raise ``ModelError`` if a network belongs to another model; ``remedy`` is how to allow it.
+    """Raise ``ModelError`` if a network was trained for another model.
 
-    A network without an origin, which earlier versions wrote, passes: its shapes alone can be
-    checked.
+    ``remedy`` tells the user in the error how to allow it.
     """
+    # Earlier versions wrote networks without an origin. Only their shapes can be checked.
     if origin is None or origin.model.settings == model.settings:
         return
     raise ModelError(
         f"{network}: this network was trained for {origin.model}; here it would be used with "
-        f"{model}. Train a network on pairs of this model, or {remedy} to use it all the same"
+        f"{model}. Train a network on pairs of this model, or {remedy} to use it anyway"
     )
 
 
 def refuse_other_rows(network: str | Path, layout: Layout, model: ModelConfig) -> None:
-    """Raise ``ModelError`` if packed noises of ``model`` stand in other rows than the network's.
-
-    Images of 512 × 1024 and of 1024 × 512 pixels have packed noises of one shape.
-    """
+    """Raise ``ModelError`` if ``model`` packs its noise in another layout than the network's."""
+    # The shape alone does not tell: images of 512 × 1024 and of 1024 × 512 pixels have packed noise
+    # of the same shape.
     latents, picture = latents_of(layout.noise_shape, model.height, model.width)
     if latents != layout.latents:
         raise ModelError(
-            f"{network}: trained on noises of {layout.latent_shape}, which {model} packs as "
+            f"{network}: trained on noises of {layout.latent_shape}, but {model} packs them as "
             f"{picture}: set height and width in [model] to those of its pairs, or train a network "
             "on pairs of this size"
         )

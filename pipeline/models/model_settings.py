@@ -1,4 +1,4 @@
-"""A diffusion model as a plan knows it: digests of its files in place of where they are."""
+"""Settings of a diffusion model for a plan: digests of its files instead of their paths."""
 
 from typing import Any
 
@@ -9,25 +9,26 @@ from pipeline.models.pipeline_files import locate_pipeline, pipeline_digest
 from pipeline.models.source import source_digest
 
 PLACES = frozenset(SourceConfig.model_fields)
-"""Fields that say where files are, which a plan does not know."""
+"""Fields with the location of files. They are not part of a plan."""
 
 _FUSED_BY = "file"
-"""Each layer's strength is the one that the LoRA's file declares.
-
-Layers with alphas of their own once had another strength. Plans with LoRAs therefore have another
-id than they had then, and no build continues with half of its units fused otherwise.
-"""
+"""Marks in the plan that each layer's strength is read from the LoRA file."""
+# Earlier versions fused layers with individual alphas in another strength. The mark changes the id
+# of plans with LoRAs, so no build continues with units that were fused differently.
 
 
 def model_settings(model: ModelConfig) -> dict[str, Any]:
-    """Everything in ``[model]`` that decides what is computed, but for the files."""
+    """Return the settings of ``[model]`` that decide the result, without the files."""
     settings = model.model_dump(mode="json", exclude={*PLACES, "config", "variant"})
     settings["loras"] = [{"scale": lora.scale} for lora in model.loras]
     return settings
 
 
 def model_digests(model: ModelConfig) -> dict[str, Any]:
-    """What to add to ``model_settings`` for the files. Raises ``ModelError``."""
+    """Return the digests of the model's files, to add to ``model_settings``.
+
+    Raises ``ModelError``.
+    """
     return {
         "digest": pipeline_digest(locate_pipeline(model), model.variant),
         "loras": [
@@ -38,12 +39,12 @@ def model_digests(model: ModelConfig) -> dict[str, Any]:
 
 
 def leading_offset(model: ModelConfig) -> dict[str, Any]:
-    """What to add to ``model_settings`` if a proposer asks for leading timesteps.
+    """Return the offset of leading timesteps, to add to ``model_settings``. Raises ``ModelError``.
 
-    Leading timesteps once had the offset 1 for every model. A model with another offset now has
-    another schedule, so its plan is another plan; all other plans keep their ids. Raises
-    ``ModelError``.
+    It is needed if a proposer uses leading timesteps.
     """
+    # Earlier versions used the offset 1 for every model. Only models with another offset have
+    # another schedule now, so only their plans get a new id.
     options = {} if model.scheduler is None else model.scheduler.options
     offset = options.get("steps_offset", steps_offset(locate_pipeline(model).folder))
     return {} if offset == 1 else {"steps_offset": offset}

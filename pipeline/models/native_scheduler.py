@@ -1,7 +1,8 @@
-"""A model's own scheduler as diffusers steps it: DPM-Solver++, UniPC, Euler.
+"""Sampling with the scheduler that belongs to a model: DPM-Solver++, UniPC, Euler and others.
 
-For sampling alone. Re-denoising takes steps that can be undone (``diffusion.step``); a multistep
-solver's cannot, since a step depends on those before. B batch, N num_inference_steps.
+It is used for sampling only. Re-denoising needs steps that can be inverted (``diffusion.step``).
+Those of a multistep solver cannot, because a step depends on earlier ones.
+B batch, N num_inference_steps.
 """
 
 import copy
@@ -17,42 +18,44 @@ _STOCHASTIC = ("Ancestral", "LCM", "SDE", "TCD")
 
 
 class NativeScheduler:
-    """One run of a scheduler whose timesteps are set: it remembers earlier steps."""
+    """One run of a scheduler whose timesteps are set. It keeps the state of earlier steps."""
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = copy.deepcopy(scheduler)
-        # DDIM and DDPM look each timestep up and have no index.
+        # With an index, schedulers take steps in order instead of searching each timestep. DDIM and
+        # DDPM keep no index.
         if hasattr(self._scheduler, "set_begin_index"):
             self._scheduler.set_begin_index(0)
 
     @property
     def timesteps(self) -> Sequence[float]:
-        """What the network is told, descending, (N,)."""
+        """Timesteps (N,) for the network, in descending order."""
         return [float(t) for t in self._scheduler.timesteps]
 
     def begin(self, noise: Tensor) -> Tensor:
-        """Initial latents, float32 (B, ...), in the scheduler's own scale."""
-        # A flow begins at its noise.
+        """Scale noise, float32 (B, ...), to the scheduler's initial latents."""
+        # Flow-matching schedulers have no such scale: they start at unit noise.
         scale: float = getattr(self._scheduler, "init_noise_sigma", 1.0)
         return noise * scale
 
     def model_input(self, latents: Tensor, step: int) -> Tensor:
-        """Latents in the scale of the network."""
+        """Scale latents for the network at ``step``."""
         if not hasattr(self._scheduler, "scale_model_input"):
             return latents
         scaled: Tensor = self._scheduler.scale_model_input(latents, self._scheduler.timesteps[step])
         return scaled
 
     def denoise(self, latents: Tensor, output: Tensor, step: int) -> Tensor:
-        """Step ``step``; all steps are taken in order, each once."""
+        """Take step number ``step``. Steps must be taken in order, each one once."""
         timestep = self._scheduler.timesteps[step]
         stepped: Tensor = self._scheduler.step(output, timestep, latents, return_dict=False)[0]
         return stepped
 
 
 def refuse_other_schedulers(scheduler: Any, num_inference_steps: int, where: str) -> None:
-    """Refuse a scheduler, its timesteps set, whose image is no function of its initial noise alone,
-    or which takes more evaluations than steps. Raises ``ModelError``.
+    """Raise ``ModelError`` for a stochastic scheduler or one with more evaluations than steps.
+
+    The timesteps of ``scheduler`` must be set.
     """
     name = type(scheduler).__name__
     config = scheduler.config
@@ -64,8 +67,8 @@ def refuse_other_schedulers(scheduler: Any, num_inference_steps: int, where: str
     )
     if stochastic:
         raise ModelError(
-            f"{where}: {name} draws noise at each step, so that an image would not follow from its "
-            "initial noise; set scheduler = 'ddim' in [sampling]"
+            f"{where}: {name} draws noise at each step, so an image would not depend on its "
+            "initial noise alone; set scheduler = 'ddim' in [sampling]"
         )
     if len(scheduler.timesteps) != num_inference_steps:
         raise ModelError(

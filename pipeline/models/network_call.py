@@ -1,7 +1,7 @@
-"""One call of a network by its pipeline: what it was told, and which of it belongs to a prompt.
+"""A recorded call of a network by its pipeline, and operations on its nested arguments.
 
-Keyword arguments may hold others (SDXL's ``added_cond_kwargs``) or tuples (rotary tables). A
-*path* names one value among them: the keys that lead to it, joined by dots.
+Keyword arguments may contain dictionaries (SDXL's ``added_cond_kwargs``) or tuples (rotary tables).
+The *path* of a value is the keys that lead to it, joined by dots.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkCall:
-    """What a pipeline passed to its network."""
+    """Arguments that a pipeline passed to its network."""
 
     latents: Tensor
     timestep: Tensor
@@ -25,16 +25,17 @@ class NetworkCall:
     def of(
         cls, network: nn.Module, args: tuple[Any, ...], options: dict[str, Any]
     ) -> "NetworkCall":
-        """The call ``network(*args, **options)``."""
+        """Return the call ``network(*args, **options)``, with positional arguments by name."""
         signature = inspect.signature(type(network).forward)
         named = signature.bind(network, *args, **options).arguments
+        # The first argument after self is the latents, under different names in different networks.
         _, (_, latents), *others = named.items()
         arguments = dict(others)
         return cls(latents=latents, timestep=arguments.pop("timestep"), arguments=arguments)
 
 
 def tensors(arguments: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
-    """All tensors among nested arguments with their paths."""
+    """Yield path and tensor for all tensors in nested arguments."""
     if isinstance(arguments, Tensor):
         yield path, arguments
     for key, value in _items(arguments):
@@ -42,7 +43,7 @@ def tensors(arguments: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def replaced(arguments: Any, values: Mapping[str, Tensor], path: str = "") -> Any:
-    """Nested arguments with the tensors at some paths replaced."""
+    """Return nested arguments in which the tensors at the paths of ``values`` are replaced."""
     if isinstance(arguments, dict):
         return {
             key: replaced(value, values, f"{path}.{key}" if path else key)
@@ -56,10 +57,10 @@ def replaced(arguments: Any, values: Mapping[str, Tensor], path: str = "") -> An
 
 
 def batched_paths(one: Any, two: Any) -> frozenset[str]:
-    """Paths of the tensors that have a row for each prompt.
+    """Return the paths of tensors that have a row for each prompt.
 
-    ``one`` and ``two`` are the arguments for one prompt and for two: rotary tables and position
-    ids have the same shape in both.
+    ``one`` and ``two`` are the arguments for one prompt and for two. Rotary tables and position
+    ids have the same shape in both, so they are not included.
     """
     doubled = dict(tensors(two))
     return frozenset(path for path, tensor in tensors(one) if tensor.shape != doubled[path].shape)

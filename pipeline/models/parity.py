@@ -1,8 +1,8 @@
-"""The contract between a pipeline's own call and ours, checked when a model is loaded.
+"""Parity check between a pipeline's call and our predictions, made when a model is loaded.
 
-The call runs with a scheduler that notes what it was given at each step, and we predict from the
-same latents. What a pipeline does behind its network's back (a renormalisation after guidance, a
-timestep in another type, a second network for some levels) shows as a difference.
+The pipeline runs with a scheduler that records the prediction at each step, and we predict from the
+same latents. Anything that a pipeline does besides calling its network (a renormalisation after
+guidance, a timestep in another type, a second network for some levels) shows as a difference.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,40 +25,43 @@ if TYPE_CHECKING:
 
 _PROMPT = "a red apple"
 _NUM_STEPS = 4
-"""Such that every spacing has whole timesteps."""
+"""Number of steps of the check. With 4, all spacings have integer timesteps."""
 _GUIDANCE_SCALES = (1.0, 3.0)
 
 _TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 4e-2, torch.float16: 1e-2}
-"""Largest difference over the largest output: a few roundings, with guidance 3 multiplied by 5."""
+"""Maps the network's type to the largest accepted relative difference. It is a few roundings, which
+guidance 3 multiplies by 5."""
 
 
 def check_parity(
     denoiser: "Denoiser", traced: TracedPipeline, where: str, spacing: "Spacing | None" = None
 ) -> None:
-    """Compare the predictions at every level of a short run, with guidance and without.
+    """Raise ``ModelError`` if our predictions differ from those of the pipeline's call.
 
-    ``spacing`` is for models whose own levels are no schedule (``TrainingSchedule``). Raises
-    ``ModelError`` with the family, the step and the difference.
+    They are compared at every level of a short run, with guidance and without. ``spacing`` is for
+    models whose scheduler leaves the levels of the training (``TrainingSchedule.other_levels``). The
+    error names the family, the step and the difference.
     """
     allowed = _TOLERANCES[traced.dtype]
     for deviation in deviations(denoiser, traced, where, spacing):
+        # Written as "not <=" so that NaN is rejected too.
         if not deviation.size <= allowed:
             raise ModelError(
-                f"{where}: {traced.family.pipeline} does more than to call its network: at "
-                f"{deviation}, its own call differs from ours by {deviation.size:.2g} (allowed: "
-                f"{allowed:g}); pairs of this model would be wrong"
+                f"{where}: {traced.family.pipeline} does more than call its network: at "
+                f"{deviation}, the pipeline's prediction differs from ours by {deviation.size:.2g} "
+                f"(allowed: {allowed:g}); pairs of this model would be wrong"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deviation:
-    """By how much the pipeline's own call differs from ours at one step."""
+    """Difference between the pipeline's prediction and ours at one step."""
 
     step: int
     timestep: float
     guidance_scale: float
     size: float
-    """Largest difference over the largest output."""
+    """Largest absolute difference, divided by the largest absolute output."""
 
     def __str__(self) -> str:
         return (
@@ -70,11 +73,12 @@ class Deviation:
 def deviations(
     denoiser: "Denoiser", traced: TracedPipeline, where: str, spacing: "Spacing | None" = None
 ) -> Iterator[Deviation]:
-    """At every level of a short run, with guidance and without.
+    """Yield the deviation at every level of a short run, without guidance and with it.
 
-    Raises ``ModelError`` for a network whose output is no prediction for its input.
+    Raises ``ModelError`` for a network whose output has another shape than its latents.
     """
     schedule = denoiser.schedule(_NUM_STEPS, spacing)
+    # Independent noise at each level: the result of one step is not needed to test the next.
     visits = [
         source_noise(seed, denoiser.latent_shape)[None].to(traced.device, traced.dtype)
         for seed in range(len(schedule))
@@ -106,7 +110,7 @@ def _their_outputs(
     timesteps: Sequence[float],
     scale: float,
 ) -> list[Tensor]:
-    """What the pipeline's own call makes of its network's predictions."""
+    """Return the guided predictions of the pipeline's call at the latents ``visits``."""
     probe = RecordingScheduler(traced.pipe.scheduler, timesteps=timesteps, visits=visits)
     inputs: Inputs = traced.encode(_PROMPT, negative=False)
     if denoiser.guidance == "embedded":

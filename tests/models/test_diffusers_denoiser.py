@@ -277,7 +277,7 @@ def test_an_unsupported_pipeline_class_is_refused_with_the_supported_ones(broken
 def test_a_class_that_is_no_name_is_refused(broken: Path, name: object) -> None:
     """diffusers writes a list for a pipeline whose code comes with the model."""
     edit(broken / "model_index.json", _class_name=name)
-    expected = "code of its own.* never run" if isinstance(name, list) and name else "supported"
+    expected = "custom code.* never run" if isinstance(name, list) and name else "supported"
     with pytest.raises(ModelError, match=rf"model_index\.json: class .*{expected}"):
         load(broken)
 

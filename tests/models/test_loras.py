@@ -236,7 +236,7 @@ def test_numbers_that_are_not_finite_are_refused(
     tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
     key = next(key for key in tensors if key.endswith("lora_up.weight"))
-    _refused(tensors | {key: torch.full_like(tensors[key], torch.nan)}, tmp_path, "diffusers gives")
+    _refused(tensors | {key: torch.full_like(tensors[key], torch.nan)}, tmp_path, "match no layer")
 
 
 def test_damaged_file_is_refused(tensors: dict[str, Tensor], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_a_renormalisation_after_guidance_is_found_at_its_first_step() -> None:
     with pytest.raises(ModelError) as refused:
         DiffusersDenoiser(rescaled(tiny_pipeline(text_gain=30)), "models/rescaled")
     message = str(refused.value)
-    assert message.startswith("models/rescaled: StableDiffusionPipeline does more than to call")
+    assert message.startswith("models/rescaled: StableDiffusionPipeline does more than call")
     assert "at step 0 of 4 (timestep 751), guidance 3," in message
     assert "differs from ours by 0." in message
 
@@ -52,7 +52,7 @@ def test_a_network_that_answers_differently_when_it_is_asked_again_is_found() ->
 
 
 def test_guidance_that_the_network_is_not_told_is_refused() -> None:
-    with pytest.raises(ModelError, match="schnell: the network is not told its guidance"):
+    with pytest.raises(ModelError, match="schnell: the network does not receive its guidance"):
         DiffusersDenoiser(
             build("flux_schnell"), "schnell", height=16, width=16, guidance="embedded"
         )
@@ -83,6 +83,6 @@ def test_bfloat16_flux_is_told_the_time_that_its_pipeline_tells_it() -> None:
     pipe = build("flux").to(torch.bfloat16)
     denoiser = DiffusersDenoiser(pipe, "flux", height=16, width=16, guidance="embedded")
     timesteps = torch.tensor(denoiser.schedule(28).timesteps)
-    told = torch.cat([denoiser._told_timesteps[float(t)] for t in timesteps])
-    assert torch.equal(told, timesteps.to(torch.bfloat16) / 1000)
-    assert not torch.equal(told, (timesteps / 1000).to(torch.bfloat16))
+    ours = torch.cat([denoiser._network_timesteps[float(t)] for t in timesteps])
+    assert torch.equal(ours, timesteps.to(torch.bfloat16) / 1000)
+    assert not torch.equal(ours, (timesteps / 1000).to(torch.bfloat16))
