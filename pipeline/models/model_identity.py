@@ -1,4 +1,4 @@
-"""Identity of a diffusion model, which decides whether a noise prompt network may be used with it."""
+"""Identity of a diffusion model. It decides which noise prompt networks may be used with it."""
 
 from collections.abc import Mapping
 from pathlib import Path

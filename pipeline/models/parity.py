@@ -39,8 +39,8 @@ def check_parity(
     """Raise ``ModelError`` if our predictions differ from those of the pipeline's call.
 
     They are compared at every level of a short run, with guidance and without. ``spacing`` is for
-    models whose scheduler leaves the levels of the training (``TrainingSchedule.other_levels``). The
-    error names the family, the step and the difference.
+    models whose scheduler leaves the levels of the training (``TrainingSchedule.other_levels``).
+    The error names the family, the step and the difference.
     """
     allowed = _TOLERANCES[traced.dtype]
     for deviation in deviations(denoiser, traced, where, spacing):

@@ -1,7 +1,7 @@
-"""Which files of a diffusers pipeline are used: what is fetched, loaded and counted in a digest.
+"""Selection of a diffusers pipeline's files, for fetching, loading and digests.
 
-A repository often holds a model several times (float32, float16, pickles, ONNX, single files): of
-all these one is read. Components that only judge or watch images are never read.
+A repository often has a model in several formats (float32, float16, pickles, ONNX, single files).
+Only one of them is read. Safety checkers and image encoders are never read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ from pipeline.models.source import locate, matching
 _INDEX = "model_index.json"
 
 _TEXT = ("text_encoder", "tokenizer")
-"""How the names of parts begin that read a prompt."""
+"""Prefixes of the names of components that read a prompt."""
 
-_TOLD = ("*.json", "*.txt", "*.model")
-"""Configurations, tokenizers and lists of shards."""
+_METADATA = ("*.json", "*.txt", "*.model")
+"""Patterns of configurations, tokenizers and lists of shards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,16 +29,17 @@ class PipelineFiles:
     """A pipeline on this machine."""
 
     folder: Path
-    """With ``model_index.json``: the whole pipeline, or what a checkpoint does not say of it."""
+    """Folder with ``model_index.json``. It has all components, or only the configuration if there
+    is a checkpoint."""
     checkpoint: Path | None = None
-    """Weights in one file, in the layout of the model's authors."""
+    """Single file with the weights, in the layout of the model's authors."""
 
     def __str__(self) -> str:
         return str(self.folder if self.checkpoint is None else self.checkpoint)
 
 
 def locate_pipeline(model: ModelConfig, *, fetch: bool = True) -> PipelineFiles:
-    """The files of a pipeline on this machine, fetched from the hub if need be and ``fetch``.
+    """Return the files of a pipeline on this machine. With ``fetch``, download missing ones.
 
     Raises ``ModelError``.
     """
@@ -48,21 +49,22 @@ def locate_pipeline(model: ModelConfig, *, fetch: bool = True) -> PipelineFiles:
         place = locate(model, fetch=fetch)
         if place.is_file():
             raise ModelError(
-                f"{model}: a single file holds weights alone; set config in [model] to a folder in "
+                f"{model}: a single file has only weights; set config in [model] to a folder in "
                 "diffusers' format of the same family (its json, txt and model files are enough)"
             )
         return PipelineFiles(folder=place)
     weights = f"*/*.{model.variant}*.safetensors" if model.variant else "*/*.safetensors"
-    rest = (*(f"*/{files}" for files in _TOLD), weights)
+    # In two steps: the index names the components, and only their files are downloaded.
+    rest = (*(f"*/{files}" for files in _METADATA), weights)
     names = components(locate(model, [_INDEX], fetch=fetch, next_files=rest))
     folder = locate(model, _patterns(dict.fromkeys(names, model.variant)), fetch=fetch)
-    # What does not come in the variant is read as it is.
+    # Components without the requested variant are read from their plain weights.
     variants = weight_variants(folder, names, model.variant)
     return PipelineFiles(folder=locate(model, _patterns(variants), fetch=fetch))
 
 
 def pipeline_digest(files: PipelineFiles, variant: str | None) -> str:
-    """SHA-256 over names and contents of the files that are used. Raises ``ModelError``."""
+    """Return the SHA-256 over names and contents of the used files. Raises ``ModelError``."""
     folder = files_digest(files.folder, _used(files.folder, variant))
     if files.checkpoint is None:
         return folder
@@ -70,22 +72,23 @@ def pipeline_digest(files: PipelineFiles, variant: str | None) -> str:
 
 
 def text_digest(files: PipelineFiles, variant: str | None) -> str:
-    """SHA-256 of the files of the text encoders and tokenizers alone, and of all files where the
-    weights are one file. Raises ``ModelError``.
+    """Return the SHA-256 of the files of text encoders and tokenizers. Raises ``ModelError``.
+
+    If the weights are a single file, it is the digest of all files.
     """
     if files.checkpoint is not None:
         return pipeline_digest(files, variant)
     names = [name for name in components(files.folder) if name.startswith(_TEXT)]
-    # Without the index, which describes the other components too.
+    # Without model_index.json ([0]), because it also describes the other components.
     patterns = _patterns(weight_variants(files.folder, names, variant))[1:]
     return files_digest(files.folder, matching(files.folder, patterns))
 
 
 def variants_in(folder: Path) -> tuple[str | None, ...]:
-    """The variants in which a folder holds weights; None, the plain one, first if it is there.
+    """Return the weight variants of a folder. None stands for plain weights and comes first.
 
-    The plain one is there if every part that comes in variants also comes without. Raises
-    ``ModelError``.
+    Plain weights count as present if every component with variants also has plain weights.
+    Raises ``ModelError``.
     """
     names = components(folder)
     found = {
@@ -109,7 +112,7 @@ def _used(folder: Path, variant: str | None) -> list[Path]:
 def weight_variants(
     folder: Path, names: Sequence[str], variant: str | None
 ) -> dict[str, str | None]:
-    """Return by component the variant in which its weights are read; None is the plain one."""
+    """Return for each component the variant that is read. None stands for plain weights."""
     return {
         name: variant if variant and matching(folder, _weights(name, variant)) else None
         for name in names
@@ -119,13 +122,14 @@ def weight_variants(
 def _patterns(variants: Mapping[str, str | None]) -> list[str]:
     patterns = [_INDEX]
     for name, variant in variants.items():
-        patterns += [f"{name}/{files}" for files in _TOLD]
+        patterns += [f"{name}/{files}" for files in _METADATA]
+        # The list of shards of a pickle describes files that are never read.
         patterns += [f"!{name}/*.bin.index*.json", *_weights(name, variant)]
     return patterns
 
 
 def _weights(name: str, variant: str | None) -> list[str]:
-    """Of ``model.safetensors``, ``model.fp16.safetensors`` and their shards, those that count."""
+    """Return the patterns of weight files such as ``model.safetensors``, for one variant."""
     if variant is None:
         return [f"{name}/*.safetensors", f"!{name}/*.*.safetensors"]
     return [f"{name}/*.{variant}.safetensors", f"{name}/*.{variant}-*.safetensors"]
@@ -141,6 +145,6 @@ def _checkpoint(model: ModelConfig, fetch: bool) -> Path:
     if not place.is_file() or place.suffix != ".safetensors":
         raise ModelError(
             f"{model}: config in [model] is for weights in a single .safetensors file, which this "
-            "is not; leave config out for a folder, and convert a .ckpt, which is a pickle"
+            "is not; remove config for a folder, and convert a .ckpt, which is a pickle"
         )
     return place

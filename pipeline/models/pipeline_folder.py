@@ -1,4 +1,4 @@
-"""Loading a pipeline from a folder in diffusers' format, or from a single file beside one."""
+"""Loading a pipeline from a folder in diffusers' format, or from a single file with a folder."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ from pipeline.models.model_index import (
 from pipeline.models.pipeline_files import PipelineFiles, weight_variants
 from pipeline.models.single_file import load_single_file
 
-# What diffusers, transformers and safetensors raise for a damaged or incomplete folder.
+# diffusers, transformers and safetensors raise these for a damaged or incomplete folder.
 _LOAD_ERRORS = (
     AttributeError,
     ImportError,
@@ -45,10 +45,10 @@ _LOAD_ERRORS = (
 
 
 def load_pipeline(files: PipelineFiles, dtype: torch.dtype, variant: str | None = None) -> Any:
-    """Read a pipeline into the machine's memory; nothing is downloaded, no code or pickle is run.
+    """Read a pipeline into main memory. Nothing is downloaded, and no code or pickle is run.
 
     Raises ``ModelError`` for files that are missing, damaged or of an unsupported class, and for
-    weights that do not fit their components name by name.
+    weights whose names or shapes do not match their components.
     """
     name = check_model_folder(files.folder)
     options = {
@@ -86,7 +86,7 @@ def _read(
 
 
 def _components(folder: Path, dtype: torch.dtype, variant: str | None) -> dict[str, nn.Module]:
-    """All components of a folder that have weights, by name."""
+    """Load all components of a folder that have weights."""
     variants = weight_variants(folder, components(folder), variant)
     classes = {
         name: component_class(folder, name, *kind)
@@ -101,7 +101,7 @@ def _components(folder: Path, dtype: torch.dtype, variant: str | None) -> dict[s
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """Loading bars of both libraries off, as they were afterwards."""
+    """Disable the progress bars of both libraries, and restore them afterwards."""
     libraries = (diffusers_logging, transformers_logging)
     shown = [library for library in libraries if library.is_progress_bar_enabled()]
     for library in shown:

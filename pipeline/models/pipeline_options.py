@@ -1,7 +1,7 @@
-"""How a loaded pipeline computes: where its weights wait, in which memory format, in which kernels.
+"""Options of a loaded pipeline: placement of its weights, memory format and kernels.
 
-All but offloading changes results in their last bits, and tiling visibly: those are part of the
-plan. Offloading moves weights and computes the same on the same device.
+Offloading only moves weights and does not change results. All other options change the last bits of
+results, and tiling changes them visibly, so they are part of the plan.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ Offload = Literal["none", "model", "sequential"]
 
 
 def place(pipe: Any, device: torch.device, offload: Offload) -> None:
-    """Move a pipeline to where it computes. Raises ``ModelError``."""
+    """Move a pipeline to its device, or set up offloading. Raises ``ModelError``."""
     if offload == "none":
         pipe.to(device)
     elif device.type == "cpu":
         raise ModelError(
-            f"cpu_offload = {offload!r} in [cluster] moves weights to a GPU and back, and this "
+            f"cpu_offload = {offload!r} in [cluster] moves weights to a GPU and back, but this "
             "machine has none; set it to 'none'"
         )
     elif offload == "model":
@@ -33,10 +33,9 @@ def place(pipe: Any, device: torch.device, offload: Offload) -> None:
 
 @contextmanager
 def sequential_faults(where: str, offload: Offload) -> Iterator[None]:
-    """Say what to do where a model cannot compute layer by layer: diffusers tells it by failing.
-
-    Seen with HunyuanDiTPipeline, which reads weights of layers that it does not call.
-    """
+    """Turn failures of a model under sequential offloading into a ``ModelError`` with advice."""
+    # diffusers does not announce that a model cannot be offloaded layer by layer, it fails.
+    # HunyuanDiTPipeline is one: it reads weights of layers that it does not call.
     try:
         yield
     except (torch.OutOfMemoryError, torch.AcceleratorError):
@@ -51,9 +50,9 @@ def sequential_faults(where: str, offload: Offload) -> Iterator[None]:
 
 
 def apply_options(pipe: Any, model: ModelConfig) -> None:
-    """Set what ``[model]`` says of kernels and memory, before the pipeline is placed.
+    """Apply the options of ``[model]`` for kernels and memory. Call it before ``place``.
 
-    Raises ``ModelError`` for an option that the model or this machine does not have.
+    Raises ``ModelError`` for an option that the model or this machine does not support.
     """
     network = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
     if model.channels_last:
@@ -66,16 +65,15 @@ def apply_options(pipe: Any, model: ModelConfig) -> None:
     if model.vae_tiling:
         _enable(pipe.vae, "tiling")
     if model.compile:
-        # The call alone, and not the module: what others see of it stays as it is.
+        # Only forward is compiled. A compiled module would have another class and parameter names.
         network.forward = torch.compile(network.forward)
 
 
 def _enable(vae: Any, what: str) -> None:
-    # Every decoder of diffusers can be told to; one that can has this flag.
+    # All decoders have the method, but only those that support the option have the flag.
     if not hasattr(vae, f"use_{what}"):
         raise ModelError(
-            f"vae_{what} = true in [model]: {type(vae).__name__} cannot decode like that; "
-            "leave it out"
+            f"vae_{what} = true in [model]: {type(vae).__name__} does not support it; remove it"
         )
     getattr(vae, f"enable_{what}")()
 
@@ -87,8 +85,8 @@ def _set_attention(network: Any, backend: str) -> None:
         raise ModelError(f"attention_backend = {backend!r} in [model]: {error}") from error
     taken = (getattr(module, "processor", None) for module in network.modules())
     if not any(getattr(each, "_attention_backend", None) == backend for each in taken):
-        # diffusers passes over attention that it cannot switch, and says nothing.
+        # diffusers silently skips attention layers that it cannot switch.
         raise ModelError(
             f"attention_backend = {backend!r} in [model]: {type(network).__name__} always uses "
-            "torch's own choice; leave it out"
+            "torch's own choice; remove it"
         )

@@ -1,4 +1,4 @@
-"""What a preference model must offer to judge images.
+"""The ``Reward`` protocol: the interface of a preference model.
 
 B batch, H W image height and width in pixels.
 """
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 class Reward(Protocol):
-    """Scores images against their prompts; higher is better."""
+    """Interface of a model that scores images against their prompts. Higher is better."""
 
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
         """Score ``images`` (uint8, (B, H, W, 3)) against ``prompts`` (B of them).
 
-        Returns float32 (B,) on the CPU, computed in one batch, without gradients. A score that
-        cannot be given is NaN: the caller turns it into a candidate that failed with a reason.
+        Returns float32 (B,) on the CPU, computed in one batch, without gradients. Return NaN for a
+        score that cannot be computed: the caller records the candidate as failed, with a reason.
         """
         ...

@@ -1,7 +1,7 @@
-"""Another scheduler than the one a model came with, or other options of it.
+"""Replacement of a model's scheduler or of its options.
 
-Some models are published with a scheduler that cannot be inverted (Karras' sigmas, SDE solvers), in
-files that nobody should have to edit.
+Some models are published with a scheduler that cannot be inverted (Karras' sigmas, SDE solvers).
+``[model.scheduler]`` replaces it without edits to the model's files.
 """
 
 import inspect
@@ -19,19 +19,19 @@ Option = bool | int | float | str
 def choose_scheduler(
     pipe: Any, where: str, name: str | None, options: Mapping[str, Option]
 ) -> None:
-    """Give ``pipe`` the scheduler ``name`` of diffusers, by default the class that it has, with its
-    configuration but for ``options``.
+    """Set the scheduler of ``pipe`` to the class ``name`` of diffusers, with some other ``options``.
 
-    Raises ``ModelError`` for what diffusers does not have.
+    Without ``name`` the class is kept. All other options come from the present configuration.
+    Raises ``ModelError`` for a class or an option that diffusers does not have.
     """
     chosen = type(pipe.scheduler) if name is None else getattr(diffusers, name, None)
     if not (inspect.isclass(chosen) and issubclass(chosen, SchedulerMixin)):
         raise ModelError(
-            f"{where}: {name!r} in [model.scheduler] is no scheduler of diffusers; the model's own "
-            f"is {type(pipe.scheduler).__name__}"
+            f"{where}: {name!r} in [model.scheduler] is not a scheduler of diffusers; the model "
+            f"comes with {type(pipe.scheduler).__name__}"
         )
     known = inspect.signature(chosen.__init__).parameters
-    # diffusers would drop them in silence.
+    # diffusers would silently drop unknown options.
     if unknown := sorted(set(options) - set(known)):
         raise ModelError(
             f"{where}: {chosen.__name__} has no option {', '.join(map(repr, unknown))} "

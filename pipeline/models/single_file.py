@@ -1,7 +1,7 @@
-"""Weights of all components in one file, in the layout of the model's authors.
+"""Loading a pipeline from a single file in the layout of the model's authors.
 
-diffusers translates names and splits tensors on the way. It ignores names that it does not know,
-and leaves weights that it does not find without numbers. Both are errors here.
+diffusers renames and splits tensors while it loads. It ignores unknown names, and leaves missing
+weights uninitialised. Both are errors here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,12 +26,12 @@ from pipeline.models.components import (
 from pipeline.models.model_index import component_classes
 
 _SAMPLED = 64
-"""Numbers of a row that tell tensors apart."""
+"""Number of leading values of a row by which a tensor is recognised."""
 
 _NO_WEIGHTS = (
-    # The running average of the weights beside the weights, which diffusers leaves aside too.
+    # Running average of the weights. diffusers does not use it either.
     "model_ema.",
-    # Tables of the training's schedule, which follow from the scheduler's configuration.
+    # Tables of the training schedule. They are computed from the scheduler's configuration.
     "alphas_cumprod",
     "betas",
     "denoiser.sigmas",
@@ -41,11 +41,11 @@ _NO_WEIGHTS = (
     "posterior_",
     "scale_factor",
     "sqrt_",
-    # Marks of how the model was trained, which ``declarations`` reads.
+    # Markers of how the model was trained. ``declarations`` reads them.
     "edm_vpred.sigma_",
     "v_pred",
     "ztsnr",
-    # What CLIP's training needed, and no encoding of a prompt does.
+    # Parameters that only CLIP's training needs, not the encoding of a prompt.
     "cond_stage_model.logit_scale",
     "cond_stage_model.model.logit_scale",
     "cond_stage_model.model.text_projection",
@@ -56,30 +56,31 @@ _NO_WEIGHTS = (
     "text_encoders.clip_g.logit_scale",
     "text_encoders.clip_l.logit_scale",
     "text_encoders.t5xxl.logit_scale",
-    # SD 2 reads the last but one layer: its configuration has one layer less than the file.
+    # SD 2 uses the output of the last but one layer, so its configuration has one layer less.
     "cond_stage_model.model.transformer.resblocks.23.",
-    # diffusers takes the identity, as the authors' code does.
+    # diffusers uses the identity instead, as the authors' code does.
     "text_encoders.clip_l.transformer.text_projection.weight",
 )
-"""Beginnings of names that a file may hold beside the weights that are used."""
+"""Prefixes of tensor names that a file may have without being used."""
 
 _BUFFERS = ("position_ids", "attn_mask")
-"""Ends of such names: tables that older libraries stored."""
+"""Suffixes of such names: buffers that older libraries stored."""
 
 
 def load_single_file(
     name: str, checkpoint: Path, folder: Path, dtype: torch.dtype, options: Mapping[str, Any]
 ) -> Any:
-    """Read a pipeline of class ``name``; ``folder`` describes its components.
+    """Read a pipeline of class ``name`` from a checkpoint.
 
-    A text encoder that is not in the file is read from the folder. Raises ``ModelError`` for
-    weights that the file lacks, and for tensors in it that are no part of the pipeline.
+    ``folder`` has the configuration of its components. A text encoder that is not in the checkpoint
+    is read from the folder. Raises ``ModelError`` for missing weights and for tensors that are not
+    part of the pipeline.
     """
     pipeline: Any = getattr(diffusers, name)
     if not hasattr(pipeline, "from_single_file"):
         raise ModelError(
-            f"{checkpoint}: diffusers reads no single file of a {name}; use a folder in its own "
-            "format"
+            f"{checkpoint}: diffusers cannot read a {name} from a single file; use a folder in "
+            "diffusers' format"
         )
     beside = _encoders_beside(checkpoint, folder, dtype)
     pipe = pipeline.from_single_file(
@@ -97,11 +98,12 @@ def load_single_file(
 
 
 def _encoders_beside(checkpoint: Path, folder: Path, dtype: torch.dtype) -> dict[str, nn.Module]:
-    """Text encoders that diffusers would read from the folder, without a report of their names."""
+    """Load the text encoders that are not in the checkpoint from the folder."""
+    # diffusers would load them itself, but without a report of missing and unknown weights.
     with safe_open(checkpoint, framework="pt") as file:
         names = file.keys()
         shapes = {name: file.get_slice(name).get_shape() for name in names}
-    # By names and shapes alone.
+    # diffusers decides by names and shapes, so tensors without memory are enough.
     decides: Any = single_file_utils  # carries no types
     header = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     beside = {}
@@ -115,19 +117,17 @@ def _encoders_beside(checkpoint: Path, folder: Path, dtype: torch.dtype) -> dict
             continue
         if not any((folder / name).glob("*.safetensors")):
             raise ModelError(
-                f"{checkpoint}: holds no weights of {name} ({kind}), and {folder / name} has no "
-                ".safetensors either; put its weights there"
+                f"{checkpoint}: has no weights of {name} ({kind}), and {folder / name} has no "
+                ".safetensors files either; put its weights there"
             )
         beside[name] = load_component(found, folder / name, dtype, None)
     return beside
 
 
 def _refuse_unused(checkpoint: Path, modules: Mapping[str, nn.Module]) -> None:
-    """Raise ``ModelError`` for a tensor of the file that is in none of the modules.
-
-    Tensors are renamed, and some split, transposed or put in another order. So they are found by
-    the numbers with which they begin.
-    """
+    """Raise ``ModelError`` for a tensor of the file that is in none of the modules."""
+    # Tensors are renamed, and some are split, transposed or reordered. So they are recognised by
+    # their first values.
     known = {sample for module in modules.values() for sample in _beginnings(module)}
     dtypes = {tensor.dtype for module in modules.values() for tensor in module.parameters()}
     unused = []
@@ -141,8 +141,8 @@ def _refuse_unused(checkpoint: Path, modules: Mapping[str, nn.Module]) -> None:
                 unused.append(name)
     if unused:
         raise ModelError(
-            f"{checkpoint}: {some(unused)} are no weights of this pipeline; the folder that config "
-            "in [model] names may be that of another model"
+            f"{checkpoint}: {some(unused)} are not weights of this pipeline; config in [model] may "
+            "name the folder of another model"
         )
 
 
@@ -150,6 +150,8 @@ def _beginnings(module: nn.Module) -> Iterator[bytes]:
     for tensor in module.state_dict().values():
         if tensor.is_floating_point():
             yield _sample(_rows(tensor, 0), tensor.dtype)
+            # A tensor of the file may begin in the middle of ours (halves that were swapped), or
+            # along its first column (a matrix that was transposed).
             if tensor.ndim:
                 yield _sample(_rows(tensor, len(tensor) // 2), tensor.dtype)
             if tensor.ndim == 2:

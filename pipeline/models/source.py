@@ -1,9 +1,9 @@
-"""From where a configuration says a model is to the files on this machine, and their digest.
+"""Locating the files of a configured model on this machine, and their digest.
 
-A source of the hub is a commit, so its files cannot change; they are taken from the local cache
-of huggingface_hub, and only what is missing there is fetched. Its locks let several processes of
-a machine want the same file at once. Weights come as safetensors: a pickle is fetched only by
-code that asks for it by name and reads it with ``weights_only=True``; code never is.
+A source on the hub is pinned to a commit, so its files cannot change. They are read from the local
+cache of huggingface_hub, and only missing files are fetched. Its locks make this safe for several
+processes of a machine. Weights are safetensors. A pickle is fetched only by callers that name it
+and read it with ``weights_only=True``. Code is never fetched.
 """
 
 import shlex
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
 SAFE_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
-"""Weights, configurations and tokenizers; neither pickles nor code."""
+"""Patterns of weights, configurations and tokenizers, without pickles and code."""
 
 _NOT = "!"
 
@@ -33,13 +33,12 @@ def locate(
     fetch: bool = True,
     next_files: Sequence[str] = (),
 ) -> Path:
-    """The folder or file of a source on this machine; it is fetched from the hub if need be.
+    """Return the folder or file of a source on this machine, fetched from the hub if necessary.
 
-    ``files`` are the patterns of all files that will be read, as in ``fnmatch``, where a star
-    crosses folders, and where ``!`` before a pattern leaves files out; of a repository
-    ``SAFE_FILES`` by default. Without ``fetch`` what is not here is an error, even where there is a
-    network. Raises ``ModelError``, which says what to fetch, ``next_files`` too, and where to put
-    it.
+    ``files`` are ``fnmatch`` patterns of all files that will be read. A star also matches slashes,
+    and ``!`` before a pattern excludes files. The default for a repository is ``SAFE_FILES``.
+    Without ``fetch``, nothing is downloaded and missing files are an error. Raises ``ModelError``
+    with a command that fetches ``files`` and ``next_files``, and with the place to put them.
     """
     if source.hub is not None:
         return _fetched(source, SAFE_FILES if files is None else files, fetch, next_files)
@@ -54,10 +53,10 @@ def locate(
 
 
 def source_digest(source: SourceConfig, files: Sequence[str] | None = None) -> str:
-    """SHA-256 of what is used of a source: of its file, or of names and contents of its files.
+    """Return the SHA-256 of a source's file, or of the names and contents of its files.
 
-    The same files have the same digest wherever they came from. Without ``files``, those are all
-    files of a local folder, and ``SAFE_FILES`` of a repository. Raises ``ModelError``.
+    The same files have the same digest, from a folder and from the hub. The default of ``files`` is
+    all files of a local folder, and ``SAFE_FILES`` of a repository. Raises ``ModelError``.
     """
     place = locate(source, files)
     if place.is_file():
@@ -70,7 +69,7 @@ def source_digest(source: SourceConfig, files: Sequence[str] | None = None) -> s
 
 
 def matching(folder: Path, files: Sequence[str]) -> list[Path]:
-    """The files of a folder that match a pattern, sorted."""
+    """Return the files of a folder that match the patterns, sorted."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -86,7 +85,7 @@ def _matches(name: str, files: Sequence[str]) -> bool:
 
 
 def _split(files: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The patterns of what is wanted, and of what is left out of it."""
+    """Split patterns into those that include files and those that exclude them."""
     left_out = [pattern.removeprefix(_NOT) for pattern in files if pattern.startswith(_NOT)]
     return [pattern for pattern in files if not pattern.startswith(_NOT)], left_out
 
@@ -94,7 +93,7 @@ def _split(files: Sequence[str]) -> tuple[list[str], list[str]]:
 def _fetched(
     source: SourceConfig, files: Sequence[str], fetch: bool, next_files: Sequence[str]
 ) -> Path:
-    # Half a second, which reading a configuration should not cost.
+    # Importing this takes half a second, so modules that only read a configuration do not.
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -111,6 +110,7 @@ def _fetched(
                 local_files_only=not fetch,
             )
             return Path(folder)
+        # A single file is fetched by name, past the patterns, so it is checked here.
         if not _matches(source.file, files):
             raise ModelError(
                 f"{source}: only files like {', '.join(files)} are read here; pickles and code "
@@ -136,11 +136,11 @@ def _refusal(source: SourceConfig, error: "HfHubHTTPError") -> str:
     hint = ""
     if isinstance(error, GatedRepoError):
         hint = " Accept its licence on its page, and set HF_TOKEN to a token of that account."
-    return f"{source}: the hub refuses it: {str(error).strip()}{hint}"
+    return f"{source}: the hub refused the request: {str(error).strip()}{hint}"
 
 
 def _by_hand(source: SourceConfig, files: Sequence[str]) -> str:
-    """What to do where there is a network, and how the files come here."""
+    """Return the instructions for fetching the files by hand."""
     assert source.hub is not None and source.revision is not None
     what = [source.file] if source.file is not None else []
     wanted, left_out = _split(files)
@@ -150,6 +150,6 @@ def _by_hand(source: SourceConfig, files: Sequence[str]) -> str:
         ["hf", "download", source.hub, *what, "--revision", source.revision, *only]
     )
     return (
-        f"Where there is a network, run `{command} --local-dir FOLDER`, put FOLDER on every "
-        "machine that computes, and set path to it in place of hub and revision."
+        f"On a machine with a network, run `{command} --local-dir FOLDER`, copy FOLDER to every "
+        "machine that computes, and set path to it instead of hub and revision."
     )

@@ -1,6 +1,6 @@
-"""A model's text encoders alone, without its network and its decoder.
+"""The text encoders of a model, without its network and its decoder.
 
-Training of a noise prompt network needs no more. The rest of a model is most of its memory.
+Training of a noise prompt network needs only these. The other components take most of the memory.
 B batch, L tokens, D width of an embedding.
 """
 
@@ -29,10 +29,10 @@ class TextEncoder:
         max_sequence_length: int | None = None,
         clip_skip: int | None = None,
     ) -> None:
-        """Drop network and decoder of ``pipe`` and move the rest to ``device``.
+        """Remove network and decoder from ``pipe`` and move the rest to ``device``.
 
-        ``where`` names the model in errors. The options are those of the pipeline's call. Raises
-        ``ModelError`` for one that it does not take.
+        ``where`` names the model in errors. The options are passed to the pipeline. Raises
+        ``ModelError`` for an option that it does not accept.
         """
         family = FAMILIES[type(pipe).__name__]
         options = given(max_sequence_length=max_sequence_length, clip_skip=clip_skip)
@@ -47,6 +47,7 @@ class TextEncoder:
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings (B, L, D), one prompt at a time: each depends on its own prompt alone."""
+        """Return the embeddings (B, L, D) of prompts."""
+        # One prompt at a time, so an embedding does not depend on the rest of the batch.
         encoded = (self._traced.encode(prompt, negative=False) for prompt in prompts)
         return torch.cat([inputs["prompt_embeds"] for inputs in encoded])

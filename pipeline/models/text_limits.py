@@ -1,4 +1,4 @@
-"""Which prompts the text encoders of a pipeline read whole."""
+"""Detection of prompts that are longer than the text encoders of a pipeline can read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from pipeline.errors import ModelError
 from pipeline.models.families import Family
 
 NO_LENGTH = 10**9
-"""A tokenizer without a ``model_max_length`` has a larger number than this in its place."""
+"""Upper bound of real lengths. A tokenizer without ``model_max_length`` reports a larger number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextLimits:
-    """The tokenizers of a pipeline, and how many tokens their encoders read."""
+    """The tokenizers of a pipeline and the number of tokens that their encoders read."""
 
     pipe: Any
     limits: Mapping[str, int]
-    """By tokenizer, special tokens included."""
+    """Maps each tokenizer to its number of tokens, including special ones."""
 
     @classmethod
     def of(
@@ -25,12 +25,13 @@ class TextLimits:
     ) -> "TextLimits":
         """Read the limits of ``pipe``; ``where`` names the model in error messages.
 
-        Raises ``ModelError`` for a tokenizer that pads prompts to a length that its encoder does
-        not have.
+        Raises ``ModelError`` for a tokenizer that pads prompts to more tokens than its encoder has
+        positions.
         """
         limits = family.limits(max_sequence_length)
         for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
-            # Also of those that do not decide about truncation: the pipeline pads with them.
+            # This includes tokenizers that do not decide about truncation, because the pipeline
+            # pads with them.
             if limits.get(name) is None and _encoder(pipe, name) is not None:
                 _refuse_other_length(pipe, name, where)
         return cls(
@@ -43,9 +44,9 @@ class TextLimits:
         )
 
     def cut(self, prompt: str) -> dict[str, tuple[int, int]]:
-        """By tokenizer, the tokens of a prompt and its limit, for those that do not read it whole.
+        """Return the number of tokens and the limit for each tokenizer, if a prompt is truncated.
 
-        Empty if any of them reads it whole.
+        The result is empty if at least one text encoder reads the complete prompt.
         """
         counts = {name: self._count(name, prompt) for name in self.limits}
         if any(count <= self.limits[name] for name, count in counts.items()):
@@ -54,14 +55,14 @@ class TextLimits:
 
     def _count(self, name: str, prompt: str) -> int:
         tokenizer = getattr(self.pipe, name)
-        # A textual inversion of several vectors is one word that the pipeline expands.
+        # A textual inversion of several vectors is one word, which the pipeline expands first.
         if hasattr(self.pipe, "maybe_convert_prompt"):
             prompt = self.pipe.maybe_convert_prompt(prompt, tokenizer)
         return len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
 
 
 def _encoder(pipe: Any, tokenizer: str) -> Any:
-    """The text encoder of a tokenizer; None where either is missing, as T5 may be in SD3."""
+    """Return the text encoder of a tokenizer, or None if either is missing (T5 in SD3 may be)."""
     if getattr(pipe, tokenizer, None) is None:
         return None
     return getattr(pipe, tokenizer.replace("tokenizer", "text_encoder"), None)

@@ -1,7 +1,8 @@
-"""A diffusers pipeline whose own call is traced: what it tells its network, and where it goes.
+"""Tracing of a diffusers pipeline: the arguments of its network, its predictions and its decoding.
 
-No family of models is described here. The call itself is run, with a scheduler that notes instead
-of stepping and, where only the arguments matter, with a network that notes instead of computing.
+The pipeline's call itself is run, so nothing here is specific to a family of models. Its scheduler
+is replaced by one that records instead of stepping. Where only the arguments matter, its network is
+replaced by a function that records instead of computing.
 
 B batch, N num_inference_steps.
 """
@@ -24,39 +25,38 @@ from pipeline.models.recording_scheduler import RecordingScheduler
 
 @dataclass(frozen=True, kw_only=True)
 class TracedPipeline:
-    """A pipeline at one size of its images."""
+    """A pipeline that makes images of one size, and methods that trace its call."""
 
     pipe: Any
     family: Family
     options: Mapping[str, Any]
-    """What every call is told beside inputs, steps and guidance: the size, above all."""
+    """Keyword arguments of every call, such as the size of images."""
     text_options: Mapping[str, Any] = field(default_factory=dict)
-    """What encoding is told beside what the family tells it; the call is told the same."""
+    """Keyword arguments of both ``encode_prompt`` and the call."""
     negative_prompt: str | None = None
-    """The text of the prediction without the prompt; by default the pipeline's own, which is no
-    text or, for SDXL, zeros."""
+    """Negative prompt. The default is that of the pipeline: no text, or zeros for SDXL."""
 
     @cached_property
     def network(self) -> nn.Module:
-        """The network that predicts."""
+        """UNet or transformer of the pipeline."""
         name = "unet" if hasattr(self.pipe, "unet") else "transformer"
         network: nn.Module = getattr(self.pipe, name)
         return network
 
     @cached_property
     def device(self) -> torch.device:
-        """Where the network computes, also while its weights wait elsewhere."""
+        """Device that the network computes on, also while its weights are offloaded."""
         return torch.device(self.pipe._execution_device)
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        """Type of the network's weights and activations."""
+        """Data type of the network's weights and activations."""
         network: Any = self.network
         dtype: torch.dtype = network.dtype
         return dtype
 
     def encode(self, prompt: str, *, negative: bool) -> Inputs:
-        """Inputs of one prompt, one row each; or those of the prediction without it."""
+        """Return the call's inputs for one prompt, or for the negative prompt if ``negative``."""
         without = self.negative_prompt or ""
         if self.family.encode is not None:
             return self.family.encode(self.pipe, prompt, without if negative else None)
@@ -68,6 +68,7 @@ class TracedPipeline:
             if negative and self.negative_prompt is not None:
                 options["negative_prompt"] = self.negative_prompt
         elif negative:
+            # This pipeline has no separate negative inputs: they are those of another prompt.
             prompt = without
         encoded = self.pipe.encode_prompt(
             prompt=prompt,
@@ -83,8 +84,11 @@ class TracedPipeline:
         }
 
     def first_call(self, inputs: Inputs, latents: Tensor | None = None) -> NetworkCall:
-        """What the network is told first, without guidance; ``latents`` are drawn if not given."""
-        return self._noted(inputs, latents, 1, RecordingScheduler(self.pipe.scheduler))[0]
+        """Return the network's first call, without guidance.
+
+        Without ``latents``, the pipeline draws them.
+        """
+        return self._record_calls(inputs, latents, 1, RecordingScheduler(self.pipe.scheduler))[0]
 
     def timestep_args(
         self,
@@ -93,8 +97,8 @@ class TracedPipeline:
         num_inference_steps: int,
         scheduler: RecordingScheduler,
     ) -> list[Tensor]:
-        """What the network is told of the time at each of N steps; nothing is computed."""
-        calls = self._noted(inputs, latents, num_inference_steps, scheduler)
+        """Return the timestep that the network receives at each of N steps. It does not run."""
+        calls = self._record_calls(inputs, latents, num_inference_steps, scheduler)
         return [call.timestep for call in calls]
 
     def outputs(
@@ -104,45 +108,48 @@ class TracedPipeline:
         scheduler: RecordingScheduler,
         **guidance: float,
     ) -> list[Tensor]:
-        """What the call makes of the network's predictions at each of the latents ``visits``.
+        """Return the guided predictions of the call at each of the latents ``visits``.
 
-        Guidance is the call's own. Nothing is replaced but the scheduler.
+        Network and guidance are those of the pipeline. Only the scheduler is replaced.
         """
         with self._traced(None, scheduler):
             self._call(inputs, len(visits), latents=visits[0], **guidance)
         return scheduler.outputs
 
     def decode(self, inputs: Inputs, latents: Tensor) -> Tensor:
-        """Images of clean latents (B, ...), as the call makes them: (B, 3, H, W) in [0, 1], or
-        (B, F, 3, H, W) of F frames. ``inputs`` are any, for B rows.
+        """Decode clean latents (B, ...) with the pipeline's call.
+
+        Returns images (B, 3, H, W) in [0, 1], or videos (B, F, 3, H, W) of F frames. The result
+        does not depend on ``inputs``, which must have B rows.
         """
+        # One step whose result is the latents themselves, so the call goes on to decode them.
         with (
             self._traced(
                 lambda call: torch.zeros_like(call.latents),
                 RecordingScheduler(self.pipe.scheduler, visits=[latents, latents]),
             ),
-            _without_remarks(),
+            _without_cast_warnings(),
         ):
             images: Tensor = self._call(inputs, 1, latents=latents, output_type="pt")[0]
         return images
 
-    def _noted(
+    def _record_calls(
         self,
         inputs: Inputs,
         latents: Tensor | None,
         num_inference_steps: int,
         scheduler: RecordingScheduler,
     ) -> list[NetworkCall]:
-        """The network's calls in N steps without guidance; nothing is computed."""
+        """Return the network's calls in N steps without guidance. The network does not run."""
         calls: list[NetworkCall] = []
 
-        def note(call: NetworkCall) -> Tensor:
+        def record(call: NetworkCall) -> Tensor:
             calls.append(call)
             return torch.zeros_like(call.latents)
 
-        # The default of most pipelines draws latents on the device.
+        # Without a generator, most pipelines draw latents on the device.
         generator = torch.Generator("cpu").manual_seed(0)
-        with self._traced(note, scheduler):
+        with self._traced(record, scheduler):
             self._call(inputs, num_inference_steps, latents=latents, generator=generator)
         return calls
 
@@ -164,11 +171,10 @@ class TracedPipeline:
     def _traced(
         self, network: Callable[[NetworkCall], Tensor] | None, scheduler: RecordingScheduler
     ) -> Iterator[None]:
-        """The pipeline with another scheduler, and with ``network`` in place of its own if given.
-
-        Both are set behind the pipeline's back: it would write the scheduler's class into its
-        configuration, and hooks of an offloaded network have to stay where they are.
-        """
+        """Replace the pipeline's scheduler and, if ``network`` is given, its network's forward."""
+        # Both are replaced in the objects' dictionaries. An ordinary assignment would write the
+        # scheduler's class into the pipeline's configuration, and a new network would lack the
+        # hooks of an offloaded one.
         module = self.network
         attributes, own = vars(self.pipe), vars(module).get("forward")
         before = attributes["scheduler"]
@@ -191,8 +197,9 @@ class TracedPipeline:
 
 
 @contextmanager
-def _without_remarks() -> Iterator[None]:
-    """SDXL's decoder is cast to float32 and back for every batch, and diffusers warns of each."""
+def _without_cast_warnings() -> Iterator[None]:
+    """Silence the warnings of diffusers about casts of a decoder."""
+    # SDXL's decoder is cast to float32 and back for every batch, with a warning each time.
     logger = logging.getLogger("diffusers.models.modeling_utils")
     before = logger.level
     logger.setLevel(logging.ERROR)

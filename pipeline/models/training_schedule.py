@@ -1,9 +1,9 @@
-"""ᾱ, timesteps and prediction type, read from the scheduler that a diffusers model came with.
+"""Noise levels ᾱ, timesteps and prediction type, read from the scheduler of a diffusers model.
 
-For models that were trained with ᾱ; a flow's levels are in ``flow_schedule``.
+This is for models that were trained with ᾱ. For flow-matching models see ``flow_schedule``.
 
-Only the numbers are taken: steps are those of ``pipeline.diffusion.step``. Converting a scheduler
-with ``DDIMScheduler.from_config`` would change them in silence (clip_sample, spacing, SNR shift).
+Only the numbers are read. Steps are computed by ``pipeline.diffusion.step``. Converting a scheduler
+with ``DDIMScheduler.from_config`` would silently change them (clip_sample, spacing, SNR shift).
 """
 
 from typing import Any, cast
@@ -30,11 +30,11 @@ SUPPORTED_SCHEDULERS = (
     PNDMScheduler,
 )
 
-# Options that change x_0 on the way, or what the network predicts.
+# Options that change x_0 during a step, or the quantity that the network predicts.
 _UNSUPPORTED_OPTIONS = ("thresholding", "use_flow_sigmas")
 
-# Options with which the scheduler's own levels lie between those of the training. The scheduler
-# itself can sample at them; our steps cannot.
+# With these options the scheduler's levels lie between those of the training. The scheduler can
+# sample at them, but our steps cannot.
 _OTHER_LEVELS = (
     "use_beta_sigmas",
     "use_exponential_sigmas",
@@ -50,8 +50,8 @@ class TrainingSchedule:
     alphas_cumprod: Tensor
     """ᾱ_t, float64 (T,), on the CPU."""
     final_alpha_cumprod: float
-    """ᾱ at the end of the last step, as the scheduler itself ends: DDIM and PNDM follow their
-    ``set_alpha_to_one``; DDPM, Euler and DPM-Solver do not read it and end at 1."""
+    """ᾱ at the end of the last step, as in the scheduler. DDIM and PNDM take it from
+    ``set_alpha_to_one``. DDPM, Euler and DPM-Solver do not read that option and end at 1."""
 
     def __init__(self, scheduler: Any, where: str) -> None:
         """Read ``scheduler``; ``where`` names the model in error messages."""
@@ -64,13 +64,13 @@ class TrainingSchedule:
 
     @property
     def other_levels(self) -> list[str]:
-        """Options with which the scheduler leaves the levels of the training."""
+        """Options that make the scheduler leave the levels of the training."""
         return [name for name in _OTHER_LEVELS if self._scheduler.config.get(name)]
 
     def schedule(self, num_inference_steps: int, spacing: Spacing | None) -> Schedule:
-        """N steps, in the scheduler's own spacing or in another.
+        """Return the N-step schedule. ``spacing`` replaces that of the scheduler.
 
-        Raises ``ModelError`` for an own spacing between the levels of the training.
+        Raises ``ModelError`` if the scheduler's spacing leaves the levels of the training.
         """
         timesteps = (
             self._own_timesteps(num_inference_steps)
@@ -90,13 +90,14 @@ class TrainingSchedule:
         config = self._scheduler.config
         if self.other_levels:
             raise ModelError(
-                f"{self._where}: {', '.join(self.other_levels)} puts its levels between "
-                "those of the training; only scheduler = 'model' in [sampling] takes them; set "
-                "timestep_spacing for the steps of a proposer, or the option to false in "
+                f"{self._where}: {', '.join(self.other_levels)} puts the levels between "
+                "those of the training; only scheduler = 'model' in [sampling] supports that; set "
+                "timestep_spacing for the steps of a proposer, or set the option to false in "
                 "[model.scheduler]"
             )
         if isinstance(self._scheduler, PNDMScheduler):
-            # PNDM repeats a timestep for its multistep method; DDIM visits each level once.
+            # PNDM repeats a timestep for its multistep method. Our steps visit each level once, so
+            # its timesteps are computed here and not read from it.
             return spaced_timesteps(
                 config.num_train_timesteps,
                 num_inference_steps,
@@ -139,5 +140,6 @@ def _refuse_unsupported(scheduler: Any, where: str) -> None:
     if config.get("rescale_betas_zero_snr") and config.prediction_type == "epsilon":
         raise ModelError(
             f"{where}: rescale_betas_zero_snr with prediction_type 'epsilon' cannot be inverted, "
-            "because ε says nothing at ᾱ = 0; only v_prediction models are trained that way"
+            "because at ᾱ = 0 the prediction ε does not determine x_0; only v_prediction models "
+            "are trained that way"
         )

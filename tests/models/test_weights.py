@@ -215,7 +215,7 @@ def test_single_file_without_a_text_encoder_reads_that_of_the_folder(
     weights = {name: t for name, t in weights.items() if not name.startswith("cond_stage")}
     file = tmp_path / "model.safetensors"
     save_file(weights, file)
-    with pytest.raises(ModelError, match="holds no weights of text_encoder"):
+    with pytest.raises(ModelError, match="has no weights of text_encoder"):
         _load(single[1], file)
     folder = shutil.copytree(sd, tmp_path / "config")
     _load(folder, file)

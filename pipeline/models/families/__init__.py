@@ -1,4 +1,4 @@
-"""The families of models that can be used, by the name of their pipeline in diffusers."""
+"""Supported families of models, by the name of their pipeline class in diffusers."""
 
 from pipeline.models.families.family import Family, Inputs
 from pipeline.models.families.flux import FLUX

@@ -1,7 +1,7 @@
-"""What has to be said of a family of text-to-image models, because its pipeline does not say it.
+"""Description of a family of text-to-image models.
 
-Everything else (what the network is told, at which timesteps, how latents become images) is seen by
-watching the pipeline's own call; see ``watched_pipeline``.
+It has only what cannot be recorded from the pipeline's call. The arguments of the network, its
+timesteps and the decoding of latents are recorded; see ``traced_pipeline``.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,47 +11,50 @@ from typing import Any
 from torch import Tensor
 
 Inputs = dict[str, Tensor]
-"""What a pipeline's call takes in place of prompts, batch first: ``prompt_embeds`` and the like."""
+"""Inputs of a pipeline's call that replace prompts, batch first: ``prompt_embeds`` and others."""
 
 NEGATIVE = "negative_"
-"""What a pipeline's call puts before the name of an input for the prediction without the prompt."""
+"""Prefix of the names of inputs for the prediction without the prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One pipeline class of diffusers."""
+    """One pipeline class of diffusers and the facts that are needed to use it."""
 
     pipeline: str
-    """Its name."""
+    """Name of the class."""
     encoded: tuple[str | None, ...] = ()
-    """What its ``encode_prompt`` returns, in order, as its call names it; None is not handed on."""
+    """Names of the results of ``encode_prompt``, in order, as arguments of the call. None marks a
+    result that is not passed on."""
     encode_options: Mapping[str, Any] = field(default_factory=dict)
-    """What ``encode_prompt`` is told beside the prompt."""
+    """Keyword arguments of ``encode_prompt`` besides the prompt."""
     encode: Callable[[Any, str, str | None], Inputs] | None = None
-    """In place of both, where ``encode_prompt`` has to be called otherwise: from pipeline, prompt
-    and the negative prompt, whose inputs are returned if it is given."""
+    """Function that replaces ``encoded`` and ``encode_options`` if ``encode_prompt`` must be called
+    in another way. It receives pipeline, prompt and negative prompt. It returns the inputs of the
+    negative prompt if that is not None, otherwise those of the prompt."""
     call_options: Mapping[str, Any] = field(default_factory=dict)
-    """What the call is told beside inputs, size, steps and guidance."""
+    """Keyword arguments of the call besides inputs, size, steps and guidance."""
     load_options: Mapping[str, Any] = field(default_factory=dict)
-    """What loading is told: to leave out what judges or marks images."""
+    """Keyword arguments of loading. They disable safety checkers and watermarks."""
     optional_parts: tuple[str, ...] = ()
-    """Parts that a folder may lack, or have as null in its ``model_index.json``."""
+    """Components that a folder may lack, or have as null in its ``model_index.json``."""
     guidance_option: str = "guidance_scale"
-    """How the call names the scale of classifier-free guidance."""
+    """Argument of the call for the scale of classifier-free guidance."""
     options: frozenset[str] = frozenset()
-    """What its call takes of ``call_options.OPTIONS``."""
+    """Names from ``call_options.OPTIONS`` that the call accepts."""
     text_limits: Mapping[str, int | None] = field(default_factory=lambda: {"tokenizer": None})
-    """By tokenizer, how many tokens are read by default; None leaves it to the tokenizer."""
+    """Maps each tokenizer to its default number of tokens. None means ``model_max_length``."""
     text_widths: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
-    """By option of the network's configuration, the text encoders and their options of which it is
-    the sum."""
+    """Maps options of the network's configuration to text encoders and their options. The former
+    must equal the sum of the latter."""
     refusal: Callable[[Any], str | None] = lambda pipe: None
-    """Why a pipeline of this class cannot be used, or None."""
+    """Function that returns why a pipeline is not supported, or None if it is."""
     prepare: Callable[[Any], None] = lambda pipe: None
-    """Corrects a pipeline that its own call does not fit."""
+    """Function that corrects a loaded pipeline before its first call."""
 
     def limits(self, max_sequence_length: int | None) -> dict[str, int | None]:
-        """``text_limits`` where the call's ``max_sequence_length`` is another than its default."""
+        """Return ``text_limits`` for a given ``max_sequence_length``. None means its default."""
+        # The option sets the length of T5 alone. CLIP tokenizers, marked None, keep their length.
         return {
             name: limit if limit is None else max_sequence_length or limit
             for name, limit in self.text_limits.items()

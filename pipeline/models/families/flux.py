@@ -1,14 +1,14 @@
-"""FLUX.1: packed latents; dev is told its guidance, schnell is sampled without.
+"""FLUX.1, a flow with packed latents. The dev model receives its guidance scale, schnell has none.
 
-With ``guidance = "classifier_free"`` the network is called with and without the prompt ("true
-CFG"), and dev is told the ``embedded_guidance`` of the configuration all the while.
+With ``guidance = "classifier_free"`` the network is evaluated with and without the prompt ("true
+CFG"), and dev always receives the ``embedded_guidance`` of the configuration.
 """
 
 from pipeline.models.families.family import Family
 
 FLUX = Family(
     pipeline="FluxPipeline",
-    # The third are position ids of the text, which the call makes for itself.
+    # The third result is position ids of the text. The call computes them itself.
     encoded=("prompt_embeds", "pooled_prompt_embeds", None),
     encode_options={"prompt_2": None},
     options=frozenset({"embedded_guidance", "max_sequence_length", "negative_prompt"}),

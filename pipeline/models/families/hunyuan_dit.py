@@ -1,10 +1,11 @@
-"""Hunyuan-DiT: v-prediction, a CLIP and a T5 encoder, each by a call of its own."""
+"""Hunyuan-DiT: v-prediction, with a CLIP and a T5 encoder that are called separately."""
 
 from typing import Any
 
 from pipeline.models.families.family import Family, Inputs
 
 _TEXT_LENGTHS = (77, 256)
+"""Number of tokens that the CLIP and the T5 encoder read."""
 
 
 def _encode(pipe: Any, prompt: str, negative_prompt: str | None) -> Inputs:
@@ -29,7 +30,7 @@ HUNYUAN_DIT = Family(
     pipeline="HunyuanDiTPipeline",
     encode=_encode,
     options=frozenset({"guidance_rescale", "negative_prompt"}),
-    # Binning would sample at another size than asked for.
+    # With binning, the pipeline would sample at another size than was asked for.
     call_options={"use_resolution_binning": False},
     load_options={"safety_checker": None, "requires_safety_checker": False},
     text_widths={

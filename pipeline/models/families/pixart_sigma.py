@@ -1,4 +1,4 @@
-"""PixArt-Σ: one T5 encoder; the network predicts a variance too, which is left out."""
+"""PixArt-Σ: one T5 encoder. The network also predicts a variance, which is not used."""
 
 from pipeline.models.families.family import Family
 
@@ -10,8 +10,9 @@ PIXART_SIGMA = Family(
         "negative_prompt_embeds",
         "negative_prompt_attention_mask",
     ),
-    # Binning would sample at another size than asked for, and resize the image. The default of the
-    # negative prompt is "", which the call refuses beside embeddings.
+    # With binning, the pipeline would sample at another size than was asked for, and resize the
+    # image. The default negative prompt "" is set to None, because the call rejects a text together
+    # with embeddings.
     call_options={"use_resolution_binning": False, "negative_prompt": None},
     options=frozenset({"max_sequence_length", "negative_prompt"}),
     text_widths={"caption_channels": (("text_encoder", "hidden_size"),)},

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x and 2.x, epsilon and v."""
+"""Stable Diffusion 1.x and 2.x, with epsilon or v prediction."""
 
 from typing import Any
 
@@ -6,12 +6,11 @@ from pipeline.models.families.family import Family
 
 
 def _prepare(pipe: Any) -> None:
-    """Make ``clip_skip`` work: diffusers 0.42 looks for CLIP's last norm in ``text_model``.
-
-    The text encoder of transformers 5 has no such part, since it is that part itself.
-    """
+    """Make ``clip_skip`` work with transformers 5."""
+    # diffusers 0.42 looks for CLIP's last norm in ``text_model``. The text encoder of transformers
+    # 5 has no such module, because it is that module itself.
     if not hasattr(pipe.text_encoder, "text_model"):
-        # Not as a submodule: a module that contains itself cannot be walked through.
+        # Not set as a submodule: iterating over a module that contains itself would not end.
         vars(pipe.text_encoder)["text_model"] = pipe.text_encoder
 
 

@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 and 3.5: flow matching, three text encoders (T5 may be left out)."""
+"""Stable Diffusion 3 and 3.5: flow matching with three text encoders, of which T5 is optional."""
 
 from pipeline.models.families.family import Family
 

@@ -1,10 +1,11 @@
-"""SDXL and what is distilled or tuned from it: Turbo, Lightning, DreamShaper, LCM."""
+"""SDXL and models that are distilled or fine-tuned from it: Turbo, Lightning, DreamShaper, LCM."""
 
 from pipeline.models.families.family import Family
 
 STABLE_DIFFUSION_XL = Family(
     pipeline="StableDiffusionXLPipeline",
-    # The negative is zeros in SDXL base (force_zeros_for_empty_prompt): never that of "".
+    # Without a negative prompt, SDXL base uses zeros (force_zeros_for_empty_prompt) and not the
+    # encoding of "".
     encoded=(
         "prompt_embeds",
         "negative_prompt_embeds",

@@ -1,4 +1,4 @@
-"""Wan 2.1, text to video: a flow over latents of five dimensions, one UMT5 encoder."""
+"""Wan 2.1, text to video: flow matching on latents (B, C, F, H, W), with one UMT5 encoder."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from pipeline.models.families.family import Family
 
 
 def _refusal(pipe: Any) -> str | None:
-    """Why a pipeline of two networks cannot be used."""
+    """Return why a pipeline is not supported: it has two networks. Return None if it is."""
     if pipe.config.boundary_ratio is not None:
         return (
-            "this Wan 2.2 has a network for high noise and one for low (boundary_ratio); "
-            "models of one network alone are supported"
+            "this Wan 2.2 model has two networks, for high and for low noise (boundary_ratio); "
+            "only models with one network are supported"
         )
     return None
 
