@@ -131,5 +131,5 @@ class Denoiser(Protocol):
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode clean latents (B, ...) to images, float32 (B, 3, H, W) in [0, 1]. NaN stays NaN."""
+        """Decode clean latents (B, ...) to images: float32 (B, 3, H, W) in [0, 1]. NaN is kept."""
         ...

@@ -69,7 +69,7 @@ def change(placement: Placement, scale: float, shape: torch.Size) -> Tensor:
 
 
 def is_changed_by(delta: Tensor, before: Tensor, after: Tensor, placement: Placement) -> bool:
-    """Return True if ``after`` equals ``before`` + ``delta`` up to rounding in the weights' type."""
+    """Return True if ``after`` is ``before`` + ``delta`` up to rounding in the weights' type."""
     eps = torch.finfo(after.dtype).eps
     if placement.ratio != 1.0:
         # The library multiplied the factors in the file's type, which may be the coarser one.

@@ -54,8 +54,8 @@ class LoraLayer:
 def read_lora(file: Path) -> list[LoraLayer]:
     """Read all layers of a LoRA.
 
-    Raises ``ModelError`` for a damaged file, for tensors other than pairs of factors, and if tensors
-    and metadata give different values of α.
+    Raises ``ModelError`` for a damaged file, for tensors other than pairs of factors, and if
+    tensors and metadata give different values of α.
     """
     try:
         with safe_open(file, framework="pt") as opened:

@@ -26,7 +26,7 @@ class RecordingScheduler:
         timesteps: Sequence[float] | None = None,
         visits: Sequence[Tensor] = (),
     ) -> None:
-        """Replace ``scheduler``, which is not modified. ``timesteps`` replace those that it sets."""
+        """Replace ``scheduler``, which is not modified. ``timesteps`` replace its timesteps."""
         self.inner = copy.deepcopy(scheduler)
         """Copy of the replaced scheduler, which sets the timesteps."""
         self._visits = visits

@@ -19,9 +19,9 @@ Option = bool | int | float | str
 def choose_scheduler(
     pipe: Any, where: str, name: str | None, options: Mapping[str, Option]
 ) -> None:
-    """Set the scheduler of ``pipe`` to the class ``name`` of diffusers, with some other ``options``.
+    """Replace the scheduler of ``pipe`` by the class ``name`` of diffusers.
 
-    Without ``name`` the class is kept. All other options come from the present configuration.
+    Without ``name`` the class is kept. ``options`` override those of the present configuration.
     Raises ``ModelError`` for a class or an option that diffusers does not have.
     """
     chosen = type(pipe.scheduler) if name is None else getattr(diffusers, name, None)

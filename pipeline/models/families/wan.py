@@ -6,7 +6,7 @@ from pipeline.models.families.family import Family
 
 
 def _refusal(pipe: Any) -> str | None:
-    """Return why a pipeline is not supported: it has two networks. Return None if it is."""
+    """Return the reason for rejecting a pipeline with two networks, or None."""
     if pipe.config.boundary_ratio is not None:
         return (
             "this Wan 2.2 model has two networks, for high and for low noise (boundary_ratio); "
