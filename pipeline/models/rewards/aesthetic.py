@@ -1,7 +1,7 @@
-"""The LAION aesthetic predictor, for reports: how beautiful people would call an image.
+"""The LAION aesthetic predictor, which rates how beautiful people find an image. For reports.
 
-A linear head over the image vectors of CLIP ViT-L/14; it does not read the prompt. The reference is
-christophschuhmann/improved-aesthetic-predictor, whose head for SAC, LOGOS and AVA is used.
+It is a linear head on the image vectors of CLIP ViT-L/14 and does not read the prompt. The
+reference is christophschuhmann/improved-aesthetic-predictor, with its head for SAC, LOGOS and AVA.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from pipeline.models.rewards.weights import fill, read_tensors
 
 
 class Aesthetic(ClipJudge):
-    """Ratings from about 1 to 10; comparable between any images."""
+    """Aesthetic ratings from about 1 to 10. They are comparable between all images."""
 
     kind = "aesthetic"
 
@@ -37,14 +37,14 @@ class Aesthetic(ClipJudge):
         return cls(clip, fill(lambda: LinearHead(clip.width), read_tensors(path), path), device)
 
     def save(self, folder: Path) -> None:
-        """Write what ``load`` reads, as safetensors."""
+        """Write the files that ``load`` reads, as safetensors."""
         super().save(folder)
         weights = {name: tensor.cpu() for name, tensor in self._head.state_dict().items()}
         save_file(weights, folder / AESTHETIC_HEAD)
 
     @torch.no_grad()
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
-        """Ratings of ``images`` (uint8, (B, H, W, 3)): float32 (B,) on the CPU."""
-        seen = self._clip.embed_images(pillow_pixels(images, self._clip.side))
-        ratings: Tensor = self._head(seen)
+        """Rate ``images`` (uint8, (B, H, W, 3)). Returns float32 (B,) on the CPU."""
+        image_vectors = self._clip.embed_images(pillow_pixels(images, self._clip.side))
+        ratings: Tensor = self._head(image_vectors)
         return ratings.cpu()

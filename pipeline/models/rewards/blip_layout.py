@@ -1,4 +1,4 @@
-"""Weights of ImageReward's checkpoint under the names of transformers' BLIP classes."""
+"""Renaming of ImageReward's weights to the names of transformers' BLIP classes."""
 
 from pipeline.models.rewards.weights import Tensors
 
@@ -13,7 +13,7 @@ _DROPPED = (
     "text_proj.weight",
     "text_proj.bias",
 )
-"""A buffer, and what BLIP's pre-training needed and no score does."""
+"""A buffer, and weights that only BLIP's pre-training needs."""
 
 _VISION_NAMES = {
     "cls_token": "embeddings.class_embedding",
@@ -30,7 +30,8 @@ _BLOCK_NAMES = {
 
 
 def from_published(tensors: Tensors) -> Tensors:
-    """The same weights as ``vision.``, ``text.`` and ``head.``; strange names are refused later."""
+    """Return the weights renamed to ``vision.``, ``text.`` and ``head.``."""
+    # Unknown names are kept. They are rejected when the weights are compared with the network.
     return {
         _renamed(name): tensor
         for name, tensor in tensors.items()

@@ -1,4 +1,4 @@
-"""CLIP: images and prompts as unit vectors in one space; what several judges are made of.
+"""CLIP, which embeds images and prompts as unit vectors in one space. Several rewards use it.
 
 B batch, S side of the network's square in pixels, E length of the vectors.
 """
@@ -21,7 +21,7 @@ from pipeline.models.rewards.published import CONFIG, PARTS, WEIGHTS, check_fold
 from pipeline.models.rewards.weights import Tensors, fill, read_tensors
 
 _NOT_WEIGHTS = "position_ids"
-"""Buffers that older transformers stored."""
+"""Suffix of buffers that older versions of transformers stored."""
 
 
 class Clip:
@@ -48,10 +48,10 @@ class Clip:
         default: CLIPConfig | None = None,
         rename: Callable[[Tensors], Tensors] | None = None,
     ) -> Self:
-        """Read the folder of a kind of reward.
+        """Read the folder of a reward of this kind.
 
-        ``default`` is the configuration where the folder has none, and ``rename`` gives the tensors
-        of a published pickle transformers' names. Raises ``ModelError``.
+        ``default`` is the configuration if the folder has none. ``rename`` renames the tensors of a
+        published pickle to the names of transformers. Raises ``ModelError``.
         """
         check_folder(kind, folder)
         (path,) = PARTS[kind][0].found_in(folder) or ()
@@ -63,30 +63,32 @@ class Clip:
         return cls(fill(lambda: CLIPModel(config), weights, path), _tokenizer(folder), device)
 
     def save(self, folder: Path) -> None:
-        """Write what ``load`` reads."""
+        """Write the files that ``load`` reads."""
         self._model.config.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
         save_file({n: t.cpu() for n, t in self._model.state_dict().items()}, folder / WEIGHTS)
 
     @property
     def scale(self) -> Tensor:
-        """The learned scale of a cosine, a scalar."""
+        """Learned factor for cosines, a scalar."""
         scale: Tensor = self._model.logit_scale.exp()
         return scale
 
     @full_precision()
     def embed_images(self, pixels: Tensor) -> Tensor:
-        """Unit vectors (B, E) of ``pixels``, float32 (B, 3, S, S)."""
+        """Embed ``pixels``, float32 (B, 3, S, S), as unit vectors (B, E)."""
         features = self._model.get_image_features(pixels.to(self.device)).pooler_output
         return normalize(features, dim=-1)
 
     def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Unit vectors (B, E) of prompts, cut at the network's length, 77 tokens."""
+        """Embed prompts as unit vectors (B, E). They are truncated to 77 tokens."""
         ids = self.token_ids(prompts).to(self.device)
         return normalize(self._model.get_text_features(ids).pooler_output, dim=-1)
 
     def token_ids(self, prompts: Sequence[str]) -> Tensor:
-        """int64 (B, 77); what follows a prompt's end is not read, since attention is causal."""
+        """Return the token ids of prompts, int64 (B, 77)."""
+        # No mask is needed for the padding: attention is causal, so the end token, whose output is
+        # used, does not see what follows.
         encoded = self._tokenizer(
             list(prompts),
             padding="max_length",
@@ -99,10 +101,9 @@ class Clip:
 
 
 def clean_text(prompt: str) -> str:
-    """A prompt as the tokenizers of OpenAI and of open_clip read it, and transformers' does not.
-
-    Curly quotes become straight ones, among others, so some prompts have other tokens.
-    """
+    """Clean a prompt as the tokenizers of OpenAI and of open_clip do."""
+    # The tokenizer of transformers does not. Without this, prompts with curly quotes or HTML
+    # entities would have other tokens than with the authors' code.
     return html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
 
 
@@ -116,8 +117,8 @@ def _config(folder: Path) -> CLIPConfig:
 def _tokenizer(folder: Path) -> CLIPTokenizer:
     try:
         tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # what the tokenizers library raises itself for a damaged file
+    except Exception as error:  # for a damaged file, the tokenizers library raises Exception itself
         raise ModelError(
-            f"the tokenizer in {folder} is damaged ({error}); fetch it anew"
+            f"the tokenizer in {folder} is damaged ({error}); fetch it again"
         ) from error
     return tokenizer

@@ -1,4 +1,4 @@
-"""What all judges that compare vectors of a CLIP have in common."""
+"""Base class of the rewards that are built on a CLIP."""
 
 from pathlib import Path
 from typing import ClassVar, Self
@@ -9,10 +9,10 @@ from pipeline.models.rewards.clip import Clip
 
 
 class ClipJudge:
-    """Base of rewards whose folder is that of a CLIP; they differ in ``score``."""
+    """Base class of rewards that load a CLIP. Subclasses define ``score``."""
 
     kind: ClassVar[str]
-    """As configurations name it."""
+    """Kind of the reward in a configuration."""
 
     def __init__(self, clip: Clip) -> None:
         self._clip = clip
@@ -23,5 +23,5 @@ class ClipJudge:
         return cls(Clip.load(cls.kind, folder, device))
 
     def save(self, folder: Path) -> None:
-        """Write what ``load`` reads, as safetensors."""
+        """Write the files that ``load`` reads, as safetensors."""
         self._clip.save(folder)

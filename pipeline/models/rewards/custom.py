@@ -1,4 +1,4 @@
-"""A judge of a person's own: the class that ``entry`` names, and what is expected of it."""
+"""Custom rewards: a user's class, named by ``entry``, and checks of its scores."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from pipeline.models.source import locate
 
 
 class CustomReward:
-    """Passes on what the class gives, and says so when it is not one score for each image."""
+    """Wrapper around a user's class that checks that it returns one score for each image."""
 
     def __init__(self, entry: str, judge: Reward) -> None:
         self._entry = entry
@@ -21,9 +21,9 @@ class CustomReward:
 
     @classmethod
     def load(cls, config: RewardConfig, device: torch.device) -> "CustomReward":
-        """Call the class with ``device``, ``path`` where there is one, and the options, by keyword.
+        """Create the class with the keywords ``device``, ``path`` (if configured) and its options.
 
-        Raises ``EntryPointError`` for a class that is not there or does not take them.
+        Raises ``EntryPointError`` for a class that is missing or does not accept these arguments.
         """
         assert config.entry is not None, "checked by the configuration"
         path = {"path": locate(config)} if config.has_place else {}
@@ -36,12 +36,15 @@ class CustomReward:
 
     @torch.no_grad()
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
-        """The judge's scores: float32 (B,), on the CPU. Raises ``EntryPointError`` for others."""
+        """Return the scores of the class as float32 (B,) on the CPU.
+
+        Raises ``EntryPointError`` unless it returns a tensor (B,).
+        """
         scores = self._judge.score(prompts, images)
         if not isinstance(scores, Tensor) or scores.shape != (len(prompts),):
             found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise EntryPointError(
-                f"{self._entry}: score gave {found} for {len(prompts)} images; it must give a "
-                f"tensor ({len(prompts)},)"
+                f"{self._entry}: score returned {found} for {len(prompts)} images; it must return "
+                f"a tensor ({len(prompts)},)"
             )
         return scores.float().cpu()

@@ -1,16 +1,15 @@
-"""The head that ImageReward and the aesthetic predictor share."""
+"""Linear head of ImageReward and of the aesthetic predictor."""
 
 from torch import Tensor, nn
 
 
 class LinearHead(nn.Module):
-    """Features (B, width) to a score (B,): five linear layers with nothing between them.
-
-    While it was trained there was dropout between some; the places keep the published names.
-    """
+    """Five linear layers that map features (B, width) to scores (B,), without activations."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        # The identities stand for the dropout of training. They keep the numbers of the layers,
+        # and so the published names of the weights.
         self.layers = nn.Sequential(
             *(nn.Linear(width, 1024), nn.Identity()),
             *(nn.Linear(1024, 128), nn.Identity()),
@@ -19,6 +18,6 @@ class LinearHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Scores of ``features``."""
+        """Compute the scores of ``features``."""
         scores: Tensor = self.layers(features)
         return scores.squeeze(-1)

@@ -1,6 +1,6 @@
-"""HPSv2.1, a CLIP ViT-H/14 tuned on what people preferred: the cosine of prompt and image.
+"""HPSv2.1, a CLIP ViT-H/14 tuned on human preferences: the cosine of prompt and image.
 
-Wu et al., Human Preference Score v2, arXiv 2306.09341; the package ``hpsv2`` is the reference.
+Wu et al., Human Preference Score v2, arXiv 2306.09341. The reference is the package ``hpsv2``.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from pipeline.models.rewards.pixels import torch_pixels
 
 
 def vit_h_14() -> CLIPConfig:
-    """Sizes of the published checkpoint, which carries none."""
+    """Return the configuration of the published checkpoint, which has none."""
     shared = {"hidden_act": "gelu", "projection_dim": 1024, "num_attention_heads": 16}
     return CLIPConfig(
         projection_dim=1024,
@@ -39,7 +39,7 @@ def vit_h_14() -> CLIPConfig:
 
 
 class HpsV2(ClipJudge):
-    """Scores of HPSv2.1, about 0.2 to 0.35; comparable between images of one prompt."""
+    """Scores of HPSv2.1, about 0.2 to 0.35. They are comparable between images of one prompt."""
 
     kind = "hps_v2"
 
@@ -50,8 +50,9 @@ class HpsV2(ClipJudge):
 
     @torch.no_grad()
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
-        """Cosines of ``images`` (uint8, (B, H, W, 3)) with ``prompts``: float32 (B,) on the CPU."""
+        """Score ``images`` (uint8, (B, H, W, 3)) against ``prompts``: float32 (B,) on the CPU."""
+        # The authors resize with torch, not with Pillow, so this can run on the GPU.
         pixels = torch_pixels(images.to(self._clip.device), self._clip.side)
-        seen = self._clip.embed_images(pixels)
-        read = self._clip.embed_prompts([clean_text(prompt) for prompt in prompts])
-        return (seen * read).sum(-1).cpu()
+        image_vectors = self._clip.embed_images(pixels)
+        text_vectors = self._clip.embed_prompts([clean_text(prompt) for prompt in prompts])
+        return (image_vectors * text_vectors).sum(-1).cpu()

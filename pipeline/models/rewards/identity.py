@@ -1,4 +1,4 @@
-"""What stands for a reward's weights and code in a plan."""
+"""Digest of a reward's weights and code, for a plan."""
 
 from pipeline.config.rewards import RewardConfig
 from pipeline.entry_point import entry_digest
@@ -8,9 +8,9 @@ from pipeline.models.source import locate, source_digest
 
 
 def reward_digest(config: RewardConfig) -> str | None:
-    """Digest of the files that decide a score; None for a kind that has none.
+    """Return the digest of a reward's weights and code, or None for a kind without files.
 
-    Raises ``ModelError`` and ``EntryPointError`` for what is not there.
+    Raises ``ModelError`` for missing weights and ``EntryPointError`` for missing code.
     """
     if config.kind in PARTS:
         check_folder(config.kind, locate(config))

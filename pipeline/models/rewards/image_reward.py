@@ -1,7 +1,7 @@
-"""ImageReward 1.0: BLIP reads the prompt while it looks at the image; a head makes it a score.
+"""ImageReward 1.0: BLIP reads the prompt with attention to the image, and a head computes a score.
 
-Xu et al., arXiv 2304.05977; the package ``image-reward`` is the reference. Its checkpoint is
-read into transformers' BLIP classes, which give the same values.
+Xu et al., arXiv 2304.05977. The reference is the package ``image-reward``. Its checkpoint is
+loaded into transformers' BLIP classes, which give the same values.
 B batch, S side of the network's square in pixels.
 """
 
@@ -41,7 +41,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "image_size": 224,
         "patch_size": 16,
         "hidden_act": "gelu",
-        # transformers' default, 1e-5, is not BLIP's, and moves scores by 2e-4.
+        # The default of transformers, 1e-5, is not BLIP's value and changes scores by 2e-4.
         "layer_norm_eps": 1e-6,
     },
     "text": {
@@ -53,21 +53,21 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "num_attention_heads": 12,
         "max_position_embeddings": 512,
         "layer_norm_eps": 1e-12,
-        # Builds the layers that look at the image.
+        # Creates the cross-attention layers, which attend to the image.
         "is_decoder": True,
     },
 }
-"""Sizes of the published checkpoint, which carries none."""
+"""Sizes of the published checkpoint, which has no configuration."""
 
 _MEAN, _STD = 0.16717362830052426, 1.0333394966054072
-"""Of raw scores over the authors' validation set."""
+"""Mean and standard deviation of raw scores over the authors' validation set."""
 
 _TOKENS = 35
-"""Words and pieces that are read, with both ends."""
+"""Number of tokens that are read, including start and end."""
 
 
 class Network(nn.Module):
-    """Both halves of BLIP and the head, in the sizes given."""
+    """Image encoder and text encoder of BLIP, and the head, in the given sizes."""
 
     def __init__(self, sizes: dict[str, dict[str, Any]]) -> None:
         super().__init__()
@@ -77,21 +77,21 @@ class Network(nn.Module):
         self.side = int(sizes["vision"]["image_size"])
 
     def forward(self, ids: Tensor, mask: Tensor, pixels: Tensor) -> Tensor:
-        """Raw scores (B,) of ``pixels`` (B, 3, S, S) for ``ids`` and their mask (B, 35)."""
-        seen = self.vision(pixel_values=pixels).last_hidden_state
-        read = self.text(
+        """Compute raw scores (B,) of ``pixels`` (B, 3, S, S) for ``ids`` and their mask (B, 35)."""
+        patches = self.vision(pixel_values=pixels).last_hidden_state
+        tokens = self.text(
             input_ids=ids,
             attention_mask=mask,
-            encoder_hidden_states=seen,
-            encoder_attention_mask=torch.ones(seen.shape[:2], device=seen.device),
-            is_decoder=False,  # the prompt is read as a whole, not word after word
+            encoder_hidden_states=patches,
+            encoder_attention_mask=torch.ones(patches.shape[:2], device=patches.device),
+            is_decoder=False,  # attention within the prompt is bidirectional, not causal
         ).last_hidden_state
-        scores: Tensor = self.head(read[:, 0])
+        scores: Tensor = self.head(tokens[:, 0])
         return scores
 
 
 class ImageReward:
-    """Scores of ImageReward 1.0: mean 0 and deviation 1 over its authors' images."""
+    """Scores of ImageReward 1.0, with mean 0 and deviation 1 over its authors' images."""
 
     def __init__(self, network: Network, vocabulary: dict[str, int], device: torch.device) -> None:
         self._network = network.to(device)
@@ -111,7 +111,7 @@ class ImageReward:
         return cls(network, _vocabulary(folder / BERT_VOCABULARY), device)
 
     def save(self, folder: Path) -> None:
-        """Write what ``load`` reads, as safetensors."""
+        """Write the files that ``load`` reads, as safetensors."""
         vision, text = self._network.vision.config, self._network.text.config
         sizes = {
             "vision": {name: getattr(vision, name) for name in PUBLISHED["vision"]},
@@ -124,14 +124,14 @@ class ImageReward:
     @torch.no_grad()
     @full_precision()
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
-        """Scores of ``images`` (uint8, (B, H, W, 3)) for ``prompts``: float32 (B,) on the CPU."""
+        """Score ``images`` (uint8, (B, H, W, 3)) against ``prompts``: float32 (B,) on the CPU."""
         ids, mask = self.tokens(prompts)
         pixels = pillow_pixels(images, self._network.side)
         raw: Tensor = self._network(*(part.to(self._device) for part in (ids, mask, pixels)))
         return ((raw - _MEAN) / _STD).cpu()
 
     def tokens(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids of prompts and the mask of those that are read, both int64 (B, 35)."""
+        """Return token ids and attention mask of prompts, both int64 (B, 35)."""
         encoded = self._tokenizer(
             list(prompts),
             padding="max_length",
@@ -143,7 +143,7 @@ class ImageReward:
 
 
 def _sizes(folder: Path) -> dict[str, dict[str, Any]]:
-    """As the configuration beside the weights says, or the published ones."""
+    """Return the sizes from the folder's configuration, or the published ones without it."""
     path = folder / CONFIG
     if not path.is_file():
         return PUBLISHED
@@ -151,11 +151,11 @@ def _sizes(folder: Path) -> dict[str, dict[str, Any]]:
         found = json.loads(path.read_text("utf-8"))
         return {part: {**PUBLISHED[part], **found[part]} for part in PUBLISHED}
     except (ValueError, LookupError, TypeError) as error:
-        raise ModelError(f"{path} has not the sizes of an ImageReward: {error!r}") from error
+        raise ModelError(f"{path} does not describe an ImageReward: {error!r}") from error
 
 
 def _vocabulary(path: Path) -> dict[str, int]:
-    """One token a line; its number is its id."""
+    """Read a vocabulary with one token in each line. The line number is the token's id."""
     words = {word: number for number, word in enumerate(path.read_text("utf-8").splitlines())}
     missing = {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} - set(words)
     if missing:

@@ -1,4 +1,4 @@
-"""The class of each published reward, imported when it is asked for: it brings transformers."""
+"""Classes of the published rewards. They are imported on demand, because they need transformers."""
 
 from pathlib import Path
 from typing import Protocol, Self
@@ -9,7 +9,7 @@ from pipeline.models.reward import Reward
 
 
 class PublishedReward(Reward, Protocol):
-    """A reward that is read from a folder, and written to one."""
+    """Interface of a reward that is loaded from a folder and saved to one."""
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> Self:
@@ -17,12 +17,12 @@ class PublishedReward(Reward, Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """Write what ``load`` reads, as safetensors, into a folder that exists."""
+        """Write the files that ``load`` reads, as safetensors, into an existing folder."""
         ...
 
 
 def published_class(kind: str) -> type[PublishedReward]:
-    """The class of a kind of ``published.PARTS``."""
+    """Return the class of a kind in ``published.PARTS``."""
     match kind:
         case "image_reward":
             from pipeline.models.rewards.image_reward import ImageReward
@@ -44,4 +44,4 @@ def published_class(kind: str) -> type[PublishedReward]:
             from pipeline.models.rewards.aesthetic import Aesthetic
 
             return Aesthetic
-    raise AssertionError(f"{kind!r} is no published reward; the configuration allows no other")
+    raise AssertionError(f"{kind!r} is not a published reward; the configuration checks the kind")

@@ -1,4 +1,4 @@
-"""Weights of an open_clip ViT under the names of transformers' ``CLIPModel``."""
+"""Renaming of an open_clip ViT's weights to the names of transformers' ``CLIPModel``."""
 
 import re
 from collections.abc import Iterator
@@ -35,7 +35,8 @@ _BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+)[._](weight|
 
 
 def from_open_clip(tensors: Tensors) -> Tensors:
-    """The same weights, renamed; names that are not of this layout stay, and are refused later."""
+    """Return the weights under the names of transformers."""
+    # Unknown names are kept. They are rejected when the weights are compared with the network.
     return dict(pair for name, tensor in tensors.items() for pair in _renamed(name, tensor))
 
 
@@ -54,7 +55,7 @@ def _in_block(
     layer: str, stem: str, parameter: str, tensor: Tensor
 ) -> Iterator[tuple[str, Tensor]]:
     if stem == "attn.in_proj":
-        # Query, key and value lie in one matrix there.
+        # open_clip stores query, key and value in one matrix.
         for letter, part in zip("qkv", tensor.chunk(3), strict=True):
             yield f"{layer}.self_attn.{letter}_proj.{parameter}", part.contiguous()
     else:

@@ -1,7 +1,7 @@
-"""Images as each judge was trained to see them: resized, cropped, normalised.
+"""Preprocessing of images for the rewards: resize, crop, normalise.
 
-What their authors did with torchvision or transformers, without either. The ways differ in
-rounding, which a judge can see: Pillow rounds to whole values, torch's filter does not.
+It repeats what the authors do with torchvision or transformers, without either library. The methods
+differ in rounding, and scores depend on it: Pillow rounds to integers, torch's filter does not.
 B batch, H W image height and width, S side of the square that the network reads, all in pixels.
 """
 
@@ -15,24 +15,25 @@ from torch.nn.functional import interpolate
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
-"""Of CLIP's training images, as fractions; BLIP's judges use them too."""
+"""Standard deviation of CLIP's training images in each channel, like ``_MEAN`` in [0, 1]. BLIP uses
+the same values."""
 
 Crop = Callable[[int, int], int]
-"""From the length of an edge and of the crop to where the crop begins."""
+"""Function of the length of an edge and of the crop that returns the first pixel of the crop."""
 
 
 def centre_rounded(length: int, cropped: int) -> int:
-    """torchvision's centre: half a pixel goes to the even side."""
+    """Return the start of a centred crop as torchvision does. Half pixels round to even."""
     return round((length - cropped) / 2)
 
 
 def centre_floored(length: int, cropped: int) -> int:
-    """That of transformers' image processors: half a pixel goes to the front."""
+    """Return the start of a centred crop as transformers does. Half pixels round down."""
     return (length - cropped) // 2
 
 
 def pillow_pixels(images: Tensor, side: int, crop: Crop = centre_rounded) -> Tensor:
-    """uint8 (B, H, W, 3) to float32 (B, 3, S, S): Pillow's bicubic filter, whole values."""
+    """Convert uint8 (B, H, W, 3) to float32 (B, 3, S, S) with Pillow's bicubic filter."""
     height, width = _resized(images, side)
     resized = np.stack(
         [
@@ -44,9 +45,10 @@ def pillow_pixels(images: Tensor, side: int, crop: Crop = centre_rounded) -> Ten
 
 
 def torch_pixels(images: Tensor, side: int) -> Tensor:
-    """uint8 (B, H, W, 3) to float32 (B, 3, S, S): torch's bicubic filter with antialiasing.
+    """Convert uint8 (B, H, W, 3) to float32 (B, 3, S, S) with torch's antialiased bicubic filter.
 
-    As torchvision resizes tensors since 0.17; before, it did not smooth, and scores differ.
+    torchvision resizes tensors this way since 0.17. Earlier versions did not antialias, so their
+    scores differ.
     """
     fractions = _as_fractions(images)
     size = _resized(images, side)
@@ -56,7 +58,7 @@ def torch_pixels(images: Tensor, side: int) -> Tensor:
 
 
 def _resized(images: Tensor, side: int) -> tuple[int, int]:
-    """Height and width after the shorter edge became ``side``."""
+    """Return height and width after the shorter edge is resized to ``side``."""
     height, width = images.shape[1:3]
     return (
         (int(side * height / width), side)

@@ -1,7 +1,7 @@
-"""Which files each published reward consists of, and where they come from.
+"""Files of the published rewards and the places where they are published.
 
-A reward's ``path`` is a folder with the files as they were published, or with those that
-``npd convert-reward`` made of them once.
+A reward's ``path`` is a folder with the published files, or with those that ``npd convert-reward``
+made from them.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.errors import ModelError
 
 WEIGHTS = "model.safetensors"
-"""Where a folder has its weights, unless they are still in the published pickle."""
+"""Name of the weights in a folder, unless they are still in the published pickle."""
 
 CONFIG = "config.json"
 BERT_VOCABULARY = "vocab.txt"
@@ -21,15 +21,15 @@ AESTHETIC_HEAD = "head.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Something that a folder must hold, in one of several forms."""
+    """Required content of a folder, in one of several forms."""
 
     forms: tuple[tuple[str, ...], ...]
-    """Sets of files, any one of which is enough; the first that is there is read."""
+    """Sets of file names. One complete set is enough, and the first complete one is read."""
     source: str
-    """Where to get it."""
+    """URL that the files can be fetched from."""
 
     def found_in(self, folder: Path) -> tuple[Path, ...] | None:
-        """The files of the first form that is there whole, or None."""
+        """Return the files of the first complete form, or None if there is none."""
         for form in self.forms:
             if all((folder / name).is_file() for name in form):
                 return tuple(folder / name for name in form)
@@ -74,11 +74,11 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
         ),
     ),
 }
-"""By kind of reward; the first part is the weights."""
+"""Maps each kind of reward to its parts. The first part is the weights."""
 
 
 def check_folder(kind: str, folder: Path) -> None:
-    """Refuse a folder that lacks a part, and say where to get it. Raises ``ModelError``."""
+    """Raise ``ModelError`` for a folder that lacks a part. The error names the part's URL."""
     missing = [part for part in PARTS[kind] if part.found_in(folder) is None]
     if missing:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""From files to networks: tensors by name, always float32, and nothing missing or left over."""
+"""Loading of weights into networks, in float32 and with exactly the expected names and shapes."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,9 +18,9 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def read_tensors(path: Path) -> Tensors:
-    """The tensors of a safetensors file, or of a published pickle.
+    """Read the tensors of a safetensors file or of a published pickle.
 
-    Of a pickle only tensors are read and no code in it is run. Raises ``ModelError``.
+    Only tensors are read from a pickle, and no code in it is run. Raises ``ModelError``.
     """
     try:
         if path.suffix == ".safetensors":
@@ -28,27 +28,29 @@ def read_tensors(path: Path) -> Tensors:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise ModelError(
-            f"{path} holds more than tensors and is not opened, because code may hide in it; "
-            f"fetch the published file anew ({error})"
+            f"{path} contains more than tensors and is not opened, because it may run code; "
+            f"fetch the published file again ({error})"
         ) from error
     except (OSError, RuntimeError, EOFError, SafetensorError) as error:
-        raise ModelError(f"{path} is damaged ({error}); fetch it anew") from error
+        raise ModelError(f"{path} is damaged ({error}); fetch it again") from error
     tensors = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ModelError(f"{path} holds no tensors by name; fetch the published file anew")
+        raise ModelError(f"{path} has no named tensors; fetch the published file again")
     return dict(tensors)
 
 
 def fill(build: Callable[[], Network], tensors: Tensors, path: Path) -> Network:
-    """A network with its weights, float32, for inference only.
+    """Build a network with the given weights, in float32 and for inference.
 
-    Raises ``ModelError`` unless ``tensors``, read from ``path``, are exactly its parameters.
+    Raises ``ModelError`` unless ``tensors``, read from ``path``, have exactly the names and shapes
+    of its parameters.
     """
-    # Building one with random weights first would take seconds and twice the memory.
+    # Built without weights: random ones would take seconds and twice the memory.
     with init_empty_weights(include_buffers=False):
         network = build()
     _refuse_other_parameters(network, tensors, path)
-    # Copied in any case: how a file aligns them would show in the last bit of a score.
+    # Always copied, also from float32: the alignment of tensors in a file can change the last bit
+    # of a score.
     weights = {name: t.to(torch.float32, copy=True) for name, t in tensors.items()}
     network.load_state_dict(weights, assign=True)
     return network.eval().requires_grad_(False)
@@ -59,7 +61,7 @@ def _refuse_other_parameters(network: nn.Module, tensors: Tensors, path: Path) -
     found = {(name, tuple(t.shape)) for name, t in tensors.items()}
     if expected != found:
         raise ModelError(
-            f"{path} is not the weights of this model: it lacks {_some(expected - found)}, "
+            f"{path} does not have the weights of this model: it lacks {_some(expected - found)}, "
             f"and has {_some(found - expected)}"
         )
 

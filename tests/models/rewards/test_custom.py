@@ -106,5 +106,5 @@ def test_custom_judge_that_cannot_be_made_says_why(
 
 def test_custom_judge_with_other_than_a_score_an_image_is_refused(modules: Path) -> None:
     reward = _load(_custom("Matrix", modules))
-    with pytest.raises(EntryPointError, match=r"gave \(2, 1\) for 2 images; it must give"):
+    with pytest.raises(EntryPointError, match=r"returned \(2, 1\) for 2 images; it must return"):
         reward.score(["a", "b"], torch.zeros(2, 8, 8, 3, dtype=torch.uint8))
