@@ -99,7 +99,7 @@ def unused_components(folder: Path) -> list[str]:
 def steps_offset(folder: Path) -> int:
     """Return ``steps_offset`` for leading timesteps. Raises ``ModelError``."""
     if _pipeline_class(folder) == "StableDiffusionPipeline":
-        return 1  # diffusers sets it for this pipeline, whatever the scheduler's file has
+        return 1  # diffusers always sets it for this pipeline
     path = folder / "scheduler" / "scheduler_config.json"
     return int(_read_json(path).get("steps_offset", 0)) if path.is_file() else 0
 

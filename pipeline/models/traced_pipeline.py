@@ -176,7 +176,7 @@ class TracedPipeline:
         # scheduler's class into the pipeline's configuration, and a new network would lack the
         # hooks of an offloaded one.
         module = self.network
-        attributes, own = vars(self.pipe), vars(module).get("forward")
+        attributes, original_forward = vars(self.pipe), vars(module).get("forward")
         before = attributes["scheduler"]
 
         def forward(*args: Any, **options: Any) -> tuple[Tensor]:
@@ -192,8 +192,8 @@ class TracedPipeline:
             attributes["scheduler"] = before
             if network is not None:
                 del vars(module)["forward"]
-                if own is not None:
-                    vars(module)["forward"] = own
+                if original_forward is not None:
+                    vars(module)["forward"] = original_forward
 
 
 @contextmanager

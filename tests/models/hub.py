@@ -21,7 +21,7 @@ class Hub:
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = files
         self.bodies: Counter[str] = Counter()
-        """How often the content of each file was sent."""
+        """Maps each file to the number of times that its content was sent."""
         self.licence_wanted = False
         self.url = ""
 
@@ -36,7 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: a test's output is its own."""
+        """Log nothing, to keep the output of tests clean."""
 
     def _answer(self, *, body: bool) -> None:
         path, hub = self.path.partition("?")[0], self.hub
@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def point_to(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let huggingface_hub in this process know this hub alone, and cache in a folder of its own."""
+    """Make huggingface_hub in this process use only this hub, with a separate cache folder."""
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)

@@ -69,7 +69,7 @@ def test_images_equal_those_of_the_pipelines_own_call_with_the_same_words(
     images = ours._images(latents)
     pipe, family = ours._pipe, ours._traced.family
     size = options_of(name)
-    told = {"guidance_scale": size.pop("embedded_guidance", SCALE)}
+    embedded = {"guidance_scale": size.pop("embedded_guidance", SCALE)}
     call_options = {**family.call_options, **options}
     if "negative_prompt" in options:
         call_options["negative_prompt"] = [options["negative_prompt"]] * len(PROMPTS)
@@ -79,7 +79,7 @@ def test_images_equal_those_of_the_pipelines_own_call_with_the_same_words(
         num_inference_steps=STEPS,
         output_type="pt",
         return_dict=False,
-        **{**call_options, **size, **told, family.guidance_option: SCALE},
+        **{**call_options, **size, **embedded, family.guidance_option: SCALE},
         **({"guidance_rescale": rescale} if rescale else {}),
     )[0]
     torch.testing.assert_close(images, expected, rtol=0, atol=1e-5)

@@ -44,7 +44,7 @@ def _prediction(**options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("marks", "metadata", "said"),
+    ("marks", "metadata", "message"),
     [
         (("v_pred",), {}, r'mark v_pred.*prediction_type = "v_prediction"'),
         ((), {"modelspec.prediction_type": "v"}, r"'v_prediction' by modelspec.prediction_type"),
@@ -54,14 +54,14 @@ def _prediction(**options: Any) -> dict[str, Any]:
 def test_single_file_that_does_not_predict_noise_is_refused(
     marks: tuple[str, ...],
     metadata: dict[str, str],
-    said: str,
+    message: str,
     folder: Path,
     weights: dict[str, Tensor],
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "model.safetensors"
     save_file(weights | {name: MARK.clone() for name in marks}, file, metadata)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         _load(path=str(file), config=str(folder))
 
 
@@ -103,8 +103,8 @@ def test_file_of_another_architecture_is_refused(
 
 def _another_scheduler(folder: Path) -> None:
     path = folder / "scheduler" / "scheduler_config.json"
-    told = json.loads(path.read_text())
-    path.write_text(json.dumps(told | {"_class_name": "EulerDiscreteScheduler"}))
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"_class_name": "EulerDiscreteScheduler"}))
 
 
 def _another_decoder(folder: Path) -> None:
@@ -118,7 +118,7 @@ def _another_text_encoder(folder: Path) -> None:
 
 
 def _another_network(folder: Path) -> None:
-    """As for inpainting."""
+    """Replace the network by one with nine input channels, as for inpainting."""
     config = UNet2DConditionModel.load_config(folder / "unet")
     UNet2DConditionModel.from_config(config, in_channels=9).save_pretrained(folder / "unet")
 
@@ -130,19 +130,19 @@ def _more_tokens(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (_another_scheduler, "'EulerDiscreteScheduler', and .* names 'DDIMScheduler'"),
-        (_another_decoder, "reads 4 channels, and the latents of AutoencoderKL have 3"),
-        (_another_text_encoder, "cross_attention_dim 32, and text_encoder gives 16"),
+        (_another_decoder, "reads 4 channels, but the latents of AutoencoderKL have 3"),
+        (_another_text_encoder, "cross_attention_dim 32, but text_encoder gives 16"),
         (_another_network, "reads 9 channels"),
-        (_more_tokens, "tokenizer has 37 tokens, and its text encoder knows 36"),
+        (_more_tokens, "tokenizer has 37 tokens, but its text encoder knows 36"),
     ],
 )
 def test_folder_of_several_models_is_refused(
-    change: Change, said: str, folder: Path, tmp_path: Path
+    change: Change, message: str, folder: Path, tmp_path: Path
 ) -> None:
     other = shutil.copytree(folder, tmp_path / "model")
     change(other)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         _load(path=str(other))

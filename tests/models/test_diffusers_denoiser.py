@@ -98,11 +98,11 @@ def test_prompts_are_encoded_as_the_pipeline_encodes_them(epsilon_folder: Path) 
 
 def test_an_encoding_is_the_same_bytes_whatever_else_is_in_the_batch(epsilon_folder: Path) -> None:
     denoiser = load(epsilon_folder)
-    whole = denoiser.encode_prompts([*PROMPTS, LONG])
+    batch = denoiser.encode_prompts([*PROMPTS, LONG])
     for row, prompt in enumerate([*PROMPTS, LONG]):
         alone = denoiser.encode_prompts([prompt])
         for name in ("conditional", "unconditional"):
-            expected = getattr(whole.take([row]), name).tensors["encoder_hidden_states"]
+            expected = getattr(batch.take([row]), name).tensors["encoder_hidden_states"]
             assert expected.shape == (1, TEXT_LENGTH, 32)
             actual = getattr(alone, name).tensors["encoder_hidden_states"]
             assert torch.equal(actual, expected)
@@ -136,8 +136,8 @@ def test_latents_and_output_stay_float32_when_the_network_is_bfloat16(epsilon_fo
     image = denoiser.decode(sample_latents(denoiser, prompts, x_T, 2, 1.0))
     reference = load(epsilon_folder)
     assert reference.schedule(2) == denoiser.schedule(2)
-    told = reference.encode_prompts(["a red circle"]).conditional
-    expected = reference.predict(x_T, timestep, told)
+    conditioning = reference.encode_prompts(["a red circle"]).conditional
+    expected = reference.predict(x_T, timestep, conditioning)
     assert denoiser._pipe.unet.dtype == denoiser._pipe.vae.dtype == torch.bfloat16
     assert output.dtype == image.dtype == torch.float32
     assert (output - expected).norm() < 0.05 * expected.norm()

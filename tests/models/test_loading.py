@@ -130,7 +130,7 @@ def test_tiling_of_a_small_image_changes_nothing(folder: Path, plain: Denoiser) 
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"attention_backend": "flash"}, "attention_backend = 'flash'"),
         ({"attention_backend": "native"}, "always uses torch's own choice"),
@@ -138,9 +138,9 @@ def test_tiling_of_a_small_image_changes_nothing(folder: Path, plain: Denoiser) 
     ids=str,
 )
 def test_option_that_a_model_does_not_have_is_refused(
-    folder: Path, fields: Mapping[str, Any], said: str
+    folder: Path, fields: Mapping[str, Any], message: str
 ) -> None:
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         _load(path=str(folder), **fields)
 
 

@@ -24,7 +24,7 @@ KOHYA = {
     "text_encoder_2": "lora_te2",
 }
 Factors = tuple[Tensor, Tensor, float]
-"""A (r, in), B (out, r) and α of a layer."""
+"""Factors A (r, in) and B (out, r) of a layer, and its α."""
 
 
 def _layers(pipe: Any, pattern: str) -> dict[str, nn.Module]:
@@ -70,15 +70,15 @@ def _kohya(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
 
 def _diffusers(factors: Mapping[str, Factors]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """α in the metadata, as ``save_lora_weights`` writes it."""
-    tensors, told = {}, {}
+    tensors, settings = {}, {}
     for name, (down, up, alpha) in factors.items():
         component, _, path = name.partition(".")
         tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"] = down, up
-        told[f"{component}.r"], told[f"{component}.lora_alpha"] = 3, 1
-        told.setdefault(f"{component}.alpha_pattern", {})[path] = alpha
-        told.setdefault(f"{component}.rank_pattern", {})[path] = len(down)
-        told.setdefault(f"{component}.target_modules", []).append(path)
-    return tensors, {"lora_adapter_metadata": json.dumps(told)}
+        settings[f"{component}.r"], settings[f"{component}.lora_alpha"] = 3, 1
+        settings.setdefault(f"{component}.alpha_pattern", {})[path] = alpha
+        settings.setdefault(f"{component}.rank_pattern", {})[path] = len(down)
+        settings.setdefault(f"{component}.target_modules", []).append(path)
+    return tensors, {"lora_adapter_metadata": json.dumps(settings)}
 
 
 def _weights(pipe: Any) -> dict[str, Tensor]:
@@ -91,7 +91,7 @@ def _weights(pipe: Any) -> dict[str, Tensor]:
 
 
 def _check(pipe: Any, before: Mapping[str, Tensor], factors: Mapping[str, Factors]) -> None:
-    """Δ of every weight against the straight line; no other weight has changed."""
+    """Compare the change of every weight with scale · α / r · B · A; others must not change."""
     after = _weights(pipe)
     assert after.keys() == before.keys()
     for name, old in before.items():
@@ -177,16 +177,16 @@ def tensors() -> dict[str, Tensor]:
     return _kohya(_factors(layers, ranks=(2,)))
 
 
-def _refused(tensors: dict[str, Tensor], path: Path, said: str, **metadata: str) -> None:
+def _refused(tensors: dict[str, Tensor], path: Path, message: str, **metadata: str) -> None:
     pipe = build("stable_diffusion")
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         _fused(pipe, tensors, path, **metadata)
 
 
 def test_half_that_has_no_place_is_refused_by_name(
     tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    """As of another model with more blocks."""
+    """The file has layers like those of another model with more blocks."""
     more = {
         key.replace("down_blocks_0", "down_blocks_7"): 1 + tensor
         for key, tensor in tensors.items()
@@ -203,7 +203,7 @@ def test_half_in_diffusers_format_that_has_no_place_is_refused(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "message"),
     [
         ("dora_scale", "DoRA"),
         ("hada_w1_a", "LoHa"),
@@ -213,10 +213,10 @@ def test_half_in_diffusers_format_that_has_no_place_is_refused(tmp_path: Path) -
     ],
 )
 def test_what_is_no_pair_of_factors_is_refused(
-    key: str, said: str, tensors: dict[str, Tensor], tmp_path: Path
+    key: str, message: str, tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
     stem = next(iter(tensors)).partition(".")[0]
-    _refused(tensors | {f"{stem}.{key}": torch.ones(2, 2)}, tmp_path, said)
+    _refused(tensors | {f"{stem}.{key}": torch.ones(2, 2)}, tmp_path, message)
 
 
 def test_one_factor_alone_is_refused(tensors: dict[str, Tensor], tmp_path: Path) -> None:
@@ -228,8 +228,8 @@ def test_alpha_that_only_the_metadata_knows_is_refused(
     tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
     without = {k: t for k, t in tensors.items() if not k.endswith(".alpha")}
-    said = {"ss_network_alpha": "1.0", "ss_network_dim": "2"}
-    _refused(without, tmp_path, "alpha 1.0 at rank 2", **said)
+    metadata = {"ss_network_alpha": "1.0", "ss_network_dim": "2"}
+    _refused(without, tmp_path, "alpha 1.0 at rank 2", **metadata)
 
 
 def test_numbers_that_are_not_finite_are_refused(

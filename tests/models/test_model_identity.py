@@ -1,4 +1,4 @@
-"""What makes a model another one for the networks that belong to it."""
+"""Settings that make a model another one for the noise prompt networks that belong to it."""
 
 from typing import Any
 

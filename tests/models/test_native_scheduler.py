@@ -56,7 +56,7 @@ def test_images_equal_those_of_the_pipelines_own_call(name: str, scheduler: Any)
     assert torch.equal(latents, again)
     traced = denoiser._traced
     each = [(traced.encode(p, negative=False), traced.encode("", negative=True)) for p in PROMPTS]
-    inputs = {name: torch.cat([told[name] for told, _ in each]) for name in each[0][0]}
+    inputs = {name: torch.cat([positive[name] for positive, _ in each]) for name in each[0][0]}
     inputs |= {f"negative_{k}": torch.cat([n[k] for _, n in each]) for k in each[0][1]}
     expected = denoiser._pipe(
         **{**traced.family.call_options, **SIZE, **inputs},

@@ -1,4 +1,4 @@
-"""Pipelines that do more than to call their network are refused, with where and by how much."""
+"""Pipelines that do more than call their network are rejected, with the step and the difference."""
 
 from typing import Any
 
@@ -36,14 +36,14 @@ def test_a_renormalisation_after_guidance_is_found_at_its_first_step() -> None:
 
 
 def test_a_network_that_answers_differently_when_it_is_asked_again_is_found() -> None:
-    """As one does with a cache of its own."""
+    """A pipeline with a cache behaves like this."""
     pipe = tiny_pipeline()
-    told = pipe.unet.forward
+    original_forward = pipe.unet.forward
     calls: list[float] = []
 
     def forward(sample: Tensor, timestep: Any, *args: Any, **options: Any) -> Any:
         calls.append(float(timestep))
-        return told(sample, max(timestep - 50 * len(calls), 0), *args, **options)
+        return original_forward(sample, max(timestep - 50 * len(calls), 0), *args, **options)
 
     pipe.unet.forward = forward
     with pytest.raises(ModelError, match=r"step \d of 4 .* guidance 1,"):
@@ -51,7 +51,7 @@ def test_a_network_that_answers_differently_when_it_is_asked_again_is_found() ->
     assert pipe.unet.forward is forward
 
 
-def test_guidance_that_the_network_is_not_told_is_refused() -> None:
+def test_guidance_that_the_network_does_not_receive_is_refused() -> None:
     with pytest.raises(ModelError, match="schnell: the network does not receive its guidance"):
         DiffusersDenoiser(
             build("flux_schnell"), "schnell", height=16, width=16, guidance="embedded"
@@ -78,7 +78,7 @@ def test_a_wan_of_two_networks_is_refused() -> None:
         DiffusersDenoiser(pipe, "wan", height=32, width=32, num_frames=5)
 
 
-def test_bfloat16_flux_is_told_the_time_that_its_pipeline_tells_it() -> None:
+def test_bfloat16_flux_receives_the_timestep_that_its_pipeline_passes() -> None:
     """The pipeline rounds the timestep to bfloat16 before it divides by 1000."""
     pipe = build("flux").to(torch.bfloat16)
     denoiser = DiffusersDenoiser(pipe, "flux", height=16, width=16, guidance="embedded")

@@ -1,4 +1,4 @@
-"""Which files of a pipeline are fetched and counted: one of each weight, and nothing else."""
+"""Selection of a pipeline's files: each weight is fetched and counted once, and nothing else."""
 
 import json
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def _content(name: str) -> bytes:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A repository with all that repositories of models hold."""
+    """A repository with all kinds of files that model repositories have."""
     with serve({name: _content(name) for name in TOLD | PLAIN | HALF | OTHERS}) as hub:
         point_to(hub, tmp_path / "cache", monkeypatch)
         yield hub

@@ -1,4 +1,4 @@
-"""How a pipeline is placed, where there is no GPU: what is refused, and what is passed on."""
+"""Placement of a pipeline on a machine without a GPU: rejected options and passed-on errors."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Another scheduler than the one a model came with."""
+"""Replacement of the scheduler that belongs to a model."""
 
 import pytest
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler

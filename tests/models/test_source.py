@@ -1,4 +1,4 @@
-"""Where models come from: a folder, a file, or a commit of a hub (a real one's client)."""
+"""Sources of models: a folder, a file, or a commit of a hub, with the real client."""
 
 import hashlib
 import os
@@ -31,7 +31,7 @@ USED = {"config.json", "model.safetensors", "tokenizer/vocab.txt"}
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A hub, and an empty cache of its own."""
+    """A local hub with an empty cache."""
     with serve(FILES) as hub:
         point_to(hub, tmp_path / "cache", monkeypatch)
         yield hub
@@ -159,11 +159,11 @@ def test_local_file_and_file_of_a_folder_are_one(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "message"),
     [("nowhere", "no such model folder"), ("a.safetensors", "no such model file")],
 )
-def test_local_missing_is_named_with_the_machine(tmp_path: Path, place: str, said: str) -> None:
-    with pytest.raises(ModelError, match=f"{tmp_path / place}: {said} on "):
+def test_local_missing_is_named_with_the_machine(tmp_path: Path, place: str, message: str) -> None:
+    with pytest.raises(ModelError, match=f"{tmp_path / place}: {message} on "):
         locate(SourceConfig(path=str(tmp_path / place)))
 
 
@@ -174,7 +174,7 @@ def test_source_revision_that_is_not_pinned_is_refused_with_the_reason(revision:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"path": "a", "hub": REPOSITORY, "revision": COMMIT}, "not both"),
         ({"hub": REPOSITORY}, "belong together"),
@@ -186,6 +186,6 @@ def test_source_revision_that_is_not_pinned_is_refused_with_the_reason(revision:
     ],
     ids=str,
 )
-def test_source_impossible_one_is_refused(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_source_impossible_one_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         SourceConfig(**fields)

@@ -1,4 +1,4 @@
-"""What each family's network is told, written out by hand from its paper and model card.
+"""Arguments of each family's network, written by hand from its paper and model card.
 
 The witness against which the traced pipeline's predictions are held. ``inputs`` are those of the
 pipeline's call, for B rows; the result is ε, v or a velocity as the network says it.
@@ -15,7 +15,7 @@ Inputs = dict[str, Tensor]
 Reference = Callable[[Any, Tensor, float, Inputs], Tensor]
 
 TOLD_GUIDANCE = 3.5
-"""What FLUX.1-dev is told while it is guided classifier-free."""
+"""Guidance scale that FLUX.1-dev receives while classifier-free guidance is used."""
 
 
 def stable_diffusion(pipe: Any, x: Tensor, t: float, inputs: Inputs) -> Tensor:
@@ -105,4 +105,4 @@ REFERENCES: dict[str, Reference] = {
     "flux_schnell": lambda pipe, x, t, inputs: flux(pipe, x, t, inputs, guidance=None),
     "wan": wan,
 }
-"""By the name of a pipeline; FLUX.1-dev that is told its guidance has none of this form."""
+"""Maps names of pipelines to references. FLUX.1-dev with embedded guidance has none."""

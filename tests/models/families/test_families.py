@@ -42,7 +42,7 @@ class Subject:
         return self.denoiser._pipe
 
     def inputs(self, *, negative: bool) -> dict[str, Tensor]:
-        """Those of the pipeline's call, for all prompts, from its own encoders."""
+        """Return the inputs of the pipeline's call for all prompts, from its encoders."""
         traced = self.denoiser._traced
         each = [traced.encode("" if negative else p, negative=negative) for p in PROMPTS]
         return {name: torch.cat([one[name] for one in each]) for name in each[0]}
@@ -66,7 +66,7 @@ def test_images_equal_those_of_the_pipelines_own_call(subject: Subject, scale: f
     ours = denoiser.decode(sample_latents(denoiser, subject.prompts, subject.noise, 4, scale))
     own = subject.pipe
     options = options_of(subject.name)
-    told = options.pop("embedded_guidance", None)
+    embedded = options.pop("embedded_guidance", None)
     name = denoiser._traced.family.guidance_option
     guided = {"guidance_scale" if options.pop("guidance", None) else name: scale}
     inputs = subject.inputs(negative=False)
@@ -78,7 +78,7 @@ def test_images_equal_those_of_the_pipelines_own_call(subject: Subject, scale: f
         output_type="pt",
         return_dict=False,
         **{**denoiser._traced.family.call_options, **options, **inputs, **guided},
-        **({} if told is None else {"guidance_scale": told}),
+        **({} if embedded is None else {"guidance_scale": embedded}),
     )[0]
     if theirs.ndim == 5:
         theirs = theirs[:, 2]  # the frame in the middle of five
@@ -109,7 +109,7 @@ def test_text_encoder_alone_takes_the_options_of_the_text(
 
 
 def test_guidance_changes_the_prediction(subject: Subject) -> None:
-    """Else the other tests of guidance would show nothing."""
+    """Guidance changes the result. Without that, the other tests of guidance would show nothing."""
     x = [
         sample_latents(subject.denoiser, subject.prompts, subject.noise, 2, scale)
         for scale in (BACK, DOWN)
@@ -151,11 +151,11 @@ def test_golden_noise_is_that_of_formulas_written_out(subject: Subject) -> None:
 def test_a_sample_does_not_depend_on_its_place_in_the_batch(subject: Subject) -> None:
     settings = RedenoiseSettings(num_inference_steps=N, num_steps=2, guidance_scale=DOWN)
     rows = [2, 0]
-    whole = redenoise(subject.denoiser, subject.prompts, subject.noise, settings).golden_noise
+    batch = redenoise(subject.denoiser, subject.prompts, subject.noise, settings).golden_noise
     part = redenoise(
         subject.denoiser, subject.prompts.take(rows), subject.noise[rows], settings
     ).golden_noise
-    torch.testing.assert_close(part, whole[rows], rtol=1e-5, atol=5e-5)
+    torch.testing.assert_close(part, batch[rows], rtol=1e-5, atol=5e-5)
 
 
 def straight_line(subject: Subject) -> Tensor:
@@ -166,11 +166,11 @@ def straight_line(subject: Subject) -> Tensor:
         if subject.name == "flux":
             return flux(subject.pipe, x, t, conditional, guidance=scale)
         reference: Reference = REFERENCES[subject.name]
-        told = reference(subject.pipe, x, t, conditional)
+        with_prompt = reference(subject.pipe, x, t, conditional)
         if scale == 1:
-            return told
-        untold = reference(subject.pipe, x, t, negative)
-        return untold + scale * (told - untold)
+            return with_prompt
+        without = reference(subject.pipe, x, t, negative)
+        return without + scale * (with_prompt - without)
 
     x = subject.noise
     with torch.no_grad():
@@ -194,7 +194,7 @@ def of_alphas(x: Tensor, guided: Any, scheduler: Any) -> Tensor:
     is_v = scheduler.config.prediction_type == "v_prediction"
 
     def moved(x: Tensor, at: float, to: float, output: Tensor) -> Tensor:
-        """From ᾱ = at to ᾱ = to with the output said at ``at``."""
+        """Step from ᾱ = at to ᾱ = to with the network's output at ``at``."""
         a, s = sqrt(at), sqrt(1 - at)
         x_0 = a * x - s * output if is_v else (x - s * output) / a
         eps = s * x + a * output if is_v else output
@@ -205,7 +205,7 @@ def of_alphas(x: Tensor, guided: Any, scheduler: Any) -> Tensor:
         x = moved(x, noisy, clean, guided(x, t, DOWN))
     for t, noisy, clean in reversed(steps):
         output = guided(x, t, BACK)
-        # The output is said of the noisier level: x solves moved(x, noisy, clean, output) = x'.
+        # The output belongs to the noisier level: x solves moved(x, noisy, clean, output) = x'.
         zero = torch.zeros_like(x)
         slope = moved(torch.ones_like(x), noisy, clean, zero)
         x = (x - moved(zero, noisy, clean, output)) / slope

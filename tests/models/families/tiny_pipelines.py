@@ -255,7 +255,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def options_of(name: str) -> dict[str, Any]:
-    """What the denoiser of a pipeline is told: its size, and how it is guided."""
+    """Return the options of a pipeline's denoiser: its size and its kind of guidance."""
     return {"height": 16, "width": 16, **_OPTIONS.get(name, {})}
 
 

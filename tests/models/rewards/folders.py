@@ -1,4 +1,4 @@
-"""Small judges in folders, as they are published."""
+"""Folders of small reward models, in the form in which they are published."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ BERT_SIZE = 30522
 
 
 def image_reward(folder: Path) -> None:
-    """The published pickle, whose size a configuration tells, and the vocabulary."""
+    """Write the published pickle, the configuration of its size, and the vocabulary."""
     buffer = {"blip.text_encoder.embeddings.position_ids": torch.arange(512)[None]}
     torch.save(weights("image_reward") | buffer, folder / "ImageReward.pt")
     (folder / "config.json").write_text(json.dumps(BLIP_SIZES))
@@ -27,13 +27,13 @@ def image_reward(folder: Path) -> None:
 
 
 def bert_words() -> list[str]:
-    """BERT's vocabulary, of which the prompts need only what was recorded."""
+    """Write BERT's vocabulary, with only the recorded words that the prompts need."""
     words = {number: word for word, number in tokens("bert")["vocabulary"].items()}
     return [words.get(number, f"[unused {number}]") for number in range(BERT_SIZE)]
 
 
 def hps_v2(folder: Path) -> None:
-    """The published pickle in halves, as its authors compressed it."""
+    """Write the published pickle in half precision, as its authors compressed it."""
     torch.save({"state_dict": weights("hps_v2")}, folder / "HPS_v2.1_compressed.pt")
     _words(folder)
     _config("gelu").save_pretrained(folder)

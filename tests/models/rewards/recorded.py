@@ -1,4 +1,4 @@
-"""What the authors' own code gave: see reference/README.md."""
+"""Recorded results of the authors' code; see reference/README.md."""
 
 import json
 from functools import cache
@@ -21,12 +21,12 @@ def _record() -> dict[str, Any]:
 
 
 def scores(name: str) -> Tensor:
-    """Of each prompt with its image."""
+    """Return the recorded score of each prompt with its image."""
     return torch.tensor(_record()["scores"][name])
 
 
 def tokens(name: str) -> dict[str, Any]:
-    """Ids of the prompts, and the part of the vocabulary that they need."""
+    """Return the ids of the prompts, and the part of the vocabulary that they need."""
     found: dict[str, Any] = _record()["tokens"][name]
     return found
 
@@ -38,7 +38,7 @@ def _arrays() -> dict[str, Any]:
 
 
 def pixels(name: str) -> dict[tuple[int, int], Tensor]:
-    """Of a preprocessing, by the height and width of the image, (3, 32, 32)."""
+    """Return the pixels (3, 32, 32) of a preprocessing, by height and width of the image."""
     found = {}
     for key, value in _arrays().items():
         way, _, shape = key.partition(" ")

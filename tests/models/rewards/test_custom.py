@@ -1,4 +1,4 @@
-"""A judge of one's own: the example of docs/judges.md as it is written there, and its mistakes."""
+"""Custom rewards: the example of docs/judges.md as it is written there, and typical mistakes."""
 
 import re
 import sys
@@ -89,7 +89,7 @@ def test_custom_judge_is_given_its_folder_and_gives_float32(modules: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "said"),
+    ("name", "options", "message"),
     [
         ("Absent", {}, "Absent"),
         ("Silent", {}, "has no method score"),
@@ -98,9 +98,9 @@ def test_custom_judge_is_given_its_folder_and_gives_float32(modules: Path) -> No
     ],
 )
 def test_custom_judge_that_cannot_be_made_says_why(
-    name: str, options: dict[str, int], said: str, modules: Path
+    name: str, options: dict[str, int], message: str, modules: Path
 ) -> None:
-    with pytest.raises(EntryPointError, match=said):
+    with pytest.raises(EntryPointError, match=message):
         _load(_custom(name, modules, options=options))
 
 

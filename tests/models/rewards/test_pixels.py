@@ -1,4 +1,4 @@
-"""Images become the pixels that each judge's authors fed it, at every shape and rounding."""
+"""Preprocessed pixels against those of the authors' code, for every shape and rounding."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Folders that are not a judge's are refused, and the message says what to do."""
+"""Folders that are not those of a reward are rejected with instructions in the error."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Every published judge gives the scores of its authors' code, alone and in a batch."""
+"""Scores of every published reward against those of its authors' code, alone and in a batch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ def rewards(published: Mapping[str, Path]) -> dict[str, Reward]:
 
 
 def expected(kind: str) -> Tensor:
-    """As recorded; CLIPScore is 2.5 · max(cos, 0) of the recorded cosine."""
+    """Return the recorded scores; CLIPScore is 2.5 · max(cos, 0) of the recorded cosine."""
     return 2.5 * scores("clip_cosine").clamp(min=0) if kind == "clip_score" else scores(kind)
 
 

@@ -1,4 +1,4 @@
-"""Prompts become the ids that each judge's authors fed it."""
+"""Token ids of prompts against those of the authors' code for each reward."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,5 +38,5 @@ def test_tokens_of_clip_are_those_of_transformers_and_mended_those_of_openai(
 
 
 def _read(ids: list[int], end: int) -> list[int]:
-    """What a network reads: up to the first end."""
+    """Return the ids that a network reads: those up to the first end token."""
     return ids[: ids.index(end) + 1]

@@ -17,7 +17,7 @@ ALONE = ("clip-anytorch", "fairscale", "hpsv2", "image-reward", "timm")
 """Installed without what they ask for, some of it old and none of it used here."""
 
 BERT_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
-"""Of vocab.txt of bert-base-uncased."""
+"""SHA-256 of vocab.txt of bert-base-uncased."""
 
 
 def main() -> None:

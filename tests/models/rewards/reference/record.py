@@ -1,4 +1,4 @@
-"""Records what the authors' own code gives; runs in the environment that ``__main__`` builds.
+"""Records the results of the authors' code, in the environment that ``__main__`` builds.
 
 Of the project it imports ``subjects`` alone, because nothing else of it would import there.
 """
@@ -44,7 +44,7 @@ from tests.models.rewards.reference.token_ids import bert_tokens, clip_tokenizer
 
 PACKAGES = ("clip-anytorch", "hpsv2", "image-reward", "torch", "torchvision", "transformers")
 FULL_PAIRS = 2
-"""Of these, the published size of ImageReward gives scores too."""
+"""Number of pairs that are also scored with ImageReward in its published size."""
 
 MED_CONFIG: dict[str, Any] = {
     "architectures": ["BertModel"],
@@ -171,7 +171,7 @@ def full_image_reward_scores(layouts: dict[str, Any]) -> list[float]:
 
 
 def hps_scores(layouts: dict[str, Any]) -> list[float]:
-    """What hpsv2's ``score`` computes, on a small model of its classes, in float32."""
+    """Compute hpsv2's ``score`` on a small model of its classes, in float32."""
     with torch.device("meta"):
         layouts["hps_v2_full"] = layout(
             open_clip.CLIP(
@@ -261,7 +261,7 @@ def openai_scores(layouts: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def pixels() -> Iterator[tuple[str, np.ndarray]]:
-    """What each preprocessing makes of images of several shapes, at side 32."""
+    """Apply each preprocessing to images of several shapes, with side 32."""
     processor = CLIPImageProcessor(
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
     )

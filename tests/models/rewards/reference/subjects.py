@@ -1,4 +1,4 @@
-"""What both sides compute on: prompts, images, sizes and weights, all from names and numbers.
+"""Inputs of both sides: prompts, images, sizes and weights, all made from names and numbers.
 
 Read by the reference environment too, so it needs numpy alone.
 """
@@ -20,7 +20,7 @@ PROMPTS = (
     "don't stop, they're two dogs — 12345 of them",
     "unbelievably hyperdetailed antidisestablishmentarianism",
 )
-"""With curly quotes, entities, accents, other scripts, nothing at all, and more than is read."""
+"""Prompts with curly quotes, entities, accents and other scripts, an empty one and a long one."""
 
 ODD, LARGE, SQUARE = (151, 149), (300, 400), (224, 224)
 """Heights and widths. The first becomes 227 x 224, whose centre lies between two pixels."""
@@ -40,7 +40,7 @@ BLIP_SIZES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 4,
     },
 }
-"""A small ImageReward; what is not said is as published."""
+"""Sizes of a small ImageReward. All others are as published."""
 
 CLIP_TEXT: dict[str, Any] = {
     "hidden_size": 64,
@@ -61,7 +61,7 @@ CLIP_VISION: dict[str, Any] = {
 
 
 def images(shape: tuple[int, int] = ODD, count: int = len(PROMPTS)) -> npt.NDArray[np.uint8]:
-    """uint8 (count, H, W, 3): a colour of its own for each, under noise."""
+    """Return images, uint8 (count, H, W, 3): each has another colour, with noise on it."""
     bits = _bits(f"images {shape}", count * prod(shape) * 3).view(np.uint8)
     noise = bits[: count * prod(shape) * 3].reshape(count, *shape, 3)
     colours = _bits("colours", count * 3).view(np.uint8)[: count * 3].reshape(count, 1, 1, 3)
