@@ -1,4 +1,4 @@
-"""Options of the call that only some families take, against the pipelines' own calls."""
+"""Options that only some families accept, compared with the calls of the pipelines."""
 
 import inspect
 import json
@@ -35,10 +35,10 @@ def denoiser(name: str, **options: Any) -> DiffusersDenoiser:
 @pytest.mark.parametrize("pipeline", FAMILIES)
 def test_options_of_a_family_are_those_of_its_pipelines_call(pipeline: str) -> None:
     parameters = inspect.signature(getattr(diffusers, pipeline).__call__).parameters
-    own = {"embedded_guidance"} & FAMILIES[pipeline].options  # the call names it guidance_scale
+    renamed = {"embedded_guidance"} & FAMILIES[pipeline].options  # the call names it guidance_scale
     if pipeline == "HunyuanDiTPipeline":
-        assert "max_sequence_length" not in parameters  # its encoders have lengths of their own
-    assert FAMILIES[pipeline].options == {name for name in OPTIONS if name in parameters} | own
+        assert "max_sequence_length" not in parameters  # each encoder has a fixed length
+    assert FAMILIES[pipeline].options == {name for name in OPTIONS if name in parameters} | renamed
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_images_equal_those_of_the_pipelines_own_call_with_the_same_words(
 
 
 def test_clip_skip_leaves_out_the_last_layers_but_not_the_norm() -> None:
-    """Written out: the pipeline's own call needs a correction with transformers 5."""
+    """The formula is written out, because with transformers 5 the pipeline needs a correction."""
     ours = denoiser("stable_diffusion", clip_skip=1)
     pipe = build("stable_diffusion")
     ids = pipe.tokenizer(

@@ -1,4 +1,4 @@
-"""LoRAs: each weight changes by scale · α / r · B · A, whatever the format, or it is refused."""
+"""LoRAs in all formats: each weight changes by scale · α / r · B · A, or the file is rejected."""
 
 import json
 import re

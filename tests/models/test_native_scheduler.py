@@ -1,4 +1,4 @@
-"""Sampling with a model's own scheduler, against its pipeline's own call."""
+"""Sampling with the scheduler of a model, compared with the call of its pipeline."""
 
 from typing import Any
 
@@ -73,9 +73,9 @@ def test_a_models_own_ddim_is_ours() -> None:
     denoiser = denoiser_with("stable_diffusion_xl", tiny_scheduler())
     prompts = denoiser.encode_prompts(PROMPTS[:1])
     x_T = source_noise(0, denoiser.latent_shape)[None]
-    own = sample_latents(denoiser, prompts, x_T, STEPS, 3.0, "model")
+    native = sample_latents(denoiser, prompts, x_T, STEPS, 3.0, "model")
     ours = sample_latents(denoiser, prompts, x_T, STEPS, 3.0)
-    torch.testing.assert_close(own, ours, rtol=0, atol=1e-4)
+    torch.testing.assert_close(native, ours, rtol=0, atol=1e-4)
 
 
 def test_levels_that_leave_the_training_serve_sampling_and_redenoising_with_a_spacing() -> None:

@@ -1,8 +1,8 @@
 """Tiny random ``StableDiffusionPipeline`` folders: real classes, untrained weights, 16 × 16 pixels.
 
-The figures are those of SD's own scheduler config. ``output_gain`` scales what the UNet predicts
-and ``text_gain`` how much the prompt changes it: an untrained network hardly listens to either, and
-whether an exact inversion converges depends on how steep the network is.
+The numbers are those of Stable Diffusion's scheduler config. ``output_gain`` scales the UNet's
+prediction, and ``text_gain`` the influence of the prompt. Both are small in an untrained network,
+and the convergence of an exact inversion depends on how steep the network is.
 """
 
 from pathlib import Path

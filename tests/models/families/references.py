@@ -1,7 +1,7 @@
 """Arguments of each family's network, written by hand from its paper and model card.
 
-The witness against which the traced pipeline's predictions are held. ``inputs`` are those of the
-pipeline's call, for B rows; the result is ε, v or a velocity as the network says it.
+They are the reference for the predictions of the traced pipeline. ``inputs`` are those of the
+pipeline's call, for B rows. The result is the network's ε, v or velocity.
 """
 
 from collections.abc import Callable

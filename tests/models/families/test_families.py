@@ -1,7 +1,7 @@
-"""Every family, on its real classes with tiny random weights, against three witnesses.
+"""Every family, on its real classes with tiny random weights, against three references.
 
-The pipeline's own call, its network called by hand (``references``), and the identity of a noise
-that was denoised and inverted at one guidance.
+They are the pipeline's call, its network called by hand (``references``), and the fact that
+denoising and inverting at one guidance scale returns the noise.
 """
 
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 def test_images_equal_those_of_the_pipelines_own_call(subject: Subject, scale: float) -> None:
     denoiser = subject.denoiser
     ours = denoiser.decode(sample_latents(denoiser, subject.prompts, subject.noise, 4, scale))
-    own = subject.pipe
+    pipe = subject.pipe
     options = options_of(subject.name)
     embedded = options.pop("embedded_guidance", None)
     name = denoiser._traced.family.guidance_option
@@ -72,7 +72,7 @@ def test_images_equal_those_of_the_pipelines_own_call(subject: Subject, scale: f
     inputs = subject.inputs(negative=False)
     if name in guided and scale != 1:
         inputs |= {f"negative_{k}": v for k, v in subject.inputs(negative=True).items()}
-    theirs = own(
+    theirs = pipe(
         latents=subject.noise,
         num_inference_steps=4,
         output_type="pt",

@@ -1,7 +1,7 @@
 """Tiny random pipelines of every family: the real classes with small configurations.
 
-The text's part in a prediction is made large where a family starts with none (zero-initialised
-gates), so that guidance has something to do.
+Families with zero-initialised gates ignore the text at first. Its influence is made large here,
+so that guidance changes the prediction.
 """
 
 from collections.abc import Callable

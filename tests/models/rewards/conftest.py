@@ -10,7 +10,7 @@ from tests.models.rewards.folders import BUILDERS
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """By kind, the folder of a small judge with its files as they are published."""
+    """Map each kind to the folder of a small reward with its files as they are published."""
     folders = {}
     for kind, build in BUILDERS.items():
         folders[kind] = tmp_path_factory.mktemp(kind)

@@ -1,6 +1,7 @@
 """Records the results of the authors' code, in the environment that ``__main__`` builds.
 
-Of the project it imports ``subjects`` alone, because nothing else of it would import there.
+It imports only ``subjects`` and its neighbours from the project, because other modules need
+packages that this environment lacks.
 """
 
 import io
@@ -127,7 +128,7 @@ def pairs(count: int = len(PROMPTS)) -> Iterator[tuple[str, Image.Image]]:
 
 
 def reward(med_config: dict[str, Any]) -> nn.Module:
-    """The package's own class."""
+    """Score with the class of the package."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(med_config, file)
         file.flush()
@@ -135,7 +136,7 @@ def reward(med_config: dict[str, Any]) -> nn.Module:
 
 
 def image_reward_scores(layouts: dict[str, Any]) -> list[float]:
-    """The package's ``score`` on its own classes in a small size."""
+    """Score with the package's ``score`` and classes, in a small size."""
     vision, text = BLIP_SIZES["vision"], BLIP_SIZES["text"]
     small = VisionTransformer(
         img_size=224,

@@ -1,6 +1,6 @@
 """Inputs of both sides: prompts, images, sizes and weights, all made from names and numbers.
 
-Read by the reference environment too, so it needs numpy alone.
+The reference environment imports it too, so it needs only numpy.
 """
 
 import hashlib

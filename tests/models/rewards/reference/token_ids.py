@@ -1,4 +1,4 @@
-"""Ids that the authors' own tokenizers give, and the parts of the vocabularies that they need.
+"""Token ids from the authors' tokenizers, and the parts of the vocabularies that they need.
 
 Runs in the environment that ``__main__`` builds, as ``record`` does.
 """
