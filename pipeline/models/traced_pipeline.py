@@ -97,7 +97,7 @@ class TracedPipeline:
         num_inference_steps: int,
         scheduler: RecordingScheduler,
     ) -> list[Tensor]:
-        """Return the timestep that the network receives at each of N steps. It does not run."""
+        """Return the timestep that the network receives at each of N steps, without running it."""
         calls = self._record_calls(inputs, latents, num_inference_steps, scheduler)
         return [call.timestep for call in calls]
 
