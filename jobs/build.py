@@ -15,7 +15,7 @@ app.command()(build)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run ``npd build``; the former spelling ``--config FILE`` is accepted too."""
+    """Run ``npd build``. The older form ``--config FILE`` of its argument is also accepted."""
     run(app, [word.removeprefix("--config=") for word in arguments if word != "--config"])
 
 

@@ -1,6 +1,6 @@
-"""The entry point of ``ray job submit``: ``python -m jobs.evaluate --config … --out …``.
+"""Entry point of ``ray job submit``: ``python -m jobs.evaluate --config … --out …``.
 
-The same as ``npd evaluate``, on the machine that Ray starts it on.
+The same command as ``npd evaluate``, on the machine where Ray starts the job.
 """
 
 from pipeline.cli import run

@@ -1,8 +1,8 @@
 """Train the demo models from a seed: ``python -m jobs.train_demo_models --out FOLDER``.
 
-The stages run in order (pool, vae, decoder, diffusion, reward, evaluation). Each leaves its result
-in FOLDER, so the same command run again goes on from where it was cut. The shippable folders are
-``FOLDER/model`` and ``FOLDER/reward``; copy them to ``pipeline/demo/`` to ship them.
+The stages run in order: pool, vae, decoder, diffusion, reward, evaluation. Each stage writes its
+result to FOLDER, so the same command resumes an interrupted run. To ship the models, copy
+``FOLDER/model`` and ``FOLDER/reward`` to ``pipeline/demo/``.
 """
 
 import json
@@ -29,9 +29,9 @@ from pipeline.storage.durable import atomic_write
 
 
 def train_all(recipe: Recipe, out: Path, seed: int) -> None:
-    """Every training stage that ``out`` does not hold yet, under a progress bar.
+    """Run every training stage whose result is not in ``out`` yet, with a progress bar.
 
-    Raises UserError for a folder that was begun with another recipe or seed.
+    Raise ``UserError`` if the folder was started with another recipe or seed.
     """
     out.mkdir(parents=True, exist_ok=True)
     _claim(out / "recipe.json", json.dumps({"seed": seed, **asdict(recipe)}, indent=1))
@@ -43,7 +43,7 @@ def train_all(recipe: Recipe, out: Path, seed: int) -> None:
 
 
 def train_model(pool: Pool, recipe: Recipe, out: Path, seed: int, report: Report) -> None:
-    """Train autoencoder and diffusion model, and write the diffusers folder ``out/model``."""
+    """Train the autoencoder and the diffusion model, and write the folder ``out/model``."""
     vae = train_vae(pool, recipe.vae, folder=out, seed=seed, report=report)
     latents = cached_latents(vae, pool, out)
     train_decoder(vae, pool, recipe.decoder, folder=out, seed=seed, report=report)
@@ -55,10 +55,12 @@ def train_model(pool: Pool, recipe: Recipe, out: Path, seed: int, report: Report
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and finished models.")],
-    seed: Annotated[int, typer.Option(help="Decides the weights.")] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="Smoke setting: seconds.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Run a smoke test that takes seconds.")
+    ] = False,
     settings: Annotated[
-        bool, typer.Option("--settings", help="Also measure golden noise: minutes more.")
+        bool, typer.Option("--settings", help="Also measure golden noise; takes minutes longer.")
     ] = False,
 ) -> None:
     """Train the demo models and print their evaluation."""
@@ -73,11 +75,11 @@ def main(
 
 
 def _claim(path: Path, described: str) -> None:
-    """Write down what the folder is for, or check that it is still the same."""
+    """Record the recipe and seed of a new folder, or check that an existing one has the same."""
     if not path.exists():
         atomic_write(path, [described.encode()])
     elif path.read_text("utf-8") != described:
-        raise UserError(f"{path} is of another seed or recipe: choose another folder for --out")
+        raise UserError(f"{path} has another seed or recipe; choose another folder for --out")
 
 
 def _progress() -> Progress:
@@ -91,7 +93,7 @@ def _progress() -> Progress:
 
 
 def _report_to(progress: Progress) -> Report:
-    """A report that gives every stage a bar of its own, shown from its first step."""
+    """Return a report function that shows one progress bar per stage, from its first step."""
     tasks = {task.description: task.id for task in progress.tasks}
 
     def report(stage: str, step: int, steps: int, loss: float) -> None:

@@ -1,7 +1,7 @@
 """Train a noise prompt network: ``python -m jobs.train_npnet --data URL --config C --out F``.
 
-On several GPUs or machines: ``accelerate launch -m jobs.train_npnet …`` or ``torchrun``. Run again,
-the same command goes on from the last checkpoint.
+For several GPUs or machines use ``accelerate launch -m jobs.train_npnet …`` or ``torchrun``. The
+same command resumes from the last checkpoint.
 """
 
 from pathlib import Path
@@ -29,46 +29,56 @@ _DEFAULTS = TrainingSettings()
 
 
 def job(
-    data: Annotated[str, typer.Option(help="A sealed data set: s3://, file://, a path.")],
-    out: Annotated[Path, typer.Option(help="Folder for network, loss curve and checkpoint.")],
+    data: Annotated[str, typer.Option(help="A sealed data set: s3://, file:// or a path.")],
+    out: Annotated[Path, typer.Option(help="Folder for the network, loss curve and checkpoint.")],
     config: Annotated[
         str | None,
-        typer.Option(help="The build's configuration, or its bare name: its [model] is used."),
+        typer.Option(help="Configuration of the build; its [model] section is used."),
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(help="In place of --config: the folder of the model that made the pairs."),
+        typer.Option(help="Instead of --config: folder of the model that made the pairs."),
     ] = None,
     allow_other_model: Annotated[
-        bool, typer.Option("--allow-other-model", help="Train for a model that made other pairs.")
+        bool,
+        typer.Option(
+            "--allow-other-model", help="Train for another model than the one of the data set."
+        ),
     ] = False,
-    layout: Annotated[Literal["small", "two_branch"], typer.Option(help="The network.")] = "small",
+    layout: Annotated[
+        Literal["small", "two_branch"], typer.Option(help="Network layout.")
+    ] = "small",
     width: Annotated[int, typer.Option(min=8, help="Channels of the small layout.")] = 64,
-    dropout: Annotated[float, typer.Option(help="Of the small layout.")] = 0.0,
+    dropout: Annotated[float, typer.Option(help="Dropout of the small layout.")] = 0.0,
     init: Annotated[
-        Path | None, typer.Option(help="Start from this trained network, whatever --layout says.")
+        Path | None, typer.Option(help="Start from this trained network; overrides --layout.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1)] = _DEFAULTS.steps,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Pairs in a step, over all processes.")
+        int, typer.Option(min=1, help="Pairs per step, over all processes.")
     ] = _DEFAULTS.batch_size,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = _DEFAULTS.learning_rate,
-    weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = _DEFAULTS.weight_decay,
+    weight_decay: Annotated[
+        float, typer.Option(help="Weight decay of AdamW.")
+    ] = _DEFAULTS.weight_decay,
     min_gain: Annotated[
         list[str] | None,
-        typer.Option(help="REWARD=GAIN: leave out pairs that gain less. May be repeated."),
+        typer.Option(help="REWARD=GAIN: skip pairs with a smaller gain. May be repeated."),
     ] = None,
-    precision: Annotated[Precision, typer.Option(help="Of the activations.")] = "fp32",
-    seed: Annotated[int, typer.Option(min=0, help="Decides first weights and order.")] = 0,
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 200,
+    precision: Annotated[Precision, typer.Option(help="Precision of the activations.")] = "fp32",
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of initial weights and order of pairs.")
+    ] = 0,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 200,
 ) -> None:
-    """Train a noise prompt network on the train split; the validation split measures it."""
+    """Train a noise prompt network on the train split and measure it on the validation split."""
     be_deterministic()
     on_cpu = not torch.cuda.is_available()
     if on_cpu and precision == "fp16":
-        raise UserError("fp16 needs a GPU; on the CPU take fp32, which is also the fastest there")
+        raise UserError("fp16 needs a GPU; on the CPU use fp32, which is also the fastest there")
     accelerator = Accelerator(mixed_precision=_PRECISION[precision], cpu=on_cpu)
-    say = Console(quiet=not accelerator.is_main_process).print
+    # With several processes, only the main one prints.
+    print_line = Console(quiet=not accelerator.is_main_process).print
     settings = TrainingSettings(
         steps=steps,
         batch_size=batch_size,
@@ -91,35 +101,35 @@ def job(
         out,
         accelerator,
         checkpoint_every=checkpoint_every,
-        report=lambda step, loss: say(f"step {step} of {steps}: loss {loss:.4f}"),
+        report=lambda step, loss: print_line(f"step {step} of {steps}: loss {loss:.4f}"),
         allow_other_model=allow_other_model,
     )
     explained = summary["variance_explained"]
     measured = "no validation pairs" if explained is None else f"{explained:.1%} on validation"
-    say(f"{out}: {summary['parameters']:,} parameters, variance explained: {measured}")
+    print_line(f"{out}: {summary['parameters']:,} parameters, variance explained: {measured}")
     accelerator.end_training()
 
 
 def _model(data: str, config: str | None, folder: Path | None) -> ModelConfig:
-    """The model that encodes the prompts: of a configuration, or the data set's in a folder."""
+    """Return the model that encodes the prompts, from a configuration or a model folder."""
     if config is not None and folder is None:
         return load_config(config).model
     if folder is not None and config is None:
         _, manifest = sealed_plans(data)[0]
         return model_in_folder(folder, manifest.plan.settings["model"])
     raise UserError(
-        "name the model whose text encoder is used: --config with the build's configuration, or "
-        "--model with the folder of the model"
+        "give the model whose text encoder is used: either --config with the configuration of the "
+        "build, or --model with the folder of the model"
     )
 
 
 def _gain(option: str) -> tuple[str, float]:
-    """``scene=0.1`` as ("scene", 0.1)."""
+    """Parse ``scene=0.1`` to ("scene", 0.1)."""
     name, _, value = option.partition("=")
     try:
         return name, float(value)
     except ValueError:
-        raise UserError(f"--min-gain {option}: write REWARD=GAIN, as scene=0.0") from None
+        raise UserError(f"--min-gain {option}: write REWARD=GAIN, such as scene=0.0") from None
 
 
 if __name__ == "__main__":

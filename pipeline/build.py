@@ -1,6 +1,7 @@
-"""A whole build, in the order of its steps: plan, compute, seal.
+"""Steps of a build in order: plan, compute, publish.
 
-Running it again resumes: units with a receipt are not computed again, and a sealed plan is done.
+A build that runs again resumes. Units with a receipt are not computed again, and a sealed plan is
+not built again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,7 @@ from pipeline.storage.receipts import done_units
 
 @dataclass(frozen=True, kw_only=True)
 class BuildContext:
-    """A plan and the store that it is built into."""
+    """A plan, its configuration and prompts, and the store that it is built into."""
 
     store: ObjectStore
     config: Config
@@ -34,27 +35,28 @@ class BuildContext:
 
 
 def open_build(store: ObjectStore, config: Config, *, add: bool = False) -> BuildContext:
-    """Fix the plan and put it into the store, or find it there.
+    """Make the plan of a configuration and store it, or find it in the store.
 
-    Raises ``UserError`` for what the configuration names and is not there, ``StoreError`` for a
-    store that cannot be built into, and ``PlanConflictError`` if the store holds another plan and
-    ``add`` is not asked for.
+    Raise ``UserError`` if the configuration names missing files, ``StoreError`` if the store cannot
+    be built into, and ``PlanConflictError`` if the store holds another plan and ``add`` is False.
     """
     chosen = prompts_of(config)
     plan, prompts = plan_of(config, chosen)
+    # Commits rely on put-if-absent. A store that ignores it would lose data silently, so it is
+    # tested before anything is written.
     probe(store)
     others = [other for other in stored_plans(store) if other != plan.plan_id]
     if others and not add:
         raise PlanConflictError(
             f"{store.url} already holds plan {', '.join(others)}, and this configuration is plan "
-            f"{plan.plan_id}. Choose another output, or add this plan beside it with --add"
+            f"{plan.plan_id}. Choose another output, or add this plan to it with --add"
         )
     stored = write_plan(store, plan, prompts, chosen.dropped)
     return BuildContext(store=store, config=config, plan=stored, prompts=prompts)
 
 
 def sealed(opened: BuildContext) -> Manifest | None:
-    """The manifest, if the plan is already sealed."""
+    """Return the manifest if the plan is already sealed, else None."""
     success = read_success(opened.store)
     found = success.of(opened.plan.plan_id) if success else None
     return read_manifest(opened.store, found) if found else None
@@ -71,10 +73,11 @@ def units_done(opened: BuildContext) -> bytearray:
 def compute(
     opened: BuildContext, done: bytearray, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[UnitSummary]:
-    """Have every unit that is not done computed, on the Ray that is connected.
+    """Compute every unit that is not done, on the connected Ray cluster.
 
-    Yields a summary a unit, in any order. Raises what a person has to mend at once, ``BuildError``
-    for a unit that cannot be computed, and ``BuildStoppedError`` soon after ``stop`` says so.
+    Yield one summary per unit, in any order. Raise ``UserError`` and ``PermanentStoreError`` at
+    once, ``BuildError`` if a unit cannot be computed, and ``BuildStoppedError`` soon after ``stop``
+    returns True.
     """
     driver = Driver(
         lambda: spawn_worker(opened.store.url, opened.plan.plan_id, opened.config),
@@ -86,7 +89,7 @@ def compute(
 
 
 def publish(opened: BuildContext) -> Manifest:
-    """Compact and seal, on the Ray that is connected. Raises as ``seal`` does."""
+    """Compact and seal the plan on the connected Ray cluster. Raise the same errors as ``seal``."""
     in_flight = 2 * opened.config.cluster.workers
 
     def on_cluster(tasks: Iterable[ShardTask]) -> Iterator[CompactedShard]:

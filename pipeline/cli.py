@@ -1,4 +1,8 @@
-"""The command ``npd``: plan, build, status, verify, report, options; see ``upkeep`` for more."""
+"""The command-line program ``npd``, with the commands build, options, status, verify and report.
+
+The other commands are in ``pipeline/commands/``. Commands import Ray, torch and the stages inside
+their functions, so that ``npd --help`` starts without them.
+"""
 
 import json
 import logging
@@ -39,7 +43,8 @@ from pipeline.config.file import load_config
 from pipeline.errors import BuildStoppedError, NPDError, UserError
 from pipeline.storage.open import open_store
 
-# Read when transformers is first imported: by commands when they run, by jobs after this module.
+# transformers reads this variable when it is imported, so it must be set before any command runs.
+# Jobs import this module first for the same reason.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 app = typer.Typer(
@@ -69,18 +74,20 @@ def npd(
 @app.command()
 def build(
     config: ConfigArgument,
-    out: Annotated[str, typer.Option(help="Where to: file:///folder, s3://bucket/prefix, a path.")],
+    out: Annotated[str, typer.Option(help="Output: file:///folder, s3://bucket/prefix or a path.")],
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers, in place of the configured number.")
+        int | None, typer.Option(min=1, help="Number of workers; overrides the configuration.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster; else RAY_ADDRESS, else one of our own.")
+        str | None,
+        typer.Option(help="Address of a Ray cluster. Default: RAY_ADDRESS, or a local Ray."),
     ] = None,
     add: Annotated[
-        bool, typer.Option("--add", help="Add this plan beside another one in the output.")
+        bool,
+        typer.Option("--add", help="Add this plan to an output that already holds another one."),
     ] = False,
 ) -> None:
-    """Build a data set, or resume one; the same command ends in the same bytes."""
+    """Build a data set, or resume an interrupted one. The result has the same bytes either way."""
     from pipeline import build as steps
     from pipeline.cluster.ray_session import ray_session
     from pipeline.stop_signal import StopSignal
@@ -107,13 +114,15 @@ def build(
             tally = show_progress(
                 steps.compute(opened, done, stop), done=sum(done), total=opened.plan.num_units
             )
+            # No unit is running any more, so a signal has nothing to wait for.
             stop.be_quick()
             with console.status("compacting and sealing"):
                 manifest = steps.publish(opened)
         except (BuildStoppedError, KeyboardInterrupt):
+            # Count receipts in the store: a unit may have been committed after its last summary.
             durable = sum(steps.units_done(opened))
             console.print(
-                f"stopped: {durable} of {opened.plan.num_units} units are durable in "
+                f"stopped: {durable} of {opened.plan.num_units} units are saved in "
                 f"{opened.store.url}; resume with\n"
                 f"  {_build_command(config, opened.store.url, workers, add=add)}",
                 soft_wrap=True,
@@ -121,8 +130,8 @@ def build(
             raise typer.Exit(stop.exit_code) from None
     if tally.different:
         console.print(
-            f"warning: {tally.different} units gave something else at a second attempt; the first "
-            "attempts count, and `npd verify` names both"
+            f"warning: {tally.different} units gave a different result on a second attempt; the "
+            "first result is used, and `npd verify` lists both"
         )
     show_manifest(manifest, opened.store.url)
 
@@ -134,17 +143,18 @@ def _build_command(config: str, url: str, workers: int | None, *, add: bool) -> 
 
 def _announce_stop() -> None:
     console.print(
-        "stopping: what is whole is committed and the rest is dropped; once more stops at once"
+        "stopping: finished units are saved, unfinished ones are discarded; "
+        "press Ctrl-C again to quit now"
     )
 
 
 @app.command()
 def options(
     schema: Annotated[
-        bool, typer.Option("--schema", help="Print a JSON Schema instead, for editors.")
+        bool, typer.Option("--schema", help="Print a JSON Schema instead, for use in an editor.")
     ] = False,
 ) -> None:
-    """Print every setting of a configuration file with its default and meaning."""
+    """Print every configuration setting with its default and its meaning."""
     from pipeline.config.options import config_schema, describe_options
 
     if schema:
@@ -156,13 +166,13 @@ def options(
 
 @app.command()
 def status(url: UrlArgument, unsigned: UnsignedOption = False) -> None:
-    """Say how far a build is, and which versions are sealed, from what is in the store."""
+    """Show the progress of every plan in a store, and its sealed versions."""
     from pipeline.status import status as read_status
 
     store = open_store(url, unsigned=unsigned)
     plans = read_status(store)
     if not plans:
-        raise UserError(f"{store.url}: no plan here; start one with `npd build`")
+        raise UserError(f"{store.url}: no plan here; start a build with `npd build`")
     for each in plans:
         show_status(each)
 
@@ -174,11 +184,11 @@ def verify(
     version: VersionOption = None,
     unsigned: UnsignedOption = False,
 ) -> None:
-    """Read a sealed data set back and check every byte; exits with 1 if anything is wrong."""
+    """Read a sealed data set back and check every byte. The exit code is 1 if it has problems."""
     from pipeline.publish.verify import verify as check
 
     store = open_store(url, unsigned=unsigned)
-    with console.status("reading everything back"):
+    with console.status("reading and checking all data"):
         found = check(store, plan_id=plan, version=version)
     show_verification(found)
     if found.problems:
@@ -190,29 +200,33 @@ def report(
     url: UrlArgument,
     guidance: Annotated[
         float | None,
-        typer.Option(help="Also sample plain guidance of this scale, from the same noises."),
+        typer.Option(
+            help="Also sample with plain guidance at this scale, from the same source noises."
+        ),
     ] = None,
     config: Annotated[
-        str | None, typer.Option(help="The configuration with the models, for --guidance.")
+        str | None, typer.Option(help="Configuration of the build; --guidance needs its models.")
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Also write the picture of pairs to this file.")
+        Path | None, typer.Option(help="Also write the picture of sample pairs to this file.")
     ] = None,
     plan: PlanOption = None,
     version: VersionOption = None,
     out: Annotated[
         str | None,
-        typer.Option(help="Write the report here, and not beside the data set: a path, a URL."),
+        typer.Option(help="Path or URL for the report. Default: the store of the data set."),
     ] = None,
     unsigned: UnsignedOption = False,
 ) -> None:
-    """Say what a sealed data set came to: funnel, gains, controls, and a picture of pairs."""
+    """Report on a sealed data set: funnel, gains, controls and a picture of sample pairs."""
     from pipeline.evaluate.publish import report_plan
     from pipeline.storage.manifest import sealed_plans
     from pipeline.storage.versions import choose_versions
 
     if (guidance is None) != (config is None):
-        raise UserError("--guidance needs --config, for the models, and the other way round")
+        raise UserError(
+            "--guidance and --config must be given together; --guidance needs the models"
+        )
     store = open_store(url, unsigned=unsigned)
     target = store if out is None else open_store(out)
     current = sealed_plans(store, plan)
@@ -237,14 +251,15 @@ app.add_typer(rewards)
 
 
 def main() -> None:
-    """The command ``npd``."""
+    """Run ``npd`` with the arguments of this process."""
     run(app)
 
 
 def run(command: typer.Typer, arguments: Sequence[str] | None = None) -> None:
-    """Run a command with ``arguments``, by default those of this process.
+    """Run a command with ``arguments``, or with those of this process.
 
-    An error that a person can act on is printed as a message, without a traceback.
+    An ``NPDError`` is printed as one message without a traceback. The exit code is 2 for a
+    ``UserError``, 1 for another ``NPDError`` and 130 for Ctrl-C.
     """
     logging.basicConfig(
         level=logging.WARNING,
@@ -257,7 +272,7 @@ def run(command: typer.Typer, arguments: Sequence[str] | None = None) -> None:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, UserError) else 1)
     except KeyboardInterrupt:
-        console.print("stopped; every finished unit is safe, and the same command resumes")
+        console.print("stopped; all finished units are saved, and the same command resumes")
         sys.exit(130)
 
 

@@ -1,4 +1,4 @@
-"""Settings of torch under which the same plan gives the same bytes."""
+"""Torch settings that make the same plan produce the same bytes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,26 +8,25 @@ import torch
 
 
 def be_deterministic() -> None:
-    """Make one thread's computations repeat bit for bit.
-
-    One CPU thread, however many are reserved: kernels split their sums by threads, and the
-    reservation must not change a byte. ``warn_only``, because an operation without a deterministic
-    form shows up as attempts that disagree, which are counted.
-    """
+    """Set torch to repeat the computations of the current thread bit for bit."""
+    # Kernels split sums by threads, so the result would depend on the number of reserved CPUs.
     torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = False
+    # Only a warning: an operation without a deterministic form shows up as attempts that disagree,
+    # and the build counts those.
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Else every new tensor is filled first, for programs that read what they never wrote.
-    switches: Any = torch.utils.deterministic  # torch's types do not know them
+    # Deterministic mode fills every new tensor, which only helps code that reads uninitialized
+    # memory.
+    switches: Any = torch.utils.deterministic  # torch's types lack the attribute
     switches.fill_uninitialized_memory = False
 
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
-    """Run code of others, and undo what it did to the settings of torch that decide bytes.
+    """Run custom code and restore the torch settings that affect results.
 
-    Judges and proposers of users set threads or TF32 for their own speed; all that is computed
-    after them would have other last bits.
+    Custom rewards and proposers may set threads or TF32 for speed. Without this context, everything
+    computed after them would differ in its last bits.
     """
     before = [get() for get, _ in _SETTINGS]
     try:
@@ -39,7 +38,7 @@ def settings_kept() -> Iterator[None]:
 
 
 def _precision(backend: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
-    # The newer switch: reading the older one fails once the newer one was set.
+    # Torch has an older switch too, but reading it fails after the newer one was set.
     return (
         lambda: backend.fp32_precision,
         lambda value: setattr(backend, "fp32_precision", value),
@@ -53,7 +52,7 @@ def _deterministic() -> tuple[bool, bool]:
     )
 
 
-_cudnn: Any = torch.backends.cudnn  # torch's types do not know its parts
+_cudnn: Any = torch.backends.cudnn  # torch's types lack conv and rnn
 
 _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], None]], ...] = (
     (torch.get_num_threads, torch.set_num_threads),

@@ -1,4 +1,4 @@
-"""A class of the user's own, named ``module:Class``: found, imported, and known by its source."""
+"""Custom classes that a configuration names as ``module:Class``: import and source digest."""
 
 import importlib
 import importlib.util
@@ -15,14 +15,14 @@ from pipeline.identity import file_sha256, folder_digest
 
 
 def entry_digest(entry: str, code: str | None) -> str:
-    """SHA-256 of the source in which an entry is defined; nothing of it is run.
+    """Return the SHA-256 of the source that defines an entry, without running it.
 
-    Of a module by itself that is its file, of one in a package the whole outermost package with all
-    its files: what a module imports from its own package decides as much as the module. What it
-    imports from elsewhere does not count.
+    For a single module this is the digest of its file. For a module in a package it covers all
+    files of the outermost package, because the module may import any of them. Imports from
+    elsewhere are not included.
 
-    ``code`` is the folder in which the module lies; None for what is installed. Raises
-    ``EntryPointError`` if there is no such module.
+    ``code`` is the folder that contains the module, or None if it is installed. Raise
+    ``EntryPointError`` if the module does not exist.
     """
     module, _ = _parts(entry)
     origin = Path(_outermost(entry, module, code).origin or "")
@@ -32,10 +32,11 @@ def entry_digest(entry: str, code: str | None) -> str:
 def make_entry(entry: str, code: str | None, options: Mapping[str, Any]) -> Any:
     """Import an entry and call it with a copy of ``options``.
 
-    Raises ``EntryPointError`` if it is not there, or does not take these options.
+    Raise ``EntryPointError`` if it cannot be imported or does not accept these options.
     """
     module, name = _parts(entry)
     _outermost(entry, module, code)
+    # Both the import and the call run custom code, which may change torch settings.
     try:
         with settings_kept():
             made = getattr(importlib.import_module(module), name)
@@ -51,14 +52,15 @@ def make_entry(entry: str, code: str | None, options: Mapping[str, Any]) -> Any:
 def _parts(entry: str) -> tuple[str, str]:
     module, colon, name = entry.partition(":")
     if not (colon and name.isidentifier() and all(map(str.isidentifier, module.split(".")))):
-        raise EntryPointError(f"{entry!r} is no entry; write module:Class, as my_code:MyClass")
+        raise EntryPointError(f"{entry!r} is no entry; write module:Class, such as my_code:MyClass")
     return module, name
 
 
 def _outermost(entry: str, module: str, code: str | None) -> ModuleSpec:
-    """Where the outermost package of a module is defined that has a file, or the module itself."""
+    """Return the spec of the outermost package of a module that has a file, or of the module."""
     if code is not None and code not in sys.path:
-        # At the end and for good: it shadows nothing, and its code may import when it runs.
+        # At the end, so that it shadows no installed module. It stays on the path, because the code
+        # may import when it runs.
         sys.path.append(code)
         importlib.invalidate_caches()
     names = module.split(".")

@@ -1,37 +1,37 @@
-"""Everything that can go wrong, in one tree.
+"""Exceptions of the package, in one tree.
 
     NPDError
-    ├── UserError                  the person at the keyboard can mend it (also a ValueError)
+    ├── UserError                  input that the user can correct (also a ValueError)
     │   ├── ConfigError            a configuration file: key, line, nearest valid key
     │   ├── PromptFileError        a prompt file: file, line
-    │   ├── PromptChoiceError      prompts that cannot be had: filters, sample, weights
+    │   ├── PromptChoiceError      too few prompts for the filters, sample or weights
     │   ├── ModelError             a model folder that is missing, damaged or unsupported
-    │   ├── EntryPointError        a class of the user's own that is missing or does not fit
-    │   ├── CacheError             a cache folder that cannot be written, or has no room
+    │   ├── EntryPointError        a custom class that is missing or does not fit
+    │   ├── CacheError             a cache folder that cannot be written or is full
     │   └── PlanConflictError      the output already holds another plan
-    ├── BuildError                 a unit failed too often; what is committed stays committed
-    │   └── BuildStoppedError      it was asked to stop
-    ├── DeviceError                a GPU's fault, after which its process is of no use
-    │   └── DeviceMemoryError      a batch does not fit: its size is part of the plan
-    ├── WorkerLeavingError         a worker on its way out drops what it was doing; nobody's fault
-    ├── VerificationError          what is stored is not what was promised
+    ├── BuildError                 a unit failed too often; committed units stay committed
+    │   └── BuildStoppedError      the build stopped on request
+    ├── DeviceError                a GPU failed; its process can no longer be used
+    │   └── DeviceMemoryError      a batch does not fit; its size is part of the plan
+    ├── WorkerLeavingError         a leaving worker discarded its unit; not a fault of the unit
+    ├── VerificationError          stored data differs from its receipt or manifest
     └── StoreError
         ├── ObjectNotFoundError
         ├── RetryableStoreError    a time-out, a 503, a reset: the same call may succeed later
-        └── PermanentStoreError    no bucket, no put-if-absent: it will not
-            └── AccessDeniedError  these credentials may not do it
+        └── PermanentStoreError    no bucket, no put-if-absent: a retry fails too
+            └── AccessDeniedError  these credentials do not allow the call
 
-Retryable and permanent are two types because the driver treats them differently; nothing
-parses messages. A message says what is wrong, where, and what to do about it.
+Retryable and permanent errors are two types because the driver treats them differently. No code
+parses messages. A message reports what is wrong, where, and how to correct it.
 """
 
 
 class NPDError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
 
 class UserError(NPDError, ValueError):
-    """Input that a person gave and can mend."""
+    """Invalid input that the user can correct."""
 
 
 class ConfigError(UserError):
@@ -43,7 +43,7 @@ class PromptFileError(UserError):
 
 
 class PromptChoiceError(UserError):
-    """The filters leave no prompt, or fewer than sample or weights ask for."""
+    """The filters leave no prompt, or fewer than sample or weights require."""
 
 
 class ModelError(UserError):
@@ -59,19 +59,19 @@ class CacheError(UserError):
 
 
 class PlanConflictError(UserError):
-    """The output already holds a plan that is not this one."""
+    """The output already holds another plan."""
 
 
 class BuildError(NPDError):
-    """A build stopped before it was whole; running the same command again resumes it."""
+    """A build stopped before it was complete. The same command resumes it."""
 
 
 class BuildStoppedError(BuildError):
-    """A build was asked to stop, and did."""
+    """A build stopped on request."""
 
 
 class DeviceError(NPDError):
-    """An accelerator failed; nothing that its process computes from here on can be trusted."""
+    """An accelerator failed. Later results of the same process cannot be trusted."""
 
 
 class DeviceMemoryError(DeviceError):
@@ -79,11 +79,11 @@ class DeviceMemoryError(DeviceError):
 
 
 class WorkerLeavingError(NPDError):
-    """A worker that was told to leave has dropped a unit, which is as it was before."""
+    """A worker that was asked to leave discarded a unit, which can be computed elsewhere."""
 
 
 class VerificationError(NPDError):
-    """Stored bytes are not what their receipt or manifest promises."""
+    """Stored bytes differ from what their receipt or manifest promises."""
 
 
 class StoreError(NPDError):
@@ -95,15 +95,15 @@ class ObjectNotFoundError(StoreError):
 
 
 class RetryableStoreError(StoreError):
-    """The call may succeed when it is repeated."""
+    """The call may succeed if it is repeated."""
 
 
 class PermanentStoreError(StoreError):
-    """The call will fail however often it is repeated."""
+    """The call will fail again if it is repeated."""
 
 
 class AccessDeniedError(PermanentStoreError):
     """The store does not allow the call with these credentials.
 
-    S3 also answers so for an object that does not exist, to those who may not list the bucket.
+    S3 returns the same error for a missing object if the credentials may not list the bucket.
     """

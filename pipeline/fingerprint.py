@@ -1,4 +1,4 @@
-"""The software and device on which bytes are promised to be reproducible.
+"""Software and device for which results are reproducible byte for byte.
 
 Kernels differ between library versions, processor types and thread counts, so two builds are
 compared only where their fingerprints are equal.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 ALGORITHM_VERSION = 2
-"""Raised whenever this package changes what it computes from the same plan."""
+"""Version of the computation. Increased when the same plan gives other results."""
 
 _PACKAGES = (
     "diffusers",
@@ -30,7 +30,7 @@ _PACKAGES = (
 
 
 class Fingerprint(Record):
-    """What computed a unit."""
+    """Software and device that computed a unit."""
 
     algorithm_version: int
     python: str
@@ -42,12 +42,13 @@ class Fingerprint(Record):
     kernels: str
     """CUDA version, or the instruction set that torch's CPU kernels use."""
     threads: int
-    """CPU threads in a kernel; sums are split among them. 0 on a GPU."""
+    """CPU threads per kernel, which split sums among them. 0 on a GPU."""
 
 
 def fingerprint(device: "torch.device") -> Fingerprint:
-    """The fingerprint of this process, computing on ``device``."""
-    import torch  # seconds, which reading a fingerprint should not cost
+    """Return the fingerprint of this process, computing on ``device``."""
+    # The import takes seconds, and code that only reads a stored fingerprint does not need it.
+    import torch
 
     on_gpu = device.type == "cuda"
     return Fingerprint(
@@ -61,7 +62,8 @@ def fingerprint(device: "torch.device") -> Fingerprint:
 
 
 def _processor() -> str:
-    """Model name of the CPU; ``platform.processor()`` is empty on Linux."""
+    """Return the model name of the CPU."""
+    # platform.processor() is empty on Linux.
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

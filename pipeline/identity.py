@@ -1,4 +1,4 @@
-"""Names that follow from content: the same input has the same name on every machine."""
+"""Digests, ids and seeds that depend on content alone, and so are the same on every machine."""
 
 import hashlib
 import json
@@ -9,11 +9,11 @@ from pathlib import Path
 from pipeline.records import Split
 
 SEEDS = 2**32
-"""Seeds lie below this: torch's CPU generator reads only the low 32 bits of one."""
+"""Number of possible seeds. The CPU generator of torch reads only the low 32 bits of a seed."""
 
 
 def canonical_json(value: object) -> bytes:
-    """One byte string for one value: sorted keys, no spaces, UTF-8, finite numbers only."""
+    """Serialize a value to unique bytes: sorted keys, no spaces, UTF-8, finite numbers only."""
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -21,31 +21,31 @@ def canonical_json(value: object) -> bytes:
 
 
 def readable_json(value: object) -> bytes:
-    """Like ``canonical_json``, laid out for people."""
+    """Serialize a value like ``canonical_json``, indented for people."""
     text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     return text.encode() + b"\n"
 
 
 def sha256(data: bytes) -> str:
-    """Hexadecimal SHA-256."""
+    """Return the hexadecimal SHA-256 of ``data``."""
     return hashlib.sha256(data).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in pieces."""
+    """Return the hexadecimal SHA-256 of a file, reading it in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def short(digest: str) -> str:
-    """The 64 bits of a digest that go into names."""
+    """Return the first 64 bits of a digest, which are used in names."""
     return digest[:16]
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of a model folder's files.
+    """Return the SHA-256 over the names and contents of the files in a model folder.
 
-    Hidden files and Markdown do not count: a better model card is not another model.
+    Hidden files and Markdown are ignored, because an edited model card does not change the model.
     """
     return files_digest(
         folder,
@@ -58,7 +58,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def files_digest(folder: Path, files: Iterable[Path]) -> str:
-    """SHA-256 over the names, relative to ``folder``, and contents of some of its files."""
+    """Return the SHA-256 over the contents of ``files`` and their names relative to ``folder``."""
     names = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
     return sha256(canonical_json(names))
 
@@ -68,28 +68,28 @@ def _hidden(path: Path) -> bool:
 
 
 def normalise_prompt(text: str) -> str:
-    """Unicode NFC, white space collapsed: prompts that read alike are one prompt."""
+    """Normalise a prompt to Unicode NFC with single spaces, so equal-looking prompts are equal."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def prompt_id(prompt: str) -> str:
-    """Name of a normalised prompt."""
+    """Return the id of a normalised prompt."""
     return short(sha256(prompt.encode()))
 
 
 def seeds_for(root_seed: int, prompt: str, count: int) -> list[int]:
-    """``count`` distinct seeds of one prompt (by id), each in [0, 2**32).
+    """Return ``count`` distinct seeds of a prompt (by id), each in [0, 2**32).
 
-    A function of the root seed and the prompt alone, and a prefix of every longer list: adding
-    prompts or seeds later leaves the seeds that were there.
+    The seeds depend on the root seed and the prompt alone, and are a prefix of every longer list.
+    Adding prompts or seeds later therefore keeps the existing seeds.
     """
     return seeds_apart(f"{root_seed}/{prompt}", count)
 
 
 def seeds_apart(name: str, count: int, taken: Collection[int] = ()) -> list[int]:
-    """``count`` distinct seeds that follow from a name, each in [0, 2**32) and none of ``taken``.
+    """Return ``count`` distinct seeds derived from a name, in [0, 2**32) and not in ``taken``.
 
-    A prefix of every longer list.
+    The seeds are a prefix of every longer list.
     """
     seeds: list[int] = []
     draw = 0
@@ -103,9 +103,9 @@ def seeds_apart(name: str, count: int, taken: Collection[int] = ()) -> list[int]
 
 
 def split_for(prompt: str, fractions: Mapping[Split, float]) -> Split:
-    """The split of a prompt (by id): a hash against the cumulative fractions.
+    """Return the split of a prompt (by id), from its hash and the cumulative fractions.
 
-    It depends on the prompt alone, so that no prompt is in two splits, however many plans share a
+    The split depends on the prompt alone, so no prompt is in two splits when several plans share a
     data set.
     """
     position = int(sha256(f"split/{prompt}".encode())[:16], 16) / 2**64
@@ -114,5 +114,6 @@ def split_for(prompt: str, fractions: Mapping[Split, float]) -> Split:
         edge += fractions[split]
         if position < edge:
             return split
-    # The fractions add up to 1 but for rounding; what falls behind the last edge is training data.
+    # Through rounding the fractions may add up to slightly less than 1. Positions beyond the last
+    # edge are training data.
     return Split.TRAIN

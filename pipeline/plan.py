@@ -1,8 +1,8 @@
-"""The plan: prompts x seeds, fixed before anything runs, with an identity of its own.
+"""Plan of a build: all prompts and seeds, fixed before anything runs.
 
-``plan_id`` is a digest of everything that decides the result: the prompts' text, the seeds, the
-digests of the models' files, and every setting but those of ``[cluster]``. Paths do not count;
-contents do. The same configuration therefore finds the same plan, and resumes it.
+``plan_id`` is a digest of everything that affects the result: the text of the prompts, the seeds,
+the digests of the model files and all settings except ``[cluster]``. It covers the contents of
+files and not their paths. The same configuration therefore finds and resumes the same plan.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,46 +18,46 @@ PROMPT_COLUMNS = pa.schema(
     [("prompt_id", pa.string()), ("prompt", pa.string()), ("split", pa.string())]
 )
 
-# Which prompts were dropped changes nothing, and an id is not part of itself.
+# Dropped prompts do not affect the result, and an id cannot cover itself.
 _NOT_DECIDING = {"plan_id", "prompt_funnel", "num_duplicates"}
 
 
 class Plan(Record):
-    """What a build computes; stored as ``plan.json``."""
+    """Description of everything that a build computes, stored as ``plan.json``."""
 
     schema_version: int
     algorithm_version: int
     plan_id: str
     settings: dict[str, Any]
-    """The configuration's sections but ``[cluster]``, with digests in place of paths; of
-    ``[prompts]`` what the seeds follow from."""
+    """Sections of the configuration without ``[cluster]``. Digests replace paths, and ``[prompts]``
+    holds only the settings of the seeds."""
     prompts_sha256: str
-    """Digest of the distinct prompts in their order."""
+    """Digest of the distinct prompts in order."""
     num_prompts: int
     prompt_funnel: PromptFunnel = PromptFunnel(sources=())
-    """How many rows were read for these prompts, and what became of the others."""
+    """Counts of the rows that were read, kept and dropped, by reason."""
     num_duplicates: int | None = None
-    """Repeats that were left out, in plans of version 2, which counted nothing else."""
+    """Number of repeated prompts left out, in plans of version 2 only."""
     num_candidates: int
     num_units: int
 
     def identity(self) -> str:
-        """The id that follows from the content; another than ``plan_id`` means damage."""
+        """Return the id computed from the content. A plan with another ``plan_id`` is damaged."""
         return short(sha256(canonical_json(self.model_dump(mode="json", exclude=_NOT_DECIDING))))
 
     @property
     def root_seed(self) -> int:
-        """From which the seeds of all candidates follow."""
+        """Root seed, from which the seeds of all candidates are derived."""
         return int(self.settings["prompts"]["seed"])
 
     @property
     def seeds_per_prompt(self) -> int:
-        """Candidates for each prompt."""
+        """Number of candidates per prompt."""
         return int(self.settings["prompts"]["seeds_per_prompt"])
 
     @property
     def unit_size(self) -> int:
-        """Candidates in a unit; the last one may hold fewer."""
+        """Number of candidates per unit. The last unit may hold fewer."""
         return int(self.settings["units"]["size"])
 
     @property
@@ -67,9 +67,9 @@ class Plan(Record):
 
     @property
     def proposers(self) -> list[dict[str, Any]]:
-        """How golden noise is proposed, each way with its kind and name.
+        """Settings of the proposers of golden noise, each with its kind and name.
 
-        Before version 3 there was one way, in the section of its kind.
+        Plans before version 3 have one proposer, in the section named after its kind.
         """
         if "proposers" in self.settings:
             return list(self.settings["proposers"])
@@ -78,35 +78,35 @@ class Plan(Record):
 
     @property
     def rule(self) -> RuleName:
-        """How the rewards that select decide together; before version 3 there was one way."""
+        """Rule that combines the selecting rewards. Plans before version 3 always use ``all``."""
         rule: RuleName = self.settings.get("selection", {}).get("rule", "all")
         return rule
 
     @property
     def weights(self) -> dict[str, float]:
-        """By the name of each reward that selects, what its gain counts where gains are added."""
+        """Maps each selecting reward to the weight of its gain in a weighted sum."""
         selecting = (r for r in self.settings["rewards"] if r["select"])
         return {r["name"]: float(r.get("weight", 1.0)) for r in selecting}
 
     @property
     def margins(self) -> dict[str, float]:
-        """By the name of each reward that selects, how much better the golden image must be."""
+        """Maps each selecting reward to the gain that the golden image must exceed."""
         return {r["name"]: float(r["margin"]) for r in self.settings["rewards"] if r["select"]}
 
     def unit_range(self, unit: int) -> range:
-        """Positions of a unit's candidates in the plan."""
+        """Return the positions of the candidates of a unit in the plan."""
         start = unit * self.unit_size
         return range(start, min(start + self.unit_size, self.num_candidates))
 
 
 class PromptTable:
-    """The distinct prompts of a plan, from which every candidate follows."""
+    """Table of the distinct prompts of a plan. All candidates are derived from it."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
 
     def candidates(self, plan: Plan, positions: Sequence[int]) -> Iterator[Candidate]:
-        """The candidates at some positions: all seeds of one prompt stand together."""
+        """Yield the candidates at ``positions``. All seeds of a prompt are adjacent in the plan."""
         for position in positions:
             row, seed_index = divmod(position, plan.seeds_per_prompt)
             name = self.table["prompt_id"][row].as_py()
@@ -119,7 +119,7 @@ class PromptTable:
             )
 
     def is_of(self, plan: Plan) -> bool:
-        """Whether every column is what follows from the plan's prompts."""
+        """Return True if every column matches the prompts of ``plan``."""
         if self.table.schema != PROMPT_COLUMNS or self.sha256() != plan.prompts_sha256:
             return False
         fractions = {split: float(plan.settings["splits"][split.value]) for split in Split}
@@ -131,5 +131,5 @@ class PromptTable:
         )
 
     def sha256(self) -> str:
-        """Digest of the prompts in their order."""
+        """Return the digest of the prompts in order."""
         return sha256(canonical_json(self.table["prompt"].to_pylist()))

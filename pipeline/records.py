@@ -1,7 +1,7 @@
-"""The nouns of the pipeline: what is planned, what became of it, what is stored.
+"""Core records of the pipeline: candidates, outcomes and noise statistics.
 
-A *candidate* is a prompt with a seed, before judging. Its *outcome* is what became of it: kept,
-rejected with a reason, or failed with a reason. Nothing is dropped without an outcome.
+A *candidate* is a prompt with a seed, before judging. Its *outcome* records that it was kept, was
+rejected with a reason, or failed with a reason. Every candidate has an outcome.
 """
 
 from enum import StrEnum
@@ -10,22 +10,22 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 3
-"""Version of everything stored: plan, receipt, shard columns, ledger, manifest.
+"""Version of all stored formats: plan, receipt, shard columns, ledger, manifest.
 
-2   the first that is read
-3   several proposals a candidate: receipts and ledger say which was chosen, what the candidate cost
-    and how the others scored; plans hold proposers as a list, weights and the rule of selection
+2   oldest version that can be read
+3   several proposals per candidate: receipts and ledger record the chosen one, the cost and the
+    scores of the others; plans hold a list of proposers, weights and the selection rule
 """
 
 OLDEST_SCHEMA_VERSION = 2
-"""What was written with it, or since, is read, verified, selected from and exported."""
+"""Oldest version that can be read, verified, selected from and exported."""
 
 RuleName = Literal["all", "weighted_sum", "majority"]
-"""How the rewards that select decide together (``stages/score_rule.py``)."""
+"""Rule that combines the selecting rewards (``stages/score_rule.py``)."""
 
 
 class Record(BaseModel):
-    """Base of everything that is stored as JSON: frozen, strict, no unknown keys."""
+    """Base class of all records stored as JSON. Frozen, strict, without unknown keys."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
@@ -33,7 +33,7 @@ class Record(BaseModel):
 
 
 class Split(StrEnum):
-    """The part of the data set that a prompt, with all its seeds, belongs to."""
+    """Part of the data set. All seeds of a prompt belong to the same split."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -41,13 +41,13 @@ class Split(StrEnum):
 
 
 class Status(StrEnum):
-    """What became of a candidate."""
+    """Final status of a candidate."""
 
     KEPT = "kept"
     REJECTED = "rejected"
-    """Judged, and not better by the margin, or outside the sanity gate."""
+    """Judged, but not better by the margin, or outside the sanity gate."""
     FAILED = "failed"
-    """Could not be judged: something along the way was NaN or infinite."""
+    """Could not be judged, for example because a value was NaN or infinite."""
 
 
 class Candidate(Record):
@@ -63,15 +63,15 @@ class Candidate(Record):
 
     @property
     def sample_id(self) -> str:
-        """Stable key of the pair: the same prompt and seed have it in every data set."""
+        """Stable key of the pair. The same prompt and seed have the same key in every data set."""
         return f"{self.prompt_id}-{self.seed:08x}"
 
 
 class NoiseStats(Record):
-    """How far a golden noise moved, and whether it still looks like Gaussian noise."""
+    """Distance of a golden noise from its source, and its moments compared with a Gaussian."""
 
     cosine: float
-    """Cosine between source and golden noise."""
+    """Cosine similarity of source and golden noise."""
     relative_change: float
     """‖golden − source‖ / ‖source‖."""
     mean: float
@@ -83,23 +83,23 @@ class NoiseStats(Record):
 
 
 class LosingProposal(Record):
-    """A golden noise that was made for a candidate, and was not the best of those made."""
+    """A golden noise that was made for a candidate but was not the best one."""
 
     name: str
-    """Of its proposer; with /0, /1 … behind it where that makes several."""
+    """Name of its proposer, followed by /0, /1 … if the proposer makes several."""
     status: Status
-    """What would have become of the candidate with it."""
+    """Status that the candidate would have with this noise."""
     reason: str | None
     golden_rewards: dict[str, float | None]
     noise_stats: NoiseStats | None
     forward_evaluations: int
-    """Of the denoiser, to make it and to sample its image."""
+    """Denoiser evaluations to make the noise and to sample its image."""
 
 
 class Outcome(Record):
-    """What became of one candidate, with everything that was measured on the way.
+    """Result of one candidate, with all measurements.
 
-    Where several golden noises were made, it is that of the best of them.
+    If several golden noises were made, the outcome is that of the best one.
     """
 
     candidate: int
@@ -110,20 +110,20 @@ class Outcome(Record):
     seed: int
     status: Status
     reason: str | None
-    """None if kept; else ``<what>:<detail>``, as ``reward:image_reward`` or ``gate:kurtosis``."""
+    """None if kept, else ``<what>:<detail>``, such as ``gate:kurtosis``."""
     truncated: bool
-    """The text encoder cut the prompt."""
+    """True if the text encoder truncated the prompt."""
     source_rewards: dict[str, float | None]
-    """Score of the source image by reward name; None where it could not be given."""
+    """Maps each reward to the score of the source image; None if it could not be computed."""
     golden_rewards: dict[str, float | None]
     noise_stats: NoiseStats | None
-    """None where the golden noise is not finite, or constant."""
+    """None if the golden noise is constant or not finite."""
     num_bytes: int
-    """Payload of the pair in the unit object, in bytes; 0 where it is not stored."""
+    """Payload of the pair in the unit object, in bytes; 0 if it is not stored."""
     proposal: str | None = None
-    """Name of the golden noise; None where none was made, and before version 3."""
+    """Name of the golden noise; None if none was made, and before version 3."""
     forward_evaluations: int = 0
-    """Of the denoiser, for the source image and all proposals with their images; 0 where nothing
+    """Denoiser evaluations for the source image and all proposals with their images; 0 if nothing
     was computed, and before version 3."""
     losing_proposals: tuple[LosingProposal, ...] = ()
-    """All but the best, in the order of the proposers."""
+    """All proposals except the best, in the order of the proposers."""

@@ -1,4 +1,4 @@
-"""What only the configuration can tell again: damaged units, and the list of dropped prompts."""
+"""Repairs that need the configuration of the build: units and the list of dropped prompts."""
 
 from collections.abc import Iterator, Sequence
 
@@ -22,10 +22,10 @@ from pipeline.storage.receipts import done_units
 def recompute_on_ray(
     store: ObjectStore, config: Config | None, address: str | None = None
 ) -> Recompute:
-    """How damaged units of a store are computed again; a repair that broke off is resumed.
+    """Return a function that computes damaged units again, and resumes an interrupted repair.
 
-    The function raises ``UserError`` without a configuration and for that of another plan, and as
-    a build does.
+    The function raises ``UserError`` if the configuration is missing or belongs to another plan,
+    and the same errors as a build.
     """
 
     def recompute(plan: Plan, prompts: PromptTable, units: Sequence[int]) -> ObjectStore:
@@ -41,10 +41,13 @@ def recompute_on_ray(
         given = make_plan(config)[0].plan_id
         if given != plan.plan_id:
             raise UserError(f"{damage}, and the configuration is that of plan {given}")
+        # Units are computed in a separate store. They replace the damaged ones only after their
+        # digests are checked, and an interrupted repair finds its finished units here.
         scratch = open_store(f"{store.url}/{layout.repairs_prefix(plan.plan_id)}".rstrip("/"))
         opened = BuildContext(
             store=scratch, config=config, plan=write_plan(scratch, plan, prompts), prompts=prompts
         )
+        # All units count as done, except the damaged ones that an earlier repair did not finish.
         done = bytearray(b"\1" * plan.num_units)
         for unit in set(units) - set(done_units(scratch, plan.plan_id, plan.num_units)):
             done[unit] = 0
@@ -57,10 +60,10 @@ def recompute_on_ray(
 
 
 def restore_dropped(store: ObjectStore, config: Config | None) -> Iterator[str]:
-    """Put lists of dropped prompts that are damaged in their place again; yields their keys.
+    """Restore damaged lists of dropped prompts and yield their keys.
 
-    They follow from the sources of the prompts alone. Raises ``UserError`` without the
-    configuration of the plan, and ``VerificationError`` where its sources drop others now.
+    The lists are computed from the sources of the prompts. Raise ``UserError`` without the
+    configuration of the plan, and ``VerificationError`` if its sources now drop other prompts.
     """
     success = read_success(store)
     for sealed in success.manifests if success else ():
@@ -88,7 +91,7 @@ def _dropped_again(plan: Plan, config: Config | None, where: str) -> bytes:
         raise UserError(f"{damage}, and the configuration is that of plan {given}")
     if sha256(chosen.dropped) != plan.prompt_funnel.dropped_sha256:
         raise VerificationError(
-            f"{damage}, and the sources drop other prompts now, or another pyarrow writes them; it "
-            "stays as it is, and nothing but this list is the worse for it"
+            f"{damage}, and the sources drop other prompts now, or another pyarrow version writes "
+            "them; the list stays as it is, and no other data is affected"
         )
     return chosen.dropped

@@ -1,4 +1,7 @@
-"""How far a build is: from the store alone, while it runs elsewhere or after it died."""
+"""Progress of builds, read from the store alone.
+
+It works while a build runs on another machine, and after a build was killed.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,26 +17,26 @@ from pipeline.storage.versions import PlanVersion, read_versions
 
 @dataclass(frozen=True, kw_only=True)
 class PlanStatus:
-    """One plan's progress."""
+    """Progress of one plan."""
 
     plan: Plan
     units_done: int
     versions: Sequence[PlanVersion]
-    """Empty where the plan is not sealed."""
+    """Versions of the plan; empty if it is not sealed."""
     is_listed: bool = True
-    """False where the credentials do not allow a listing: then the current version alone is known,
-    and all units are taken to be done."""
+    """False if the credentials do not allow listing the store. Then only the current version is
+    known, and all units count as done."""
 
     @property
     def sealed(self) -> bool:
-        """Whether readers see the plan."""
+        """True if readers see the plan."""
         return bool(self.versions)
 
 
 def status(store: ObjectStore) -> list[PlanStatus]:
-    """The progress of every plan in a store, by plan id.
+    """Return the progress of every plan in a store, ordered by plan id.
 
-    Where the credentials do not allow a listing, of what is sealed.
+    If the credentials do not allow listing the store, return only the sealed plans.
     """
     success = read_success(store)
     try:

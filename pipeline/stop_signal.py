@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks a build to end in order, the second ends it at once."""
+"""Handler for SIGINT and SIGTERM: the first signal stops a build in order, the second at once."""
 
 import signal
 from collections.abc import Callable
@@ -9,9 +9,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignal:
-    """Inside this context a first signal is noted and answered; only the next one interrupts.
+    """Context in which the first signal requests a stop and the second raises KeyboardInterrupt.
 
-    Both are safe at any point: what counts is in the store, and the store is never in between.
+    ``answer`` is called on the first signal. Both signals are safe at any point, because commits to
+    the store are atomic.
     """
 
     def __init__(self, answer: Callable[[], None]) -> None:
@@ -21,16 +22,16 @@ class StopSignal:
         self.received: signal.Signals | None = None
 
     def __call__(self) -> bool:
-        """Whether the build was asked to stop."""
+        """Return True if the build was asked to stop."""
         return self.received is not None
 
     def be_quick(self) -> None:
-        """From here on there is nothing to wait for: the first signal interrupts too."""
+        """Let the first signal interrupt too, because there is no running unit to wait for."""
         self._patient = False
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a process that ended by this signal."""
+        """Exit code by the shell convention for a signal: 128 + its number."""
         return 128 + (self.received or signal.SIGINT)
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Free loopback ports in pairs: SeaweedFS serves gRPC on each of its ports plus 10,000."""
+"""Free loopback ports in pairs, because SeaweedFS serves gRPC on each of its ports plus 10,000."""
 
 import random
 import socket
@@ -6,15 +6,16 @@ from contextlib import ExitStack
 
 GRPC_OFFSET = 10_000
 
-# Below Linux's range for outgoing connections (32768 and up), for the pair as a whole: otherwise
-# any client on the machine may be given the port between our look and the server's bind.
+# Both ports of a pair are below Linux's range for outgoing connections (32768 and up). Otherwise
+# any client on the machine might receive the port between this check and the bind of the server.
 _CANDIDATES = range(11_000, 22_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """``count`` ports, each free together with its gRPC port, all different."""
+    """Return ``count`` different ports, each free together with its gRPC port."""
     found: list[int] = []
-    with ExitStack() as held:  # held until all are found, so that none is found twice
+    # All ports stay bound until the last is found, so that none is found twice.
+    with ExitStack() as held:
         for port in random.sample(_CANDIDATES, len(_CANDIDATES)):
             if len(found) == count:
                 break

@@ -1,4 +1,4 @@
-"""The worker as a Ray actor, which answers health checks and stops when its machine is drained."""
+"""Ray actor around a ``UnitWorker``, with health checks and a SIGTERM handler."""
 
 import signal
 from types import FrameType
@@ -11,19 +11,19 @@ from pipeline.config.sections import Config
 
 
 class WorkerActor(UnitWorker):
-    """A ``UnitWorker`` whose process is Ray's.
+    """A ``UnitWorker`` that runs in a Ray worker process.
 
-    SIGTERM is how a machine says that it is going down. Ray's own answer is to end the process on
-    the spot; here what is whole is still committed, the rest is dropped, and the driver, who sees
-    ``leaving``, ends the process. A second SIGTERM gets Ray's answer.
+    A machine that shuts down sends SIGTERM. Ray would end the process at once. This handler lets
+    the worker commit the units that are already computed and discards the rest. The driver sees
+    ``leaving`` in the next health check and ends the process. A second SIGTERM has Ray's behaviour.
     """
 
     def __init__(self, url: str, plan_id: str, config: Config) -> None:
         super().__init__(url, plan_id, config)
-        self._rays_own = signal.signal(signal.SIGTERM, self._terminated)
+        self._ray_handler = signal.signal(signal.SIGTERM, self._terminated)
 
     def health_check(self) -> Sign:
-        """Answered beside the work, at once, unless the process hangs as a whole."""
+        """Return the progress of the worker. A busy worker answers too, at once."""
         return Sign(
             count=self.heartbeat.count,
             leaving=self.heartbeat.leaving,
@@ -31,9 +31,9 @@ class WorkerActor(UnitWorker):
         )
 
     def leave(self) -> None:
-        """Drop the current unit at its next step and take no other; uploads go on."""
+        """Discard the current unit at its next step and accept no other. Uploads continue."""
         self.heartbeat.leave()
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
         self.leave()
-        signal.signal(signal.SIGTERM, self._rays_own)
+        signal.signal(signal.SIGTERM, self._ray_handler)

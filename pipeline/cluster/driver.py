@@ -1,6 +1,7 @@
-"""The driver: a thin queue of unit numbers over workers that come and go.
+"""Driver of a build: a queue of unit numbers that are sent to the workers.
 
-It holds numbers, never data: what it needs beyond them is in the store. Losing it loses nothing.
+The driver holds unit numbers and never data. Everything else it needs is in the store, so a driver
+that crashes loses no finished work.
 """
 
 import logging
@@ -22,25 +23,25 @@ from pipeline.storage.receipts import Commit
 logger = logging.getLogger(__name__)
 
 _WAIT_S = 1.0
-"""How soon a request to stop is heard, and a straggler seen."""
+"""Seconds between checks for a stop request and for late units."""
 
 _SILENCE_S = 30.0
-"""How long no worker may be there before the driver says what it is waiting for."""
+"""Seconds without a ready worker after which the driver logs that it is waiting."""
 
-_FAREWELL_S = 60.0
-"""How long workers that were told to leave have for their uploads."""
+_UPLOAD_GRACE_S = 60.0
+"""Seconds that workers have to finish their uploads after a stop request."""
 
 
 class Driver:
-    """Hands units to workers, two at a time to each, until every unit is committed.
+    """Distributes units over workers, up to two per worker, until every unit is committed.
 
-    A unit that fails is tried again, on another worker where there is one, and alone. After
+    A unit that fails is retried alone, on another worker if there is one. After
     ``max_attempts`` failures its candidates are tried separately, and those that fail alone are
     recorded as failed. A failure that no candidate causes stops the build with ``BuildError``. An
     error that the user has to fix (``UserError``, ``PermanentStoreError``) stops it at once.
 
-    ``spawn`` starts an actor with the methods of ``WorkerActor``; ``unit_size`` gives the number of
-    candidates in a unit; once ``stop`` says so, the build ends in order with
+    ``spawn`` starts an actor with the methods of ``WorkerActor``. ``unit_size`` returns the number
+    of candidates in a unit. When ``stop`` returns True, running uploads finish and the build raises
     ``BuildStoppedError``.
     """
 
@@ -56,17 +57,18 @@ class Driver:
         self._config = config
         self._stop = stop
         self._again: deque[Work] = deque()
-        """What has failed and is to be tried again, or in part."""
+        """Units to retry, and probes of parts of a unit, before any new unit."""
         self._failures = FailureTracker(max_attempts=config.max_attempts, unit_size=unit_size)
         self._failed_at: dict[int, Worker] = {}
-        """By unit, the worker that failed last."""
+        """Maps each failed unit to the worker on which it failed last."""
         self._pace = Pace()
         self._copied: set[int] = set()
-        """Late units that a second worker was given."""
+        """Late units that were also sent to a second worker."""
         self._copied_and_done: set[int] = set()
+        """Units of ``_copied`` with at least one finished attempt."""
 
     def run(self, units: Iterable[int]) -> Iterator[UnitSummary]:
-        """Have all units computed and committed; yields each as it is done, in any order."""
+        """Compute and commit all units. Yield a summary as each unit is done, in any order."""
         queue = iter(units)
         first = next(queue, None)
         if first is None:
@@ -79,7 +81,7 @@ class Driver:
             pool.close()
 
     def _drain(self, pool: WorkerPool, queue: Iterator[int]) -> Iterator[UnitSummary]:
-        heard = monotonic()
+        last_ready = monotonic()
         while not self._stop():
             self._fill(pool, queue)
             if not self._again and not self._awaited(pool):
@@ -88,18 +90,19 @@ class Driver:
                 if summary := self._settle(pool, ended):
                     yield summary
             if any(worker.ready for worker in pool.workers):
-                heard = monotonic()
-            elif monotonic() - heard > _SILENCE_S:
+                last_ready = monotonic()
+            elif monotonic() - last_ready > _SILENCE_S:
                 logger.warning(
-                    "still waiting for a worker to start; the cluster has %s", free_resources()
+                    "still waiting for a worker to start; free resources in the cluster: %s",
+                    free_resources(),
                 )
-                heard = monotonic()
+                last_ready = monotonic()
         yield from self._drain_and_stop(pool)
 
     def _drain_and_stop(self, pool: WorkerPool) -> Iterator[UnitSummary]:
-        """End in order: what is whole is committed, the rest is dropped."""
+        """Commit the units that are computed, discard the rest and raise ``BuildStoppedError``."""
         pool.dismiss()
-        deadline = monotonic() + _FAREWELL_S
+        deadline = monotonic() + _UPLOAD_GRACE_S
         while pool.busy and monotonic() < deadline:
             for ended in pool.wait(_WAIT_S):
                 if ended.summary and not self._is_copy_of_done(ended.work.unit):
@@ -107,7 +110,9 @@ class Driver:
         raise BuildStoppedError("stopped on request")
 
     def _awaited(self, pool: WorkerPool) -> bool:
-        """Whether anything is out that is not merely a copy of what is done."""
+        """Return True while a unit is running that has no finished duplicate."""
+        # A duplicate of a finished unit is not waited for: the first receipt counts, and a slow
+        # worker would delay the end of the build.
         return any(work.unit not in self._copied_and_done for _, work, _ in pool.out())
 
     def _fill(self, pool: WorkerPool, queue: Iterator[int]) -> None:
@@ -116,11 +121,12 @@ class Driver:
                 pool.send(worker, work)
 
     def _next(self, pool: WorkerPool, worker: Worker, queue: Iterator[int]) -> Work | None:
-        """What a worker may take now.
+        """Return the next work for ``worker``, or None if it should wait.
 
-        What has failed comes first and runs alone: if the worker dies again, nothing else is under
-        suspicion.
+        Retries come before new units and run alone on their worker.
         """
+        # If a worker dies with two units in flight, either may be the cause. A retry that runs
+        # alone leaves no doubt, so no other unit joins it here or is already running below.
         if any(work.unit in self._failures for work, _ in worker.works.values()):
             return None
         if (work := self._next_again(pool, worker)) is not None:
@@ -130,10 +136,13 @@ class Driver:
             return work
         if (unit := next(queue, None)) is not None:
             return Work(unit=unit)
+        # Only an idle worker takes a duplicate: on a busy one it would queue behind other work.
         return None if worker.works else self._copy(pool)
 
     def _next_again(self, pool: WorkerPool, worker: Worker) -> Work | None:
-        """What failed elsewhere; what failed here too, if there is no other worker."""
+        """Return a retry for ``worker``, without removing it from the queue."""
+        # A worker does not repeat its last failure while another worker could take it: the machine
+        # may be the cause. A single worker must repeat it, or the build would never end.
         others = any(other.ready and other is not worker for other in pool.workers)
         for work in self._again:
             if not others or self._failed_at.get(work.unit) is not worker:
@@ -141,7 +150,8 @@ class Driver:
         return None
 
     def _copy(self, pool: WorkerPool) -> Work | None:
-        """A late unit, for a second worker: the first receipt wins."""
+        """Return a late unit to compute on a second worker, or None. The first receipt wins."""
+        # A unit is duplicated at most once, and not while its failures are being examined.
         out = {
             work.unit: seconds
             for _, work, seconds in pool.out()
@@ -151,13 +161,13 @@ class Driver:
         if unit is None:
             return None
         logger.warning(
-            "unit %d is late after %.0f s and is given to a second worker too", unit, out[unit]
+            "unit %d is late after %.0f s and is also sent to a second worker", unit, out[unit]
         )
         self._copied.add(unit)
         return Work(unit=unit)
 
     def _settle(self, pool: WorkerPool, ended: CallResult) -> UnitSummary | None:
-        """Take what a worker did: the summary of a unit that is done now, or None."""
+        """Process the end of a call. Return a summary if it completes a unit, else None."""
         work, summary, failure = ended.work, ended.summary, ended.failure
         if failure is not None:
             self._failed_at[work.unit] = ended.worker
@@ -165,6 +175,7 @@ class Driver:
             self._again.append(self._failures.tried(work, failure))
             return None
         if failure is not None:
+            # While another attempt is done or still running, this failure needs no retry.
             if not self._has_copy(pool, work.unit):
                 self._again.append(self._failures.failed(work, failure))
             return None
@@ -173,17 +184,17 @@ class Driver:
         self._failed_at.pop(work.unit, None)
         if self._is_copy_of_done(work.unit):
             if summary.commit is Commit.DIFFERENT:
-                logger.warning("unit %d came out differently the second time", work.unit)
+                logger.warning("unit %d gave a different result on its second attempt", work.unit)
             return None
         self._pace.add(ended.seconds)
         return summary
 
     def _has_copy(self, pool: WorkerPool, unit: int) -> bool:
-        """Whether another worker has done a unit, or is at it still."""
+        """Return True if another attempt of a unit is done or still running."""
         return unit in self._copied_and_done or any(work.unit == unit for _, work, _ in pool.out())
 
     def _is_copy_of_done(self, unit: int) -> bool:
-        """Whether a unit was done before; notes that it is done now, if it may come again."""
+        """Return True if a duplicated unit was done before; otherwise record that it is done."""
         if unit not in self._copied:
             return False
         if unit in self._copied_and_done:

@@ -1,6 +1,6 @@
-"""What follows when a unit fails: it is tried again, then its candidates apart, then given up.
+"""Failure handling: retry a unit, then test its candidates separately, then stop the build.
 
-Pure: it counts and decides, and the driver does.
+The code is pure: it counts failures and decides, and the driver acts on the decision.
 """
 
 import logging
@@ -21,37 +21,37 @@ logger = logging.getLogger(__name__)
 
 
 _LOSSES = 10
-"""A unit that goes down with so many machines may be what takes them down."""
+"""Number of losses not counted as failures. Beyond it the unit may be the cause of the losses."""
 
 
 class FailureTracker:
-    """Units that have failed and are not done yet."""
+    """Tracks units that have failed and are not done yet."""
 
     def __init__(self, *, max_attempts: int, unit_size: Callable[[int], int]) -> None:
         self._max_attempts = max_attempts
         self._unit_size = unit_size
         self._failures: Counter[int] = Counter()
         self._losses: Counter[int] = Counter()
-        """How often a unit was lost that was not to blame."""
+        """Number of times each unit was lost without being blamed, for example with its machine."""
         self._bisections: dict[int, Bisection] = {}
         self._examined: set[int] = set()
-        """Units whose candidates have been tried apart."""
+        """Units whose candidates have been tested separately."""
 
     def __contains__(self, unit: int) -> bool:
         return unit in self._failures or unit in self._examined
 
     def clear(self, unit: int) -> None:
-        """A unit is done."""
+        """Forget the failures of a unit that is done."""
         self._failures.pop(unit, None)
         self._losses.pop(unit, None)
         self._bisections.pop(unit, None)
         self._examined.discard(unit)
 
     def failed(self, work: Work, failure: Failure) -> Work:
-        """What to do after a unit has failed.
+        """Return the work that follows the failure of a unit.
 
-        Raises what a person has to mend as it is, and ``BuildError`` where there is nothing left
-        to try.
+        Raise ``UserError`` and ``PermanentStoreError`` unchanged, because a retry cannot succeed.
+        Raise ``BuildError`` if nothing is left to try.
         """
         if isinstance(failure.error, UserError | PermanentStoreError):
             raise failure.error
@@ -67,27 +67,30 @@ class FailureTracker:
         )
         if self._failures[work.unit] < self._max_attempts:
             return work
-        # Neither is a candidate's doing: to try candidates apart would only take longer.
+        # No candidate causes these errors: the batch size is part of the plan, and the store does
+        # not depend on candidates. Testing candidates separately would only take longer.
         if isinstance(failure.error, DeviceMemoryError | StoreError):
             raise _given_up(work.unit, f"failed {self._max_attempts} times", failure)
+        # The candidates are tested once. Failing again without the failing ones has another cause.
         if work.unit in self._examined:
-            why = f"failed {self._max_attempts} times again after its candidates were tried apart"
+            why = f"failed {self._max_attempts} more times after its candidates were tested alone"
             raise _given_up(work.unit, why, failure)
         return self._examine(work.unit)
 
     def tried(self, work: Work, failure: Failure | None) -> Work:
-        """What to do after a probe. Raises as ``failed`` does."""
+        """Return the work that follows a probe. Raise the same errors as ``failed``."""
         bisection = self._bisections[work.unit]
         if failure is not None:
             if isinstance(failure.error, UserError | PermanentStoreError):
                 raise failure.error
             if not self._held_against(work, failure):
                 return work
+            # The empty probe computes no candidate, so its failure clears all of them.
             if not work.probe:
                 raise _given_up(
                     work.unit,
-                    f"failed {self._max_attempts} times, and fails without any of its candidates "
-                    "too, so the machine or the models are at fault",
+                    f"failed {self._max_attempts} times, and also fails without any of its "
+                    "candidates, so the machine or the models are the cause",
                     failure,
                 )
         bisection.tell(failure.fault if failure else None)
@@ -99,7 +102,7 @@ class FailureTracker:
         del self._bisections[work.unit]
         for position, fault in following.failing_candidates.items():
             logger.warning(
-                "unit %d: candidate %d of it fails and is left out: %s",
+                "unit %d: candidate %d fails and is left out: %s",
                 work.unit,
                 position,
                 fault.last_line,
@@ -109,12 +112,14 @@ class FailureTracker:
     def _held_against(self, work: Work, failure: Failure) -> bool:
         if failure.blamed:
             return True
+        # A lost machine or a stopped worker does not count against the unit, unless the unit is
+        # lost so often that it may be what kills them.
         self._losses[work.unit] += 1
         return self._losses[work.unit] > _LOSSES
 
     def _examine(self, unit: int) -> Work:
         size = self._unit_size(unit)
-        logger.warning("unit %d: its %d candidates are tried apart", unit, size)
+        logger.warning("unit %d: its %d candidates are tested separately", unit, size)
         del self._failures[unit]
         self._bisections[unit] = Bisection(unit, size, confirmations=self._max_attempts)
         self._examined.add(unit)
@@ -123,6 +128,6 @@ class FailureTracker:
 
 def _given_up(unit: int, why: str, failure: Failure) -> BuildError:
     return BuildError(
-        f"unit {unit} {why}; every finished unit is safe, and the same command resumes. "
+        f"unit {unit} {why}; all finished units are saved, and the same command resumes. "
         f"The last error:\n{failure.fault.message}"
     )

@@ -1,4 +1,4 @@
-"""The heartbeat of a worker: it shows that the work goes on, and where it may be dropped."""
+"""Heartbeat of a worker: a step counter and a request to leave, shared between threads."""
 
 import threading
 
@@ -6,28 +6,29 @@ from pipeline.errors import WorkerLeavingError
 
 
 class Heartbeat:
-    """Counts steps of work. Shared by threads: one works, others look and tell it to leave."""
+    """Counts steps of work. One thread works; others read the count or request it to leave."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._told_to_leave = threading.Event()
+        self._leave_requested = threading.Event()
 
     @property
     def leaving(self) -> bool:
-        """Whether there is to be no other step."""
-        return self._told_to_leave.is_set()
+        """True once the worker was asked to leave."""
+        return self._leave_requested.is_set()
 
     def leave(self) -> None:
-        """There is to be no other step."""
-        self._told_to_leave.set()
+        """Ask the worker to stop before its next step."""
+        self._leave_requested.set()
 
     def tick(self) -> None:
-        """A step is about to be done. Raises ``WorkerLeavingError`` if there is to be no other."""
+        """Count a step that is about to start. Raise ``WorkerLeavingError`` if asked to leave."""
         if self.leaving:
-            raise WorkerLeavingError("the worker was told to leave")
+            raise WorkerLeavingError("the worker was asked to leave")
         self.count += 1
 
     def rest(self, seconds: float) -> None:
-        """Wait, and show that this is meant; ends early if there is to be no other step."""
+        """Wait ``seconds``, or until asked to leave."""
+        # Counting the pause keeps the worker from being replaced as hung while it waits on purpose.
         self.count += 1
-        self._told_to_leave.wait(seconds)
+        self._leave_requested.wait(seconds)

@@ -1,4 +1,4 @@
-"""A denoiser that shows the heartbeat of its worker."""
+"""Denoiser wrapper that updates the heartbeat of its worker."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from pipeline.models.native_scheduler import NativeScheduler
 
 
 class HeartbeatDenoiser:
-    """Another denoiser, with a beat before each of its computations.
+    """Wraps a denoiser and counts a heartbeat step before each computation.
 
-    These are the longest stretches of a unit, from milliseconds to seconds, whatever the number
-    of steps and the size of a batch.
+    These calls are the longest parts of a unit. Each takes milliseconds to seconds, independent of
+    the number of steps, so a worker whose count stands still is hung and not merely slow.
     """
 
     def __init__(self, inner: Denoiser, heartbeat: Heartbeat) -> None:
@@ -29,20 +29,20 @@ class HeartbeatDenoiser:
 
     @property
     def guidance(self) -> Guidance:
-        """How the model is guided."""
+        """Guidance of the model."""
         return self._inner.guidance
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes."""
+        """Device of the network."""
         return self._inner.device
 
     def schedule(self, num_inference_steps: int, spacing: Spacing | None = None) -> Schedule:
-        """The N-step schedule of the model."""
+        """Return the schedule of the model with ``num_inference_steps`` steps."""
         return self._inner.schedule(num_inference_steps, spacing)
 
     def own_scheduler(self, num_inference_steps: int) -> NativeScheduler:
-        """A run of the scheduler that the model came with."""
+        """Return a run of the native scheduler of the model."""
         return self._inner.own_scheduler(num_inference_steps)
 
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
@@ -51,11 +51,11 @@ class HeartbeatDenoiser:
         return self._inner.encode_prompts(prompts)
 
     def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
-        """One forward evaluation."""
+        """Run one forward evaluation."""
         self._heartbeat.tick()
         return self._inner.predict(latents, timestep, conditioning)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Clean latents to images."""
+        """Decode clean latents to images."""
         self._heartbeat.tick()
         return self._inner.decode(latents)

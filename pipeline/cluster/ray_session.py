@@ -1,4 +1,4 @@
-"""Connecting to a Ray cluster, or starting one on this machine for as long as it is needed."""
+"""Connection to a Ray cluster, or to a local Ray that runs as long as it is needed."""
 
 import logging
 import math
@@ -16,28 +16,28 @@ from pipeline.config.sections import ClusterConfig, Config
 logger = logging.getLogger(__name__)
 
 _TOO_SLOW = "timed out during startup"
-"""What Ray says of a node that was not there after 30 s, which nobody can set."""
+"""Text of Ray's error for a node that did not start within 30 s. The limit cannot be configured."""
 
 _OBJECT_STORE_BYTES = 100_000_000
 """Only unit numbers and summaries pass through it; 75 MB is Ray's minimum."""
 
-_ASIDE = 2
-"""Calls that a worker answers beside its work: a sign of life, and to be told to leave."""
+_CONTROL_CALLS = 2
+"""Concurrent calls beside the work: one ``health_check`` and one ``leave``."""
 
 _WORKER_ENVIRONMENT = {
-    # Without it cuBLAS is not deterministic; it must be set before the process touches the GPU.
+    # cuBLAS is deterministic only with this, and only if set before the process uses the GPU.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-    # The driver loads no hub model, and neither may a worker: a plan names local files.
+    # A plan names local files, so a worker must not load a model from the hub.
     "HF_HUB_OFFLINE": "1",
 }
 
 
 @contextmanager
 def ray_session(config: ClusterConfig, address: str | None = None) -> Iterator[None]:
-    """A connection to Ray: to ``address``, to ``RAY_ADDRESS``, or to a Ray of our own.
+    """Connect to Ray at ``address`` or ``RAY_ADDRESS``, or start a local Ray.
 
-    A session that exists is used and left as it is. The Ray of our own has as many CPUs as the
-    configured workers need, even where the machine has fewer: they then share them.
+    An existing session is used and left running. A local Ray reports as many CPUs as the configured
+    workers need. If the machine has fewer, the workers share them.
     """
     if ray.is_initialized():
         yield
@@ -54,7 +54,7 @@ def ray_session(config: ClusterConfig, address: str | None = None) -> Iterator[N
 
 
 def _start_ray(cpus_needed: int) -> None:
-    """Start a Ray of our own; again where this machine was too busy for Ray's half a minute."""
+    """Start a local Ray, with two more attempts if the machine is too busy to start it in 30 s."""
     for last in (False, False, True):
         try:
             ray.init(
@@ -66,24 +66,24 @@ def _start_ray(cpus_needed: int) -> None:
                 logging_level=logging.ERROR,
             )
             return
-        except Exception as error:  # Ray raises itself for this; its text alone tells it apart
+        # Ray raises a plain Exception for a slow start; only its text identifies it.
+        except Exception as error:
             if last or _TOO_SLOW not in str(error):
                 raise
-            logger.warning("Ray did not start in time on this busy machine and is started again")
+            logger.warning("Ray did not start in time on this busy machine; starting it again")
             ray.shutdown()
 
 
 def spawn_worker(url: str, plan_id: str, config: Config) -> ActorHandle:
-    """Start a ``WorkerActor`` on its own GPU (or CPUs).
-
-    It is never restarted and no call is repeated by Ray: the driver decides.
-    """
+    """Start a ``WorkerActor`` with the configured GPUs and CPUs."""
+    # Ray neither restarts the actor nor repeats its calls: the driver decides what follows a
+    # failure.
     return (
         ray.remote(WorkerActor)
         .options(
             num_gpus=config.cluster.gpus_per_worker,
             num_cpus=config.cluster.cpus_per_worker,
-            max_concurrency=UNITS_IN_FLIGHT + _ASIDE,
+            max_concurrency=UNITS_IN_FLIGHT + _CONTROL_CALLS,
             max_restarts=0,
             max_task_retries=0,
             runtime_env={"env_vars": _WORKER_ENVIRONMENT},

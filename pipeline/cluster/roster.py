@@ -1,4 +1,4 @@
-"""Who works at a build, what they are doing, and how it ended."""
+"""Records of the workers in a build, their running work and its results."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,33 +13,34 @@ ObjectRef = Any
 
 @dataclass(frozen=True, kw_only=True)
 class CallResult:
-    """A call of a worker that is over."""
+    """Result of a finished call to a worker."""
 
     worker: "Worker"
     work: Work
     summary: UnitSummary | None
-    """None for a probe, and for a failure."""
+    """None for a probe or a failure."""
     failure: Failure | None
     seconds: float
-    """Since the work was sent."""
+    """Seconds since the work was sent."""
 
 
 @dataclass(eq=False)
 class Worker:
-    """An actor, and what it is doing."""
+    """A worker actor and its running work."""
 
     actor: ActorHandle
     ready: bool = False
     leaving: bool = False
     node: str | None = None
-    """Where it runs; None until it has answered once."""
+    """Ray's id of its machine; None until the first health check is answered."""
     works: dict[ObjectRef, tuple[Work, float]] = field(default_factory=dict)
-    """What it was sent, and when."""
+    """Maps each running call to its work and the time it was sent."""
     count: int = -1
+    """Heartbeat count of the last health check."""
     moved: float = 0.0
-    """When its count was last seen to change."""
+    """Time of the last health check in which the count had changed."""
 
     @property
     def free(self) -> bool:
-        """Whether it may be sent something."""
+        """True if the worker can accept another unit."""
         return self.ready and not self.leaving and len(self.works) < UNITS_IN_FLIGHT

@@ -1,28 +1,31 @@
-"""Which unit to give to a second worker when there is nothing else left to do."""
+"""Detection of late units, which an idle worker computes a second time."""
 
 from collections.abc import Mapping
 from statistics import median
 
 SLOW = 2.0
-"""A unit is late when it has taken so many times as long as the middle one of those done."""
+"""Multiple of the median duration after which a unit is late."""
 
 _REMEMBERED = 1001
-"""Durations that the middle is taken of: recent ones, and a bounded number."""
+"""Number of recent durations in the median. It bounds the memory of a long build."""
 
 
 class Pace:
-    """How long units take."""
+    """Durations of finished units."""
 
     def __init__(self) -> None:
         self._seconds: list[float] = []
 
     def add(self, seconds: float) -> None:
-        """A unit was done in so many seconds."""
+        """Record the duration of a finished unit."""
         self._seconds.append(seconds)
         del self._seconds[:-_REMEMBERED]
 
     def straggler(self, out: Mapping[int, float]) -> int | None:
-        """The latest of the units that are out (with their seconds so far), if it is late."""
+        """Return the longest-running unit of ``out`` if it is late, else None.
+
+        ``out`` maps each running unit to its seconds so far.
+        """
         if not out or not self._seconds:
             return None
         unit = max(out, key=lambda unit: out[unit])

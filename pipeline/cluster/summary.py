@@ -1,4 +1,4 @@
-"""What comes back from workers: a few counts a unit, and signs of life."""
+"""Messages from workers to the driver: unit summaries and health-check answers."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from pipeline.storage.receipts import Commit
 
 @dataclass(frozen=True, kw_only=True)
 class UnitSummary:
-    """The few numbers that travel back to the driver; latents never do."""
+    """Counts of one finished unit. Latents never pass through the driver."""
 
     unit: int
     candidates: int
@@ -20,11 +20,11 @@ class UnitSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Sign:
-    """A sign of life."""
+    """Answer of a worker to a health check."""
 
     count: int
-    """Steps of work so far; the same as before means that nothing has moved."""
+    """Number of steps so far. An unchanged count means that the work does not progress."""
     leaving: bool
-    """It takes no more units, whoever told it."""
+    """True if the worker accepts no more units, after a call of the driver or a signal."""
     node: str
     """Ray's id of the machine."""

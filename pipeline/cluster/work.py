@@ -1,4 +1,4 @@
-"""What the driver sends to workers, and how it can fail."""
+"""Work that the driver sends to workers, and the ways in which it fails."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,46 +6,46 @@ from dataclasses import dataclass, field
 from pipeline.errors import NPDError
 
 UNITS_IN_FLIGHT = 2
-"""One computes while the other is packed and uploaded."""
+"""Units sent to a worker at a time: one computes while the other is packed and uploaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Why a candidate cannot be computed."""
+    """Cause of a failure."""
 
     kind: str
-    """The name of an error, ``worker_died`` or ``worker_hung``: the same wherever it happens."""
+    """Name of an error type, ``worker_died`` or ``worker_hung``; the same on every machine."""
     message: str
-    """For people; may name hosts and processes, so it stays in the receipt."""
+    """Text for people. It may name hosts and processes, so it is stored in the receipt only."""
 
     @property
     def reason(self) -> str:
-        """As an outcome gives it."""
+        """Reason as recorded in an outcome."""
         return f"error:{self.kind}"
 
     @property
     def last_line(self) -> str:
-        """The message in short: a traceback ends in the error itself."""
+        """Last line of the message, which in a traceback is the error itself."""
         return self.message.strip().splitlines()[-1] if self.message.strip() else self.kind
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One call of a worker: compute a unit and commit it, or try some of it out."""
+    """One call to a worker: compute and commit a unit, or probe some of its candidates."""
 
     unit: int
     failing_candidates: Mapping[int, Fault] = field(default_factory=dict)
-    """By position in the unit, the candidates that are known to fail; they are left out."""
+    """Maps positions of candidates that are left out, because they fail, to their faults."""
     probe: tuple[int, ...] | None = None
-    """Positions to compute while all others are left out; nothing is committed. None: all."""
+    """Positions to compute without committing; all others are left out. None if not a probe."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why work came back undone."""
+    """Reason why a call did not finish its work."""
 
     fault: Fault
     error: NPDError | None
-    """The error itself where it is one of ours."""
+    """The error if it is an ``NPDError``, else None."""
     blamed: bool
-    """False where the worker or its machine went for reasons of its own."""
+    """False if the work cannot have caused the failure, for example when its machine was lost."""

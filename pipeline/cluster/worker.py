@@ -1,8 +1,8 @@
-"""The worker: owns one device and turns unit numbers into committed units.
+"""Worker that computes units on one device and commits them.
 
-It does not know Ray; the driver makes an actor of it. Two units are in flight at a time: while one
-is uploaded, the next computes. All computing happens on one thread of its own, because torch's
-thread count is a property of the thread that computes.
+The worker does not depend on Ray; ``WorkerActor`` makes it an actor. Two units are in flight: while
+one is uploaded, the next one computes. All computation runs on one dedicated thread, because the
+thread count of torch is a property of the thread that computes.
 """
 
 import socket
@@ -42,7 +42,7 @@ from pipeline.storage.plans import read_plan, read_prompt_table
 from pipeline.storage.receipts import Commit, Receipt, commit_unit
 
 _COMMIT_PATIENCE_S = 300.0
-"""For how long a commit is begun again after the store's own retries are used up."""
+"""Seconds during which a commit is repeated, after the retries of the store are used up."""
 
 _COMMIT_PAUSE_S = 1.0
 
@@ -52,14 +52,14 @@ class _Models:
     denoiser: Denoiser
     rewards: Mapping[str, Reward]
     proposers: Mapping[str, Proposer]
-    """Those that come from files, by name."""
+    """Maps names to the proposers that are loaded from files."""
     fingerprint: Fingerprint
 
 
 class UnitWorker:
     """Computes and commits units of one plan.
 
-    ``heartbeat`` shows that it goes on, and lets it be told to leave.
+    ``heartbeat`` counts its steps and accepts a request to leave.
     """
 
     def __init__(self, url: str, plan_id: str, config: Config) -> None:
@@ -73,16 +73,16 @@ class UnitWorker:
         self.heartbeat = Heartbeat()
 
     def set_up(self) -> Fingerprint:
-        """Load the models, once. Raises ``ModelError`` if they are not those of the plan."""
+        """Load the models once. Raise ``ModelError`` if they are not those of the plan."""
         if self._models is None:
             self._models = self._compute.submit(self._load).result()
         return self._models.fingerprint
 
     def run(self, work: Work) -> UnitSummary | None:
-        """Compute a unit and commit it; None for a probe, which is computed and thrown away.
+        """Compute and commit a unit. A probe is computed, discarded and returns None.
 
-        Raises ``WorkerLeavingError`` if it is told to leave before all is computed, and
-        ``DeviceError`` for a fault after which this worker should not go on.
+        Raise ``WorkerLeavingError`` if asked to leave before the unit is computed, and
+        ``DeviceError`` for a fault after which this process cannot be trusted.
         """
         assert self._models is not None, "set_up comes first"
         models = self._models
@@ -90,6 +90,7 @@ class UnitWorker:
         produced, seconds = self._compute.submit(self._produce, work, models).result()
         if work.probe is not None:
             return None
+        # From here on the compute thread is free, so the next unit computes during this upload.
         receipt = self._receipt(work, produced, models, started, seconds)
         commit = self._commit(receipt, produced.data)
         return UnitSummary(
@@ -103,7 +104,9 @@ class UnitWorker:
         )
 
     def _commit(self, receipt: Receipt, data: bytes) -> Commit:
-        """Commit a unit, also through a store's bad minutes: to compute it again costs more."""
+        """Commit a unit, and repeat the commit while the store is unavailable."""
+        # Computing the unit again would cost GPU time, while repeating a commit is harmless: the
+        # data has the name of its content, and the receipt is put only if absent.
         begin = monotonic()
         while True:
             try:
@@ -170,22 +173,22 @@ class UnitWorker:
 
 @contextmanager
 def _device_faults(device: torch.device, batch_size: int) -> Iterator[None]:
-    """Turns a GPU's errors into ours, which say what to do, and tell the driver what they are."""
+    """Convert errors of a GPU to ``DeviceError``, whose type the driver acts on."""
     where = f"{device} on {socket.gethostname()}"
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise DeviceMemoryError(
-            f"the memory of {where} does not hold the models and batches of {batch_size} "
-            "candidates: lower [units] batch_size, which makes another plan, or give a worker more "
-            f"of a GPU ([cluster] gpus_per_worker), or take a larger one. {error}"
+            f"the memory of {where} is too small for the models and batches of {batch_size} "
+            "candidates: lower [units] batch_size, which changes the plan, give each worker more "
+            f"of a GPU ([cluster] gpus_per_worker), or use a larger GPU. {error}"
         ) from error
     except torch.AcceleratorError as error:
         raise DeviceError(f"{where} failed: {error}") from error
 
 
 def _gaps(work: Work, size: int) -> dict[int, str]:
-    """Positions that are not to be computed, each with the reason for its outcome."""
+    """Map positions to skip to the reasons recorded in their outcomes."""
     skipped = {position: fault.reason for position, fault in work.failing_candidates.items()}
     if work.probe is not None:
         skipped |= {row: "error:untried" for row in range(size) if row not in work.probe}
@@ -193,10 +196,10 @@ def _gaps(work: Work, size: int) -> dict[int, str]:
 
 
 def check_models(config: Config, plan: Plan) -> None:
-    """Refuse model files that are not, byte for byte, those that the plan was made with.
+    """Check that the model files on this machine are byte for byte those of the plan.
 
-    The plan is made on one machine and computed on others. Raises ``ModelError``, and
-    ``EntryPointError`` for code of the user's own that is not there.
+    A plan is made on one machine and computed on others. Raise ``ModelError`` for other files and
+    ``EntryPointError`` for custom code that is missing.
     """
     model = plan.settings["model"]
     _refuse_other_files(str(config.model), model | model_digests(config.model), model)
@@ -209,5 +212,5 @@ def _refuse_other_files(path: str, found: object, expected: object) -> None:
     if found != expected:
         raise ModelError(
             f"{path}: its files on {socket.gethostname()} are not those of the plan; "
-            "put the same model on every machine"
+            "use the same model files on every machine"
         )

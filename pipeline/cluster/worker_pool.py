@@ -1,7 +1,7 @@
-"""The workers of a build: they come when there is room for them, and are replaced when they go.
+"""Pool of the workers of a build, which starts, monitors and replaces them.
 
-A worker goes because it died, because it hangs, because its machine is drained, or because its GPU
-has failed. Its work comes back as a ``CallResult`` with a failure, which also tells whether the work
+A worker is replaced when it dies, when it hangs, when its machine is drained, or when its GPU
+fails. Its work is returned as a ``CallResult`` with a failure. The failure records whether the work
 may have caused it. The driver decides what follows.
 """
 
@@ -29,13 +29,14 @@ from pipeline.errors import (
 logger = logging.getLogger(__name__)
 
 _ROUND_S = 5.0
-"""How often workers are asked for a sign of life, and Ray for machines that are drained."""
+"""Seconds between health checks of the workers and queries for drained machines."""
 
 
 class WorkerPool:
-    """Keeps the configured number of workers going; those without a place wait for one.
+    """Keeps the configured number of workers running.
 
-    ``spawn`` starts an actor with the methods of ``WorkerActor``. Raises ``BuildError`` where
+    All workers are requested at once. Those without resources wait until the cluster grows.
+    ``spawn`` starts an actor with the methods of ``WorkerActor``. ``wait`` raises ``BuildError`` if
     workers cannot load their models.
     """
 
@@ -43,10 +44,12 @@ class WorkerPool:
         self._spawn = spawn
         self._config = config
         self._failed_starts = 0
-        """Since the last one that went well."""
+        """Number of failed starts since the last successful one."""
         self._owners: dict[ObjectRef, Worker] = {}
-        """Of the set-ups and the work that are not over."""
+        """Maps each running set-up or work call to its worker."""
         self._signs: dict[ObjectRef, Worker] = {}
+        """Maps each unanswered health check to its worker."""
+        # At least four checks fall into the time after which a worker counts as hung.
         self._round_s = min(_ROUND_S, config.hang_seconds / 4)
         self._next_round = monotonic()
         self._dismissed = False
@@ -55,8 +58,9 @@ class WorkerPool:
             self._start()
 
     def send(self, worker: Worker, work: Work) -> None:
-        """Have a free worker do something."""
+        """Send work to a free worker."""
         assert worker.free, "only a free worker is sent work"
+        # An idle worker makes no steps, so its time without progress starts at the new work.
         if not worker.works:
             worker.moved = monotonic()
         ref = worker.actor.run.remote(work)
@@ -64,7 +68,7 @@ class WorkerPool:
         self._owners[ref] = worker
 
     def out(self) -> Iterator[tuple[Worker, Work, float]]:
-        """Who is doing what, and for how many seconds."""
+        """Yield each running work with its worker and its seconds so far."""
         now = monotonic()
         for worker in self.workers:
             for work, sent in worker.works.values():
@@ -72,31 +76,32 @@ class WorkerPool:
 
     @property
     def busy(self) -> bool:
-        """Whether any work is out."""
+        """True if any work is running."""
         return any(worker.works for worker in self.workers)
 
     def wait(self, timeout: float) -> Iterator[CallResult]:
-        """What has ended, after at most ``timeout`` seconds."""
+        """Yield the calls that have ended, after waiting at most ``timeout`` seconds."""
         done, _ = ray.wait([*self._owners, *self._signs], timeout=timeout)
         for ref in done:
             if worker := self._signs.pop(ref, None):
                 yield from self._read_sign(worker, ref)
-            elif ref in self._owners:  # a worker that died took its other calls along
+            # Several calls of a dead worker end together. The first one handled removes the others.
+            elif ref in self._owners:
                 yield from self._settle(self._owners[ref], ref)
         if monotonic() >= self._next_round:
             yield from self._make_round()
             self._next_round = monotonic() + self._round_s
 
     def dismiss(self) -> None:
-        """Tell all workers to commit what is whole and to drop the rest; none is replaced."""
+        """Ask all workers to finish their uploads and leave. None is replaced."""
         self._dismissed = True
         for worker in [*self.workers]:
-            self._tell_to_leave(worker)
+            self._ask_to_leave(worker)
             if not worker.works:
                 self._remove(worker)
 
     def close(self) -> None:
-        """End all workers, whatever they are doing."""
+        """End all workers at once, including those with running work."""
         for worker in [*self.workers]:
             self._remove(worker)
 
@@ -110,7 +115,7 @@ class WorkerPool:
         for calls in (self._owners, self._signs):
             for ref in [ref for ref, owner in calls.items() if owner is worker]:
                 del calls[ref]
-        # "Died" may be no more than "cannot be reached", and then it would hold its device.
+        # A worker reported as dead may only be unreachable. Unless killed, it would keep its GPU.
         ray.kill(worker.actor)
 
     def _replace(self, worker: Worker) -> None:
@@ -119,7 +124,7 @@ class WorkerPool:
             self._start()
 
     def _settle(self, worker: Worker, ref: ObjectRef) -> Iterator[CallResult]:
-        """Take the result of a set-up or of work."""
+        """Process the end of a set-up or work call."""
         try:
             result: Any = ray.get(ref)
         except RayTaskError as error:
@@ -138,10 +143,11 @@ class WorkerPool:
         self._let_go(worker)
 
     def _raised(self, worker: Worker, ref: ObjectRef, error: RayTaskError) -> Iterator[CallResult]:
-        """A call came back with an error."""
+        """Process a call that raised an error."""
         del self._owners[ref]
         cause = error.cause if isinstance(error.cause, NPDError) else None
         if ref not in worker.works:
+            # Only a GPU error belongs to one device. Any other loading error stops the build.
             if not isinstance(cause, DeviceError):
                 raise cause or BuildError(f"a worker could not load its models:\n{error}")
             logger.warning("a worker could not start and is replaced: %s", cause)
@@ -152,20 +158,22 @@ class WorkerPool:
         leaving = isinstance(cause, WorkerLeavingError)
         if leaving and not worker.leaving:
             self._note_leaving(worker)
-        # With a GPU that has failed the process is of no use; what else it holds will tell.
+        # After a GPU error the process cannot be trusted. It is replaced when its other unit, which
+        # may still be uploading, has ended too.
         worker.leaving = worker.leaving or isinstance(cause, DeviceError)
-        nobodys = leaving or isinstance(cause, RetryableStoreError)
-        failure = Failure(fault=_fault(error), error=cause, blamed=not nobodys)
+        # Neither a stop request nor an unavailable store is caused by a candidate.
+        external = leaving or isinstance(cause, RetryableStoreError)
+        failure = Failure(fault=_fault(error), error=cause, blamed=not external)
         yield _ended(worker, work, sent, failure=failure)
         self._let_go(worker)
 
     def _lost(self, worker: Worker, error: RayError) -> Iterator[CallResult]:
-        """A worker's process is gone, or out of reach."""
+        """Replace a worker whose process died or cannot be reached."""
         if not worker.ready:
             self._count_failed_start(error)
         fault = Fault(kind="worker_died", message=str(error).strip())
         if isinstance(error, ActorUnavailableError):
-            # It may be the machine, whose death Ray takes half a minute to be sure of.
+            # The machine may be dead. Ray needs about 30 s to confirm that.
             what, blamed = "cannot be reached", False
         elif worker.node is not None and worker.node not in living_nodes():
             what, blamed = "died with its machine", False
@@ -175,6 +183,7 @@ class WorkerPool:
         yield from self._abandon(worker, fault, blamed=blamed)
 
     def _abandon(self, worker: Worker, fault: Fault, *, blamed: bool) -> Iterator[CallResult]:
+        """Replace a worker and yield all its running work as failed."""
         self._replace(worker)
         failure = Failure(fault=fault, error=None, blamed=blamed)
         for work, sent in worker.works.values():
@@ -182,20 +191,22 @@ class WorkerPool:
         worker.works.clear()
 
     def _let_go(self, worker: Worker) -> None:
-        """Replace a worker that is leaving and has nothing left to do."""
+        """Replace a worker that is leaving and has no running work."""
         if worker.leaving and not worker.works and worker in self.workers:
             self._replace(worker)
 
     def _make_round(self) -> Iterator[CallResult]:
+        """Ask drained workers to leave, replace hung ones and send health checks to the others."""
         draining = draining_nodes()
         asked = set(self._signs.values())
         for worker in [*self.workers]:
             if worker.node in draining and not worker.leaving:
                 logger.warning("a worker's machine is drained; the worker is replaced")
-                self._tell_to_leave(worker)
+                self._ask_to_leave(worker)
                 self._let_go(worker)
             elif late := self._overdue(worker):
                 yield from self._hung(worker, late)
+            # A worker that has not answered yet is not asked again, so calls do not pile up.
             elif worker not in asked:
                 self._signs[worker.actor.health_check.remote()] = worker
 
@@ -203,6 +214,7 @@ class WorkerPool:
         try:
             sign: Any = ray.get(ref)
         except RayActorError as error:
+            # A failed work call of the same worker may have replaced it already.
             if worker in self.workers:
                 yield from self._lost(worker, error)
             return
@@ -214,26 +226,27 @@ class WorkerPool:
             self._let_go(worker)
 
     def _overdue(self, worker: Worker) -> float | None:
-        """How long a worker has done nothing, if that is too long."""
+        """Return the seconds without progress if they exceed the limit, else None."""
         still = monotonic() - worker.moved
-        if worker.node is None:  # it waits for a place in the cluster
+        # Without a machine the worker waits for resources, which has no limit.
+        if worker.node is None:
             return None
         if not worker.ready:
             return still if still > self._config.load_seconds else None
         return still if worker.works and still > self._config.hang_seconds else None
 
     def _hung(self, worker: Worker, seconds: float) -> Iterator[CallResult]:
-        logger.warning("a worker has not moved for %.0f s and is replaced", seconds)
+        logger.warning("a worker has made no progress for %.0f s and is replaced", seconds)
         fault = Fault(kind="worker_hung", message=f"the worker did not move for {seconds:.0f} s")
         if not worker.ready:
             self._count_failed_start(fault.message)
         yield from self._abandon(worker, fault, blamed=True)
 
     def _note_leaving(self, worker: Worker) -> None:
-        logger.warning("a worker was told to end, and is replaced")
+        logger.warning("a worker was asked to leave and is replaced")
         worker.leaving = True
 
-    def _tell_to_leave(self, worker: Worker) -> None:
+    def _ask_to_leave(self, worker: Worker) -> None:
         worker.leaving = True
         worker.actor.leave.remote()
 
@@ -241,8 +254,8 @@ class WorkerPool:
         self._failed_starts += 1
         if self._failed_starts >= self._config.max_attempts * self._config.workers:
             raise BuildError(
-                f"workers died {self._failed_starts} times while starting; is there enough memory "
-                f"for the models? The last error:\n{error}"
+                f"workers died {self._failed_starts} times while starting; check that there is "
+                f"enough memory for the models. The last error:\n{error}"
             )
 
 
@@ -259,5 +272,5 @@ def _ended(
 
 
 def _fault(error: RayTaskError) -> Fault:
-    """An error as it happened, without Ray's wrapping."""
+    """Return the fault of an error, with the type of its cause instead of Ray's wrapper."""
     return Fault(kind=type(error.cause or error).__name__, message=str(error).strip())

@@ -1,1 +1,1 @@
-"""The commands of ``npd``, beside those of ``cli``; what each shows, and how its arguments read."""
+"""Commands of ``npd`` that ``cli`` does not define, their arguments and their console output."""

@@ -1,4 +1,4 @@
-"""What several commands take on their command line, and how it is read."""
+"""Arguments and options that several commands share, and their parsers."""
 
 import math
 import re
@@ -10,16 +10,18 @@ import typer
 from pipeline.errors import UserError
 
 ConfigArgument = Annotated[
-    str, typer.Argument(help="A TOML file, or the bare name of one that ships with the package.")
+    str, typer.Argument(help="A TOML file, or the name of a shipped configuration.")
 ]
-UrlArgument = Annotated[str, typer.Argument(help="file:///folder, s3://bucket/prefix or a path.")]
+UrlArgument = Annotated[
+    str, typer.Argument(help="Data set: file:///folder, s3://bucket/prefix or a path.")
+]
 
 PlanOption = Annotated[
-    str | None, typer.Option("--plan", help="Which plan, where several are sealed.")
+    str | None, typer.Option("--plan", help="Id of the plan; needed if several are sealed.")
 ]
 VersionOption = Annotated[
     int | None,
-    typer.Option("--version", min=1, help="A version that `npd status` lists; else the current."),
+    typer.Option("--version", min=1, help="A version listed by `npd status`. Default: current."),
 ]
 UnsignedOption = Annotated[
     bool, typer.Option("--unsigned", help="Read a public bucket without credentials.")
@@ -29,20 +31,23 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def parse_duration(text: str) -> timedelta:
-    """A number with a unit, as ``30m`` or ``1d``. Raises ``UserError``."""
+    """Parse a number with a unit, such as ``30m`` or ``1d``. Raise ``UserError`` if invalid."""
     match = re.fullmatch(r"(\d+)([smhd])", text)
     if match is None:
-        raise UserError(f"{text!r} is no duration; give a number with s, m, h or d, as 30m or 1d")
+        raise UserError(
+            f"{text!r} is not a duration; give a number with s, m, h or d, such as 30m or 1d"
+        )
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def parse_margin(text: str) -> tuple[str, float]:
-    """A reward and its margin, as ``scene=0.1``. Raises ``UserError``."""
+    """Parse a reward and its margin, such as ``scene=0.1``. Raise ``UserError`` if invalid."""
     name, _, number = text.partition("=")
+    # float() also accepts "nan" and "inf", so both error cases are rejected by one check below.
     try:
         margin = float(number)
     except ValueError:
         margin = math.nan
     if not name or not math.isfinite(margin):
-        raise UserError(f"{text!r} is no margin; give a reward and a number, as scene=0.1")
+        raise UserError(f"{text!r} is not a margin; give a reward and a number, such as scene=0.1")
     return name, margin

@@ -1,4 +1,4 @@
-"""What a terminal shows of a build: progress, and what it came to."""
+"""Terminal output of the commands: progress, summaries and formatted numbers."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,26 +28,27 @@ from pipeline.storage.receipts import Commit
 from pipeline.storage.versions import PlanVersion
 
 if TYPE_CHECKING:
-    from pipeline.publish.verify import Verification  # which imports torch
+    # Not imported at run time: it imports torch, which takes seconds.
+    from pipeline.publish.verify import Verification
 
 _FOREIGN_SHOWN = 20
 
 console = Console(stderr=True, highlight=False)
-"""Progress and remarks; results go to standard output."""
+"""Console for progress and remarks, on standard error. Results go to standard output."""
 
 
 @dataclass
 class Tally:
-    """What this run, and not an earlier one, has computed."""
+    """Counts over the units computed by this run, without those of earlier runs."""
 
     candidates: int = 0
     kept: int = 0
     compute_seconds: float = 0.0
     different: int = 0
-    """Units whose second attempt gave other bytes than the first."""
+    """Number of units whose second attempt gave other bytes than the first."""
 
     def add(self, summary: UnitSummary) -> None:
-        """Count one unit."""
+        """Add one unit to the counts."""
         self.candidates += summary.candidates
         self.kept += summary.kept
         self.compute_seconds += summary.compute_seconds
@@ -55,7 +56,10 @@ class Tally:
 
 
 def show_progress(summaries: Iterable[UnitSummary], *, done: int, total: int) -> Tally:
-    """Follow units to their end under a progress bar: units, kept rate, candidates/s, time left."""
+    """Show a progress bar until ``summaries`` ends, and return the counts of this run.
+
+    The bar shows units done, the kept rate, candidates per second and the time left.
+    """
     tally = Tally()
     begin = perf_counter()
     columns = (
@@ -78,7 +82,7 @@ def show_progress(summaries: Iterable[UnitSummary], *, done: int, total: int) ->
 
 
 def show_manifest(manifest: Manifest, url: str) -> None:
-    """The final summary of a build."""
+    """Print the summary of a sealed version: a table of shards, the selection and the funnel."""
     table = Table(title=f"Noise Prompt Dataset {manifest.plan_id}", title_justify="left")
     table.add_column("split")
     for name in ("format", "pairs", "shards", "bytes"):
@@ -89,6 +93,7 @@ def show_manifest(manifest: Manifest, url: str) -> None:
             size = human_bytes(sum(shard.num_bytes for shard in shards))
             table.add_row(split, shard_format, str(pairs), str(len(shards)), size)
     console.print(table)
+    # With one reward every rule decides alike, so the rule is not shown.
     rule = "" if len(manifest.selection) == 1 else f" ({manifest.plan.rule})"
     console.print(f"version {manifest.version}, kept where better{rule}: {margins_line(manifest)}")
     console.print(funnel_line(manifest.funnel))
@@ -96,7 +101,7 @@ def show_manifest(manifest: Manifest, url: str) -> None:
 
 
 def show_status(status: PlanStatus) -> None:
-    """How far a plan is, and its versions; on standard output."""
+    """Print the progress of a plan and its versions to standard output."""
     state = "sealed" if status.sealed else "not sealed"
     share = status.units_done / status.plan.num_units
     print(
@@ -106,11 +111,11 @@ def show_status(status: PlanStatus) -> None:
     for version in status.versions:
         print(f"  version {version.number}{version_line(version)}")
     if not status.is_listed:
-        print("  these credentials may not list what else is there")
+        print("  these credentials may not list the store; other plans and versions are not shown")
 
 
 def version_line(version: PlanVersion) -> str:
-    """What a version is, in a line that begins behind its number."""
+    """Return the state of a version as text to print after its number."""
     mark = " (current)" if version.is_current else ""
     if version.manifest is None:
         return f"{mark}: {'removed' if version.is_removed else f'damaged: {version.damage}'}"
@@ -119,12 +124,12 @@ def version_line(version: PlanVersion) -> str:
 
 
 def margins_line(manifest: Manifest) -> str:
-    """By how much golden images must be better."""
+    """Return each selecting reward with its margin, such as ``scene by 0.1``."""
     return ", ".join(f"{name} by {margin:g}" for name, margin in manifest.selection.items())
 
 
 def show_verification(found: "Verification") -> None:
-    """What a verification found, a line each, and its summary; on standard output."""
+    """Print each finding of a verification, then a summary, to standard output."""
     for problem in found.problems:
         print(f"wrong: {printable(problem.key)}: {problem.text}")
     for disagreement in found.disagreements:
@@ -132,15 +137,15 @@ def show_verification(found: "Verification") -> None:
     for orphan in found.orphans:
         print(f"orphan: {orphan.key}: {orphan.why}")
     if found.orphans:
-        print("nothing reads an orphan; `npd gc` lists and deletes those that are garbage")
+        print("orphans are never read; `npd gc` lists and deletes those that are garbage")
     if found.not_listed:
         print(f"orphans and disagreements were not looked for: {found.not_listed}")
-    for stray in found.foreign[:_FOREIGN_SHOWN]:
-        print(f"foreign: {printable(stray.key)}: {stray.why}")
+    for file in found.foreign[:_FOREIGN_SHOWN]:
+        print(f"foreign: {printable(file.key)}: {file.why}")
     if found.foreign:
         more = len(found.foreign) - _FOREIGN_SHOWN
         also = f" ({more} more are not shown)" if more > 0 else ""
-        print(f"nothing reads a foreign file, and nothing deletes one{also}")
+        print(f"foreign files are never read or deleted{also}")
     print(
         f"{found.manifests} plans, {found.units} units, {found.candidates} candidates, "
         f"{found.shards} shards, {found.pairs} pairs, {human_bytes(found.num_bytes)} read: "
@@ -150,7 +155,7 @@ def show_verification(found: "Verification") -> None:
 
 
 def funnel_line(funnel: Funnel) -> str:
-    """The funnel in a sentence."""
+    """Return the funnel as one line: kept, rejected and failed candidates with their reasons."""
     parts = [f"{funnel.kept} of {funnel.candidates} candidates kept ({funnel.kept_rate:.1%})"]
     parts += [f"{count} rejected by {reason}" for reason, count in funnel.rejected.items()]
     parts += [f"{count} failed by {reason}" for reason, count in funnel.failed.items()]
@@ -160,15 +165,18 @@ def funnel_line(funnel: Funnel) -> str:
 
 
 def show_prompts(plan: Plan, url: str) -> None:
-    """Which prompts a plan has, and where the dropped ones are listed."""
-    for name, said in prompt_lines(plan.prompt_funnel):
-        console.print(f"{name}: {said}")
+    """Print the prompt funnel of a plan and the location of its list of dropped prompts."""
+    for name, counts in prompt_lines(plan.prompt_funnel):
+        console.print(f"{name}: {counts}")
     if (key := dropped_key_of(plan)) is not None:
         console.print(f"dropped prompts, with their reasons: {url}/{key}", soft_wrap=True)
 
 
 def prompt_lines(funnel: PromptFunnel) -> Iterator[tuple[str, str]]:
-    """The funnel of prompts: in all, of each source where there are several, and the verdicts."""
+    """Yield the prompt funnel as (name, counts): the total, each source, the safety verdicts.
+
+    Sources are listed only if there are several.
+    """
     groups = [("prompts", funnel.kept, funnel.rows, funnel.dropped)]
     if len(funnel.sources) > 1:
         groups += [(f"  {s.name}", s.kept, s.rows, s.dropped) for s in funnel.sources]
@@ -181,7 +189,7 @@ def prompt_lines(funnel: PromptFunnel) -> Iterator[tuple[str, str]]:
 
 
 def human_bytes(count: float) -> str:
-    """A size with a decimal prefix, as storage is sold."""
+    """Format a number of bytes with a decimal prefix (1 kB = 1000 B)."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -190,7 +198,7 @@ def human_bytes(count: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """A duration in the unit that people would use."""
+    """Format a duration in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

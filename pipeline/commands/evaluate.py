@@ -1,4 +1,4 @@
-"""The command ``npd evaluate``: a trial of noises on prompts that nothing was trained on."""
+"""The command ``npd evaluate``, which runs a trial of noises on held-out prompts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,66 +23,67 @@ trials = typer.Typer()
 @trials.command()
 def evaluate(
     config: Annotated[
-        str, typer.Option(help="A TOML file, or the bare name of one that ships with the package.")
+        str, typer.Option(help="A TOML file, or the name of a shipped configuration.")
     ],
-    out: Annotated[Path, typer.Option(help="The folder for results, and for resuming.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; a run is resumed from it.")],
     rewards: Annotated[
         str | None,
-        typer.Option(help="A configuration whose rewards judge, in place of those of --config."),
+        typer.Option(help="Configuration whose rewards replace those of --config."),
     ] = None,
     npnet: Annotated[
         list[str] | None,
-        typer.Option(help="A trained network: FOLDER or NAME=FOLDER; may be given repeatedly."),
+        typer.Option(help="A trained network: FOLDER or NAME=FOLDER. May be repeated."),
     ] = None,
     allow_other_model: Annotated[
-        bool, typer.Option("--allow-other-model", help="Also networks trained for another model.")
+        bool, typer.Option("--allow-other-model", help="Accept networks trained for another model.")
     ] = False,
     data: Annotated[
         str | None,
-        typer.Option(help="The data set it was trained on: no prompt or seed of it is used."),
+        typer.Option(help="Training data set of the networks; its prompts and seeds are excluded."),
     ] = None,
     unsigned: Annotated[
-        bool, typer.Option("--unsigned", help="Read --data from a public bucket.")
+        bool, typer.Option("--unsigned", help="Read --data without credentials.")
     ] = False,
     prompts: Annotated[
-        Path | None, typer.Option(help="Held-out prompts; else the data set's test split.")
+        Path | None,
+        typer.Option(help="File of held-out prompts. Default: the test split of --data."),
     ] = None,
     prompt_column: Annotated[
-        str, typer.Option(help="Field of the prompt, in JSONL and CSV.")
+        str, typer.Option(help="Field with the prompt, in JSONL and CSV.")
     ] = "prompt",
     category_column: Annotated[
-        str | None, typer.Option(help="Field of the prompt's category, in JSONL and CSV.")
+        str | None, typer.Option(help="Field with the category of the prompt, in JSONL and CSV.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=2, help="Only the first so many prompts.")
-    ] = None,
-    seeds_per_prompt: Annotated[int, typer.Option(min=1, help="Samples of each prompt.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Root of the samples' seeds.")] = 20_000,
+    limit: Annotated[int | None, typer.Option(min=2, help="Use only the first N prompts.")] = None,
+    seeds_per_prompt: Annotated[int, typer.Option(min=1, help="Samples per prompt.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Root seed of the samples.")] = 20_000,
     steps: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Steps of an image; else as configured.")
+        int | None, typer.Option(min=1, max=1000, help="Inference steps. Default: as configured.")
     ] = None,
     guidance: Annotated[
         list[float] | None,
-        typer.Option(help="Scales at which to ask whether it still helps; else 2 and 5.5."),
+        typer.Option(help="Guidance scales to test the noises at. Default: 2 and 5.5."),
     ] = None,
     plain_guidance: Annotated[
         list[float] | None,
-        typer.Option(help="Scales at which plain guidance competes; else 1.5 and 2."),
+        typer.Option(help="Guidance scales of the plain-guidance arms. Default: 1.5 and 2."),
     ] = None,
     limit_guidance: Annotated[
-        int, typer.Option(min=2, help="Samples for comparisons with more evaluations.")
+        int, typer.Option(min=2, help="Samples for comparisons that use more evaluations.")
     ] = 256,
     limit_controls: Annotated[
-        int | None, typer.Option(min=2, help="Samples for the controls; else all.")
+        int | None, typer.Option(min=2, help="Samples for the controls. Default: all.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Samples a batch; else as configured.")
+        int | None, typer.Option(min=1, help="Samples per batch. Default: as configured.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; on GPUs one each.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Number of processes; on GPUs, one per GPU.")
+    ] = 1,
 ) -> None:
-    """Compare a network's noise with standard and golden noise, on held-out prompts.
+    """Compare the noise of a network with standard and golden noise, on held-out prompts.
 
-    Killed, the same command goes on where it stood.
+    After an interruption, the same command continues from the last finished chunk.
     """
     from pipeline.evaluate.trial.categories import read_categories, scene_categories
     from pipeline.evaluate.trial.held_out import held_out_prompts, read_data_set

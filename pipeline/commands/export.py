@@ -1,4 +1,4 @@
-"""The command that writes a sealed data set in another layout: export."""
+"""The command ``npd export``, which writes a sealed data set in the format of another loader."""
 
 from typing import Annotated
 
@@ -14,29 +14,32 @@ exports = typer.Typer()
 @exports.command()
 def export(
     url: UrlArgument,
-    out: Annotated[str, typer.Argument(help="Where to, empty or begun: a path, file:// or s3://.")],
+    out: Annotated[
+        str, typer.Argument(help="Output: a path, file:// or s3://. Empty, or a begun export.")
+    ],
     format_name: Annotated[
         str,
         typer.Option("--format", help="golden-noise-npz, webdataset, parquet, mds or hf."),
     ],
     split: Annotated[
-        list[str] | None, typer.Option(help="Only this split; may be given repeatedly.")
+        list[str] | None, typer.Option(help="Export only this split. May be repeated.")
     ] = None,
     plan: PlanOption = None,
     version: VersionOption = None,
     unsigned: UnsignedOption = False,
-    samples_per_file: Annotated[int, typer.Option(min=1, help="Pairs in a file.")] = 1000,
+    samples_per_file: Annotated[int, typer.Option(min=1, help="Pairs per file.")] = 1000,
     license_: Annotated[
-        str | None, typer.Option("--license", help="Of the data, for the card: as cc-by-4.0.")
+        str | None,
+        typer.Option("--license", help="Licence of the data, for the card, such as cc-by-4.0."),
     ] = None,
     model_license: Annotated[
-        str | None, typer.Option(help="Of the diffusion model, for the card.")
+        str | None, typer.Option(help="Licence of the diffusion model, for the card.")
     ] = None,
     prompts_license: Annotated[
-        str | None, typer.Option(help="Of the prompts, for the card.")
+        str | None, typer.Option(help="Licence of the prompts, for the card.")
     ] = None,
 ) -> None:
-    """Write the kept pairs in the layout of another loader; the same command resumes."""
+    """Write the kept pairs in the format of another loader. The same command resumes."""
     from pipeline.publish.export import Licences, order_export
     from pipeline.publish.export import export as write
 

@@ -1,4 +1,4 @@
-"""The command ``npd init``: a configuration to start from."""
+"""The command ``npd init``, which copies a shipped configuration."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,12 +23,12 @@ def init(
         Path | None, typer.Argument(help="The file to write. Default: standard output.")
     ] = None,
 ) -> None:
-    """Copy a shipped configuration to start your own from, as in `npd init sdxl my.toml`."""
+    """Copy a shipped configuration as a starting point, as in `npd init sdxl my.toml`."""
     text = starter_text(name)
     if file is None:
         print(text, end="")
         return
     if file.exists():
-        raise UserError(f"{file}: exists already; choose another name")
+        raise UserError(f"{file} already exists; choose another name")
     atomic_write(file, [text.encode()])
     console.print(f"written: {file}; next: npd plan {file}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Files that the command line names."""
+"""Output files named on the command line."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from pipeline.storage.durable import atomic_write
 
 
 def write_output(path: Path, data: bytes) -> None:
-    """Write a file, which is there complete or not at all. Raises ``UserError``."""
+    """Write a file atomically. Raise ``UserError`` if it cannot be written."""
     try:
         atomic_write(path, [data])
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; name another file") from error
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another file") from error

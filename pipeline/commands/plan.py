@@ -1,7 +1,7 @@
-"""The command ``npd plan``: what a build will compute and cost, before anything is built.
+"""The command ``npd plan``, which estimates the size and the cost of a build.
 
-With the models at hand it measures on this machine. Without them it goes by what is published of
-the model: before a GPU is rented and a weight is fetched.
+If the model files exist, the command measures the cost on this machine. Otherwise it uses published
+figures of the model, so a build can be planned before renting a GPU or downloading weights.
 """
 
 from collections.abc import Iterator
@@ -33,14 +33,14 @@ Lines = Iterator[tuple[str, str]]
 def plan(
     config: ConfigArgument,
     gpus: Annotated[
-        int | None, typer.Option(min=1, help="GPUs, in place of the configured number of workers.")
+        int | None, typer.Option(min=1, help="Number of GPUs. Default: the configured workers.")
     ] = None,
     dropped: Annotated[
         Path | None,
-        typer.Option(help="Also write the dropped prompts, with their reasons, to this Parquet."),
+        typer.Option(help="Also write the dropped prompts and their reasons to this Parquet file."),
     ] = None,
 ) -> None:
-    """Say what a build will compute and cost, without building anything."""
+    """Estimate what a build will compute and cost, without building anything."""
     from pipeline.stages.planning import prompts_of
 
     settings = load_config(config)
@@ -62,14 +62,14 @@ def _describe(config: Config, chosen: "ChosenPrompts", gpus: int) -> Lines:
     elif architecture is None:
         raise ModelError("\n".join(map(str, missing)))
     else:
-        yield "plan", "without an id until all models are here"
+        yield "plan", "no id until all models are present"
         for error in missing:
             yield "missing", str(error)
         yield from _published(config, chosen, architecture, gpus)
 
 
 def _measured(config: Config, chosen: "ChosenPrompts", workers: int) -> Lines:
-    """By the models, on this machine."""
+    """Yield the estimate measured with the models on this machine."""
     from pipeline.evaluate.estimate import estimate
     from pipeline.stages.planning import plan_of
 
@@ -80,15 +80,15 @@ def _measured(config: Config, chosen: "ChosenPrompts", workers: int) -> Lines:
     yield from _sizes(plan, config, cost.evaluations_per_candidate, cost.bytes_per_pair)
     yield (
         "time",
-        f"about {human_seconds(seconds)} on {workers} workers like this machine "
-        f"({cost.seconds_per_candidate:.3f} s a candidate)",
+        f"about {human_seconds(seconds)} on {workers} workers as fast as this machine "
+        f"({cost.seconds_per_candidate:.3f} s per candidate)",
     )
 
 
 def _published(
     config: Config, chosen: "ChosenPrompts", architecture: "Architecture", gpus: int
 ) -> Lines:
-    """By what is published of the model."""
+    """Yield the estimate from published figures of the model."""
     from pipeline.costs.gpu_hours import gpu_hours
     from pipeline.costs.pair_bytes import pair_bytes
     from pipeline.stages.build_spec import BuildSpec
@@ -96,6 +96,7 @@ def _published(
 
     plan, prompts = draft_plan(config, chosen)
     recipe = BuildSpec.of(plan)
+    # Each candidate samples its source image once, and one image per proposed golden noise.
     evaluations, images = recipe.evaluations(), 1 + recipe.proposals
     size = pair_bytes(
         config.output,
@@ -114,17 +115,19 @@ def _published(
 
 def _sizes(plan: "Plan", config: Config, evaluations: int, pair_bytes: int) -> Lines:
     candidates = plan.num_candidates
-    whole = candidates * pair_bytes * len(config.output.formats)
+    # An upper bound: it assumes that every candidate is kept.
+    total = candidates * pair_bytes * len(config.output.formats)
     yield from prompt_lines(plan.prompt_funnel)
     yield "candidates", f"{candidates}"
     yield "units", f"{plan.num_units} of {plan.unit_size} candidates"
     yield (
         "forward evaluations",
-        f"{evaluations} a candidate, {candidates * evaluations:,} in all",
+        f"{evaluations} per candidate, {candidates * evaluations:,} in total",
     )
     yield (
         "bytes",
-        f"{human_bytes(pair_bytes)} a kept pair and format, at most {human_bytes(whole)} in all",
+        f"{human_bytes(pair_bytes)} per kept pair and format, "
+        f"at most {human_bytes(total)} in total",
     )
 
 

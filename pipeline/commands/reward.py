@@ -1,4 +1,4 @@
-"""The command that makes safetensors of a published reward: convert-reward."""
+"""The command ``npd convert-reward``, which converts a published reward to safetensors."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,9 +16,9 @@ def convert_reward(
         str, typer.Argument(help="image_reward, hps_v2, pick_score, clip_score or aesthetic.")
     ],
     source: Annotated[Path, typer.Argument(help="Folder with the published files.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write, which is then the reward's path.")],
+    out: Annotated[Path, typer.Argument(help="Output folder; use it as the path of the reward.")],
 ) -> None:
-    """Turn the published files of a reward into safetensors, once; nothing in them is run."""
+    """Convert the published files of a reward to safetensors, without running code from them."""
     from pipeline.models.rewards.convert import convert
 
     with console.status(f"reading {kind}"):

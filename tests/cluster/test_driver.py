@@ -132,7 +132,9 @@ def test_driver_dead_worker_is_replaced_and_its_units_are_done(tmp_path: Path) -
 
 def test_driver_unit_that_kills_workers_is_named_and_not_its_neighbour(tmp_path: Path) -> None:
     spawn = Spawn(lost_workers.DiesOfUnit9, tmp_path)
-    with pytest.raises(BuildError, match="unit 9 failed 2 times, and fails without any of its"):
+    with pytest.raises(
+        BuildError, match="unit 9 failed 2 times, and also fails without any of its"
+    ):
         list(_run(spawn, range(10), workers=1, max_attempts=2))
     assert stand_ins.done(tmp_path) == set(range(9))
     assert len(stand_ins.attempts(tmp_path, 9)) == 2
@@ -179,7 +181,7 @@ def test_driver_worker_that_hangs_is_replaced(
 ) -> None:
     spawn = Spawn(kind, tmp_path)
     assert _numbers(_run(spawn, range(8), workers=1, hang_seconds=HANG_S)) == list(range(8))
-    assert "has not moved for" in caplog.text
+    assert "has made no progress for" in caplog.text
     assert len(spawn.actors) == 2
     assert spawn.all_dead()
 
@@ -239,7 +241,7 @@ def test_driver_unit_that_keeps_failing_is_named_and_the_others_stay(tmp_path: P
     with pytest.raises(BuildError) as caught:
         for summary in _run(spawn, range(10), workers=1):
             finished.append(summary)
-    assert "unit 9 failed 3 times, and fails without any" in str(caught.value)
+    assert "unit 9 failed 3 times, and also fails without any" in str(caught.value)
     assert "unit 9 has no solution" in str(caught.value)
     assert "resumes" in str(caught.value)
     assert len(stand_ins.attempts(tmp_path, 9)) == 3

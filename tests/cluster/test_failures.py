@@ -67,7 +67,7 @@ def test_what_a_person_must_mend_is_raised_as_it_is(error: NPDError) -> None:
 def test_what_no_candidate_can_do_stops_the_build_untried(error: NPDError) -> None:
     failures = _failures()
     failures.failed(WORK, _failure(error))
-    with pytest.raises(BuildError, match="unit 7 failed 2 times; every finished unit is safe"):
+    with pytest.raises(BuildError, match="unit 7 failed 2 times; all finished units are saved"):
         failures.failed(WORK, _failure(error))
 
 
@@ -79,7 +79,7 @@ def _until_apart(failures: FailureTracker) -> Work:
 def test_unit_that_fails_without_its_candidates_stops_the_build() -> None:
     failures = _failures()
     control = _until_apart(failures)
-    with pytest.raises(BuildError, match="fails without any of its candidates too"):
+    with pytest.raises(BuildError, match="also fails without any of its candidates"):
         failures.tried(control, _failure())
 
 
@@ -104,5 +104,5 @@ def test_unit_that_fails_after_its_candidates_were_acquitted_stops_the_build() -
         work = failures.tried(work, None)
     assert work == WORK
     assert failures.failed(work, _failure()) == WORK
-    with pytest.raises(BuildError, match="again after its candidates were tried apart"):
+    with pytest.raises(BuildError, match="more times after its candidates were tested alone"):
         failures.failed(work, _failure())

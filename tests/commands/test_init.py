@@ -42,7 +42,7 @@ def test_init_prints_every_shipped_configuration_with_its_own_values(
 
 def test_init_never_overwrites_a_file(tmp_path: Path) -> None:
     (tmp_path / "my.toml").write_text("mine")
-    with pytest.raises(UserError, match=r"my\.toml: exists already"):
+    with pytest.raises(UserError, match=r"my\.toml already exists"):
         _npd("init", "sdxl", tmp_path / "my.toml")
     assert (tmp_path / "my.toml").read_text() == "mine"
 

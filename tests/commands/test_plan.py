@@ -42,11 +42,11 @@ def _plan(*arguments: str) -> list[tuple[str, str]]:
 def test_recipe_plans_without_weights(name: str) -> None:
     lines = _plan(name)
     figures = dict(lines)
-    assert figures["plan"] == "without an id until all models are here"
+    assert figures["plan"] == "no id until all models are present"
     assert figures["candidates"] == "64"
     evaluations = EVALUATIONS[name]
     assert figures["forward evaluations"] == (
-        f"{evaluations} a candidate, {64 * evaluations:,} in all"
+        f"{evaluations} per candidate, {64 * evaluations:,} in total"
     )
     config = load_config(name)
     hours = [value for _, value in lines if "GPU-hours" in value]

@@ -41,12 +41,12 @@ def test_gc_lists_and_deletes_nothing_unless_asked(damaged: Path, orphan: Path) 
     assert lines == [
         "unknown: notes.txt, 4 B, 0 s old: no key of this system",
         f"garbage: {key}, 5 B, 3.0 h old: {why}",
-        "1 objects of garbage, 5 B: nothing was deleted; --delete does it",
+        "1 objects of garbage, 5 B: nothing was deleted; use --delete to delete them",
     ]
     assert orphan.exists()
 
     young = _npd("gc", damaged, "--delete").splitlines()
-    assert f"garbage: {key}, 5 B, 3.0 h old: {why} (younger than 1d: left)" in young
+    assert f"garbage: {key}, 5 B, 3.0 h old: {why} (younger than 1d: kept)" in young
     assert orphan.exists()
 
     deleted = _npd("gc", damaged, "--older-than", "0s", "--delete").splitlines()
@@ -75,7 +75,7 @@ def test_select_says_what_it_made_and_what_was_there(damaged: Path) -> None:
     made = _npd("select", damaged, "--margin", "scene=0.1")
     assert "version 2, kept where better: scene by 0.1" in made
     again = _npd("select", damaged, "--margin", "scene=0.1")
-    assert "this selection is there already, as v2" in again
+    assert "this selection already exists, as version 2" in again
     assert _npd("verify", damaged).endswith("0 orphans, 0 disagreements, 0 problems\n")
 
 

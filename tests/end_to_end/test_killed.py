@@ -102,10 +102,10 @@ def test_driver_told_to_stop_says_what_is_durable_and_how_to_resume(
         driver.send_signal(signal.SIGTERM)
         _, err = driver.communicate(timeout=DEADLINE_S)
     assert driver.returncode == 128 + signal.SIGTERM, err
-    assert "stopping: what is whole is committed" in err
+    assert "stopping: finished units are saved" in err
     durable = len(stored_receipts(open_store(str(out))))
     assert 1 <= durable < NUM_UNITS
-    assert f"stopped: {durable} of {NUM_UNITS} units are durable in file://{out}" in err
+    assert f"stopped: {durable} of {NUM_UNITS} units are saved in file://{out}" in err
     assert f"npd build {config_path} --out file://{out} --workers 1" in err
     assert "Traceback" not in err
 
@@ -143,7 +143,7 @@ def test_workers_killed_and_terminated_the_build_ends_in_the_same_bytes(
     done += [summary.unit for summary in summaries]
     assert sorted(done) == list(range(NUM_UNITS))
     assert "a worker died and is replaced" in caplog.text
-    assert "a worker was told to end, and is replaced" in caplog.text
+    assert "a worker was asked to leave and is replaced" in caplog.text
     steps.publish(opened)
     assert sealed_bytes(tmp_path) == sealed_bytes(undisturbed)
 

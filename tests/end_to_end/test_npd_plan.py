@@ -21,7 +21,7 @@ def test_plan_prints_the_size_of_a_build_and_writes_nothing(
     assert figures["candidates"] == "24"
     assert figures["units"] == "12 of 2 candidates"
     # Two images of 8 evaluations; 4 steps down at two evaluations each and 4 back at one.
-    assert figures["forward evaluations"] == "28 a candidate, 672 in all"
+    assert figures["forward evaluations"] == "28 per candidate, 672 in total"
     assert "at most" in figures["bytes"]
     assert figures["time"].startswith("about ")
     assert files(tmp_path) == before

@@ -95,11 +95,11 @@ def test_train_in_two_processes_learns_as_one_does(sealed_folder: Path, tmp_path
 
 
 def test_train_half_precision_on_the_cpu_says_what_to_take(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="fp16 needs a GPU; on the CPU take fp32"):
+    with pytest.raises(UserError, match="fp16 needs a GPU; on the CPU use fp32"):
         job(**_options(tmp_path, tmp_path / "out", precision="fp16"))
 
 
 @pytest.mark.parametrize("option", ["scene", "scene=", "scene=much"])
 def test_train_gain_that_is_no_number_says_how_to_write_it(tmp_path: Path, option: str) -> None:
-    with pytest.raises(UserError, match=r"write REWARD=GAIN, as scene=0\.0"):
+    with pytest.raises(UserError, match=r"write REWARD=GAIN, such as scene=0\.0"):
         job(**_options(tmp_path, tmp_path / "out", min_gain=[option]))

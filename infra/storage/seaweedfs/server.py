@@ -1,4 +1,4 @@
-"""One SeaweedFS server: started, probed until it serves, killed, restarted, stopped."""
+"""A SeaweedFS server that can be started, killed, restarted and stopped."""
 
 import secrets
 import subprocess
@@ -16,7 +16,7 @@ from infra.storage.ports import free_ports
 from infra.storage.seaweedfs.process import remove_sockets, server_command, write_identities
 
 READY_TIMEOUT_S = 60.0
-"""Seen: 3 s on an idle machine; the rest is for a busy one."""
+"""Seconds until a start fails. An idle machine needs 3 s; the rest is for a busy one."""
 
 POLL_S = 0.05
 
@@ -26,10 +26,10 @@ REGION = "us-east-1"
 
 
 class SeaweedFS:
-    """A context manager around one server whose data lives in ``directory``.
+    """Context manager around one server that stores its data in ``directory``.
 
     The server dies with the thread that started it. It keeps its ports and data over ``kill``
-    and ``restart``, so a client sees an outage, not another server.
+    and ``restart``, so a client sees an outage and not another server.
     """
 
     def __init__(self, directory: Path, *, ready_timeout_s: float = READY_TIMEOUT_S) -> None:
@@ -54,11 +54,11 @@ class SeaweedFS:
 
     @property
     def endpoint_url(self) -> str:
-        """Where the S3 interface listens."""
+        """URL of the S3 interface."""
         return f"http://127.0.0.1:{self._ports[3]}"
 
     def env(self) -> dict[str, str]:
-        """The variables with which boto3, and so ``npd``, finds this server."""
+        """Return the environment variables with which boto3, and so ``npd``, finds this server."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -68,23 +68,24 @@ class SeaweedFS:
         }
 
     def start(self) -> None:
-        """Start and wait until it serves. Raises ``RuntimeError`` with the end of its log."""
+        """Start the server and wait until it serves.
+
+        Raise ``RuntimeError`` with the end of its log if it does not.
+        """
         for attempts_left in (2, 1, 0):
             self._ports = free_ports(4)
             try:
                 self._launch()
                 return
             except ServerExitedError:
-                # Another process can take a port between our look and the server's bind.
+                # Another process can take a port between the check and the bind of the server.
                 if attempts_left == 0:
                     raise
 
     def stop(self) -> None:
-        """End it: asked first, by force after 1 s. Harmless when it is not running.
-
-        Its own orderly end takes more than 10 s and saves nothing: a write that was answered
-        survives SIGKILL.
-        """
+        """Stop the server with SIGTERM, and with SIGKILL after 1 s. Does nothing if not running."""
+        # An orderly shutdown takes more than 10 s and is not needed: a write that the server has
+        # acknowledged survives SIGKILL.
         if self._process is None:
             return
         self._process.terminate()
@@ -93,12 +94,12 @@ class SeaweedFS:
         self.kill()
 
     def wait(self) -> None:
-        """Return when the server has ended."""
+        """Wait until the server has ended."""
         if self._process is not None:
             self._process.wait()
 
     def kill(self) -> None:
-        """End it with SIGKILL, as a power cut would: for fault tests."""
+        """Kill the server with SIGKILL, to simulate a power cut in fault tests."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -111,7 +112,7 @@ class SeaweedFS:
         self._launch()
 
     def create_bucket(self, name: str) -> None:
-        """Make a bucket; one that is there already is fine."""
+        """Create a bucket if it does not exist."""
         try:
             self._client().create_bucket(Bucket=name)
         except ClientError as error:
@@ -131,7 +132,7 @@ class SeaweedFS:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # A process group of its own: Ctrl-C ends the command first, then us, then this.
+                # In a separate session, Ctrl-C does not reach the server before the command ends.
                 start_new_session=True,
             )
         try:
@@ -186,15 +187,12 @@ class SeaweedFS:
 
 
 class ServerExitedError(RuntimeError):
-    """The server's process ended before it served anything."""
+    """The process of the server has exited unexpectedly."""
 
 
 def _round_trip_failure(client: Any) -> Exception | None:
-    """What goes wrong with a real PUT and GET; None once they work.
-
-    A port that answers proves nothing: the volume server may not have joined yet, and then reads
-    work and writes do not.
-    """
+    """Return the error of a real PUT and GET, or None if they succeed."""
+    # An open port is not enough. Until the volume server has joined, reads work and writes fail.
     try:
         bucket, key = "npd-ready", secrets.token_hex(4)
         client.create_bucket(Bucket=bucket)
@@ -204,7 +202,8 @@ def _round_trip_failure(client: Any) -> Exception | None:
         client.delete_bucket(Bucket=bucket)
     except (BotoCoreError, ClientError) as error:
         already = isinstance(error, ClientError) and "BucketAlready" in str(error)
-        if already:  # a failed round trip of a moment ago left it
+        # An earlier round trip that failed half-way left the bucket.
+        if already:
             client.delete_bucket(Bucket=bucket)
         return error
     return None
