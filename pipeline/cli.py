@@ -94,6 +94,7 @@ def build(
 
     settings = load_config(config)
     if workers is not None:
+        # [cluster] is not part of the plan id, so another number of workers resumes the same plan.
         cluster = settings.cluster.model_copy(update={"workers": workers})
         settings = settings.model_copy(update={"cluster": cluster})
     opened = steps.open_build(open_store(out), settings, add=add)

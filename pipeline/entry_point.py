@@ -68,6 +68,7 @@ def _outermost(entry: str, module: str, code: str | None) -> ModuleSpec:
         spec = importlib.util.find_spec(".".join(names[: depth + 1]))
         if spec is None:
             break
+        # A namespace package has no file. The search continues with the package inside it.
         if spec.has_location:
             _refuse_elsewhere(entry, spec, code)
             return spec
@@ -79,6 +80,7 @@ def _outermost(entry: str, module: str, code: str | None) -> ModuleSpec:
 
 
 def _refuse_elsewhere(entry: str, spec: ModuleSpec, code: str | None) -> None:
+    # ``code`` is last on the path, so Python would import an installed module of the same name.
     origin = Path(spec.origin or "").resolve()
     if code is not None and not origin.is_relative_to(Path(code).resolve()):
         raise EntryPointError(

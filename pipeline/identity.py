@@ -64,6 +64,7 @@ def files_digest(folder: Path, files: Iterable[Path]) -> str:
 
 
 def _hidden(path: Path) -> bool:
+    # Python writes __pycache__ when a module is imported, which must not change a digest.
     return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
 
 
@@ -96,6 +97,7 @@ def seeds_apart(name: str, count: int, taken: Collection[int] = ()) -> list[int]
     while len(seeds) < count:
         digest = hashlib.sha256(f"{name}/{draw}".encode()).digest()
         seed = int.from_bytes(digest[:4], "big")
+        # With 32 bits, draws do repeat. Skipping them keeps the seeds distinct.
         if seed not in seeds and seed not in taken:
             seeds.append(seed)
         draw += 1

@@ -122,6 +122,7 @@ class PromptTable:
         """Return True if every column matches the prompts of ``plan``."""
         if self.table.schema != PROMPT_COLUMNS or self.sha256() != plan.prompts_sha256:
             return False
+        # The digest covers the prompts only. The other columns are derived from them and compared.
         fractions = {split: float(plan.settings["splits"][split.value]) for split in Split}
         names = [prompt_id(prompt) for prompt in self.table["prompt"].to_pylist()]
         splits = [split_for(name, fractions).value for name in names]

@@ -38,6 +38,7 @@ def recompute_on_ray(
                 f"{damage}, and the plan was written with schema_version {plan.schema_version}, "
                 f"this computes {SCHEMA_VERSION}; repair it with the version that built it"
             )
+        # A plan id covers the contents of all input files, so equal ids mean equal computations.
         given = make_plan(config)[0].plan_id
         if given != plan.plan_id:
             raise UserError(f"{damage}, and the configuration is that of plan {given}")

@@ -72,6 +72,7 @@ def _sealed_alone(store: ObjectStore, success: Success) -> list[PlanStatus]:
         statuses.append(
             PlanStatus(
                 plan=manifest.plan,
+                # A plan is sealed only after every unit has a receipt.
                 units_done=manifest.plan.num_units,
                 versions=[version],
                 is_listed=False,

@@ -17,7 +17,7 @@ UrlArgument = Annotated[
 ]
 
 PlanOption = Annotated[
-    str | None, typer.Option("--plan", help="Id of the plan; needed if several are sealed.")
+    str | None, typer.Option("--plan", help="Id of the plan, if several are sealed.")
 ]
 VersionOption = Annotated[
     int | None,

@@ -39,7 +39,9 @@ def evaluate(
     ] = False,
     data: Annotated[
         str | None,
-        typer.Option(help="Training data set of the networks; its prompts and seeds are excluded."),
+        typer.Option(
+            help="Training data set of the networks; seen prompts and seeds are excluded."
+        ),
     ] = None,
     unsigned: Annotated[
         bool, typer.Option("--unsigned", help="Read --data without credentials.")

@@ -19,7 +19,7 @@ def export(
     ],
     format_name: Annotated[
         str,
-        typer.Option("--format", help="golden-noise-npz, webdataset, parquet, mds or hf."),
+        typer.Option("--format", help="One of golden-noise-npz, webdataset, parquet, mds, hf."),
     ],
     split: Annotated[
         list[str] | None, typer.Option(help="Export only this split. May be repeated.")

@@ -62,6 +62,7 @@ def _describe(config: Config, chosen: "ChosenPrompts", gpus: int) -> Lines:
     elif architecture is None:
         raise ModelError("\n".join(map(str, missing)))
     else:
+        # A plan id covers the digests of the model files, so it is unknown without them.
         yield "plan", "no id until all models are present"
         for error in missing:
             yield "missing", str(error)

@@ -13,7 +13,7 @@ rewards = typer.Typer()
 @rewards.command("convert-reward")
 def convert_reward(
     kind: Annotated[
-        str, typer.Argument(help="image_reward, hps_v2, pick_score, clip_score or aesthetic.")
+        str, typer.Argument(help="One of image_reward, hps_v2, pick_score, clip_score, aesthetic.")
     ],
     source: Annotated[Path, typer.Argument(help="Folder with the published files.")],
     out: Annotated[Path, typer.Argument(help="Output folder; use it as the path of the reward.")],

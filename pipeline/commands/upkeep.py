@@ -68,6 +68,7 @@ def gc(
     found = delete_garbage(store, garbage())
     print(f"{found.objects} objects of garbage, {human_bytes(found.num_bytes)}: deleted")
     if isinstance(store, LocalStore):
+        # Even with a grace period of 0 s, a recent temporary file may belong to a running writer.
         files = store.remove_leftovers(max(grace, _LONGEST_WRITE).total_seconds())
         print(f"{files} temporary files of interrupted writers: deleted")
 

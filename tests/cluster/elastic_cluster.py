@@ -1,4 +1,4 @@
-"""A build on machines that come and go, as a process of its own: prints what it saw as JSON.
+"""A build on machines that join and leave, in a separate process. Prints a JSON report.
 
     python -m tests.cluster.elastic_cluster FOLDER
 
@@ -33,7 +33,7 @@ HEAD = {**NODE, "num_cpus": 0, "include_dashboard": False}
 
 @dataclass(frozen=True, kw_only=True)
 class Located(UnitSummary):
-    """A summary that says which machine it comes from.
+    """A summary with the machine that it comes from.
 
     A file would say who has computed a unit, also where a machine went before it could answer and
     the unit was done again elsewhere.
@@ -43,7 +43,7 @@ class Located(UnitSummary):
 
 
 class TellsItsNode(stand_ins.Worker):
-    """Takes a moment for a unit and tells on which machine."""
+    """Takes a moment for each unit and reports its machine."""
 
     def compute(self, unit: int, attempt: int) -> None:
         threading.Event().wait(0.05)
@@ -55,7 +55,7 @@ class TellsItsNode(stand_ins.Worker):
 
 
 class Scene:
-    """A build under way and what is seen of it."""
+    """A running build and its observed units."""
 
     def __init__(self, folder: Path) -> None:
         self._over = False
@@ -64,7 +64,7 @@ class Scene:
         self._nodes: list[str] = []
         """By position in ``done``."""
         self.started = 0
-        """Workers, all in all."""
+        """Total number of workers."""
         actor = ray.remote(num_cpus=1, max_concurrency=4, max_restarts=0)(TellsItsNode)
 
         def spawn() -> Any:
@@ -86,7 +86,7 @@ class Scene:
             self._take(next(self._summaries))
 
     def go_on_for(self, units: int) -> set[str]:
-        """Follow so many units; the machines that did them."""
+        """Follow the next units and return the machines that computed them."""
         start = len(self.done)
         for _ in range(units):
             self._take(next(self._summaries))

@@ -1,4 +1,4 @@
-"""Stand-ins whose process lives and raises errors."""
+"""Stand-in workers that raise errors without ending their process."""
 
 from pipeline.errors import DeviceError, DeviceMemoryError, ModelError, PermanentStoreError
 from tests.cluster.stand_ins import Worker
@@ -13,7 +13,7 @@ class FailsOnce(Worker):
 
 
 class FailsAtUnit9(Worker):
-    """Nothing that is tried of unit 9 succeeds."""
+    """Every attempt and every probe of unit 9 fails."""
 
     def compute_candidates(self, unit: int, live: set[int]) -> None:
         if unit == 9:
@@ -21,7 +21,7 @@ class FailsAtUnit9(Worker):
 
 
 class OutOfMemory(Worker):
-    """The GPU never holds unit 3."""
+    """Unit 3 never fits into the memory of the GPU."""
 
     def compute(self, unit: int, attempt: int) -> None:
         if unit == 3:
@@ -29,7 +29,7 @@ class OutOfMemory(Worker):
 
 
 class GpuFailsOnce(Worker):
-    """At the first attempt at unit 3 the GPU fails, and with it all that this process does."""
+    """The GPU fails in the first attempt at unit 3, and all later work of the process fails."""
 
     _failed = False
 
@@ -41,7 +41,7 @@ class GpuFailsOnce(Worker):
 
 
 class LosesItsBucket(Worker):
-    """The store is gone for good when unit 3 wants it."""
+    """The bucket does not exist any more when unit 3 is committed."""
 
     def compute(self, unit: int, attempt: int) -> None:
         if unit == 3:
@@ -49,14 +49,14 @@ class LosesItsBucket(Worker):
 
 
 class WithoutModel(Worker):
-    """A person has to put the model there."""
+    """The model folder is missing."""
 
     def set_up(self) -> None:
         raise ModelError("/models/sd: no such model folder")
 
 
 class WithBrokenModel(Worker):
-    """Loading fails in a way that nobody foresaw."""
+    """Loading raises an unexpected error."""
 
     def set_up(self) -> None:
         raise ArithmeticError("division by zero in the loader")

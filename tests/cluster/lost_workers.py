@@ -1,4 +1,4 @@
-"""Stand-ins that are lost: their process ends, or they are told to leave."""
+"""Stand-in workers whose process ends or is asked to leave."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ class DiesOnce(Worker):
 
 
 class DiesOfUnit9(Worker):
-    """Unit 9 ends the process whatever is tried of it; unit 8 is there when it happens first."""
+    """Every attempt and probe of unit 9 ends the process; the first one while unit 8 runs too."""
 
     def compute(self, unit: int, attempt: int) -> None:
         if unit == 8 and attempt == 1:
@@ -37,7 +37,7 @@ class DiesOfCandidates(Worker):
 
 
 class DiesTwiceOfCandidate(Worker):
-    """A machine's mood: after two deaths in unit 3, candidate 5 goes well."""
+    """Candidate 5 of unit 3 ends the process twice and then succeeds."""
 
     def compute_candidates(self, unit: int, live: set[int]) -> None:
         mark = self._folder / f"death-{len(list(self._folder.glob('death-*')))}"
@@ -54,7 +54,7 @@ class DiesLoading(Worker):
 
 
 class LeavesOnce(Worker):
-    """Its machine goes down in the middle of unit 3."""
+    """The machine shuts down in the middle of unit 3."""
 
     def compute(self, unit: int, attempt: int) -> None:
         if unit == 3 and attempt == 1:
@@ -63,7 +63,7 @@ class LeavesOnce(Worker):
 
 
 class WaitsToLeave(Worker):
-    """Unit 2 is computed until the worker is told to leave; unit 3 is being uploaded by then."""
+    """Unit 2 is computed until the worker is asked to leave, while unit 3 is uploaded."""
 
     def compute(self, unit: int, attempt: int) -> None:
         if unit == 2 and attempt == 1:

@@ -1,4 +1,4 @@
-"""Stand-ins that are slow: they hang, move slowly or straggle."""
+"""Stand-in workers that hang, progress slowly or finish late."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from tests.cluster.stand_ins import BARRIER_TIMEOUT_S, Worker
 
 
 class HangsOnce(Worker):
-    """The first attempt at unit 3 never ends and never moves."""
+    """The first attempt at unit 3 never ends and makes no progress."""
 
     def compute(self, unit: int, attempt: int) -> None:
         if unit == 3 and attempt == 1:
@@ -16,7 +16,7 @@ class HangsOnce(Worker):
 
 
 class HangsAsAWhole(Worker):
-    """The first attempt at unit 3 stops the process, so that it answers nothing."""
+    """The first attempt at unit 3 stops the process, so it answers no call."""
 
     def compute(self, unit: int, attempt: int) -> None:
         if unit == 3 and attempt == 1:
@@ -24,7 +24,7 @@ class HangsAsAWhole(Worker):
 
 
 class MovesSlowly(Worker):
-    """Unit 3 takes long, and shows that it goes on."""
+    """Unit 3 takes long but makes progress."""
 
     def compute(self, unit: int, attempt: int) -> None:
         for _ in range(60 if unit == 3 else 0):
@@ -33,7 +33,7 @@ class MovesSlowly(Worker):
 
 
 class Straggles(Worker):
-    """The first attempt at unit 3 goes on, but does not end in this test's life."""
+    """The first attempt at unit 3 makes progress but does not end during the test."""
 
     def compute(self, unit: int, attempt: int) -> None:
         if unit == 3 and attempt == 1:

@@ -1,4 +1,4 @@
-"""Workers without a model, whose units all succeed; those that go wrong have files of their own.
+"""Stand-in workers without a model, whose units all succeed. Other files define failing ones.
 
 They note every attempt and every commit as a file in one folder, as a store would hold receipts.
 """
@@ -18,7 +18,7 @@ from pipeline.storage.receipts import Commit
 BARRIER_TIMEOUT_S = 300
 
 SIZE = 8
-"""Candidates in a unit."""
+"""Number of candidates per unit."""
 
 
 class Worker:
@@ -68,10 +68,10 @@ class Worker:
         )
 
     def compute(self, unit: int, attempt: int) -> None:
-        """What a subclass does in the attempt of this number, from 1."""
+        """Hook for subclasses, called in each attempt with its number, from 1."""
 
     def compute_candidates(self, unit: int, live: set[int]) -> None:
-        """What a subclass does with the candidates at these positions."""
+        """Hook for subclasses, called with the positions of the computed candidates."""
 
     def commit(self, unit: int) -> Commit:
         return Commit.MINE
@@ -90,13 +90,13 @@ def done(folder: Path) -> set[int]:
 
 
 def failing_candidates(folder: Path, unit: int) -> dict[int, str]:
-    """What the receipt of a unit says of candidates that were left out: position and kind."""
+    """Return position and fault kind of the candidates left out, from the receipt of a unit."""
     found = json.loads((folder / f"done-{unit}").read_text())
     return {int(position): kind for position, kind in found.items()}
 
 
 class CountsInFlight(Worker):
-    """Its units go two by two, and it notes how many were there at once."""
+    """Runs units in pairs and records how many are in flight."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -1,4 +1,4 @@
-"""Group testing finds exactly the failing candidates, in few probes, whichever they are."""
+"""Bisection finds exactly the failing candidates, in few probes."""
 
 from math import ceil, log2
 
@@ -16,7 +16,7 @@ FAULT = Fault(kind="ArithmeticError", message="no solution")
 def _examine(
     size: int, failing_candidates: set[int], *, confirmations: int = 2
 ) -> tuple[Work, list[Work]]:
-    """The last word on a unit some of whose candidates fail, and all probes on the way."""
+    """Return the failing candidates that the search finds, and all its probes."""
     bisection = Bisection(UNIT, size, confirmations=confirmations)
     probes = []
     while (work := bisection.next()).probe is not None:
@@ -26,7 +26,7 @@ def _examine(
 
 
 @given(st.integers(1, 40).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1)))))
-def test_bisection_finds_the_guilty_and_nobody_else(case: tuple[int, set[int]]) -> None:
+def test_bisection_finds_exactly_the_failing_candidates(case: tuple[int, set[int]]) -> None:
     size, failing_candidates = case
     work, probes = _examine(size, failing_candidates)
     assert set(work.failing_candidates) == failing_candidates
@@ -51,7 +51,7 @@ def test_bisection_of_a_unit_that_fails_without_candidates_tries_nothing_else() 
     assert bisection.next() == Work(unit=UNIT)
 
 
-def test_bisection_one_success_acquits() -> None:
+def test_bisection_one_success_clears_a_candidate() -> None:
     bisection = Bisection(UNIT, 2, confirmations=3)
     bisection.tell(None)
     for fault in (FAULT, FAULT, None):

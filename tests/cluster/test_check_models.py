@@ -1,4 +1,4 @@
-"""A worker computes only with the files and the code that its plan was made with."""
+"""A worker rejects files and code that differ from those of its plan."""
 
 import sys
 from pathlib import Path

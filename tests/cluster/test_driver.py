@@ -1,4 +1,4 @@
-"""The driver against a real Ray: units are done once, whatever happens to workers."""
+"""The driver on a real Ray: every unit is done once, also when workers fail."""
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -32,7 +32,7 @@ HANG_S = 4.0
 
 @pytest.fixture(autouse=True)
 def _nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No unit goes to a second worker because the machine was busy: attempts can be counted."""
+    """Disable stragglers, so that attempts can be counted on a busy machine."""
     monkeypatch.setattr(stragglers, "SLOW", math.inf)
 
 
@@ -54,7 +54,7 @@ class Spawn:
         return actor
 
     def all_dead(self) -> bool:
-        """Whether every actor is gone, or goes in time: Ray kills without waiting for the death."""
+        """Return True if every actor dies in time. Ray kills actors without waiting."""
         return all(_dies(actor) for actor in self.actors)
 
 
@@ -142,7 +142,7 @@ def test_driver_unit_that_kills_workers_is_named_and_not_its_neighbour(tmp_path:
     assert spawn.all_dead()
 
 
-def test_driver_guilty_candidates_are_found_and_left_out(tmp_path: Path) -> None:
+def test_driver_failing_candidates_are_found_and_left_out(tmp_path: Path) -> None:
     spawn = Spawn(lost_workers.DiesOfCandidates, tmp_path)
     summaries = list(_run(spawn, range(6), max_attempts=2))
     assert _numbers(summaries) == list(range(6))
@@ -152,8 +152,8 @@ def test_driver_guilty_candidates_are_found_and_left_out(tmp_path: Path) -> None
     assert spawn.all_dead()
 
 
-def test_driver_one_success_acquits_a_candidate(tmp_path: Path) -> None:
-    """Two deaths in one candidate, and then none: a machine's mood must cost no candidate."""
+def test_driver_one_success_clears_a_candidate(tmp_path: Path) -> None:
+    """A candidate kills its worker twice and then succeeds, so it is not recorded as failed."""
     spawn = Spawn(lost_workers.DiesTwiceOfCandidate, tmp_path)
     assert _numbers(_run(spawn, range(6), max_attempts=2)) == list(range(6))
     assert stand_ins.failing_candidates(tmp_path, 3) == {}
@@ -213,7 +213,7 @@ def test_driver_worker_that_leaves_is_replaced_and_nothing_is_blamed(
     assert spawn.all_dead()
 
 
-def test_driver_asked_to_stop_commits_what_is_whole_and_drops_the_rest(tmp_path: Path) -> None:
+def test_driver_asked_to_stop_commits_finished_units_and_drops_the_rest(tmp_path: Path) -> None:
     spawn = Spawn(lost_workers.WaitsToLeave, tmp_path)
     finished: list[int] = []
 
@@ -258,7 +258,7 @@ def test_driver_unit_that_keeps_failing_is_named_and_the_others_stay(tmp_path: P
         (failing_workers.LosesItsBucket, PermanentStoreError, "cannot put s3://b/k: NoSuchBucket"),
     ],
 )
-def test_driver_what_a_person_must_mend_stops_the_build_as_it_is(
+def test_driver_user_error_stops_the_build_unchanged(
     tmp_path: Path, kind: type[stand_ins.Worker], error: type[Exception], message: str
 ) -> None:
     spawn = Spawn(kind, tmp_path)

@@ -1,4 +1,4 @@
-"""What follows from a failure, and when there is nothing left to try."""
+"""Decisions of ``FailureTracker`` after failures and probes."""
 
 import pytest
 
@@ -33,14 +33,14 @@ def test_failed_unit_is_tried_again_and_then_its_candidates_apart() -> None:
     assert failures.failed(WORK, _failure()) == Work(unit=7, probe=())
 
 
-def test_failure_that_is_nobodys_fault_counts_for_nothing() -> None:
+def test_failure_without_blame_is_not_counted() -> None:
     failures = _failures()
     for _ in range(10):
         assert failures.failed(WORK, _failure(blamed=False)) == WORK
     assert 7 not in failures
 
 
-def test_unit_that_went_down_with_ten_machines_is_suspected_too() -> None:
+def test_unit_lost_with_ten_machines_is_blamed() -> None:
     failures = _failures()
     for _ in range(11):
         assert failures.failed(WORK, _failure(blamed=False)) == WORK
@@ -48,7 +48,7 @@ def test_unit_that_went_down_with_ten_machines_is_suspected_too() -> None:
     assert failures.failed(WORK, _failure(blamed=False)) == Work(unit=7, probe=())
 
 
-def test_acquitted_unit_starts_anew() -> None:
+def test_cleared_unit_starts_anew() -> None:
     failures = _failures()
     failures.failed(WORK, _failure())
     failures.clear(7)
@@ -57,14 +57,14 @@ def test_acquitted_unit_starts_anew() -> None:
 
 
 @pytest.mark.parametrize("error", [ModelError("no such folder"), PermanentStoreError("no bucket")])
-def test_what_a_person_must_mend_is_raised_as_it_is(error: NPDError) -> None:
+def test_user_error_is_raised_unchanged(error: NPDError) -> None:
     with pytest.raises(type(error)) as caught:
         _failures().failed(WORK, _failure(error))
     assert caught.value is error
 
 
 @pytest.mark.parametrize("error", [DeviceMemoryError("batch_size"), RetryableStoreError("503")])
-def test_what_no_candidate_can_do_stops_the_build_untried(error: NPDError) -> None:
+def test_error_that_no_candidate_causes_stops_the_build_untested(error: NPDError) -> None:
     failures = _failures()
     failures.failed(WORK, _failure(error))
     with pytest.raises(BuildError, match="unit 7 failed 2 times; all finished units are saved"):
@@ -83,7 +83,7 @@ def test_unit_that_fails_without_its_candidates_stops_the_build() -> None:
         failures.tried(control, _failure())
 
 
-def test_unit_of_which_every_candidate_fails_alone_stops_the_build() -> None:
+def test_unit_whose_candidates_all_fail_alone_stops_the_build() -> None:
     failures = _failures(size=2)
     work = failures.tried(_until_apart(failures), None)
     with pytest.raises(BuildError, match="fails with each of its candidates alone"):
@@ -91,13 +91,13 @@ def test_unit_of_which_every_candidate_fails_alone_stops_the_build() -> None:
             work = failures.tried(work, _failure())
 
 
-def test_trial_that_a_machine_took_along_is_repeated() -> None:
+def test_probe_lost_with_its_machine_is_repeated() -> None:
     failures = _failures()
     control = _until_apart(failures)
     assert failures.tried(control, _failure(blamed=False)) == control
 
 
-def test_unit_that_fails_after_its_candidates_were_acquitted_stops_the_build() -> None:
+def test_unit_that_fails_after_its_candidates_were_cleared_stops_the_build() -> None:
     failures = _failures()
     work = _until_apart(failures)
     while work.probe is not None:

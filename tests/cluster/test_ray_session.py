@@ -1,4 +1,4 @@
-"""A Ray of our own is started again where the machine was too busy, and only then."""
+"""A local Ray is started again if the machine was too busy, and only then."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ TOO_SLOW = "The current node timed out during startup. This could happen because
 
 
 class Starts:
-    """Stands for ``ray.init``: raises these errors one after the other, and then nothing."""
+    """Replaces ``ray.init``; raises these errors one after the other, then succeeds."""
 
     def __init__(self, errors: list[str]) -> None:
         self.errors = errors

@@ -1,4 +1,4 @@
-"""A unit is late against the middle of the others, and only then."""
+"""A unit is late if it takes much longer than the median of the others."""
 
 from pipeline.cluster.stragglers import Pace
 

@@ -1,4 +1,4 @@
-"""``map_tasks`` against a real Ray: the order, the bound, and errors as they were."""
+"""``map_tasks`` on a real Ray: order, number of running tasks and errors."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 class Counted:
-    """The numbers to ``stop``, and how many were taken."""
+    """Numbers up to ``stop``, with a count of those taken."""
 
     def __init__(self, stop: int) -> None:
         self.taken = 0

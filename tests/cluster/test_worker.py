@@ -1,4 +1,4 @@
-"""A real worker in this process: what it commits, and what it raises, without Ray."""
+"""A real worker in this process, without Ray: its commits and its errors."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +30,7 @@ FAULT = Fault(kind="ArithmeticError", message="Traceback of host gpu-7\nArithmet
 
 @pytest.fixture
 def worker(tmp_path: Path) -> UnitWorker:
-    """A worker with its models loaded, on a store of its own."""
+    """A worker with loaded models and a separate store."""
     config = write_config(tmp_path)
     plan, prompts = make_plan(config)
     store = open_store(str(tmp_path / "out"))
@@ -69,7 +69,7 @@ def test_worker_trial_computes_and_commits_nothing(worker: UnitWorker) -> None:
     assert list(worker._store.list("units/")) == list(worker._store.list("receipts/")) == []
 
 
-def test_worker_told_to_leave_drops_its_unit_at_the_next_step(worker: UnitWorker) -> None:
+def test_worker_asked_to_leave_drops_its_unit_at_the_next_step(worker: UnitWorker) -> None:
     models = worker._models
     assert models is not None
 
@@ -88,7 +88,7 @@ def test_worker_told_to_leave_drops_its_unit_at_the_next_step(worker: UnitWorker
     assert list(worker._store.list("units/")) == []
 
 
-def test_worker_commits_through_a_bad_minute_of_the_store_without_computing_again(
+def test_worker_commits_through_a_store_outage_without_computing_again(
     worker: UnitWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put, refusals = worker._store.put_if_absent, iter(range(2))
@@ -116,7 +116,7 @@ def test_worker_commits_through_a_bad_minute_of_the_store_without_computing_agai
         (torch.AcceleratorError, DeviceError, "failed: CUDA error: an illegal memory access"),
     ],
 )
-def test_worker_says_what_a_gpu_error_means(
+def test_worker_converts_gpu_errors(
     worker: UnitWorker,
     raised: Callable[[str], Exception],
     expected: type[DeviceError],

@@ -92,7 +92,7 @@ def test_driver_killed_the_same_command_resumes_and_ends_in_the_same_bytes(
     assert npd("verify", killed).code == 0
 
 
-def test_driver_told_to_stop_says_what_is_durable_and_how_to_resume(
+def test_driver_asked_to_stop_reports_saved_units_and_how_to_resume(
     config_path: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
