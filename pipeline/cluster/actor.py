@@ -35,5 +35,6 @@ class WorkerActor(UnitWorker):
         self.heartbeat.leave()
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
+        # Restored here, so that a second SIGTERM ends the process at once.
         self.leave()
         signal.signal(signal.SIGTERM, self._ray_handler)

@@ -77,6 +77,7 @@ class Driver:
         pool = WorkerPool(self._spawn, self._config)
         try:
             yield from self._drain(pool, queue)
+        # Also reached when the caller stops iterating, so no worker outlives the build.
         finally:
             pool.close()
 
@@ -125,8 +126,8 @@ class Driver:
 
         Retries come before new units and run alone on their worker.
         """
-        # If a worker dies with two units in flight, either may be the cause. A retry that runs
-        # alone leaves no doubt, so no other unit joins it here or is already running below.
+        # If a worker dies with two units in flight, either may be the cause. A retry therefore runs
+        # alone: no other unit joins it, and it starts only on an idle worker.
         if any(work.unit in self._failures for work, _ in worker.works.values()):
             return None
         if (work := self._next_again(pool, worker)) is not None:

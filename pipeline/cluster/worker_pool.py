@@ -178,12 +178,14 @@ class WorkerPool:
         elif worker.node is not None and worker.node not in living_nodes():
             what, blamed = "died with its machine", False
         else:
+            # A worker that was asked to leave is expected to end, so its work is not blamed.
             what, blamed = "died", not worker.leaving
         logger.warning("a worker %s and is replaced: %s", what, fault.last_line)
         yield from self._abandon(worker, fault, blamed=blamed)
 
     def _abandon(self, worker: Worker, fault: Fault, *, blamed: bool) -> Iterator[CallResult]:
         """Replace a worker and yield all its running work as failed."""
+        # The worker is removed first, so that ``out`` does not list this work as another attempt.
         self._replace(worker)
         failure = Failure(fault=fault, error=None, blamed=blamed)
         for work, sent in worker.works.values():
