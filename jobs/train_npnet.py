@@ -33,7 +33,7 @@ def job(
     out: Annotated[Path, typer.Option(help="Folder for the network, loss curve and checkpoint.")],
     config: Annotated[
         str | None,
-        typer.Option(help="Configuration of the build; its [model] section is used."),
+        typer.Option(help="Configuration of the build, a file or a name; its [model] is used."),
     ] = None,
     model: Annotated[
         Path | None,
