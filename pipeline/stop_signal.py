@@ -50,7 +50,7 @@ class StopSignal:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         again, self.received = self.received is not None, signal.Signals(number)
-        # Raised in a signal handler, the exception interrupts whatever the main thread is doing.
+        # Raised in a signal handler, the exception interrupts the main thread at once.
         if again or not self._patient:
             raise KeyboardInterrupt
         self._answer()
