@@ -1,4 +1,4 @@
-"""Unit objects, in order, into one shard."""
+"""Compaction: pairs of consecutive unit objects are written into one shard."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,22 +24,22 @@ from pipeline.storage.scratch import scratch_folder
 
 @dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """One shard to write in one format; travels to whichever machine writes it."""
+    """Task of writing one shard in one format; it is sent to the machine that writes it."""
 
     url: str
     plan_id: str
     version: int
-    """Of the manifest that will name it."""
+    """Version of the manifest that will name the shard."""
     shard: ShardPlan
     format: ShardFormat
     rows_per_batch: int
     with_pieces: bool = True
-    """Whether the manifest has the digests of its pieces: since version 3 it does."""
+    """True if the manifest holds digests of pieces, as it does since schema version 3."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompactedShard:
-    """One shard that is in the store."""
+    """Shard that was written and stored."""
 
     split: Split
     format: ShardFormat
@@ -47,17 +47,17 @@ class CompactedShard:
 
 
 def compact(task: ShardTask) -> CompactedShard:
-    """``compact_in`` the store that the task names, for whichever machine gets the task."""
+    """Open the store that the task names and run ``compact_in``."""
     return compact_in(open_store(task.url), task)
 
 
 def compact_in(
     store: ObjectStore, task: ShardTask, *, overwrite_damaged: bool = False
 ) -> CompactedShard:
-    """Write a shard and store it under the name of its content; to do it twice is harmless.
+    """Write a shard and store it under its content-addressed key; repeating it is harmless.
 
-    Raises ``VerificationError`` for a unit object that is not what its receipt promises, and, but
-    with ``overwrite_damaged``, for other bytes under the name of the shard's content.
+    Raises ``VerificationError`` for a unit object that differs from its receipt's digest, and for
+    other bytes under the shard's key unless ``overwrite_damaged`` is set.
     """
     with scratch_folder("npd-shard-") as folder:
         path = folder / "shard"
@@ -85,12 +85,13 @@ def _pieces(path: Path) -> Pieces:
 def put_content_addressed(
     store: ObjectStore, key: str, path: Path, *, overwrite_damaged: bool = False
 ) -> None:
-    """Store a file under the name of its content, where other bytes are damage.
+    """Store a file under its content-addressed key, where any other bytes are damage.
 
-    Raises ``VerificationError`` for them, or, with ``overwrite_damaged``, replaces them.
+    Damage raises ``VerificationError``, or is replaced with ``overwrite_damaged``.
     """
     if store.put_file_if_absent(key, path):
         return
+    # The key is the digest of the file, so bytes that differ cannot be another valid object.
     if overwrite_damaged:
         store.delete(key)
     if not overwrite_damaged or not store.put_file_if_absent(key, path):
@@ -98,7 +99,7 @@ def put_content_addressed(
 
 
 def read_unit(store: ObjectStore, data_key: str, data_sha256: str) -> pa.Table:
-    """A unit object, checked against its receipt. Raises ``VerificationError``."""
+    """Read a unit object and check its digest. Raises ``VerificationError``."""
     data = store.get(data_key)
     if sha256(data) != data_sha256:
         raise VerificationError(f"{store.url}/{data_key}: not the bytes that its receipt promises")
@@ -131,4 +132,4 @@ WRITERS: dict[ShardFormat, Callable[[Path, Iterator[pa.RecordBatch], int], None]
     "arrow": _write_arrow,
     "webdataset": _write_webdataset,
 }
-"""How each format is written: into a file, from batches, with so many rows in a batch."""
+"""Maps each shard format to its writer: ``writer(path, batches, rows_per_batch)``."""

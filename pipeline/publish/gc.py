@@ -1,26 +1,26 @@
-"""Garbage: what nothing in a store can ever refer to again.
+"""Garbage collection of objects to which nothing in a store can ever refer again.
 
-An object is garbage only by a fact that can never change:
+An object is garbage only because of a fact that can never change:
 
-- a unit object whose unit has a receipt, and the receipt names another object: receipts are put
+- a unit object whose unit has a receipt that names another object: receipts are put
   once, and the first one wins;
-- a list of dropped prompts whose plan is there and names another: plans are put once;
-- a shard or ledger of a manifest version whose manifest is there and does not name it: manifests
+- a list of dropped prompts whose plan exists and names another: plans are put once;
+- a shard or ledger of a manifest version whose manifest exists and does not name it: manifests
   are put once too;
 - the manifest, shards and ledger of a version whose removal is recorded (``npd prune``): these
   records are put once, and a removed version cannot become current again.
 
-What is not named for another reason is *pending*: a slow worker or publisher may still commit it,
-however old it is. So collection is safe beside running builds, without locks and without trust in
-clocks; a grace period is a courtesy to people who look for the reason of a failure. A probe's
-leftover alone is judged by its age, since nothing ever refers to one.
+Any other unreferenced object is *pending*: a slow worker or publisher may still commit it, however
+old it is. Collection is therefore safe beside running builds. It needs no locks and does not trust
+clocks. The grace period only helps people who investigate a failure. Leftovers of a probe are the
+exception: nothing ever refers to them, so only their age counts.
 
-Files whose keys are not ours are *unknown*: they are listed and never deleted.
+Files whose keys do not belong to this system are *unknown*: they are listed and never deleted.
 
-A receipt is read only for a unit with several objects. A lone object of a unit with a receipt is
-taken for the one that the receipt names, because that one was put first: where it is not, the named
-one was lost, which ``verify`` finds, and the lone one is collected after the repair. So a million
-units cost a listing, a bit each, and the receipts of those that were computed twice.
+A receipt is read only for a unit with several objects. A single object of a unit with a receipt is
+assumed to be the one that the receipt names, because that one was put first. If it is not, the
+named object was lost: ``verify`` finds this, and the other object is collected after the repair.
+The cost of a million units is a listing, a bit each, and the receipts of units computed twice.
 """
 
 from collections.abc import Iterable, Iterator
@@ -39,19 +39,19 @@ from pipeline.storage.versions import is_removed
 
 
 class ReferenceStatus(StrEnum):
-    """What may become of an object to which nothing refers."""
+    """Status of an object to which nothing refers."""
 
     GARBAGE = "garbage"
-    """Nothing can ever refer to it again: it may be deleted."""
+    """Nothing can ever refer to the object again; it may be deleted."""
     PENDING = "pending"
-    """Something may still: it is never deleted."""
+    """A later commit may refer to the object; it is never deleted."""
     UNKNOWN = "unknown"
-    """Its key is none of this system's: it is never deleted."""
+    """The key does not belong to this system; the object is never deleted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnreferencedObject:
-    """An object to which nothing refers."""
+    """Object to which nothing refers, with the reason."""
 
     key: str
     num_bytes: int
@@ -62,70 +62,72 @@ class UnreferencedObject:
 
 @dataclass(frozen=True, kw_only=True)
 class Amount:
-    """How much of something."""
+    """Number of objects and their total size."""
 
     objects: int
     num_bytes: int
 
 
 def find_garbage(store: ObjectStore, *, older_than: datetime) -> Iterator[UnreferencedObject]:
-    """The garbage that was last written before ``older_than``, in no order that matters."""
+    """Yield the garbage that was last written before ``older_than``, in no particular order."""
     return (
-        stray
-        for stray in find_strays(store)
-        if stray.standing is ReferenceStatus.GARBAGE and stray.modified < older_than
+        each
+        for each in find_strays(store)
+        if each.standing is ReferenceStatus.GARBAGE and each.modified < older_than
     )
 
 
 def delete_garbage(store: ObjectStore, garbage: Iterable[UnreferencedObject]) -> Amount:
-    """Delete what ``find_garbage`` found; safe beside running builds and other collections."""
+    """Delete the objects found by ``find_garbage``; safe beside builds and other collections."""
     return amount_of(_deleted(store, garbage))
 
 
 def amount_of(strays: Iterable[UnreferencedObject]) -> Amount:
     """Count objects and add up their bytes."""
     objects = num_bytes = 0
-    for stray in strays:
-        objects, num_bytes = objects + 1, num_bytes + stray.num_bytes
+    for each in strays:
+        objects, num_bytes = objects + 1, num_bytes + each.num_bytes
     return Amount(objects=objects, num_bytes=num_bytes)
 
 
 def _deleted(
     store: ObjectStore, garbage: Iterable[UnreferencedObject]
 ) -> Iterator[UnreferencedObject]:
-    for stray in garbage:
-        assert stray.standing is ReferenceStatus.GARBAGE, f"{stray.key}: {stray.why}"
-        store.delete(stray.key)
-        yield stray
+    for each in garbage:
+        assert each.standing is ReferenceStatus.GARBAGE, f"{each.key}: {each.why}"
+        store.delete(each.key)
+        yield each
 
 
 def find_strays(store: ObjectStore) -> Iterator[UnreferencedObject]:
-    """Every object to which nothing refers, with what may become of it."""
+    """Yield every object to which nothing refers, with its status and the reason."""
     done = _DoneUnits()
+    # A listing is sorted by key, so objects of one unit or version come together, and the receipts
+    # of a plan come before its units.
     for place, group in groupby(store.list(""), key=lambda info: place_of(info.key)):
         if place is None:
-            yield from _all(group, ReferenceStatus.UNKNOWN, "no key of this system")
+            yield from _all(group, ReferenceStatus.UNKNOWN, "not a key of this system")
         elif place.kind is Kind.PROBE:
-            yield from _all(group, ReferenceStatus.GARBAGE, "left by a probe that broke off")
+            yield from _all(group, ReferenceStatus.GARBAGE, "left by an interrupted probe")
         elif place.kind is Kind.REPAIR:
-            yield from _all(group, ReferenceStatus.PENDING, "of a repair that runs or broke off")
+            yield from _all(group, ReferenceStatus.PENDING, "of a running or interrupted repair")
         elif place.kind is Kind.DROPPED:
-            yield from _strays_of_plan(store, place, group)
+            yield from _unreferenced_in_plan(store, place, group)
         elif place.kind in (Kind.SHARD, Kind.LEDGER, Kind.MANIFEST):
-            yield from _strays_of_version(store, place, group)
+            yield from _unreferenced_in_version(store, place, group)
         elif place.kind is Kind.RECEIPT:
-            done.add(place)  # keys come sorted: receipts before units
+            done.add(place)
         elif place.kind is Kind.UNIT:
-            yield from _strays_of_unit(store, place, list(group), is_done=place in done)
+            yield from _unreferenced_in_unit(store, place, list(group), is_done=place in done)
 
 
-def _strays_of_plan(
+def _unreferenced_in_plan(
     store: ObjectStore, place: ParsedKey, objects: Iterable[ObjectInfo]
 ) -> Iterator[UnreferencedObject]:
     try:
         named = dropped_key_of(read_plan(store, place.plan_id))
     except ObjectNotFoundError:
-        yield from _all(objects, ReferenceStatus.PENDING, "its plan is not there yet")
+        yield from _all(objects, ReferenceStatus.PENDING, "its plan does not exist yet")
     except VerificationError:
         yield from _all(objects, ReferenceStatus.PENDING, "its plan is damaged")
     else:
@@ -136,12 +138,12 @@ def _strays_of_plan(
         )
 
 
-def _strays_of_unit(
+def _unreferenced_in_unit(
     store: ObjectStore, place: ParsedKey, objects: list[ObjectInfo], *, is_done: bool
 ) -> Iterator[UnreferencedObject]:
     if len(objects) == 1:
         if not is_done:
-            yield _stray(objects[0], ReferenceStatus.PENDING, "its unit has no receipt yet")
+            yield _unreferenced(objects[0], ReferenceStatus.PENDING, "its unit has no receipt yet")
         return
     assert place.unit is not None
     try:
@@ -155,7 +157,7 @@ def _strays_of_unit(
         yield from _all((o for o in objects if o.key != named), ReferenceStatus.GARBAGE, why)
 
 
-def _strays_of_version(
+def _unreferenced_in_version(
     store: ObjectStore, place: ParsedKey, objects: Iterable[ObjectInfo]
 ) -> Iterator[UnreferencedObject]:
     assert place.version is not None
@@ -166,6 +168,7 @@ def _strays_of_version(
             return
         if place.kind is Kind.MANIFEST:
             return
+        # A missing manifest proves nothing: its publisher writes it after shards and ledger.
         manifest = read_version(store, place.plan_id, place.version)
     except ObjectNotFoundError:
         yield from _all(objects, ReferenceStatus.PENDING, f"no manifest v{place.version} yet")
@@ -183,7 +186,7 @@ _BLOCK_BITS = 2**16
 
 
 class _DoneUnits:
-    """The units that have a receipt: a bit each, in blocks, since a number may be any."""
+    """Set of units that have a receipt, one bit each, in blocks because numbers may be large."""
 
     def __init__(self) -> None:
         self._blocks: dict[tuple[str, int], bytearray] = {}
@@ -204,10 +207,10 @@ class _DoneUnits:
 def _all(
     objects: Iterable[ObjectInfo], standing: ReferenceStatus, why: str
 ) -> Iterator[UnreferencedObject]:
-    return (_stray(info, standing, why) for info in objects)
+    return (_unreferenced(info, standing, why) for info in objects)
 
 
-def _stray(info: ObjectInfo, standing: ReferenceStatus, why: str) -> UnreferencedObject:
+def _unreferenced(info: ObjectInfo, standing: ReferenceStatus, why: str) -> UnreferencedObject:
     return UnreferencedObject(
         key=info.key, num_bytes=info.num_bytes, modified=info.modified, standing=standing, why=why
     )

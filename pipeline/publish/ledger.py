@@ -1,4 +1,4 @@
-"""The ledger: a Parquet file of all candidates, kept or not, with all their scores."""
+"""Ledger: a Parquet file of all candidates, kept or not, with all their scores."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ _ROWS_PER_GROUP = 65_536
 
 
 def ledger_schema(reward_names: Sequence[str], schema_version: int = SCHEMA_VERSION) -> pa.Schema:
-    """The columns of a ledger, as a version has them."""
+    """Return the columns of a ledger of the given schema version."""
     rewards = pa.struct([(name, pa.float32()) for name in reward_names])
     stats = pa.struct([(name, pa.float64()) for name in NOISE_STATS])
     fields = [
@@ -49,7 +49,7 @@ def ledger_schema(reward_names: Sequence[str], schema_version: int = SCHEMA_VERS
 
 
 def ledger_rows(outcomes: Iterable[Outcome], prompts: Iterable[str]) -> list[dict[str, Any]]:
-    """Some outcomes, each with its prompt, as rows of a ledger."""
+    """Convert outcomes, each with its prompt, to rows of a ledger."""
     return [
         outcome.model_dump(mode="json", exclude={"num_bytes"}) | {"prompt": prompt}
         for outcome, prompt in zip(outcomes, prompts, strict=True)
@@ -57,12 +57,12 @@ def ledger_rows(outcomes: Iterable[Outcome], prompts: Iterable[str]) -> list[dic
 
 
 def ledger_table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows as a table, its numbers rounded as the columns hold them."""
+    """Convert rows to a table; numbers are rounded to the types of the columns."""
     return pa.Table.from_pylist(rows, schema=schema)
 
 
 class LedgerWriter:
-    """Writes outcomes in the order in which they come, holding one row group in memory."""
+    """Writer that appends outcomes in their order and holds one row group in memory."""
 
     def __init__(
         self, path: Path, reward_names: Sequence[str], schema_version: int = SCHEMA_VERSION

@@ -1,10 +1,10 @@
-"""Removal of superseded versions of a plan: a person's decision, which ``npd prune`` carries out.
+"""Removal of superseded versions of a plan, on request (``npd prune``).
 
-Garbage collection alone removes no version, because readers may ask for it. A removal is first
-recorded. The record is put once and kept: from then on the version's files are garbage, which
-``npd gc`` deletes too. So a removal that breaks off at any point is completed by the same command
-or by ``npd gc``. The manifest is deleted before its files. A reader that opens the version
-afterwards reports that it was removed, and so does one that is reading when a shard is gone.
+Garbage collection alone removes no version, because readers may request it. A removal is first
+recorded. The record is put once and kept. From then on the version's files are garbage, which
+``npd gc`` deletes too. So an interrupted removal is completed by the same command or by ``npd gc``.
+The manifest is deleted before its files. A reader that opens the version afterwards reports that
+it was removed. So does a reader that was open already and finds a shard missing.
 """
 
 from collections.abc import Collection, Iterator
@@ -22,15 +22,15 @@ from pipeline.storage.versions import PlanVersion, Removal, read_removal, read_v
 
 @dataclass(frozen=True, kw_only=True)
 class Superseded:
-    """A version that can be removed, or whose removal broke off."""
+    """Version that can be removed, or whose removal was interrupted."""
 
     version: PlanVersion
     objects: tuple[ObjectInfo, ...]
-    """Its manifest, ledgers and shards, in the order in which they are deleted."""
+    """Manifest, ledgers and shards of the version, in the order of deletion."""
 
     @property
     def amount(self) -> Amount:
-        """How much a removal frees."""
+        """Number and size of the objects that a removal frees."""
         return Amount(
             objects=len(self.objects), num_bytes=sum(info.num_bytes for info in self.objects)
         )
@@ -39,10 +39,10 @@ class Superseded:
 def find_superseded(
     store: ObjectStore, plan_id: str | None = None, numbers: Collection[int] = ()
 ) -> list[Superseded]:
-    """The versions that came before the current one, of all plans or one; or those of ``numbers``.
+    """Return the versions before the current one, or those of ``numbers``, of one or all plans.
 
-    A version with a higher number than the current one is found only by its number: a selection
-    that runs at this moment may be about to make it current. Raises ``UserError`` for a version
+    A version with a higher number than the current one must be given by number: a selection
+    that is running may be about to make it current. Raises ``UserError`` for a version
     that is current or does not exist, and ``VerificationError`` for a damaged ``_SUCCESS``.
     """
     plans = [sealed.plan_id for sealed in sealed_plans(store, plan_id)]
@@ -52,7 +52,7 @@ def find_superseded(
 
 
 def prune(store: ObjectStore, superseded: Superseded) -> Amount:
-    """Remove a version, for ever. Raises ``UserError`` where it has become current meanwhile."""
+    """Remove a version permanently. Raises ``UserError`` if it became current meanwhile."""
     plan_id, number = superseded.version.plan_id, superseded.version.number
     if read_removal(store, plan_id, number) is None:
         manifest_key = layout.manifest_key(plan_id, number)
@@ -65,7 +65,8 @@ def prune(store: ObjectStore, superseded: Superseded) -> Amount:
         store.put_if_absent(
             layout.removal_key(plan_id, number), readable_json(removal.model_dump(mode="json"))
         )
-    # After the record: a selection looks for it once it has named a version.
+    # Check ``_SUCCESS`` only after the record is stored. A selection does the two steps in the
+    # reverse order: it names the version, then looks for a record. So one of them sees the other.
     success = read_success(store)
     current = success.of(plan_id) if success else None
     if current is None or current.version == number:
@@ -88,9 +89,9 @@ def _of_plan(store: ObjectStore, plan_id: str, numbers: Collection[int]) -> Iter
                 "readers see; make another one current with `npd select` first"
             )
         if number not in versions:
-            there = ", ".join(map(str, versions))
+            existing = ", ".join(map(str, versions))
             raise UserError(
-                f"{store.url}: plan {plan_id} has no version {number}; there are {there}"
+                f"{store.url}: plan {plan_id} has no version {number}; there are {existing}"
             )
     for number in sorted(set(numbers) or {n for n in versions if n < current}):
         objects = tuple(_objects(store, plan_id, number))

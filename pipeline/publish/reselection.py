@@ -1,7 +1,7 @@
-"""Deciding anew, with other margins, from the scores that receipts hold: no model is needed.
+"""Selection with other margins, from the scores in the receipts; no model is needed.
 
-The rule, the weights and the gate stay the plan's, and so does the choice among several proposals:
-only the winner's pair is stored.
+The rule, the weights and the gate are those of the plan. The choice among several proposals is not
+repeated, because only the winner's pair is stored.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _Decided = TypeVar("_Decided", Outcome, LosingProposal)
 
 
 class Reselection:
-    """What becomes of a plan's candidates under other margins."""
+    """Selection of a plan's candidates with the given margins."""
 
     def __init__(self, plan: Plan, margins: Mapping[str, float]) -> None:
         self._rule = ScoreRule.of(plan, dict(margins))
@@ -27,7 +27,7 @@ class Reselection:
         self._gate = GateConfig(**plan.settings["gate"])
 
     def of(self, receipt: Receipt) -> Receipt:
-        """The receipt with its outcomes decided anew; under the plan's own margins as it is."""
+        """Return the receipt with new decisions, or unchanged if the margins are the plan's."""
         if self._is_of_plan:
             return receipt
         selection = Selection(
@@ -38,9 +38,9 @@ class Reselection:
 
 
 def decide_again(outcome: Outcome, selection: Selection) -> Outcome:
-    """An outcome under another selection, and what would have become of the losing proposals.
+    """Return an outcome, with its losing proposals, as another selection decides it.
 
-    What failed, or was rejected before scores were looked at, stays so.
+    Candidates that failed, or were rejected without scores, keep their status.
     """
     losing = tuple(
         _decided(proposal, outcome.source_rewards, selection)

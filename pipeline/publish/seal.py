@@ -1,7 +1,7 @@
-"""From receipts to a sealed data set: shards, ledger, manifest, ``_SUCCESS``.
+"""Sealing of a plan: shards, ledger, manifest and ``_SUCCESS`` are written from the receipts.
 
-The receipts are read once, in order, and everything follows from them, so sealing twice writes the
-same bytes under the same names.
+The receipts are read once, in order. All outputs depend on them alone, so sealing twice writes the
+same bytes under the same keys.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,13 +25,13 @@ from pipeline.storage.scratch import scratch_folder
 from pipeline.storage.sealing import seal_manifest
 
 Compactor = Callable[[Iterable[ShardTask]], Iterator[CompactedShard]]
-"""Runs ``compact`` over tasks, in order: a bare ``map``, or many machines."""
+"""Function that runs ``compact`` over tasks and keeps their order, locally or on a cluster."""
 
 
 def seal(
     store: ObjectStore, plan: Plan, prompts: PromptTable, run_compaction: Compactor
 ) -> Manifest:
-    """Publish a plan whose units are all done, as the first version of its manifest.
+    """Publish a plan whose units are all done as version 1.
 
     Raises as ``draft`` does, and ``VerificationError`` if the plan is sealed with another result.
     """
@@ -50,13 +50,13 @@ def draft(
     margins: Mapping[str, float],
     overwrite_damaged: bool = False,
 ) -> Manifest:
-    """Write the shards and the ledger of a version; its manifest is returned and not yet stored.
+    """Write the shards and the ledger of a version; return its manifest without storing it.
 
-    It is written as the plan's ``schema_version`` has it: what is made again of an older plan is
-    what was promised. With ``overwrite_damaged``, a damaged ledger is replaced, and the compactor
-    replaces damaged shards.
-    Raises ``ObjectNotFoundError`` naming the first unit that is not done, and
-    ``VerificationError`` for a unit object that is not what its receipt promises.
+    The files have the plan's ``schema_version``, so that files of an older plan can be rebuilt
+    with the promised bytes. With ``overwrite_damaged``, a damaged ledger is replaced. The
+    compactor is responsible for damaged shards. Raises ``ObjectNotFoundError`` with the first unit
+    that is not done, and ``VerificationError`` for a unit object that differs from its receipt's
+    digest.
     """
     formats: list[ShardFormat] = list(plan.settings["output"]["formats"])
     shards: dict[Split, dict[ShardFormat, list[ShardInfo]]] = {
@@ -72,6 +72,7 @@ def draft(
             tasks = _tasks(store.url, plan, version, shard_plans, formats)
             for shard in run_compaction(tasks):
                 shards[shard.split][shard.format].append(shard.info)
+        # The manifest comes last: when a caller stores it, all files that it names exist.
         return Manifest(
             schema_version=plan.schema_version,
             plan_id=plan.plan_id,
@@ -114,7 +115,7 @@ def _tasks(
 
 
 class _Summary:
-    """Gathers what the manifest says while the receipts stream past on their way to the shards."""
+    """Collector of the manifest's totals while the receipts stream to the shards."""
 
     def __init__(self, plan: Plan, prompts: PromptTable, ledger: LedgerWriter) -> None:
         self._plan = plan
@@ -136,7 +137,7 @@ class _Summary:
             yield receipt
 
     def fingerprints(self) -> list[Fingerprint]:
-        """All that were seen, in an order that does not depend on which came first."""
+        """Return the distinct fingerprints, in an order that does not depend on the receipts'."""
         return [self._fingerprints[name] for name in sorted(self._fingerprints)]
 
 

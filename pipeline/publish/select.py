@@ -1,4 +1,4 @@
-"""Another selection of a sealed plan: a new manifest version, from receipts and unit objects."""
+"""Selection of a sealed plan with other margins, stored as a new manifest version."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ from pipeline.storage.versions import is_removed, read_removal, version_numbers
 
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """What a selection came to."""
+    """Result of a selection."""
 
     manifest: Manifest
     is_new: bool
-    """Its version was made now; else it was there."""
+    """True if the version was made now; False if it existed."""
 
 
 def select(
@@ -38,12 +38,12 @@ def select(
     run_compaction: Compactor,
     plan_id: str | None = None,
 ) -> Selected:
-    """Decide anew with other margins and make readers see the result.
+    """Select pairs with other margins and make the result the current version.
 
-    ``margins`` are by reward; one that is not named keeps the plan's. ``plan_id`` may be left out
-    where one plan is sealed. A selection that was made before is found and made current again.
-    Raises ``UserError`` for a plan or reward that is not there, and where pairs are wanted that the
-    plan did not store.
+    ``margins`` maps rewards to margins. Other rewards keep the plan's margin. ``plan_id`` may be
+    omitted if only one plan is sealed. An existing version with these margins is made current
+    again. Raises ``UserError`` for an unknown plan or reward, and if the selection needs pairs that
+    the plan did not store.
     """
     plan = read_plan(store, _plan_id(store, plan_id))
     wanted = _margins(plan, margins)
@@ -58,13 +58,14 @@ def select(
         plan,
         read_prompts(store, plan),
         run_compaction,
-        version=max(numbers) + 1,  # removed versions count: a number means one thing for ever
+        version=max(numbers) + 1,  # removed versions count, so that no number is used twice
         margins=wanted,
     )
     sealed = put_manifest(store, made)
-    if sealed is None:  # what we wrote is garbage by now, and their version is another selection
+    # Another selection took this number. The shards just written are garbage now.
+    if sealed is None:
         raise UserError(
-            f"{store.url}: somebody else made v{made.version} of plan {plan.plan_id} at the same "
+            f"{store.url}: another process made v{made.version} of plan {plan.plan_id} at the same "
             "moment; run the same command again"
         )
     _make_current(store, sealed)
@@ -72,10 +73,10 @@ def select(
 
 
 def _make_current(store: ObjectStore, sealed: SealedManifest) -> None:
-    """Name a version in ``_SUCCESS``, unless somebody removes it at the same moment.
+    """Name a version in ``_SUCCESS``, unless it is removed at the same moment.
 
     ``prune`` records the removal and then looks at ``_SUCCESS``; this writes ``_SUCCESS`` and then
-    looks for the record. So at least one of them sees the other.
+    looks for the record. So at least one of the two sees the other.
     """
     success = read_success(store)
     before = success.of(sealed.plan_id) if success else None
@@ -114,7 +115,7 @@ def _made_before(
     numbers: Mapping[int, Collection[Kind]],
     margins: Mapping[str, float],
 ) -> Manifest | None:
-    """The version with these margins, if it is there and was not removed."""
+    """Return the version with these margins, or None if there is none or it was removed."""
     for number in sorted(numbers):
         if Kind.MANIFEST not in numbers[number]:
             continue
@@ -127,7 +128,7 @@ def _made_before(
 
 
 def _check_stored(store: ObjectStore, plan: Plan, margins: Mapping[str, float]) -> None:
-    """Refuse a selection of pairs that no unit object holds."""
+    """Raise ``UserError`` if the selection needs pairs that no unit object holds."""
     is_raised = all(margins[name] >= margin for name, margin in plan.margins.items())
     if is_raised or plan.settings["output"]["store_rejected"]:
         return

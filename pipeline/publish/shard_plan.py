@@ -1,7 +1,7 @@
-"""Which pairs go into which shard: a pure function of the receipts.
+"""Assignment of pairs to shards, a pure function of the receipts.
 
-Pairs stand in the plan's order. A shard is closed when the next pair would lift its payload above
-the configured size, so shards do not depend on which machine compacts them, or when.
+Pairs keep the plan's order. A shard is closed when the next pair would raise its payload above the
+configured size. So shards do not depend on the machine that compacts them or on timing.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,17 +13,17 @@ from pipeline.storage.receipts import Receipt
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Some pairs of one unit object."""
+    """Pairs of one unit object that go into one shard."""
 
     data_key: str
     data_sha256: str
     rows: tuple[int, ...]
-    """Ascending."""
+    """Row numbers in the unit object, ascending."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardPlan:
-    """One shard to be."""
+    """Content of one shard to write."""
 
     split: Split
     index: int
@@ -31,7 +31,7 @@ class ShardPlan:
 
     @property
     def num_samples(self) -> int:
-        """Pairs in the shard."""
+        """Number of pairs in the shard."""
         return sum(len(piece.rows) for piece in self.pieces)
 
 
@@ -58,9 +58,9 @@ class _OpenShard:
 
 
 def plan_shards(receipts: Iterable[Receipt], shard_bytes: int) -> Iterator[ShardPlan]:
-    """Shards of at most ``shard_bytes`` of payload (a single larger pair gets its own).
+    """Yield shards of at most ``shard_bytes`` of payload; a larger pair gets a separate shard.
 
-    Yields a shard as soon as it is closed and the last, smaller ones at the end.
+    A shard is yielded as soon as it is closed. The last, smaller ones follow at the end.
     """
     open_shards = {split: _OpenShard(split) for split in Split}
     for receipt in receipts:

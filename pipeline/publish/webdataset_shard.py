@@ -1,7 +1,7 @@
-"""Pairs as a webdataset tar: ``.npy`` noises, a ``.json`` of the rest, images as they are.
+"""Webdataset tar files: ``.npy`` noises, a ``.json`` of the other columns, encoded images.
 
-Members of a sample stand together, sorted by name, with mtime 0 and without an owner, so that the
-same pairs are the same bytes. Nothing is pickled: ``webdataset`` reads it with ``.decode()``.
+Members of a sample are adjacent and sorted by name. They have mtime 0 and no owner, so that the
+same pairs give the same bytes. Nothing is pickled: ``webdataset`` reads it with ``.decode()``.
 """
 
 import io
@@ -34,7 +34,7 @@ def write_samples(sink: BinaryIO, pairs: Iterable[NoisePair]) -> None:
 
 
 def members(pair: NoisePair) -> dict[str, bytes]:
-    """The files of one pair by extension."""
+    """Map each file extension of a pair to the file's content."""
     files = {
         "golden_noise.npy": _npy(pair.golden_noise),
         "json": canonical_json(
@@ -58,7 +58,7 @@ def members(pair: NoisePair) -> dict[str, bytes]:
 
 
 def image_suffix(image: bytes) -> str:
-    """``png`` or ``webp``, from the first bytes."""
+    """Return ``png`` or ``webp``, from the first bytes."""
     return "png" if image.startswith(b"\x89PNG") else "webp"
 
 

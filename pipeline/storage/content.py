@@ -1,4 +1,4 @@
-"""What is to be written: bytes in memory or a file on disk, read alike and piece by piece."""
+"""Sources of bytes for writes: a buffer in memory or a file on disk, read in chunks."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ CHUNK_BYTES = 4 * 1024 * 1024
 
 
 class Content(Protocol):
-    """Bytes of a known number that can be read again, from anywhere, by several threads."""
+    """A byte source of known size with random access; several threads may read it repeatedly."""
 
     @property
     def num_bytes(self) -> int:
-        """How many there are."""
+        """Number of bytes."""
         ...
 
     def read(self, start: int, length: int) -> bytes:
-        """``length`` bytes from ``start``, fewer at the end."""
+        """Return ``length`` bytes from ``start``, or fewer at the end."""
         ...
 
 
@@ -29,16 +29,16 @@ class BytesContent:
 
     @property
     def num_bytes(self) -> int:
-        """How many there are."""
+        """Number of bytes."""
         return len(self._data)
 
     def read(self, start: int, length: int) -> bytes:
-        """``length`` bytes from ``start``, fewer at the end."""
+        """Return ``length`` bytes from ``start``, or fewer at the end."""
         return self._data[start : start + length]
 
 
 class FileContent:
-    """A file that nobody changes meanwhile. Raises ``OSError`` where it cannot be read."""
+    """A file that must not change while it is read. Raises ``OSError`` if it is unreadable."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,24 +46,24 @@ class FileContent:
 
     @property
     def num_bytes(self) -> int:
-        """How many there were when this was made."""
+        """Number of bytes when this object was created."""
         return self._num_bytes
 
     def read(self, start: int, length: int) -> bytes:
-        """``length`` bytes from ``start``, fewer at the end."""
+        """Return ``length`` bytes from ``start``, or fewer at the end."""
         with self._path.open("rb") as file:
             file.seek(start)
             return file.read(length)
 
 
 def chunks(content: Content) -> Iterator[bytes]:
-    """The whole content in order, in pieces that fit in memory."""
+    """Yield all bytes in order, in chunks that fit in memory."""
     for start in range(0, content.num_bytes, CHUNK_BYTES):
         yield content.read(start, CHUNK_BYTES)
 
 
 def sha256_of(pieces: Iterator[bytes]) -> str:
-    """The digest, in hexadecimal, of pieces put together."""
+    """Return the SHA-256 of the concatenated pieces, in hexadecimal."""
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)

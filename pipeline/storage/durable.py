@@ -1,7 +1,7 @@
-"""Files that survive a power cut, or were never there: temp file, fsync, then one atomic step.
+"""Atomic, durable file writes: write a temporary file, fsync it, then rename or link it.
 
-The temp file stands in the directory of its target, because a link or rename is atomic only
-within one file system. A crash can leave one behind: its name marks it, nothing lists it.
+The temporary file is in the directory of its target, because a link or rename is atomic only
+within one file system. A crash can leave one behind. Its reserved prefix keeps it out of listings.
 """
 
 import errno
@@ -21,7 +21,7 @@ _MKDIR_ATTEMPTS = 100
 
 @contextmanager
 def temp_file(directory: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
-    """A synced file in ``directory`` (made if needed) that is gone at the end unless renamed."""
+    """Yield a synced file in ``directory``, which is created if needed; delete it afterwards."""
     path = directory / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
     descriptor = _create(path)
     try:
@@ -36,7 +36,7 @@ def temp_file(directory: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in ``directory`` durable: fsync of a file does not cover its name."""
+    """Sync the entries of ``directory``, because fsync of a file does not cover its name."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -45,7 +45,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Make ``directory`` and its parents, each name durable. Raises ``NotADirectoryError``."""
+    """Create ``directory`` and its parents durably. Raises ``NotADirectoryError``."""
     if directory.is_dir():
         return
     make_directory(directory.parent)
@@ -57,9 +57,9 @@ def make_directory(directory: Path) -> None:
 
 
 def atomic_write(path: Path, pieces: Iterable[bytes]) -> None:
-    """Put pieces into ``path``, which changes in one step at the end.
+    """Write pieces to ``path`` and replace the file in one step at the end.
 
-    A link is followed, and a device or a pipe is written to as it is.
+    Links are followed. Devices and pipes are written to directly.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
@@ -72,10 +72,10 @@ def atomic_write(path: Path, pieces: Iterable[bytes]) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path for a writer that wants one; its file takes the place of ``path`` at the end.
+    """Yield a temporary path for a writer; its file replaces ``path`` at the end.
 
-    ``path`` changes in one step, when the file is complete and on the disk. One process at a time
-    may write it; what a killed one has left is overwritten by the next.
+    ``path`` changes in one step, after the new file is complete and synced. Only one process at a
+    time may write it. The next writer overwrites the leftover of a killed one.
     """
     unfinished = _unfinished(path)
     try:
@@ -88,20 +88,21 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder to fill, which takes the place of ``path`` at the end.
+    """Yield a new folder to fill; it replaces ``path`` at the end.
 
-    So ``path`` never holds a part of the files. One process at a time may write it; what a killed
-    one has left is removed by the next.
+    ``path`` never holds only some of the files. Only one process at a time may write it. The next
+    writer removes the leftover of a killed one.
     """
     unfinished, replaced = _unfinished(path), path.with_name(f".{path.name}.replaced")
-    for left in (unfinished, replaced):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in (unfinished, replaced):
+        shutil.rmtree(leftover, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
         yield unfinished
         for each in unfinished.rglob("*"):
             (sync_directory if each.is_dir() else _sync_file)(each)
         sync_directory(unfinished)
+        # A rename cannot replace a folder that has content, so the old one moves aside first.
         if path.exists():
             path.rename(replaced)
         unfinished.rename(path)
@@ -126,4 +127,4 @@ def _create(path: Path) -> int:
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except FileNotFoundError:
             continue  # a concurrent delete pruned the directory as empty
-    raise FileNotFoundError(f"{path.parent} is removed again and again")
+    raise FileNotFoundError(f"{path.parent} keeps being removed by another process")

@@ -1,7 +1,7 @@
-"""The kernel's lock of an open file (``flock``): processes and threads take turns at it.
+"""Exclusive locks on open files (``flock``), shared by processes and threads.
 
-``flock`` and not ``lockf``: the latter does not keep threads of one process apart. Some network
-file systems have no such locks. Then an ``OSError`` says so.
+``lockf`` is not used because it does not exclude threads of one process from each other. Network
+file systems without such locks raise an ``OSError`` that names the cause.
 """
 
 import errno
@@ -15,10 +15,11 @@ _UNAVAILABLE = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 @contextmanager
 def locked(file: int | IO[Any]) -> Iterator[None]:
-    """Wait for the lock of an open file, or keep it if it is held already; it is free afterwards.
+    """Hold the exclusive lock of an open file; wait for it, and release it at the end.
 
-    It is given back, and not left to the closing of the file: a process that was forked meanwhile,
-    such as a DataLoader's worker, has a copy of what is open, and a lock lasts as long as any copy.
+    A lock that this open file already holds is kept. The lock is released explicitly, because
+    closing the file is not enough: a process forked meanwhile, such as a DataLoader worker, has a
+    copy of the descriptor, and a lock lasts as long as any copy is open.
     """
     _flock(file, fcntl.LOCK_EX)
     try:
@@ -28,9 +29,9 @@ def locked(file: int | IO[Any]) -> Iterator[None]:
 
 
 def try_lock(file: int | IO[Any]) -> bool:
-    """Take the lock of an open file if it is free; return whether it was.
+    """Take the lock of an open file if it is free; return True on success.
 
-    The lock is held until it is given back or all copies of the open file are closed.
+    The lock is held until it is released or all copies of the open file are closed.
     """
     try:
         _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,5 +46,5 @@ def _flock(file: int | IO[Any], operation: int) -> None:
     except OSError as error:
         if error.errno not in _UNAVAILABLE:
             raise
-        message = f"file locks (flock) do not work there: {error.strerror}"
+        message = f"file locks (flock) do not work on this file system: {error.strerror}"
         raise OSError(error.errno, message) from error

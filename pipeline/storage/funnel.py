@@ -1,4 +1,4 @@
-"""How many candidates went in, and what became of them."""
+"""Counts of candidates by outcome: accepted, rejected and failed, with reasons."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -7,25 +7,25 @@ from pipeline.records import Outcome, Record, Status
 
 
 class Funnel(Record):
-    """Counts of candidates; every one is kept, rejected or failed."""
+    """Counts of candidates. Each candidate is kept, rejected or failed."""
 
     candidates: int
     kept: int
     rejected: dict[str, int]
-    """By reason."""
+    """Maps each reason to the number of candidates rejected for it."""
     failed: dict[str, int]
-    """By reason."""
+    """Maps each reason to the number of candidates that failed with it."""
     truncated: int
-    """Candidates, of any status, whose prompt the text encoder cut."""
+    """Number of candidates, of any status, whose prompt the text encoder truncated."""
 
     @property
     def kept_rate(self) -> float:
-        """Kept candidates per candidate."""
+        """Fraction of candidates that were kept; 0 if there are none."""
         return self.kept / self.candidates if self.candidates else 0.0
 
 
 class FunnelCount:
-    """Adds up outcomes one by one."""
+    """Accumulator of outcomes for a ``Funnel``."""
 
     def __init__(self) -> None:
         self._statuses: Counter[Status] = Counter()
@@ -36,7 +36,7 @@ class FunnelCount:
         self._truncated = 0
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
-        """Count some outcomes."""
+        """Add some outcomes to the counts."""
         for outcome in outcomes:
             self._statuses[outcome.status] += 1
             self._truncated += outcome.truncated
@@ -44,7 +44,7 @@ class FunnelCount:
                 self._reasons[outcome.status][outcome.reason] += 1
 
     def total(self) -> Funnel:
-        """All that was counted."""
+        """Return the counts so far."""
         return Funnel(
             candidates=self._statuses.total(),
             kept=self._statuses[Status.KEPT],

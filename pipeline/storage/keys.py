@@ -1,9 +1,9 @@
-"""Which keys a store takes: those that mean the same on S3 and on any file system."""
+"""Validation of object keys: only keys that mean the same on S3 and on any file system."""
 
 import re
 
 RESERVED = ".npd-"
-"""No part of a key starts with this: the local store's own files do."""
+"""Prefix of the local store's internal files; no part of a key may start with it."""
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
 
@@ -12,7 +12,7 @@ _MAX_PART_BYTES = 255  # of a file name on ext4, XFS, APFS
 
 
 def check_key(key: str) -> str:
-    """The key itself. Raises ``ValueError`` for one that some store could misread."""
+    """Return the key unchanged. Raises ``ValueError`` for one that some store could misread."""
     fault = _fault(key)
     if fault:
         raise ValueError(f"key {key!r}: {fault}; keys look like 'units/<plan_id>/000001.arrow'")
@@ -20,7 +20,7 @@ def check_key(key: str) -> str:
 
 
 def printable(key: str) -> str:
-    """Escape what a terminal would not print: a foreign file may have any name."""
+    """Escape characters that a terminal would not print; foreign files may have any name."""
     return key if key.isprintable() else ascii(key)[1:-1]
 
 

@@ -1,18 +1,18 @@
-"""Where everything lies in a store: the one place that knows keys.
+"""Object keys of a store. No other module knows these names.
 
 plans/<plan_id>/plan.json, prompts.parquet
 plans/<plan_id>/dropped-<sha256[:16]>.parquet     prompts that were dropped, with the reason of each
-units/<plan_id>/<unit>-<sha256[:16]>.arrow         what a worker computed
+units/<plan_id>/<unit>-<sha256[:16]>.arrow         pairs that a worker computed
 receipts/<plan_id>/<unit>.json                     the commit point of a unit
-disagreements/<plan_id>/<unit>-<attempt>.json      receipts of attempts that lost and differ
+disagreements/<plan_id>/<unit>-<attempt>.json      receipts of late attempts with other results
 shards/<plan_id>/v<n>/<split>-<index>-<sha256[:16]>.{arrow,tar}
 ledgers/<plan_id>/v<n>-<sha256[:16]>.parquet       all candidates with their scores
-manifests/<plan_id>/v<n>.json                      what readers see: shards and ledger of v<n>
+manifests/<plan_id>/v<n>.json                      shards and ledger of v<n>; readers start here
 manifests/<plan_id>/v<n>.removed.json              a record that v<n> was removed on purpose
-_SUCCESS                                           the sealed manifests' keys and digests
-reports/<plan_id>/...                              pictures and figures; may be made anew
-repairs/<plan_id>/...                              a store of units computed again, for a while
-.probe/<random>                                    the probe's, for a moment
+_SUCCESS                                           keys and digests of the sealed manifests
+reports/<plan_id>/...                              pictures and figures; can be regenerated
+repairs/<plan_id>/...                              temporary store of recomputed units
+.probe/<random>                                    temporary objects of the probe
 """
 
 import re
@@ -30,105 +30,105 @@ SUFFIXES: dict[ShardFormat, str] = {"arrow": "arrow", "webdataset": "tar"}
 
 
 def plan_key(plan_id: str) -> str:
-    """The plan itself."""
+    """Return the key of a plan."""
     return f"plans/{plan_id}/plan.json"
 
 
 def prompts_key(plan_id: str) -> str:
-    """The plan's distinct prompts."""
+    """Return the key of a plan's distinct prompts."""
     return f"plans/{plan_id}/prompts.parquet"
 
 
 def dropped_key(plan_id: str, digest: str) -> str:
-    """The list of prompts that were dropped, named by content."""
+    """Return the content-addressed key of the list of dropped prompts."""
     return f"plans/{plan_id}/dropped-{short(digest)}.parquet"
 
 
 def unit_prefix(plan_id: str, unit: int) -> str:
-    """All objects of a unit: one, but for attempts that differ."""
+    """Return the prefix of a unit's objects: one, or several if attempts computed other bytes."""
     return f"units/{plan_id}/{unit:08d}-"
 
 
 def unit_key(plan_id: str, unit: int, digest: str) -> str:
-    """A unit's stored pairs, named by content."""
+    """Return the content-addressed key of a unit's stored pairs."""
     return f"{unit_prefix(plan_id, unit)}{short(digest)}.arrow"
 
 
 def receipts_prefix(plan_id: str) -> str:
-    """All receipts of a plan."""
+    """Return the prefix of a plan's receipts."""
     return f"receipts/{plan_id}/"
 
 
 def receipt_key(plan_id: str, unit: int) -> str:
-    """The receipt that commits a unit."""
+    """Return the key of the receipt that commits a unit."""
     return f"{receipts_prefix(plan_id)}{unit:08d}.json"
 
 
 def disagreements_prefix(plan_id: str) -> str:
-    """All disagreements of a plan."""
+    """Return the prefix of a plan's disagreements."""
     return f"disagreements/{plan_id}/"
 
 
 def disagreement_key(plan_id: str, unit: int, attempt_id: str) -> str:
-    """The receipt of an attempt that came second and computed something else."""
+    """Return the key of the receipt of a late attempt that computed another result."""
     return f"{disagreements_prefix(plan_id)}{unit:08d}-{attempt_id}.json"
 
 
 def shard_key(
     plan_id: str, version: int, split: Split, index: int, digest: str, shard: ShardFormat
 ) -> str:
-    """A shard of a manifest version, named by content."""
+    """Return the content-addressed key of a shard of a manifest version."""
     name = f"{split.value}-{index:06d}-{short(digest)}.{SUFFIXES[shard]}"
     return f"{shards_prefix(plan_id, version)}{name}"
 
 
 def ledger_key(plan_id: str, version: int, digest: str) -> str:
-    """The Parquet file of all candidates of a manifest version, named by content."""
+    """Return the content-addressed key of the ledger of a manifest version."""
     return f"{ledgers_prefix(plan_id, version)}{short(digest)}.parquet"
 
 
 def manifests_prefix(plan_id: str) -> str:
-    """All manifest versions of a plan."""
+    """Return the prefix of a plan's manifests and removals."""
     return f"manifests/{plan_id}/"
 
 
 def manifest_key(plan_id: str, version: int) -> str:
-    """A manifest version."""
+    """Return the key of a manifest version."""
     return f"{manifests_prefix(plan_id)}v{version}.json"
 
 
 def removal_key(plan_id: str, version: int) -> str:
-    """The record that a manifest version was removed."""
+    """Return the key of the record that a manifest version was removed."""
     return f"{manifests_prefix(plan_id)}v{version}.removed.json"
 
 
 def shards_prefix(plan_id: str, version: int) -> str:
-    """All shards of a manifest version."""
+    """Return the prefix of the shards of a manifest version."""
     return f"shards/{plan_id}/v{version}/"
 
 
 def ledgers_prefix(plan_id: str, version: int) -> str:
-    """All ledgers of a manifest version: one, unless a publisher stopped halfway."""
+    """Return the prefix of a version's ledgers: one, unless a publisher was interrupted."""
     return f"ledgers/{plan_id}/v{version}-"
 
 
 def report_key(plan_id: str, name: str) -> str:
-    """Something made from a sealed data set for people to look at."""
+    """Return the key of a report file about a sealed data set."""
     return f"reports/{plan_id}/{name}"
 
 
 def repairs_prefix(plan_id: str) -> str:
-    """Where damaged units are computed again before they are put in place: a store of its own."""
+    """Return the prefix of the temporary store in which damaged units are recomputed."""
     return f"repairs/{plan_id}/"
 
 
 def probe_key(name: str) -> str:
-    """Something that the probe writes for a moment."""
+    """Return the key of a temporary object of the probe."""
     return f".probe/{name}"
 
 
 class Kind(StrEnum):
-    """What an object is, which its key tells."""
+    """Kind of an object, derived from its key."""
 
     PLAN = "plan"
     DROPPED = "dropped prompts"
@@ -147,19 +147,19 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedKey:
-    """What a key says of its object."""
+    """Fields of a parsed key."""
 
     kind: Kind
     plan_id: str = ""
-    """Empty where the object belongs to no plan."""
+    """Plan of the object; empty if it belongs to no plan."""
     unit: int | None = None
-    """Of unit objects, receipts and disagreements."""
+    """Unit number; set for unit objects, receipts and disagreements."""
     version: int | None = None
-    """Of manifests and removals, and of the shards and ledgers that lie under one."""
+    """Manifest version; set for manifests, removals, shards and ledgers."""
 
 
-# Each pattern matches what the functions above return and nothing else, so that a key has one
-# reading: no digits but ASCII's, which ``\d`` does not mean, and no second spelling of a number.
+# Each pattern matches exactly the keys that the functions above return, so that a key has one
+# meaning. ``[0-9]`` excludes the non-ASCII digits of ``\d``, and numbers have no second spelling.
 _PLAN = r"(?P<plan_id>[0-9A-Za-z_-]+)"
 _UNIT = r"(?P<unit>[0-9]{8}|[1-9][0-9]{8,})"
 _VERSION = r"v(?P<version>[1-9][0-9]*)"
@@ -185,7 +185,7 @@ _PATTERNS = {
 
 
 def place_of(key: str) -> ParsedKey | None:
-    """What a key says of its object; None for a key that is none of this module's."""
+    """Parse a key; return None for a key that this module does not produce."""
     for kind, pattern in _PATTERNS.items():
         if match := pattern.fullmatch(key):
             found = match.groupdict()

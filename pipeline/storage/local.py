@@ -1,10 +1,11 @@
-"""A folder as an object store: every put is durable and atomic, on one POSIX file system.
+"""Object store in a folder of a POSIX file system. Every put is durable and atomic.
 
-Limits. put-if-absent rests on hard links, which FAT and some network mounts lack (then it fails,
-with a clear error, and never silently). put-if-version rests on ``flock``: it holds among the
-processes of one machine; over NFS and the like only as far as that mount's locks do, so several
-machines share an S3 store rather than a folder. A key cannot also be the folder of another key
-(``a`` beside ``a/b``), which S3 allows.
+Limits:
+
+- put-if-absent needs hard links. FAT and some network mounts lack them; the put then raises.
+- put-if-version needs ``flock``. It is safe among processes of one machine. Over NFS it is only
+  as safe as the locks of the mount, so several machines should share an S3 store instead.
+- A key cannot also be the folder of another key (``a`` and ``a/b``). S3 allows this.
 """
 
 import errno
@@ -63,34 +64,34 @@ _REMEDIES = {
 
 
 class LocalStore:
-    """The ``ObjectStore`` of ``file://`` URLs. Nothing is created before the first write."""
+    """``ObjectStore`` for ``file://`` URLs. Nothing is created before the first write."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.url = self.root.as_uri()
 
     def get(self, key: str) -> bytes:
-        """The whole object. Raises ``ObjectNotFoundError``."""
+        """Return the object's bytes. Raises ``ObjectNotFoundError``."""
         with self._reading(key) as path:
             return path.read_bytes()
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """``length`` bytes from ``start`` (fewer at the end). Raises ``ObjectNotFoundError``."""
+        """Return up to ``length`` bytes from ``start``. Raises ``ObjectNotFoundError``."""
         with self._reading(key) as path, path.open("rb") as file:
             file.seek(start)
             return file.read(length)
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
-        """The object and its sha256: equal bytes are one version. See ``put_if_version``."""
+        """Return the object and its SHA-256, which is the version for ``put_if_version``."""
         data = self.get(key)
         return data, sha256(data).hexdigest()
 
     def get_file(self, key: str, path: Path) -> None:
-        """Copy the object to a local file, which appears whole or not at all."""
+        """Copy the object to a local file atomically."""
         atomic_write(path, self._pieces(key))
 
     def head(self, key: str) -> ObjectInfo | None:
-        """Size and time of an object, or None where there is none."""
+        """Return size and time of an object, or None if it does not exist."""
         try:
             with self._reading(key) as path:
                 if path.is_dir():
@@ -100,21 +101,21 @@ class LocalStore:
             return None
 
     def put(self, key: str, data: bytes) -> None:
-        """Write durably and atomically; replaces what is there."""
+        """Write durably and atomically; replace an existing object."""
         with self._writing(key) as path, temp_file(path.parent, [data]) as temp, self._locked():
             temp.replace(path)
             sync_directory(path.parent)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write only where nothing is: True if the store now holds ``data`` under ``key``."""
+        """Write unless ``key`` exists; return True if the store now holds ``data`` under it."""
         return self._create(key, BytesContent(data))
 
     def put_file_if_absent(self, key: str, path: Path) -> bool:
-        """``put_if_absent`` with the content of a file of any size."""
+        """Call ``put_if_absent`` with the content of a file of any size."""
         return self._create(key, FileContent(path))
 
     def put_if_version(self, key: str, data: bytes, version: str) -> bool:
-        """Replace the object only while it is still at ``version`` (compare and swap)."""
+        """Replace the object if it is still at ``version`` (compare and swap)."""
         with self._writing(key) as path, temp_file(path.parent, [data]) as temp, self._locked():
             try:
                 current = path.read_bytes()
@@ -127,7 +128,7 @@ class LocalStore:
             return True
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects whose key starts with ``prefix``, sorted by key (code points)."""
+        """Yield the objects whose key starts with ``prefix``, sorted by key (code points)."""
         if prefix:
             check_key(prefix.removesuffix("/"))
         if self.root.exists() and not self.root.is_dir():
@@ -136,20 +137,20 @@ class LocalStore:
             try:
                 yield _info(key, (self.root / key).stat())
             except FileNotFoundError:
-                continue  # deleted while we walk
+                continue  # deleted during the walk
 
     def delete(self, key: str) -> None:
-        """Remove an object, and folders that this leaves empty; absent is fine."""
+        """Remove an object and folders that become empty; do nothing if it does not exist."""
         with self._writing(key) as path:
             if not path.is_file():
-                return  # and no lock, which would create the root
+                return  # without the lock, which would create the root folder
             with suppress(FileNotFoundError), self._locked():
                 path.unlink()
                 sync_directory(path.parent)
             self._prune(path.parent)
 
     def remove_leftovers(self, older_than_s: float) -> int:
-        """Remove temp files that crashed writers left more than so many seconds ago; how many."""
+        """Remove temporary files of crashed writers that are old enough; return their number."""
         newest_kept = time.time() - older_than_s
         removed = 0
         for path in self.root.rglob(f"{TEMP_PREFIX}*"):
@@ -158,14 +159,15 @@ class LocalStore:
                     path.unlink()
                     removed += 1
             except FileNotFoundError:
-                continue  # its writer lives and has just finished
+                continue  # its writer is alive and has just finished
         return removed
 
     def _create(self, key: str, content: Content) -> bool:
         with self._writing(key) as path:
-            if path.is_file():  # spares a long copy; the link below is what decides
+            if path.is_file():  # avoids a long copy; the hard link below decides
                 return self._holds(path, content)
             with temp_file(path.parent, chunks(content)) as temp:
+                # A link fails if the name exists, while a rename would silently replace the file.
                 try:
                     path.hardlink_to(temp)
                 except FileExistsError:
@@ -174,12 +176,12 @@ class LocalStore:
                 return True
 
     def _holds(self, path: Path, content: Content) -> bool:
-        there = FileContent(path)
-        if there.num_bytes != content.num_bytes:
+        existing = FileContent(path)
+        if existing.num_bytes != content.num_bytes:
             return False
-        if sha256_of(chunks(there)) != sha256_of(chunks(content)):
+        if sha256_of(chunks(existing)) != sha256_of(chunks(content)):
             return False
-        sync_directory(path.parent)  # its writer may not have come that far yet
+        sync_directory(path.parent)  # its writer may not have synced the name yet
         return True
 
     def _pieces(self, key: str) -> Iterator[bytes]:
@@ -188,7 +190,7 @@ class LocalStore:
                 yield piece
 
     def _walk(self, folder: str, prefix: str) -> Iterator[str]:
-        """Keys below a folder in order, with the names of one folder at a time in memory."""
+        """Yield keys below a folder in order; memory holds the names of one folder per level."""
         for name in _names(self.root / folder):
             key = f"{folder}/{name}" if folder else name
             if not key.endswith("/"):
@@ -202,12 +204,12 @@ class LocalStore:
             try:
                 folder.rmdir()
             except OSError:
-                return  # not empty: another object is there
+                return  # not empty
             folder = folder.parent
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Held by all that replace or remove, so that none comes between compare and swap."""
+        """Hold the store's lock, which every replace and delete takes during its critical step."""
         make_directory(self.root)
         descriptor = os.open(self.root / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -241,9 +243,9 @@ def _info(key: str, status: os.stat_result) -> ObjectInfo:
 
 
 def _names(folder: Path) -> list[str]:
-    """Names in a folder, those of folders with a '/', in the order of the keys that they begin.
+    """Return the names in a folder, folders with a trailing '/', in the order of their keys.
 
-    The '/' makes it that order: 'a-b' comes before 'a/b', though 'a' comes before 'a-b'.
+    The '/' gives the right order: 'a-b' sorts before 'a/b', although 'a' sorts before 'a-b'.
     """
     try:
         with os.scandir(folder) as entries:
@@ -251,10 +253,10 @@ def _names(folder: Path) -> list[str]:
                 f"{entry.name}/" if entry.is_dir() else entry.name
                 for entry in entries
                 if not entry.name.startswith(RESERVED)
-                and not (entry.is_symlink() and entry.is_dir())  # could lead in circles
+                and not (entry.is_symlink() and entry.is_dir())  # could form a loop
             )
     except (FileNotFoundError, NotADirectoryError):
-        return []  # nothing there, or deleted while we walk
+        return []  # does not exist, or was deleted during the walk
     except OSError as error:
         raise _store_error("list", folder, error) from error
 

@@ -1,7 +1,7 @@
-"""What a data set consists of: the only thing that readers look at.
+"""Manifests: the list of files of a data set, from which readers start.
 
-``_SUCCESS`` names the sealed manifests, one for each plan in the data set; a manifest names shards
-and ledger. Both are a function of what was computed: no times, hosts or attempts.
+``_SUCCESS`` names the sealed manifests, one for each plan in the data set. A manifest names shards
+and ledger. Both depend only on the computed results and contain no times, hosts or attempt ids.
 """
 
 from collections import Counter
@@ -26,89 +26,89 @@ _READABLE = range(OLDEST_SCHEMA_VERSION, SCHEMA_VERSION + 1)
 
 
 class ShardInfo(Record):
-    """One shard."""
+    """Key, digest and size of one shard."""
 
     key: str
     sha256: str
     num_samples: int
     num_bytes: int
-    """Size of the file."""
+    """Size of the file in bytes."""
     pieces: Pieces | None = None
-    """None where earlier versions sealed it: then ``sha256`` alone vouches for what is read."""
+    """Digests of pieces; None in older data sets, whose reads are checked by ``sha256`` alone."""
 
 
 class LedgerInfo(Record):
-    """The Parquet file of all candidates."""
+    """Key, digest and size of the ledger, the Parquet file of all candidates."""
 
     key: str
     sha256: str
     num_rows: int
     num_bytes: int
-    """Size of the file."""
+    """Size of the file in bytes."""
 
 
 class Manifest(Record):
-    """One plan's part of a data set."""
+    """Files and provenance of one plan in a data set."""
 
     schema_version: int
     plan_id: str
     version: int
-    """From 1, which the build makes; shards and ledger lie under it."""
+    """Version number, from 1 (the build's); part of the keys of shards and ledger."""
     selection: dict[str, float]
-    """Margin of each reward that selects; those of the plan in version 1."""
+    """Maps each selecting reward to its margin; version 1 has the margins of the plan."""
     plan: Plan
-    """The full configuration, with digests in place of paths."""
+    """Full configuration, with digests in place of paths."""
     fingerprints: list[Fingerprint]
-    """Of all workers that computed a unit; more than one on a mixed cluster."""
+    """Fingerprints of all workers that computed a unit; several on a mixed cluster."""
     latent_shape: list[int]
-    """Of one noise, without the batch dimension."""
+    """Shape of one noise, without the batch dimension."""
     shards: dict[Split, dict[ShardFormat, list[ShardInfo]]]
-    """In order. Shard i of every format of a split holds the same samples."""
+    """Shards in order. Shard i of every format of a split holds the same samples."""
     funnel: Funnel
     ledger: LedgerInfo
 
     def num_samples(self, split: Split) -> int:
-        """Pairs in a split."""
+        """Return the number of pairs in a split."""
         formats = self.shards[split].values()
         return sum(shard.num_samples for shard in next(iter(formats)))
 
     def files(self) -> Iterator[ShardInfo | LedgerInfo]:
-        """Everything that this manifest names."""
+        """Return all files that this manifest names: shards and ledger."""
         formats = (shards for split in self.shards.values() for shards in split.values())
         return chain(chain.from_iterable(formats), [self.ledger])
 
 
 class SealedManifest(Record):
-    """A line of ``_SUCCESS``."""
+    """Entry of ``_SUCCESS`` for one manifest."""
 
     plan_id: str
     key: str
     sha256: str
     selection: dict[str, float]
-    """That of the manifest, which could be made again from it."""
+    """Margins of the manifest, repeated here so that a damaged manifest can be rebuilt."""
 
     @property
     def version(self) -> int:
-        """Of the manifest."""
+        """Version number of the manifest."""
         place = layout.place_of(self.key)
         assert place is not None and place.version is not None, f"{self.key} names a manifest"
         return place.version
 
 
 class Success(Record):
-    """The content of ``_SUCCESS``."""
+    """Content of ``_SUCCESS``."""
 
     schema_version: int
     manifests: list[SealedManifest]
-    """Sorted by plan id."""
+    """Entries sorted by plan id."""
 
     def of(self, plan_id: str) -> SealedManifest | None:
-        """The sealed manifest of a plan, if there is one."""
+        """Return the sealed manifest of a plan, or None."""
         return next((sealed for sealed in self.manifests if sealed.plan_id == plan_id), None)
 
 
 def read_success(store: ObjectStore) -> Success | None:
-    """What is sealed in a store, or None before the first seal. Raises ``VerificationError``."""
+    """Read ``_SUCCESS``, or return None before the first seal. Raises ``VerificationError``."""
     try:
         data = store.get(layout.SUCCESS_KEY)
     except ObjectNotFoundError:
@@ -138,9 +138,10 @@ def parse_success(where: str, data: bytes) -> Success:
 
 
 def sealed_plans(store: ObjectStore, plan_id: str | None = None) -> list[SealedManifest]:
-    """What is sealed in a store, or the one plan of it that is named.
+    """Return the sealed manifests of a store, or only that of the given plan.
 
-    Raises ``UserError`` where nothing is sealed or the plan is not, and ``VerificationError``.
+    Raises ``UserError`` if nothing, or not this plan, is sealed. Raises ``VerificationError``
+    for a damaged ``_SUCCESS``.
     """
     success = read_success(store)
     if success is None or not success.manifests:
@@ -155,7 +156,7 @@ def sealed_plans(store: ObjectStore, plan_id: str | None = None) -> list[SealedM
 
 
 def read_manifest(store: ObjectStore, sealed: SealedManifest) -> Manifest:
-    """A sealed manifest, checked against its digest. Raises ``VerificationError``."""
+    """Read a sealed manifest and check its digest. Raises ``VerificationError``."""
     try:
         data = store.get(sealed.key)
     except ObjectNotFoundError:
@@ -173,9 +174,10 @@ def read_manifest(store: ObjectStore, sealed: SealedManifest) -> Manifest:
 
 
 def contradicts_itself(store: ObjectStore, sealed: SealedManifest) -> bool:
-    """Return whether a manifest has the promised bytes, which no build can have written.
+    """Return True if a manifest has the promised bytes but contradicts itself.
 
-    Their digest then protects nothing, and what follows from the receipts can take their place.
+    No build can have written such a manifest. Its digest then protects nothing, and a manifest
+    rebuilt from the receipts may replace it.
     """
     try:
         data = store.get(sealed.key)
@@ -191,7 +193,7 @@ def contradicts_itself(store: ObjectStore, sealed: SealedManifest) -> bool:
 
 
 def read_version(store: ObjectStore, plan_id: str, version: int) -> Manifest:
-    """Any version of a plan's manifest, also one that is not, or no longer, sealed.
+    """Read any version of a plan's manifest, including unsealed and superseded ones.
 
     Raises ``ObjectNotFoundError``, and ``VerificationError`` for one that is damaged.
     """
@@ -205,10 +207,10 @@ def read_version(store: ObjectStore, plan_id: str, version: int) -> Manifest:
 def read_unpromised(
     store: ObjectStore, plan_id: str, version: int
 ) -> tuple[SealedManifest, Manifest]:
-    """Read a manifest that ``_SUCCESS`` does not name, and what ``_SUCCESS`` would say of it.
+    """Read a manifest that ``_SUCCESS`` does not name; return its would-be entry and itself.
 
-    No stored digest covers its bytes. It must agree with itself and with the identity of its plan
-    (``structure.py``); it then names its files by their digests. Raises ``ObjectNotFoundError``
+    No stored digest covers its bytes. It must be consistent and match the identity of its plan
+    (``structure.py``). It then names its files by their digests. Raises ``ObjectNotFoundError``
     and ``VerificationError``.
     """
     key = layout.manifest_key(plan_id, version)
@@ -221,7 +223,7 @@ def read_unpromised(
 
 
 def latest_manifests(store: ObjectStore) -> list[SealedManifest]:
-    """For each plan the highest version that is neither damaged nor removed."""
+    """Return, for each plan, the highest version that is neither damaged nor removed."""
     places = [place for info in store.list("manifests/") if (place := layout.place_of(info.key))]
     removed = {(p.plan_id, p.version) for p in places if p.kind is Kind.REMOVAL}
     latest: dict[str, SealedManifest] = {}
@@ -263,8 +265,8 @@ def _parse_manifest(where: str, data: bytes) -> Manifest:
 
 
 def _schema_version(data: bytes) -> object:
-    """Return what a JSON object says of its version. Raises ``ValueError`` if it is none."""
-    content = from_json(data)  # unlike json's, it survives any nesting
+    """Return ``schema_version`` of a JSON object. Raises ``ValueError`` for other JSON."""
+    content = from_json(data)  # unlike ``json.loads``, it survives any nesting
     if not isinstance(content, dict):
         raise ValueError(f"a JSON object is expected, not {type(content).__name__}")
     return content.get("schema_version")

@@ -1,7 +1,7 @@
-"""The few calls that the commit protocol makes on a store, local or S3-compatible.
+"""Interface of an object store, local or S3-compatible, with the calls of the commit protocol.
 
-Keys are relative, use ``/`` and never end in it. Nothing is published by copy or rename on S3;
-put-if-absent is what makes a commit atomic.
+Keys are relative, use ``/`` and never end in it. S3 has no atomic rename, so nothing is published
+by copy or rename. put-if-absent makes a commit atomic.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectInfo:
-    """What a listing says of one object. Without slots a million of them are half a GB more."""
+    """Entry of a listing. ``slots`` saves half a GB for a million objects."""
 
     key: str
     num_bytes: int
@@ -29,68 +29,68 @@ class ObjectStore(Protocol):
     """
 
     url: str
-    """Where this store is, fit for logs: without credentials or query."""
+    """URL of the store without credentials or query, safe for logs."""
 
     def get(self, key: str) -> bytes:
-        """The whole object. Raises ``ObjectNotFoundError``."""
+        """Return the object's bytes. Raises ``ObjectNotFoundError``."""
         ...
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """``length`` bytes from ``start`` (fewer at the end). Raises ``ObjectNotFoundError``."""
+        """Return up to ``length`` bytes from ``start``. Raises ``ObjectNotFoundError``."""
         ...
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
-        """The object and an opaque version for ``put_if_version``.
+        """Return the object and an opaque version for ``put_if_version``.
 
         Raises ``ObjectNotFoundError``.
         """
         ...
 
     def get_file(self, key: str, path: Path) -> None:
-        """Copy the object to a local file piece by piece; ``path`` appears whole or not at all.
+        """Copy the object to a local file piece by piece; ``path`` changes atomically.
 
-        Raises ``ObjectNotFoundError``, and ``OSError`` where ``path`` cannot be written.
+        Raises ``ObjectNotFoundError``, and ``OSError`` if ``path`` cannot be written.
         """
         ...
 
     def head(self, key: str) -> ObjectInfo | None:
-        """Size and time of an object, or None where there is none."""
+        """Return size and time of an object, or None if it does not exist."""
         ...
 
     def put(self, key: str, data: bytes) -> None:
-        """Write durably and atomically; replaces what is there."""
+        """Write durably and atomically; replace an existing object."""
         ...
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write only where nothing is: True if the store now holds ``data`` under ``key``.
+        """Write unless ``key`` exists; return True if the store now holds ``data`` under it.
 
-        False: something else was there first and is left untouched. A lost reply followed by a
-        retry makes a store refuse its own write, so a refusal is settled by reading: identical
-        bytes count as written.
+        False means that other bytes were there first; they are left untouched. A lost reply and a
+        retry can make a store refuse its earlier write, so a refusal is settled by reading:
+        identical bytes count as written.
         """
         ...
 
     def put_file_if_absent(self, key: str, path: Path) -> bool:
-        """``put_if_absent`` with the content of a file of any size, read piece by piece.
+        """Call ``put_if_absent`` with the content of a file of any size, read piece by piece.
 
-        For keys that name their content: large objects go to S3 in parts, and not every store
-        keeps writers of *different* bytes apart when they complete in the same moment. The file
-        must not change meanwhile. Raises ``OSError`` where it cannot be read.
+        Use it only for content-addressed keys. Large objects go to S3 in parts, and not every store
+        excludes writers of *different* bytes that complete at the same moment. The file
+        must not change meanwhile. Raises ``OSError`` if it cannot be read.
         """
         ...
 
     def put_if_version(self, key: str, data: bytes, version: str) -> bool:
-        """Replace the object only while it is still at ``version`` (compare and swap).
+        """Replace the object if it is still at ``version`` (compare and swap).
 
-        False where it is at another version or gone. A refusal is settled by reading, as in
+        Return False if it is at another version or absent. A refusal is settled by reading, as in
         ``put_if_absent``: identical bytes count as written.
         """
         ...
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects whose key starts with ``prefix``, sorted by key (code points)."""
+        """Yield all objects whose key starts with ``prefix``, sorted by key (code points)."""
         ...
 
     def delete(self, key: str) -> None:
-        """Remove an object; absent is fine."""
+        """Remove an object; do nothing if it does not exist."""
         ...

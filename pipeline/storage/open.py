@@ -1,4 +1,4 @@
-"""From a URL to a store."""
+"""Construction of a store from its URL."""
 
 import re
 from pathlib import Path
@@ -16,9 +16,9 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 def open_store(url: str, *, unsigned: bool = False) -> ObjectStore:
-    """The store at ``url``; touches neither disk nor network. Raises ``UserError``.
+    """Return the store at ``url`` without touching disk or network. Raises ``UserError``.
 
-    A text without ``scheme:`` is the path of a folder, relative to the working directory.
+    A string without ``scheme:`` is the path of a folder, relative to the working directory.
     ``unsigned`` reads a public bucket without credentials.
     """
     store = _open(url, unsigned=unsigned)
@@ -45,7 +45,7 @@ def _open_file(url: str) -> LocalStore:
     parts = urlsplit(url)
     if "//" not in url or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise UserError(f"{_shown(url)!r} is not a file URL with an absolute path; {_FORMS}")
-    # What follows '?' or '#' is part of a folder's name here: nobody means a query.
+    # A file URL has no query or fragment, so '?' and '#' are part of the folder's name.
     path = url.split("//", 1)[1].removeprefix(parts.netloc)
     return LocalStore(Path(unquote(path)))
 
@@ -68,5 +68,5 @@ def _open_s3(url: str, *, unsigned: bool) -> S3Store:
 
 
 def _shown(url: str) -> str:
-    """A URL as a message may repeat it: without what may be user info, query or fragment."""
+    """Return a URL that is safe for messages: without user info, query and fragment."""
     return re.split("[?#]", url.rpartition("@")[2], maxsplit=1)[0]

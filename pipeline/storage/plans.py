@@ -1,4 +1,4 @@
-"""Plans in a store."""
+"""Reading and writing of plans and their prompts in a store."""
 
 import io
 
@@ -15,12 +15,12 @@ from pipeline.storage.object_store import ObjectStore
 def write_plan(
     store: ObjectStore, plan: Plan, table: PromptTable, dropped: bytes | None = None
 ) -> Plan:
-    """Put the plan into the store, or find it there; returns what is stored.
+    """Store a plan unless it exists, and return the stored plan.
 
-    ``dropped`` is the list of dropped prompts, which is put where the plan's funnel names one. A
-    plan that is there keeps its own, since dropped prompts make no other plan.
+    ``dropped`` is the list of dropped prompts. It is stored if the plan's funnel names one. An
+    existing plan keeps its list, because dropped prompts are not part of a plan's identity.
 
-    Raises ``PlanConflictError`` if prompts of another content stand under its name.
+    Raises ``PlanConflictError`` if the store has other prompts under this plan id.
     """
     if (
         not store.put_if_absent(layout.prompts_key(plan.plan_id), prompts_bytes(table))
@@ -31,17 +31,18 @@ def write_plan(
     key = dropped_key_of(plan)
     if key is not None and dropped is not None:
         store.put_if_absent(key, dropped)
+    # The plan comes last: once it is visible, the objects that it refers to are in the store.
     store.put_if_absent(layout.plan_key(plan.plan_id), plan_bytes(plan))
     return read_plan(store, plan.plan_id)
 
 
 def plan_bytes(plan: Plan) -> bytes:
-    """A plan as it is stored."""
+    """Serialize a plan for storage."""
     return plan.model_dump_json(indent=2).encode() + b"\n"
 
 
 def prompts_bytes(table: PromptTable) -> bytes:
-    """Prompts as they are stored."""
+    """Serialize prompts for storage, as Parquet."""
     buffer = io.BytesIO()
     pq.write_table(table.table, buffer, compression="zstd")
     return buffer.getvalue()
@@ -80,7 +81,7 @@ def read_prompt_table(store: ObjectStore, plan_id: str) -> PromptTable:
 
 
 def read_prompts(store: ObjectStore, plan: Plan) -> PromptTable:
-    """The stored prompts of a plan, checked against it.
+    """Read the stored prompts of a plan and check them against it.
 
     Raises ``ObjectNotFoundError``, and ``VerificationError`` for other prompts.
     """
@@ -94,7 +95,7 @@ def read_prompts(store: ObjectStore, plan: Plan) -> PromptTable:
 
 
 def dropped_key_of(plan: Plan) -> str | None:
-    """Where the plan's list of dropped prompts lies; None where none was dropped."""
+    """Return the key of the plan's list of dropped prompts, or None if none was dropped."""
     digest = plan.prompt_funnel.dropped_sha256
     return None if digest is None else layout.dropped_key(plan.plan_id, digest)
 

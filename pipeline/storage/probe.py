@@ -1,7 +1,7 @@
-"""Does this store keep the promises on which the commit protocol rests? Asked before a build.
+"""Test, before a build, that a store supports the conditional writes of the commit protocol.
 
-Several S3 look-alikes ignore If-None-Match: they accept every write and the last one wins, so two
-workers could both commit one unit and neither would know. Nothing else would ever show it.
+Several S3-compatible stores ignore If-None-Match: they accept every write and the last one wins.
+Two workers could then both commit one unit, and nothing else would detect it.
 """
 
 import secrets
@@ -16,34 +16,35 @@ _FIRST, _SECOND, _THIRD = b"first", b"second", b"third"
 
 
 def probe(store: ObjectStore) -> None:
-    """Write, refuse to overwrite, read, swap and delete under ``.probe/``; leaves nothing behind.
+    """Test conditional writes, reads and deletes under ``.probe/``; leave no objects behind.
 
-    Raises ``PermanentStoreError`` where a promise is broken, and whatever the store's calls raise
-    where it cannot be reached or written.
+    Raises ``PermanentStoreError`` for a broken guarantee, and the errors of the store's calls
+    if it cannot be reached or written.
     """
     _with_scratch_key(store, _check_put_if_absent)
     _with_scratch_key(store, _check_put_if_version)
     if isinstance(store, S3Store):
-        # Parts are completed by another request, in which some stores ignore the condition.
+        # A multipart upload is completed by another kind of request, and some stores ignore the
+        # condition there.
         _with_scratch_key(store.with_multipart_bytes(0), _check_put_if_absent)
 
 
 class _BrokenPromiseError(PermanentStoreError):
-    """The store did not do what the protocol needs; or so it looks."""
+    """A check of the probe failed, so the store appears to break a guarantee."""
 
 
 def _with_scratch_key(store: ObjectStore, check: Callable[[ObjectStore, str], None]) -> None:
     try:
         _check_once(store, check)
     except (_BrokenPromiseError, ObjectNotFoundError):
-        # A collection beside this probe may have taken its object for a leftover: one without a
-        # grace period, or any if this process stood still for longer. A store that does break its
-        # promises breaks them again.
+        # A garbage collection may have deleted the probe's object as a leftover: one without a
+        # grace period, or any if this process was suspended for longer. A store that really breaks
+        # its guarantees fails the second check too.
         _check_once(store, check)
 
 
 def _check_once(store: ObjectStore, check: Callable[[ObjectStore, str], None]) -> None:
-    # Its own key each time: two builds may probe one store at the same moment.
+    # A new key each time, because two builds may probe one store at the same moment.
     key = layout.probe_key(secrets.token_hex(16))
     try:
         check(store, key)

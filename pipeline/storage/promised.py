@@ -1,4 +1,4 @@
-"""Reading a whole file that a manifest names."""
+"""Checked download of a file that a manifest names."""
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.identity import sha256
@@ -7,7 +7,7 @@ from pipeline.storage.object_store import ObjectStore
 
 
 def get_promised(store: ObjectStore, info: ShardInfo | LedgerInfo) -> bytes:
-    """The bytes of a shard or ledger, checked against the digest in its manifest.
+    """Return the bytes of a shard or ledger after checking the digest in its manifest.
 
     Raises ``VerificationError`` for other bytes and for a missing file.
     """

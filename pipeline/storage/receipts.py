@@ -1,8 +1,8 @@
-"""Receipts: a unit is done when, and only when, its receipt is in the store.
+"""Receipts: a unit is done if and only if its receipt is in the store.
 
-The order is data, then receipt. The receipt is put only where none is, so the first one wins; a
-worker that comes second finds out by reading, and its data object is an orphan, which is harmless.
-Where it computed something else than the first, its receipt is kept beside, as a disagreement.
+The data is stored before the receipt. The receipt is put if absent, so the first one wins. A
+second worker reads the first receipt, and its data object becomes a harmless orphan. If it
+computed another result, its receipt is stored as a disagreement.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from pipeline.storage.object_store import ObjectStore
 
 
 class Receipt(Record):
-    """What became of every candidate of one unit, and where the kept pairs are."""
+    """Outcome of every candidate of one unit, and the key of its stored pairs."""
 
     schema_version: int
     plan_id: str
@@ -27,58 +27,60 @@ class Receipt(Record):
     data_key: str
     data_sha256: str
     data_bytes: int
-    """Size of the data object."""
+    """Size of the data object in bytes."""
     latent_shape: tuple[int, ...]
-    """Of one noise, without the batch dimension."""
+    """Shape of one noise, without the batch dimension."""
     outcomes: tuple[Outcome, ...]
-    """One for each candidate, in the plan's order."""
+    """Outcomes, one for each candidate, in the plan's order."""
     errors: dict[int, str] = Field(default_factory=dict)
-    """Why candidates (by position in the plan) could not be computed, in full."""
+    """Maps positions of failed candidates in the plan to their full error messages."""
     forward_evaluations: int
-    """Network evaluations of one latent, summed over the unit's candidates."""
+    """Number of network evaluations of one latent, summed over the unit's candidates."""
     fingerprint: Fingerprint
     attempt_id: str
-    """Tells one attempt at this unit from another."""
+    """Unique id of this attempt at the unit."""
     host: str
     started: str
-    """UTC, ISO 8601."""
+    """Start time in UTC, ISO 8601."""
     compute_seconds: float
-    """From the first prompt encoded to the last score."""
+    """Seconds from the encoding of the first prompt to the last score."""
 
     def count(self, status: Status) -> int:
-        """Candidates with this status."""
+        """Return the number of candidates with this status."""
         return sum(outcome.status is status for outcome in self.outcomes)
 
     def agrees(self, other: "Receipt") -> bool:
-        """Whether two attempts at one unit computed the same."""
+        """Return True if two attempts at one unit computed the same result."""
         return (self.data_sha256, self.outcomes) == (other.data_sha256, other.outcomes)
 
     def kept(self) -> Iterator[Outcome]:
-        """Outcomes of the kept pairs, in the plan's order."""
+        """Return the outcomes of the kept pairs, in the plan's order."""
         return (outcome for outcome in self.outcomes if outcome.status is Status.KEPT)
 
     def stored(self) -> Iterator[Outcome]:
-        """Outcomes of the rows of the data object, in their order; some may not be kept."""
+        """Return the outcomes of the data object's rows, in order; some may be rejected."""
         return (outcome for outcome in self.outcomes if outcome.num_bytes)
 
 
 class Commit(StrEnum):
-    """How an attempt to commit a unit ended. The unit is done in every case."""
+    """Result of an attempt to commit a unit. The unit is done in every case."""
 
     MINE = "mine"
     """This attempt's receipt is the one that counts."""
     SAME = "same"
-    """Another attempt was first and computed the same."""
+    """Another attempt was first and computed the same result."""
     DIFFERENT = "different"
-    """Another attempt was first and computed something else: it is not deterministic."""
+    """Another attempt was first and computed another result: it is not deterministic."""
 
 
 def commit_unit(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
-    """Store a unit's data, then its receipt; or, if another attempt was first and computed
-    something else, the receipt as a disagreement.
+    """Commit a unit: store its data, then its receipt.
 
-    Raises ``VerificationError`` where other bytes stand under the name of the data's content.
+    If another attempt was first and computed another result, the receipt is stored as a
+    disagreement. Raises ``VerificationError`` if the content-addressed data key holds other bytes.
     """
+    # Data before receipt: a process killed in between leaves an orphan. In the other order it
+    # would leave a committed unit without data.
     if not store.put_if_absent(receipt.data_key, data):
         raise VerificationError(
             f"{store.url}/{receipt.data_key}: damaged; remove it and build again"
@@ -86,6 +88,7 @@ def commit_unit(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
     key = layout.receipt_key(receipt.plan_id, receipt.unit)
     if store.put_if_absent(key, receipt.model_dump_json().encode()):
         return Commit.MINE
+    # The put was refused. The receipt in the store decides what that means.
     first = read_receipt(store, receipt.plan_id, receipt.unit)
     if first.attempt_id == receipt.attempt_id:
         return Commit.MINE
@@ -97,7 +100,7 @@ def commit_unit(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
 
 
 def read_receipt(store: ObjectStore, plan_id: str, unit: int) -> Receipt:
-    """One unit's receipt.
+    """Read the receipt of one unit.
 
     Raises ``ObjectNotFoundError`` if the unit is not done, and ``VerificationError`` for a receipt
     that is damaged.
@@ -118,7 +121,7 @@ def read_receipt(store: ObjectStore, plan_id: str, unit: int) -> Receipt:
 
 
 def read_receipts(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[Receipt]:
-    """All receipts of a plan in the order of the units.
+    """Yield all receipts of a plan in the order of the units.
 
     Raises ``ObjectNotFoundError`` at the first unit that is not done.
     """
@@ -141,7 +144,7 @@ def disagreement_keys(store: ObjectStore, plan_id: str) -> Iterator[str]:
 
 
 def read_disagreement(store: ObjectStore, key: str) -> Receipt:
-    """Read the receipt of an attempt that came second and computed something else.
+    """Read the receipt of a late attempt that computed another result.
 
     Raises ``VerificationError`` if it is damaged.
     """

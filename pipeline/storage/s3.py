@@ -1,6 +1,6 @@
-"""An S3-compatible bucket as an object store (``s3://bucket/prefix``).
+"""Object store in an S3-compatible bucket (``s3://bucket/prefix``).
 
-boto3 stands behind this module and its neighbours ``s3_*.py`` alone.
+Only this module and ``s3_*.py`` import boto3.
 """
 
 import os
@@ -50,25 +50,25 @@ T = TypeVar("T")
 MULTIPART_BYTES = 64 * 1024 * 1024
 
 PAGE_KEYS = 1000
-"""Objects in one reply to a listing; S3 gives no more."""
+"""Number of objects in one page of a listing; the maximum of S3."""
 
 ATTEMPTS = 4
-"""For what botocore does not retry: bodies that break off, and conflicts of conditional writes."""
+"""Number of tries where botocore does not retry: truncated bodies and write conflicts."""
 
 _FAILURES = (BotoCoreError, ClientError)
 
 
 def random_pause(attempt: int) -> None:
-    """Up to 0.2, 0.4, 0.8 s: at random, so that writers that collided do not collide again."""
+    """Sleep up to 0.2, 0.4, 0.8 s; random, so that colliding writers do not collide again."""
     pause = random.uniform(0, 0.2 * 2**attempt)
-    time.sleep(pause)  # a store that is busy is to be left alone, and does not say when to return
+    time.sleep(pause)  # a busy store sends no hint of when to retry
 
 
 class S3Store:
-    """The ``ObjectStore`` of ``s3://`` URLs. May be shared by threads, pickled and forked.
+    """``ObjectStore`` for ``s3://`` URLs. May be shared by threads, pickled and forked.
 
-    The client is made by ``connect`` at the first call in each process, so constructing a store
-    never fails. ``pause`` waits after the attempt of that number, from 0.
+    ``connect`` makes the client at the first call in each process, so constructing a store
+    never fails. ``pause`` receives the number of the failed attempt, from 0, and waits.
     """
 
     def __init__(
@@ -92,17 +92,17 @@ class S3Store:
         return partial(S3Store, **self._settings()), ()
 
     def with_multipart_bytes(self, multipart_bytes: int) -> "S3Store":
-        """The same store, with another size from which objects are written in parts."""
+        """Return a copy of this store with another threshold for multipart uploads."""
         store = S3Store(**self._settings() | {"multipart_bytes": multipart_bytes})
         store._client_of_process = self._client_of_process
         return store
 
     def get(self, key: str) -> bytes:
-        """The whole object. Raises ``ObjectNotFoundError``."""
+        """Return the object's bytes. Raises ``ObjectNotFoundError``."""
         return self._call("get", key, lambda: self._read_body(key)[0])
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """``length`` bytes from ``start`` (fewer at the end). Raises ``ObjectNotFoundError``."""
+        """Return up to ``length`` bytes from ``start``. Raises ``ObjectNotFoundError``."""
         wanted = f"bytes={start}-{start + max(length, 1) - 1}"
         try:
             data = self._call("get", key, lambda: self._read_body(key, Range=wanted)[0])
@@ -113,15 +113,15 @@ class S3Store:
         return data[:length]
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
-        """The object and its ETag."""
+        """Return the object and its ETag."""
         return self._call("get", key, lambda: self._read_body(key))
 
     def get_file(self, key: str, path: Path) -> None:
-        """Copy the object to a local file, which appears whole or not at all."""
+        """Copy the object to a local file atomically."""
         self._call("get", key, lambda: atomic_write(path, self._pieces(key)))
 
     def head(self, key: str) -> ObjectInfo | None:
-        """Size and time of an object, or None where there is none (or no bucket)."""
+        """Return size and time of an object, or None if object or bucket does not exist."""
         try:
             answer = self._call("head", key, lambda: self._client.head_object(**self._target(key)))
         except ObjectNotFoundError:
@@ -131,32 +131,32 @@ class S3Store:
         )
 
     def put(self, key: str, data: bytes) -> None:
-        """Write durably and atomically; replaces what is there."""
+        """Write durably and atomically; replace an existing object."""
         self._call("put", key, lambda: self._upload(key, BytesContent(data), {}))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write only where nothing is: True if the store now holds ``data`` under ``key``."""
+        """Write unless ``key`` exists; return True if the store now holds ``data`` under it."""
         return self._put_on_condition(key, BytesContent(data), {"IfNoneMatch": "*"})
 
     def put_file_if_absent(self, key: str, path: Path) -> bool:
-        """``put_if_absent`` with the content of a file of any size."""
+        """Call ``put_if_absent`` with the content of a file of any size."""
         content = FileContent(path)
-        if self.head(key) is not None:  # spares a long upload; the condition is what decides
+        if self.head(key) is not None:  # avoids a long upload; the conditional write decides
             return self._holds(key, content)
         return self._put_on_condition(key, content, {"IfNoneMatch": "*"})
 
     def put_if_version(self, key: str, data: bytes, version: str) -> bool:
-        """Replace the object only while its ETag is ``version`` (compare and swap)."""
+        """Replace the object if its ETag is still ``version`` (compare and swap)."""
         return self._put_on_condition(key, BytesContent(data), {"IfMatch": version})
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects whose key starts with ``prefix``, sorted by key (code points)."""
-        # Sorted here: not every store lists in the order of bytes.
+        """Yield all objects whose key starts with ``prefix``, sorted by key (code points)."""
+        # Sorted here, because not every store lists in byte order.
         found = self._call("list", prefix, lambda: [*self._listed(prefix)], check=False)
         yield from sorted(found, key=lambda info: info.key)
 
     def delete(self, key: str) -> None:
-        """Remove an object; absent is fine."""
+        """Remove an object; do nothing if it does not exist."""
         self._call("delete", key, lambda: self._client.delete_object(**self._target(key)))
 
     def _put_on_condition(self, key: str, content: Content, condition: dict[str, str]) -> bool:
@@ -176,10 +176,10 @@ class S3Store:
     def _settle(
         self, key: str, content: Content, condition: dict[str, str], error: StoreError
     ) -> bool | None:
-        """What a failed conditional write came to, by reading. None: it may be tried again.
+        """Read the object to settle a failed conditional write; None means: try again.
 
-        A reply can be lost after the write took place; botocore's retry is then refused because
-        of its own earlier try, and a completed multipart upload is 'no such upload'.
+        A reply can be lost after the write took place. botocore's retry is then refused because
+        of the earlier try, and a completed multipart upload is reported as 'no such upload'.
         """
         if not is_unsettled(error):
             raise error
@@ -190,23 +190,23 @@ class S3Store:
         except ObjectNotFoundError:
             absent = True
         except StoreError:
-            raise error from error.__cause__  # it tells more than the failure of this look
+            raise error from error.__cause__  # more informative than the failed read
         swap = "IfMatch" in condition
         if not absent and not swap:
-            return False  # something else was first
+            return False  # another object was first
         if is_refusal(error):
-            return False if swap else None  # None: what stood in the way is gone
+            return False if swap else None  # None: the object that blocked the write was deleted
         if isinstance(error, ObjectNotFoundError):
-            return False  # nothing there that could be at the version
+            return False  # the object to replace does not exist
         if is_conflict(error):
             return None
         raise error
 
     def _holds(self, key: str, content: Content) -> bool:
-        there = self.head(key)
-        if there is None:
+        existing = self.head(key)
+        if existing is None:
             raise ObjectNotFoundError(f"no object {key!r} in {self.url}")
-        if there.num_bytes != content.num_bytes:
+        if existing.num_bytes != content.num_bytes:
             return False
         stored = self._call("get", key, lambda: sha256_of(self._pieces(key)))
         return stored == sha256_of(chunks(content))
@@ -231,7 +231,7 @@ class S3Store:
         ):
             for entry in page.get("Contents", []):
                 if entry["Key"].endswith("/"):
-                    continue  # a folder marker that some console or store made, also of the root
+                    continue  # a folder marker made by a console or store, also of the root
                 key = entry["Key"].removeprefix(root)
                 yield ObjectInfo(key=key, num_bytes=entry["Size"], modified=entry["LastModified"])
 
@@ -240,8 +240,8 @@ class S3Store:
             try:
                 return self._call_once(doing, key, call, check=check)
             except RetryableStoreError as error:
-                # With an answer or without a connection botocore has retried enough; a body that
-                # broke off it does not retry at all.
+                # botocore has already retried error replies and failed connections. It does not
+                # retry a body that was cut off.
                 if attempt == ATTEMPTS - 1 or not broke_off(error):
                     raise
             self._pause(attempt)
@@ -277,7 +277,7 @@ class S3Store:
             ) from error
 
     def _settings(self) -> dict[str, Any]:
-        """The arguments that make this store again."""
+        """Return the constructor arguments of this store."""
         return {
             "bucket": self.bucket,
             "prefix": self.prefix,

@@ -1,7 +1,7 @@
-"""What botocore raises, as this package's errors: what failed, where, and what to do about it.
+"""Translation of botocore's errors into store errors that name the call, the store and a remedy.
 
-Retryable is what botocore's own retries may have been too short for. Everything that is not
-known to pass by itself is permanent: a build that stops with a clear message loses nothing.
+An error is retryable if it may outlast botocore's retries. Every error that is not known to be
+transient is permanent: a build that stops with a clear message loses nothing.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ RETRYABLE_STATUSES = {408, 409, 429, 500, 502, 503, 504}
 
 _RETRYABLE_CODES = {
     "InternalError",
-    "NoSuchUpload",  # completed by a try whose reply was lost, or removed by a life-cycle rule
+    "NoSuchUpload",  # an earlier try completed it but its reply was lost, or a rule removed it
     "RequestLimitExceeded",
     "RequestTimeout",
     "ServiceUnavailable",
@@ -86,40 +86,40 @@ _TRANSIENT_ERRORS = (
 
 
 def code_of(error: BaseException) -> str:
-    """The S3 error code (``NoSuchKey``; for HEAD the bare status); empty where none was given.
+    """Return the S3 error code (``NoSuchKey``; the bare status for HEAD), or an empty string.
 
-    Takes an error of botocore or the ``StoreError`` made from it, like all functions here.
+    Like all functions here, it takes an error of botocore or the ``StoreError`` made from it.
     """
     return str(_answer(error).get("Error", {}).get("Code", ""))
 
 
 def status_of(error: BaseException) -> int:
-    """The HTTP status; 0 where there was no answer."""
+    """Return the HTTP status, or 0 if there was no reply."""
     return int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def is_absent(error: BaseException) -> bool:
-    """Whether the error says that the object (not the bucket) is not there."""
+    """Return True if the error reports that the object (not the bucket) does not exist."""
     return code_of(error) in ("NoSuchKey", "404", "NotFound")
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether a condition (If-None-Match, If-Match) did not hold."""
+    """Return True if a condition (If-None-Match, If-Match) did not hold."""
     return status_of(error) == 412
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether the store asks to try a conditional write again: another one was under way."""
+    """Return True if a conditional write met a concurrent one and should be tried again."""
     return status_of(error) == 409
 
 
 def is_unsettled(error: StoreError) -> bool:
-    """Whether only reading can tell what became of a conditional write that ended like this."""
+    """Return True if only a read can show whether the conditional write took place."""
     return is_refusal(error) or isinstance(error, RetryableStoreError | ObjectNotFoundError)
 
 
 def broke_off(error: BaseException) -> bool:
-    """Whether a body ended early or damaged, which botocore itself does not retry."""
+    """Return True if a body was truncated or damaged; botocore does not retry this."""
     cause = error.__cause__ or error
     return isinstance(
         cause, aws.ResponseStreamingError | aws.IncompleteReadError | aws.FlexibleChecksumError
@@ -132,9 +132,9 @@ def _answer(error: BaseException) -> Mapping[str, Any]:
 
 
 def store_error(error: Exception, doing: str, client: "S3Client | None") -> StoreError:
-    """The error to raise for one from botocore; ``doing`` reads like 'get s3://b/k'.
+    """Return the store error for an error of botocore; ``doing`` reads like 'get s3://b/k'.
 
-    ``client`` made the call; None where making it failed.
+    ``client`` made the call. It is None if creating the client failed.
     """
     endpoint = client.meta.endpoint_url if client else "an endpoint not yet known"
     unsigned = client is not None and is_unsigned(client)
@@ -156,15 +156,15 @@ def store_error(error: Exception, doing: str, client: "S3Client | None") -> Stor
 
 
 def cause_of(error: Exception) -> Exception | None:
-    """What a traceback may show beneath a ``StoreError``: all but what repeats a proxy's URL."""
+    """Return the error as the cause of a ``StoreError``, or None if it could show a proxy's URL."""
     return None if _shows_proxy(error) else error
 
 
 def _shows_proxy(error: Exception) -> bool:
-    """Whether a text may hold the password of a proxy.
+    """Return True if the message may hold the password of a proxy.
 
-    botocore leaves it out, but for a URL of a kind it does not know; urllib3 repeats what it takes
-    for the host, which is the password where that holds a slash.
+    botocore removes it, except from URLs that it cannot parse. urllib3 repeats what it takes for
+    the host, which is part of the password if the password contains a slash.
     """
     unhandled = error.kwargs.get("error") if isinstance(error, aws.HTTPClientError) else None
     return isinstance(error, aws.ProxyConnectionError) or isinstance(unhandled, LocationParseError)
@@ -172,16 +172,16 @@ def _shows_proxy(error: Exception) -> bool:
 
 def _answered(error: aws.ClientError, what: str, *, unsigned: bool) -> StoreError:
     code, status = code_of(error), status_of(error)
-    said = error.response.get("Error", {}).get("Message", "")
+    message = error.response.get("Error", {}).get("Message", "")
     if is_absent(error):
         return ObjectNotFoundError(f"{what}: no such object")
     if code in _RETRYABLE_CODES or status in RETRYABLE_STATUSES:
         return RetryableStoreError(
-            f"{what}: the store answered {code} ({status}) {said} after all retries; "
+            f"{what}: the store answered {code} ({status}) {message} after all retries; "
             "it is busy or failing; run the same command again to go on"
         )
     if code in _DENIED_CODES:
         remedy = _NOT_PUBLIC if unsigned else _DENIED_CODES[code]
-        return AccessDeniedError(f"{what}: {code} ({status}) {said}; {remedy}")
-    remedy = _REMEDIES.get(code, "see what the store's log says")
-    return PermanentStoreError(f"{what}: {code} ({status}) {said}; {remedy}")
+        return AccessDeniedError(f"{what}: {code} ({status}) {message}; {remedy}")
+    remedy = _REMEDIES.get(code, "see the log of the store")
+    return PermanentStoreError(f"{what}: {code} ({status}) {message}; {remedy}")

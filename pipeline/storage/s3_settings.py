@@ -1,7 +1,7 @@
-"""Settings that no S3 client can use and that would carry a secret into messages: refused at once.
+"""Early rejection of unusable S3 settings that would put a secret into error messages.
 
-botocore repeats its endpoint, and http.client a header that it rejects, in the text of errors. What
-is refused here never gets that far, and these messages do not repeat it.
+botocore repeats the endpoint in its errors, and http.client repeats a header that it rejects. The
+checks here run first, and their messages do not repeat the value.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN
 
 
 def check_credentials(environ: Mapping[str, str]) -> None:
-    """Refuse credentials with white space: mostly the line break at the end of a secret's file.
+    """Reject credentials with white space, mostly the line break at the end of a secret's file.
 
     Raises ``ValueError``.
     """
@@ -25,12 +25,12 @@ def check_credentials(environ: Mapping[str, str]) -> None:
 
 
 def check_endpoint(url: str) -> None:
-    """Refuse an endpoint that is more than scheme, host, port and path.
+    """Reject an endpoint with more than scheme, host, port and path.
 
-    User info and a query are of no use there: requests are signed with the access key. Raises
-    ``ValueError``.
+    User info and a query have no effect, because requests are signed with the access key.
+    Raises ``ValueError``.
     """
-    if any(mark in url for mark in "@?#"):  # not by its parts: a password may hold a slash
+    if any(mark in url for mark in "@?#"):  # not urlsplit: a password may contain a slash
         host = urlsplit(f"//{url.rpartition('@')[2].rpartition('://')[2]}").netloc
         raise ValueError(
             f"the endpoint at {host} is given with user info, a query "

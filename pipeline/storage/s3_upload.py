@@ -1,11 +1,11 @@
-"""One object's way into S3: a single PUT, or in parts where it is large.
+"""Upload of one object to S3: a single PUT, or a multipart upload for large objects.
 
-A condition (If-None-Match, If-Match) is checked by the store at the PUT or at the completion of
-the parts; until then no reader sees anything. botocore adds a CRC-32 to every request.
+The store checks a condition (If-None-Match, If-Match) at the PUT or at the completion of the
+upload. Readers see nothing before that. botocore adds a CRC-32 to every request.
 
-A single PUT is atomic on every store that passes the probe. Completions that race are not on all:
-SeaweedFS 4.48 let up to 4 of 16 through, the last one staying. So what is large is named by its
-content, where any of the racing writers writes the same bytes; commit points are small.
+A single PUT is atomic on every store that passes the probe. Concurrent completions are not atomic
+on every store: SeaweedFS 4.48 accepted up to 4 of 16, and the last one stayed. Large objects are
+therefore content-addressed, so that racing writers write the same bytes. Commit points are small.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PART_BYTES = 16 * 1024 * 1024
 MAX_PARTS = 10_000
 PARALLEL_PARTS = 4
-"""Memory in use is at most this many parts."""
+"""Number of parts uploaded at once; memory holds at most this many."""
 
 
 def upload(
@@ -35,7 +35,7 @@ def upload(
     condition: dict[str, Any],
     multipart_bytes: int,
 ) -> None:
-    """Write ``content``; from ``multipart_bytes`` on in parts. Raises what botocore raises."""
+    """Write ``content``, in parts from ``multipart_bytes`` on. Raises botocore's errors."""
     if content.num_bytes < multipart_bytes:
         body = content.read(0, content.num_bytes)
         client.put_object(Bucket=bucket, Key=key, Body=body, **condition)
@@ -52,8 +52,8 @@ def _upload_in_parts(
         parts = _upload_parts(client, target, content)
         client.complete_multipart_upload(**target, MultipartUpload={"Parts": parts}, **condition)
     except BaseException:
-        # Parts that nobody completes cost money for ever. Where even this fails, the bucket's
-        # life-cycle rule for unfinished uploads is what removes them.
+        # Parts of an unfinished upload are stored, and charged, until it is aborted. If this
+        # fails too, the bucket's life-cycle rule for unfinished uploads removes them.
         with suppress(BotoCoreError, ClientError):
             client.abort_multipart_upload(**target)
         raise
@@ -71,7 +71,7 @@ def _upload_parts(
             **target, PartNumber=number, Body=body, ChecksumAlgorithm="CRC32"
         )
         part: CompletedPartTypeDef = {"PartNumber": number, "ETag": answer["ETag"]}
-        if "ChecksumCRC32" in answer:  # some stores check it and do not repeat it
+        if "ChecksumCRC32" in answer:  # some stores check it but do not return it
             part["ChecksumCRC32"] = answer["ChecksumCRC32"]
         return part
 
@@ -79,9 +79,9 @@ def _upload_parts(
     try:
         return list(pool.map(upload_part, _starts(content.num_bytes, part_bytes)))
     finally:
-        pool.shutdown(cancel_futures=True)  # after a failure, the parts not yet begun are not sent
+        pool.shutdown(cancel_futures=True)  # after a failure, do not start further parts
 
 
 def _starts(num_bytes: int, part_bytes: int) -> Iterator[int]:
-    yield 0  # an empty object is one empty part
+    yield 0  # an empty object has one empty part
     yield from range(part_bytes, num_bytes, part_bytes)

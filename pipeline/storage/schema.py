@@ -1,7 +1,7 @@
-"""The columns of a stored pair: the contract with training code.
+"""Columns of a stored pair: the contract with training code.
 
-Plain Arrow types on purpose: ``datasets``, DuckDB and Polars read them as well as pyarrow. Noise is
-flattened row-major; its shape stands in the schema's metadata.
+The columns have plain Arrow types, which ``datasets``, DuckDB, Polars and pyarrow all read. Noise
+is flattened row-major. Its shape is in the schema's metadata.
 """
 
 import json
@@ -23,26 +23,26 @@ NOISE_STATS = tuple(NoiseStats.model_fields)
 
 @dataclass(frozen=True, kw_only=True)
 class NoisePair:
-    """One kept pair, as it is stored."""
+    """One stored pair of source noise and golden noise, with its scores."""
 
     sample_id: str
     prompt: str
     prompt_id: str
     seed: int
     source_noise: Noise | None
-    """Latent-shaped; None where the data set leaves it to be rebuilt from the seed."""
+    """Array of shape (C, H, W); None if the data set stores only the seed to rebuild it from."""
     golden_noise: Noise
-    """Latent-shaped."""
+    """Array of shape (C, H, W)."""
     source_rewards: dict[str, float | None]
     golden_rewards: dict[str, float | None]
     noise_stats: NoiseStats
     source_image: bytes | None
-    """An encoded picture; None unless the configuration asks for images."""
+    """Encoded image; None unless the configuration stores images."""
     golden_image: bytes | None
 
     @property
     def num_bytes(self) -> int:
-        """Payload: noise, images and prompt, without the container's own bytes."""
+        """Payload in bytes: noise, images and prompt, without container overhead."""
         payloads = (self.source_image, self.golden_image, self.prompt.encode())
         noises = (self.source_noise, self.golden_noise)
         return sum(len(part) for part in payloads if part is not None) + sum(
@@ -52,15 +52,15 @@ class NoisePair:
 
 @dataclass(frozen=True, kw_only=True)
 class PairSchema:
-    """What decides the Arrow schema of a data set."""
+    """Parameters of the Arrow schema of a data set."""
 
     latent_shape: tuple[int, ...]
     reward_names: tuple[str, ...]
     schema_version: int = SCHEMA_VERSION
-    """The columns are the same in all versions that are read."""
+    """Version written to the metadata; all readable versions have the same columns."""
 
     def arrow(self) -> pa.Schema:
-        """The schema of unit objects and shards."""
+        """Return the Arrow schema of unit objects and shards."""
         noise = pa.list_(pa.float16(), prod(self.latent_shape))
         rewards = pa.struct([(name, pa.float32()) for name in self.reward_names])
         stats = pa.struct([(name, pa.float32()) for name in NOISE_STATS])
@@ -86,7 +86,7 @@ class PairSchema:
 
     @classmethod
     def of(cls, schema: pa.Schema) -> Self:
-        """Read back what ``arrow`` wrote."""
+        """Parse a schema that ``arrow`` made."""
         rewards = schema.field("source_rewards").type
         return cls(
             latent_shape=tuple(json.loads(schema.metadata[b"latent_shape"])),
@@ -95,7 +95,7 @@ class PairSchema:
         )
 
     def to_batch(self, pairs: Sequence[NoisePair]) -> pa.RecordBatch:
-        """Pairs as one record batch, in their order."""
+        """Convert pairs to one record batch, in their order."""
         schema = self.arrow()
         columns: dict[str, pa.Array] = {
             "source_noise": _noise_column([pair.source_noise for pair in pairs], schema),
@@ -111,7 +111,7 @@ class PairSchema:
         return pa.record_batch([columns[field.name] for field in schema], schema=schema)
 
     def to_pairs(self, batch: pa.RecordBatch) -> list[NoisePair]:
-        """The pairs of a record batch; noises are views of its memory."""
+        """Return the pairs of a record batch; noises are views of its memory."""
         source = _noise_rows(batch.column("source_noise"), self.latent_shape)
         golden = _noise_rows(batch.column("golden_noise"), self.latent_shape)
         plain: dict[str, list[Any]] = {
@@ -130,7 +130,7 @@ class PairSchema:
 
 
 def _noise_column(noises: Sequence[Noise | None], schema: pa.Schema) -> pa.Array:
-    """A column of noises; all are there, or all are left out."""
+    """Return a column of noises, of which all or none are present."""
     column_type = schema.field("golden_noise").type
     present = [noise for noise in noises if noise is not None]
     if not present:
@@ -143,5 +143,5 @@ def _noise_column(noises: Sequence[Noise | None], schema: pa.Schema) -> pa.Array
 def _noise_rows(column: pa.FixedSizeListArray, shape: tuple[int, ...]) -> list[Noise | None]:
     if column.null_count:
         return [None] * len(column)
-    # ``flatten`` respects the slice that the column may be; ``values`` would not.
+    # The column may be a slice. ``flatten`` respects its bounds, ``values`` does not.
     return list(column.flatten().to_numpy(zero_copy_only=True).reshape(-1, *shape))

@@ -1,4 +1,4 @@
-"""A folder for temporary files, where a full disk is an error that says which and what to do."""
+"""Temporary folders with a clear error when the disk is full."""
 
 import errno
 import tempfile
@@ -13,7 +13,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """Yield an empty folder that is removed at the end. Raises ``UserError`` where it is full."""
+    """Yield an empty folder and remove it at the end. Raises ``UserError`` if the disk is full."""
     try:
         with tempfile.TemporaryDirectory(prefix=prefix) as name:
             yield Path(name)

@@ -1,4 +1,4 @@
-"""What a manifest must say to be complete: checked wherever one is read, files apart."""
+"""Consistency checks of a manifest, run at every read; they do not look at its files."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def contradictions(manifest: "Manifest") -> Iterator[str]:
-    """Yield what is incomplete, named twice, or does not add up."""
+    """Yield a message for each missing entry, wrong key and wrong count of a manifest."""
     plan = manifest.plan
     if manifest.plan_id != plan.plan_id:
         yield f"its plan is {plan.plan_id}"
@@ -64,7 +64,7 @@ def _of_split(manifest: "Manifest", split: Split, wanted: set[str]) -> Iterator[
 def _of_shard(
     manifest: "Manifest", split: Split, shard_format: ShardFormat, index: int, info: "ShardInfo"
 ) -> Iterator[str]:
-    """Yield faults of a shard. Its key follows from its place, so none can be named twice."""
+    """Yield faults of a shard. Its index is part of its key, so no file can be named twice."""
     where = f"shard {index} of {split} ({shard_format})"
     key = layout.shard_key(
         manifest.plan_id, manifest.version, split, index, info.sha256, shard_format

@@ -1,10 +1,10 @@
-"""The versions of a sealed plan: the current one, superseded ones, and removed ones.
+"""Versions of a sealed plan: the current one, superseded ones, and removed ones.
 
-``npd build`` makes version 1 of a plan, and each ``npd select`` with new margins one more.
-``_SUCCESS`` names the current version, which readers see unless they ask for another.
+``npd build`` makes version 1 of a plan. Each ``npd select`` with new margins adds a version.
+``_SUCCESS`` names the current version, which readers use unless they request another.
 
 A superseded version can be removed. The record of a removal
-(``manifests/<plan_id>/v<n>.removed.json``) is put once and stays: its number is never used again.
+(``manifests/<plan_id>/v<n>.removed.json``) is put once and kept, so its number is not used again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,11 +31,11 @@ from pipeline.storage.manifest import (
 from pipeline.storage.object_store import ObjectStore
 
 Versions = int | Mapping[str, int] | None
-"""The version to read: of the one plan, by plan id, or None for the current ones."""
+"""Version to read: a number for a single plan, a mapping by plan id, or None for the current."""
 
 
 class Removal(Record):
-    """The record that a version was removed."""
+    """Record of the removal of a version."""
 
     schema_version: int
     plan_id: str
@@ -46,23 +46,23 @@ class Removal(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanVersion:
-    """A version of a sealed plan, as a store has it."""
+    """State of one version of a sealed plan in a store."""
 
     plan_id: str
     number: int
     is_current: bool
     is_removed: bool
-    """Its removal is recorded, and it is not current."""
+    """True if its removal is recorded and it is not current."""
     sealed: SealedManifest | None
-    """None where it is removed or damaged."""
+    """Entry of the manifest; None if the version is removed or damaged."""
     manifest: Manifest | None
-    """None where it is removed or damaged."""
+    """Manifest of the version; None if the version is removed or damaged."""
     damage: str = ""
-    """What is wrong with a damaged manifest."""
+    """Error message for a damaged manifest; empty otherwise."""
 
 
 def read_versions(store: ObjectStore, plan_id: str) -> list[PlanVersion]:
-    """All versions of a sealed plan in order. Lists the plan's manifests.
+    """Return all versions of a sealed plan in order. Needs a listing of the plan's manifests.
 
     Raises ``VerificationError`` for a damaged ``_SUCCESS``.
     """
@@ -108,7 +108,7 @@ def _read_one(
 
 
 def version_numbers(store: ObjectStore, plan_id: str) -> dict[int, set[Kind]]:
-    """By number, whether a plan has a manifest or a removal of that version."""
+    """Map each version number of a plan to what is stored of it: manifest, removal or both."""
     kinds: dict[int, set[Kind]] = {}
     for info in store.list(layout.manifests_prefix(plan_id)):
         place = place_of(info.key)
@@ -118,18 +118,19 @@ def version_numbers(store: ObjectStore, plan_id: str) -> dict[int, set[Kind]]:
 
 
 def read_removal(store: ObjectStore, plan_id: str, version: int) -> Removal | None:
-    """The record of a removal; None where there is none that these credentials may read."""
+    """Read the record of a removal; return None if there is none or it may not be read."""
     key = layout.removal_key(plan_id, version)
     try:
         return Removal.model_validate_json(store.get(key))
-    except (ObjectNotFoundError, AccessDeniedError):  # S3 denies what is absent to who cannot list
+    # Without the permission to list, S3 answers "access denied" for an object that does not exist.
+    except (ObjectNotFoundError, AccessDeniedError):
         return None
     except ValidationError as error:
         raise VerificationError(f"{store.url}/{key}: {error}") from None
 
 
 def is_removed(store: ObjectStore, plan_id: str, version: int) -> bool:
-    """Return True if a version is removed for ever.
+    """Return True if a version is removed permanently.
 
     The record decides unless ``_SUCCESS`` names the version: ``npd select`` may have made it
     current while ``npd prune`` was writing the record. The record is read first, so that a later
@@ -147,9 +148,9 @@ def is_removed(store: ObjectStore, plan_id: str, version: int) -> bool:
 def choose_versions(
     store: ObjectStore, current: Sequence[SealedManifest], versions: Versions
 ) -> list[tuple[SealedManifest, Manifest]]:
-    """Read the manifests of some plans, each at the version that was asked for.
+    """Read the manifests of some plans, each at the requested version.
 
-    ``current`` is what ``_SUCCESS`` says of the plans to read. Raises ``UserError`` for a version
+    ``current`` holds the entries of ``_SUCCESS`` to read. Raises ``UserError`` for a version
     that does not exist and for one number with several plans, and ``VerificationError`` for a
     damaged manifest.
     """
@@ -173,7 +174,7 @@ def _by_plan(store: ObjectStore, plan_ids: Sequence[str], versions: Versions) ->
 
 
 def check_one_plan(store: ObjectStore, plan_ids: Sequence[str], version: int | None) -> None:
-    """Raise ``UserError`` for one number where several plans are read."""
+    """Raise ``UserError`` if one version number is given for several plans."""
     if version is not None and len(plan_ids) > 1:
         raise UserError(
             f"{store.url}: version {version} of which plan? There are {', '.join(plan_ids)}: "
@@ -196,10 +197,10 @@ def _at_version(
 
 def _no_version(store: ObjectStore, current: SealedManifest, number: int) -> str:
     plan_id = current.plan_id
-    is_gone = read_removal(store, plan_id, number) is not None
+    was_removed = read_removal(store, plan_id, number) is not None
     what = (
         f"{store.url}: version {number} of plan {plan_id} was removed"
-        if is_gone
+        if was_removed
         else f"{store.url}: plan {plan_id} has no version {number}"
     )
     return f"{what}; {_existing(store, current)}"

@@ -39,7 +39,7 @@ def test_export_takes_plan_size_of_files_and_licences(sealed_folder: Path, tmp_p
         *("export", sealed_folder, tmp_path / "out", "--format", "hf"),
         *("--samples-per-file", 5, *plan, *licences),
     )
-    assert "warning: the card says that the licence of model is unknown" in made
+    assert "warning: the card lists the licence of model as unknown" in made
     files = list((tmp_path / "out" / "data").glob("train-*.parquet"))
     assert len(files) == -(-manifest.num_samples(Split.TRAIN) // 5)
     assert "license: mit\n" in (tmp_path / "out" / "README.md").read_text()

@@ -39,7 +39,7 @@ def test_gc_lists_and_deletes_nothing_unless_asked(damaged: Path, orphan: Path) 
     why = "the receipt of unit 0 names another object"
     lines = _npd("gc", damaged, "--older-than", "2h").splitlines()
     assert lines == [
-        "unknown: notes.txt, 4 B, 0 s old: no key of this system",
+        "unknown: notes.txt, 4 B, 0 s old: not a key of this system",
         f"garbage: {key}, 5 B, 3.0 h old: {why}",
         "1 objects of garbage, 5 B: nothing was deleted; use --delete to delete them",
     ]

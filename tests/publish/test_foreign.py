@@ -87,7 +87,7 @@ def test_foreign_files_are_shown_and_leave_the_exit_code(damaged: Path, built: B
         assert "\x1b" not in shown.output and "line\nbreak" not in shown.output
     shown = CliRunner().invoke(app, ["verify", str(damaged)])
     prefix = layout.receipts_prefix(built.plan.plan_id)
-    assert f"foreign: {prefix}.DS_Store: no key of this system" in shown.output
+    assert f"foreign: {prefix}.DS_Store: not a key of this system" in shown.output
     assert f"foreign: {prefix}99999999.json: its plan has {built.plan.num_units} units" in (
         shown.output
     )

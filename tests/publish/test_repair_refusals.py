@@ -74,5 +74,5 @@ def test_shard_that_cannot_be_made_as_promised_is_refused(
 def test_success_and_manifest_lost_together_is_said(damaged: Path, built: Built) -> None:
     (damaged / layout.SUCCESS_KEY).unlink()
     (damaged / layout.manifest_key(built.plan.plan_id, 1)).write_bytes(b"{}")
-    with pytest.raises(VerificationError, match="neither _SUCCESS nor a manifest is whole"):
+    with pytest.raises(VerificationError, match="neither _SUCCESS nor a manifest is intact"):
         list(repair(open_store(str(damaged)), no_model))

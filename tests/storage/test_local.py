@@ -46,7 +46,7 @@ def _put_without_flock(root: Path, code: int) -> str:
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_root_without_flock_is_refused(tmp_path: Path, code: int) -> None:
     message = in_fork(_put_without_flock, tmp_path, code)
-    assert "file locks (flock) do not work there" in message
+    assert "file locks (flock) do not work on this file system" in message
     assert "needs a file system with hard links and file locks" in message
     assert list(LocalStore(tmp_path).list("")) == []
 

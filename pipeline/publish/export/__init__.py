@@ -1,9 +1,9 @@
-"""A sealed plan in the layout of somebody else's loader: ``npd export``.
+"""Export of a sealed plan to the layouts of other loaders (``npd export``).
 
-One file a format. Pairs stream from the sealed shards, in their order, into files of a fixed number
-of pairs; a source noise that the data set leaves out is rebuilt from its seed, because other
-loaders cannot. ``export.json`` is written first and says of what a folder is the export;
-``SHA256SUMS`` is written last and says that everything is there and was read back.
+Each format is one module. Pairs stream from the sealed shards, in order, into files with a fixed
+number of pairs. Source noises that the data set does not store are rebuilt from their seeds,
+because other loaders cannot do this. ``export.json`` is written first and identifies the export.
+``SHA256SUMS`` is written last, after every file was read back.
 """
 
 from pipeline.publish.export.formats import FORMATS, FormatName

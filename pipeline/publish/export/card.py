@@ -1,4 +1,4 @@
-"""The card of a data set on the Hugging Face hub: README.md with a YAML header."""
+"""Data set card for the Hugging Face hub: a README.md with a YAML header."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,23 +17,23 @@ REWARD_LICENCES: Mapping[str, str] = {
     "hps_v2": "apache-2.0",
     "aesthetic": "apache-2.0",
 }
-"""Of the weights of each kind of reward, where it is known."""
+"""Maps kinds of rewards to the licences of their weights, where known."""
 
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 
 
 def card(order: "ExportSpec") -> str:
-    """The whole file."""
+    """Return the text of the card."""
     return "\n".join([*_header(order), "", *_body(order), ""])
 
 
 def size_category(num_samples: int) -> str:
-    """The hub's name of a size."""
+    """Return the hub's size category for a number of samples."""
     return next((name for end, name in _SIZES if num_samples < end), "1M<n<10M")
 
 
 def _header(order: "ExportSpec") -> Iterator[str]:
-    """YAML; a JSON string is one in YAML too."""
+    """Yield the lines of the YAML header; JSON strings are valid YAML."""
     model = order.manifest.plan.settings.get("model", {}).get("name", "")
     yield "---"
     yield f"pretty_name: {json.dumps(f'Noise Prompt Dataset {model}'.strip(), ensure_ascii=False)}"
@@ -64,9 +64,9 @@ def _body(order: "ExportSpec") -> Iterator[str]:
     yield "# Noise Prompt Dataset"
     yield ""
     yield (
-        "Pairs of initial noises for a text-to-image diffusion model. The golden noise is the "
-        "source noise after one high-then-low guidance step (arXiv 2411.09502); a pair is here if "
-        "the picture from its golden noise scored better."
+        "Pairs of initial noises for a text-to-image diffusion model. Each golden noise was made "
+        "from its source noise by one high-then-low guidance step (arXiv 2411.09502). A pair was "
+        "kept if the image from its golden noise scored higher than that from its source noise."
     )
     yield ""
     yield from _table(("split", "pairs"), _counts(order).items())
@@ -84,17 +84,18 @@ def _body(order: "ExportSpec") -> Iterator[str]:
     yield "```"
     yield ""
     yield (
-        "Noise is float16, flattened row by row. The configuration `candidates` holds every "
-        "candidate, also those that were not kept, with all scores: kept pairs alone prove nothing."
+        "Noise is float16 and flattened in row-major order. The configuration `candidates` lists "
+        "all candidates, including rejected ones, with all scores. Use it to measure an effect: "
+        "the kept pairs are selected for higher scores."
     )
     yield ""
-    yield "## How it was made"
+    yield "## Provenance"
     yield ""
-    yield from _table(("what", "value"), _provenance(order))
+    yield from _table(("property", "value"), _provenance(order))
     yield ""
-    yield from _table(("what became of candidates", "count"), _funnel(order))
+    yield from _table(("outcome", "candidates"), _funnel(order))
     yield ""
-    yield "Every setting that decides the result:"
+    yield "All settings that determine the result:"
     yield ""
     yield "```json"
     yield json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)
@@ -102,7 +103,7 @@ def _body(order: "ExportSpec") -> Iterator[str]:
     yield ""
     yield "## Licences"
     yield ""
-    yield from _table(("of what", "licence"), _licences(order))
+    yield from _table(("subject", "licence"), _licences(order))
 
 
 def _counts(order: "ExportSpec") -> dict[str, int]:
@@ -113,7 +114,7 @@ def _provenance(order: "ExportSpec") -> Iterator[tuple[str, Any]]:
     manifest = order.manifest
     yield "plan", f"`{manifest.plan_id}`, version {manifest.version}"
     yield "manifest", f"`{order.manifest_sha256}`"
-    yield "shape of a noise", " × ".join(map(str, manifest.latent_shape))
+    yield "noise shape", " × ".join(map(str, manifest.latent_shape))
     for name, margin in manifest.selection.items():
         yield "kept where", f"golden {name} > source {name} + {margin:g}"
     for each in manifest.fingerprints:
@@ -123,16 +124,16 @@ def _provenance(order: "ExportSpec") -> Iterator[tuple[str, Any]]:
 
 def _funnel(order: "ExportSpec") -> Iterator[tuple[str, int]]:
     funnel = order.manifest.funnel
-    yield "candidates", funnel.candidates
+    yield "all", funnel.candidates
     yield "kept", funnel.kept
     for reason, count in funnel.rejected.items():
-        yield f"rejected by {reason}", count
+        yield f"rejected: {reason}", count
     for reason, count in funnel.failed.items():
-        yield f"failed by {reason}", count
+        yield f"failed: {reason}", count
 
 
 def _licences(order: "ExportSpec") -> Iterator[tuple[str, str]]:
-    yield "these data", order.licences.data
+    yield "this data set", order.licences.data
     yield "the diffusion model", order.licences.model
     yield "the prompts", order.licences.prompts
     for reward in order.manifest.plan.settings["rewards"]:

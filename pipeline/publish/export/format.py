@@ -1,4 +1,4 @@
-"""What the walk over the pairs asks of a format."""
+"""Interface of an export format."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 class Format(ABC):
-    """Writes the files of one export; the same pairs give the same bytes.
+    """Writer of the files of one export; the same pairs must give the same bytes.
 
-    Files go into a ``folder`` that is empty at first, under the names that they shall have; what
-    is in it afterwards is stored and removed.
+    Each method receives an empty ``folder`` and writes files into it under their final names. The
+    caller stores these files and removes the folder.
     """
 
     has_card: ClassVar[bool] = False
-    """Whether it comes with a README that says what the data may be used for."""
+    """True if the format includes a README with licences."""
 
     def __init__(self, order: "ExportSpec", scratch: Path) -> None:
-        """``scratch`` is an empty folder for what is gathered on the way.
+        """Create a writer; ``scratch`` is an empty folder for intermediate files.
 
-        Raises ``UserError`` where a library is missing.
+        Raises ``UserError`` if a library is missing.
         """
         self.order = order
         self.scratch = scratch
@@ -35,13 +35,13 @@ class Format(ABC):
         """Write the next part; parts come in order, split after split."""
 
     def finish_split(self, folder: Path, split: Split) -> None:
-        """Write what is known at the end of a split: nothing, for most."""
+        """Write files that need all parts of a split; by default none."""
         return
 
     def finish(self, folder: Path, store: ObjectStore) -> None:
-        """Write what is known at the end of all, or taken as it is from the data set's store."""
+        """Write files that need all splits, or that are copied from ``store``; by default none."""
         return
 
     def remarks(self) -> list[str]:
-        """What a person should know of the export, at its end."""
+        """Return notes on the export to show to the user at its end."""
         return []

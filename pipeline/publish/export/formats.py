@@ -1,4 +1,4 @@
-"""The formats by name."""
+"""Table of all export formats by name."""
 
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -23,7 +23,7 @@ FORMATS: Mapping[FormatName, type[Format]] = {
 
 
 def format_named(name: str) -> FormatName:
-    """The format that a person asked for. Raises ``UserError``."""
+    """Check the name of a format. Raises ``UserError`` for an unknown one."""
     for known in get_args(FormatName):
         if name == known:
             found: FormatName = known

@@ -1,16 +1,16 @@
-"""The training layout of the paper's authors: an ``.npz`` for each pair, and a log of captions.
+"""Training layout of the paper's authors: an ``.npz`` for each pair, and a log of captions.
 
     train/pairs/<index>_<seed>.npz    arr_0 source noise, arr_1 golden noise: float16 (1, C, H, W);
-                                      arr_2 the index, an integer
-    train/prompts.txt                 a line a pair: index, seed, caption, both lists of scores
+                                      arr_2 index, an integer
+    train/prompts.txt                 one line for each pair: index, seed, caption, both score lists
 
-The splits are apart, because the authors' trainer draws its validation pairs from whatever folder
-it is given. It takes folder and log as ``--data-dir`` and ``--prompt-path``, with ``--pick``, and
-opens every file of the folder: so the log lies beside it. With ``--discard`` it drops pairs whose
-first golden score is not strictly larger than the source score.
+The splits have separate folders, because the authors' trainer draws its validation pairs from the
+folder that it receives. It takes folder and log as ``--data-dir`` and ``--prompt-path``, with
+``--pick``. It opens every file of the folder, so the log is outside. With ``--discard`` it drops
+pairs whose first golden score is not strictly larger than the source score.
 
-A line is JSON and a Python literal at once, since their loader evaluates it: no ``null``, no
-``true``, no surrogate pairs. The scores are of the rewards that selected, in the plan's order.
+A line is both JSON and a Python literal, because their loader evaluates it: no ``null``, no
+``true``, no surrogate pairs. The scores are those of the selecting rewards, in the plan's order.
 """
 
 import json
@@ -31,7 +31,7 @@ PAIRS, LOG = "pairs", "prompts.txt"
 
 
 class GoldenNoiseNpz(Format):
-    """``--format golden-noise-npz``."""
+    """Writer for ``--format golden-noise-npz``."""
 
     def __init__(self, order: "ExportSpec", scratch: Path) -> None:
         super().__init__(order, scratch)
@@ -39,7 +39,7 @@ class GoldenNoiseNpz(Format):
         self._num_not_better = 0
 
     def write_part(self, folder: Path, part: Part) -> None:
-        """One file a pair, and its line for the log."""
+        """Write a file for each pair, and add its line to the log."""
         pairs = folder / part.split.value / PAIRS
         pairs.mkdir(parents=True)
         with self._log.open("a", encoding="utf-8") as log:
@@ -54,18 +54,18 @@ class GoldenNoiseNpz(Format):
                 )
 
     def finish_split(self, folder: Path, split: Split) -> None:
-        """The log."""
+        """Write the log."""
         (folder / split.value).mkdir()
         (folder / split.value / LOG).write_bytes(self._log.read_bytes())
         self._log.unlink()
 
     def remarks(self) -> list[str]:
-        """How many pairs their filter would drop."""
+        """Return a note on the pairs that the authors' ``--discard`` would drop."""
         if not self._num_not_better:
             return []
         return [
             f"{self._num_not_better} pairs were kept, under a negative margin, without a strictly "
-            "larger golden score: the authors' loader drops them where it runs with --discard"
+            "larger golden score: the authors' loader drops them if it runs with --discard"
         ]
 
     def _line(self, index: int, pair: NoisePair) -> str:

@@ -1,8 +1,8 @@
-"""A folder that is ready to be pushed to the Hugging Face hub, or loaded where it lies.
+"""Folder layout of the Hugging Face hub, for upload or local loading.
 
-data/train-00000-of-00010.parquet …    the pairs; pictures, where stored, as the hub shows them
-candidates.parquet                     the ledger: all candidates, kept or not, with all scores
-README.md                              the card
+data/train-00000-of-00010.parquet …    pairs; stored images have the hub's ``Image`` feature
+candidates.parquet                     ledger: all candidates, kept or not, with all scores
+README.md                              data set card
 """
 
 import json
@@ -24,12 +24,12 @@ _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 class HuggingFace(Format):
-    """``--format hf``."""
+    """Writer for ``--format hf``."""
 
     has_card = True
 
     def write_part(self, folder: Path, part: Part) -> None:
-        """One Parquet file."""
+        """Write one Parquet file."""
         (folder / DATA).mkdir()
         batches = map(_with_pictures, record_batches(part, self.order.schema))
         first = next(batches)
@@ -38,12 +38,12 @@ class HuggingFace(Format):
         write_parquet(path, schema, _as(schema, first, batches))
 
     def finish(self, folder: Path, store: ObjectStore) -> None:
-        """The ledger and the card."""
+        """Write the ledger and the card."""
         (folder / CANDIDATES).write_bytes(get_promised(store, self.order.manifest.ledger))
         (folder / "README.md").write_text(card(self.order), encoding="utf-8")
 
     def remarks(self) -> list[str]:
-        """Licences that nobody has named."""
+        """Return a note on licences that were not given."""
         unknown = [
             name
             for name, licence in self.order.licences.model_dump().items()
@@ -51,11 +51,11 @@ class HuggingFace(Format):
         ]
         if not unknown:
             return []
-        return [f"the card says that the licence of {', '.join(unknown)} is unknown"]
+        return [f"the card lists the licence of {', '.join(unknown)} as unknown"]
 
 
 def _with_pictures(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Pictures as the hub knows them; without their columns where there are none."""
+    """Convert image columns to the hub's ``Image`` type; drop those without images."""
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     for name in _PICTURES:
         column = columns[name]
@@ -68,7 +68,7 @@ def _with_pictures(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _with_features(schema: pa.Schema) -> pa.Schema:
-    """The schema with what ``datasets`` writes into its own files: what each column means."""
+    """Add the metadata by which ``datasets`` recognizes the feature type of each column."""
     features = {field.name: _feature(field.type) for field in schema}
     info = json.dumps({"info": {"features": features}})
     return schema.with_metadata({**(schema.metadata or {}), "huggingface": info})

@@ -1,9 +1,9 @@
-"""MosaicML streaming's own files, written by its own writer: a folder for each split.
+"""MosaicML streaming (MDS) files, written by its library, with a folder for each split.
 
     train/shard.00000.mds …     pairs; noises are arrays of float16 (C, H, W)
-    train/index.json            what ``StreamingDataset(local="…/train")`` opens
+    train/index.json            index that ``StreamingDataset(local="…/train")`` opens
 
-The library is not among this package's dependencies: it comes with four cloud SDKs and torchvision.
+The library is not a dependency of this package, because it brings four cloud SDKs and torchvision.
 """
 
 import json
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 INDEX = "index.json"
 
 _FORMAT_VERSION = 2
-"""Of the index."""
+"""Format version written to the index."""
 
 
 class Mds(Format):
-    """``--format mds``."""
+    """Writer for ``--format mds``."""
 
     def __init__(self, order: "ExportSpec", scratch: Path) -> None:
         super().__init__(order, scratch)
@@ -41,8 +41,8 @@ class Mds(Format):
         self._shards: list[dict[str, Any]] = []
 
     def write_part(self, folder: Path, part: Part) -> None:
-        """One shard; its entry of the index is kept for the end of the split."""
-        # The writer numbers its shards from 0 and wants a folder of its own.
+        """Write one shard; its entry of the index is written at the end of the split."""
+        # The writer numbers its shards from 0 and needs an empty folder, so each part gets one.
         out = self.scratch / part.name
         samples = map(_sample, part.pairs)
         first = next(samples)
@@ -58,7 +58,7 @@ class Mds(Format):
         self._shards.append(entry)
 
     def finish_split(self, folder: Path, split: Split) -> None:
-        """The index."""
+        """Write the index."""
         index = {"version": _FORMAT_VERSION, "shards": self._shards}
         (folder / split.value).mkdir()
         (folder / split.value / INDEX).write_text(json.dumps(index, sort_keys=True))
@@ -83,6 +83,6 @@ class Mds(Format):
 
 
 def _sample(pair: NoisePair) -> dict[str, Any]:
-    """A pair by column; without columns for pictures where there are none."""
+    """Return a pair's values by column, without the columns that are None."""
     sample = {**vars(pair), "noise_stats": pair.noise_stats.model_dump()}
     return {name: value for name, value in sample.items() if value is not None}

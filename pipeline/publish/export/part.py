@@ -1,4 +1,4 @@
-"""Some consecutive pairs of a split on their way into a file."""
+"""Consecutive pairs of a split that go into one file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from pipeline.storage.schema import NoisePair
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """The pairs of one file, or, where each pair is a file, of one round of files."""
+    """Pairs of one file, or of one batch of files if each pair is a file."""
 
     split: Split
     index: int
     parts: int
-    """In the split."""
+    """Number of parts in the split."""
     first: int
     """Position of the first pair in its split."""
     pairs: Iterator[NoisePair]
-    """To be read once; never empty. Every pair has its source noise."""
+    """Iterator over the pairs, which can be read once and is never empty; all have source noise."""
 
     @property
     def name(self) -> str:
-        """As ``train-00002-of-00010``, by which the Hugging Face hub knows a split."""
+        """Name like ``train-00002-of-00010``, from which the Hugging Face hub infers the split."""
         return f"{self.split.value}-{self.index:05d}-of-{self.parts:05d}"

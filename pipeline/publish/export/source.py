@@ -1,4 +1,4 @@
-"""The pairs of a sealed split, one after the other, from shards that are what was promised."""
+"""Iteration over the pairs of a sealed split, with checked shards."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,10 +13,10 @@ from pipeline.storage.schema import NoisePair
 
 
 def sealed_pairs(store: ObjectStore, manifest: Manifest, split: Split) -> Iterator[NoisePair]:
-    """All pairs of a split in their order, each with its source noise; one shard in memory.
+    """Yield all pairs of a split in order, each with source noise; memory holds one shard.
 
-    Raises ``VerificationError`` for a shard that is not what the manifest promises, and
-    ``ObjectNotFoundError`` for one that is gone.
+    Raises ``VerificationError`` for a shard that differs from its digest in the manifest, and
+    ``ObjectNotFoundError`` for a missing one.
     """
     for ref in shard_refs(store, manifest, split):
         yield from map(_with_source, read_pairs(open_whole(ref), ref.schema))

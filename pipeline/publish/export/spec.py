@@ -1,4 +1,4 @@
-"""What is to be exported: a plan's sealed pairs, which splits of them, and how."""
+"""Specification of an export: plan, version, splits, format and file size."""
 
 import re
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from pipeline.storage.schema import PairSchema
 from pipeline.storage.versions import choose_versions
 
 SAMPLES_PER_FILE = 1000
-"""262 MB of SDXL-sized pairs: a file that is quick to fetch, and few enough of them."""
+"""Default number of pairs in a file: 262 MB of SDXL-sized pairs."""
 
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
 class Licences(Record):
-    """What the card of a data set says of licences, as identifiers of the Hugging Face hub."""
+    """Licences for the card of a data set, as identifiers of the Hugging Face hub."""
 
     data: str = "unknown"
     model: str = "unknown"
@@ -29,19 +29,19 @@ class Licences(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSpec:
-    """An export that can be made: everything that decides its bytes."""
+    """Specification of an export: everything that determines its bytes."""
 
     manifest: Manifest
     manifest_sha256: str
     format: FormatName
     splits: tuple[Split, ...]
-    """Each holds pairs."""
+    """Splits to export; each holds pairs."""
     samples_per_file: int
     licences: Licences
 
     @property
     def schema(self) -> PairSchema:
-        """The columns of the pairs."""
+        """Schema of the pairs."""
         return PairSchema(
             latent_shape=tuple(self.manifest.latent_shape),
             reward_names=tuple(self.manifest.plan.reward_names),
@@ -49,12 +49,12 @@ class ExportSpec:
 
     @property
     def selecting(self) -> list[str]:
-        """The rewards that chose the pairs, in the plan's order."""
+        """Names of the rewards that selected the pairs, in the plan's order."""
         names = self.manifest.plan.reward_names
         return [name for name in names if name in self.manifest.selection]
 
     def description(self) -> bytes:
-        """``export.json``."""
+        """Return the content of ``export.json``."""
         return readable_json(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -79,11 +79,11 @@ def order_export(
     samples_per_file: int = SAMPLES_PER_FILE,
     licences: Licences | None = None,
 ) -> ExportSpec:
-    """An export of what is sealed in a store.
+    """Check the options of an export and return its specification.
 
-    Without ``splits``, of all that hold pairs; ``plan_id`` may be left out where one plan is
-    sealed, and ``version`` for the current one. Raises ``UserError`` for a format, split, plan or
-    version that is not there, a split without pairs, and licences for a format that has no card.
+    ``splits`` defaults to all splits that hold pairs, and ``version`` to the current one.
+    ``plan_id`` may be omitted if only one plan is sealed. Raises ``UserError`` for an unknown
+    format, split, plan or version, a split without pairs, and licences for a format without a card.
     """
     ((sealed, manifest),) = choose_versions(store, [_sealed(store, plan_id)], version)
     name = format_named(format_name)

@@ -1,8 +1,8 @@
-"""The export itself: pairs into files, files into a store, and each of them read back.
+"""Execution of an export: write the files, store them and read each one back.
 
-Every file is a function of the pairs, so an export that was killed is begun again: a file that is
-there is compared, not written, and the end is the same bytes. A folder belongs to the export whose
-``export.json`` it holds.
+Every file depends only on the pairs. An export that was killed is simply run again: existing files
+are compared instead of written, and the result has the same bytes. A folder belongs to the export
+whose ``export.json`` it holds.
 """
 
 import hashlib
@@ -27,30 +27,30 @@ from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.scratch import scratch_folder
 
 DESCRIPTION = "export.json"
-"""Of what a folder is the export; written first."""
+"""Name of the file that identifies the export; written first."""
 CHECKSUMS = "SHA256SUMS"
-"""The digest of every file, as ``sha256sum --check`` reads them; written last."""
+"""Name of the list of all digests, in the format of ``sha256sum --check``; written last."""
 
 _FILES_AT_ONCE = 8
-"""Where each pair is a file, waiting for the store is most of the time."""
+"""Number of concurrent uploads, because small files mostly wait for the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What an export came to."""
+    """Result of an export."""
 
     is_new: bool
-    """It was finished now; else it was there, whole."""
+    """True if this call finished the export; False if it was already complete."""
     num_files: int
     num_bytes: int
     remarks: tuple[str, ...]
 
 
 def export(store: ObjectStore, target: ObjectStore, order: ExportSpec) -> Exported:
-    """Write what is ordered from ``store`` into ``target``; one at a time into one target.
+    """Export from ``store`` into ``target``; only one export may write a target at a time.
 
-    Raises ``UserError`` for a target that holds anything else, and ``VerificationError`` for a
-    damaged shard, or a file of the target that is not what it should be.
+    Raises ``UserError`` if the target holds other files, and ``VerificationError`` for a damaged
+    shard, or for a file of the target with other bytes.
     """
     with scratch_folder("npd-export-") as folder:
         scratch = folder / "scratch"
@@ -66,7 +66,9 @@ def export(store: ObjectStore, target: ObjectStore, order: ExportSpec) -> Export
                     sums.write(f"{stored.sha256}  {stored.key}\n")
                     num_files, num_bytes = num_files + 1, num_bytes + stored.num_bytes
         if isinstance(target, LocalStore):
-            target.remove_leftovers(0)  # of an export that was killed: loaders list their folders
+            # A killed export leaves temporary files, which loaders would find in a listing.
+            target.remove_leftovers(0)
+        # Last, because this file marks the export as complete.
         _put(target, CHECKSUMS, checksums)
     return Exported(
         is_new=True, num_files=num_files, num_bytes=num_bytes, remarks=tuple(made.remarks())
@@ -74,28 +76,28 @@ def export(store: ObjectStore, target: ObjectStore, order: ExportSpec) -> Export
 
 
 def _claim(target: ObjectStore, order: ExportSpec) -> bool:
-    """Make a target that of this export; whether it was that before. Raises ``UserError``."""
+    """Claim a target for this export; return True if it was claimed. Raises ``UserError``."""
     try:
-        there = target.get(DESCRIPTION)
+        existing = target.get(DESCRIPTION)
     except ObjectNotFoundError:
         found = next(iter(target.list("")), None)
         if found is not None:
             raise UserError(
-                f"{target.url} is not empty (it holds {found.key}) and no export; choose another "
-                "output"
+                f"{target.url} is not empty (it holds {found.key}) and is not an export; choose "
+                "another output"
             ) from None
         if target.put_if_absent(DESCRIPTION, order.description()):
             return False
-        there = target.get(DESCRIPTION)
-    if there != order.description():
+        existing = target.get(DESCRIPTION)
+    if existing != order.description():
         raise UserError(
-            f"{target.url} holds another export ({DESCRIPTION} says of what); choose another output"
+            f"{target.url} holds another export (see {DESCRIPTION}); choose another output"
         )
     return True
 
 
 def _written(folder: Path, store: ObjectStore, order: ExportSpec, made: Format) -> Iterator[Path]:
-    """Folders with the next files, each gone when the next one is asked for."""
+    """Yield folders with the next files; each is deleted when the next one is requested."""
     for split in order.splits:
         for part in _parts(store, order, split):
             with tempfile.TemporaryDirectory(dir=folder) as name:
@@ -150,7 +152,7 @@ def _put(target: ObjectStore, key: str, path: Path) -> _Stored:
 
 
 def _stored_sha256(target: ObjectStore, key: str) -> str:
-    """The digest of what is stored, read piece by piece."""
+    """Return the digest of a stored object, read in pieces."""
     digest = hashlib.sha256()
     for start in count(0, CHUNK_BYTES):
         piece = target.get_range(key, start, CHUNK_BYTES)

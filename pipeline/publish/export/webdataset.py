@@ -1,4 +1,4 @@
-"""Tar files of a chosen number of pairs, laid out as the sealed webdataset shards."""
+"""Tar files with the layout of the sealed webdataset shards and a chosen number of pairs."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from pipeline.publish.webdataset_shard import write_samples
 
 
 class WebDataset(Format):
-    """``--format webdataset``: ``train-00000-of-00010.tar``."""
+    """Writer for ``--format webdataset``: ``train-00000-of-00010.tar``."""
 
     def write_part(self, folder: Path, part: Part) -> None:
-        """One tar."""
+        """Write one tar file."""
         with (folder / f"{part.name}.tar").open("wb") as file:
             write_samples(file, part.pairs)

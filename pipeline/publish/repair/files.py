@@ -1,4 +1,4 @@
-"""Shards, ledger and manifest of a version, made again from receipts and unit objects."""
+"""Repair of shards, ledger and manifest of a version, from receipts and unit objects."""
 
 from collections.abc import Iterable, Iterator
 
@@ -20,17 +20,20 @@ def repair_files(
     sealed: SealedManifest,
     manifest: Manifest | None,
 ) -> list[str]:
-    """Make again what is missing or altered; ``manifest`` is None where it is itself.
+    """Rebuild missing and damaged files of a version; return their keys.
 
-    Returns the keys. Raises ``VerificationError`` where what is made is not what was promised.
+    ``manifest`` is None if the manifest itself is missing or damaged. Raises
+    ``VerificationError`` if a rebuilt file does not have the promised digest.
     """
     if manifest is None:
         return _repair_manifest(store, plan, prompts, sealed)
-    damaged = {file.key for file in manifest.files() if not _is_whole(store, file.key, file.sha256)}
+    damaged = {
+        file.key for file in manifest.files() if not _is_intact(store, file.key, file.sha256)
+    }
     if not damaged:
         return []
 
-    whole = {
+    intact = {
         (split, shard_format, index): info
         for split, formats in manifest.shards.items()
         for shard_format, infos in formats.items()
@@ -40,7 +43,7 @@ def repair_files(
 
     def run(tasks: Iterable[ShardTask]) -> Iterator[CompactedShard]:
         for task in tasks:
-            info = whole.get((task.shard.split, task.format, task.shard.index))
+            info = intact.get((task.shard.split, task.format, task.shard.index))
             if info is None:
                 yield compact_in(store, task, overwrite_damaged=True)
             else:
@@ -78,9 +81,11 @@ def _repair_manifest(
         overwrite_damaged=True,
     )
     if sealed_as(made) != sealed:
-        if _is_whole(store, sealed.key, sealed_as(made).sha256):
-            name_in_success(store, sealed_as(made))  # which was at fault, and not the manifest
+        if _is_intact(store, sealed.key, sealed_as(made).sha256):
+            name_in_success(store, sealed_as(made))  # the entry was wrong, not the manifest
             return [SUCCESS_KEY]
+        # No build can have written a manifest that contradicts itself. Its digest protects
+        # nothing, so both the manifest and its entry may be replaced.
         if contradicts_itself(store, sealed):
             store.put(sealed.key, manifest_bytes(made))
             name_in_success(store, sealed_as(made))
@@ -90,7 +95,7 @@ def _repair_manifest(
     return [sealed.key]
 
 
-def _is_whole(store: ObjectStore, key: str, digest: str) -> bool:
+def _is_intact(store: ObjectStore, key: str, digest: str) -> bool:
     try:
         return sha256(store.get(key)) == digest
     except ObjectNotFoundError:
@@ -99,7 +104,7 @@ def _is_whole(store: ObjectStore, key: str, digest: str) -> bool:
 
 def _not_promised(store: ObjectStore, key: str, plan: Plan) -> str:
     return (
-        f"{store.url}/{key}: what follows from the receipts of plan {plan.plan_id} is not what "
-        "was promised; what is damaged stays as it is. Is the software another than that of the "
-        "build? See `fingerprint` in the receipts"
+        f"{store.url}/{key}: the file rebuilt from the receipts of plan {plan.plan_id} is not what "
+        "was promised; the damaged object was not changed. Does the software differ from that of "
+        "the build? See `fingerprint` in the receipts"
     )

@@ -1,4 +1,4 @@
-"""A plan from its manifest, and its prompts from the ledger."""
+"""Repair of a plan from its manifest and of its prompts from the ledger."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,9 +13,9 @@ from pipeline.storage.plans import plan_bytes, prompts_bytes, read_plan, read_pr
 
 
 def repair_plan(store: ObjectStore, plan_id: str, manifest: Manifest | None) -> list[str]:
-    """Restore a plan that is missing or altered; the keys that were written.
+    """Restore a missing or damaged plan and its prompts; return the written keys.
 
-    Raises ``VerificationError`` where that from which it follows is damaged too.
+    Raises ``VerificationError`` if the manifest or ledger needed for this is damaged too.
     """
     written = []
     plan = _plan(store, plan_id)
@@ -52,7 +52,7 @@ def _has_prompts(store: ObjectStore, plan: Plan) -> bool:
 
 
 def _prompts_of_ledger(store: ObjectStore, plan: Plan, manifest: Manifest) -> PromptTable | None:
-    """Each prompt stands in the row of its first seed."""
+    """Return the prompts in a ledger, one from the row of each prompt's first seed."""
     try:
         data = store.get(manifest.ledger.key)
     except ObjectNotFoundError:

@@ -1,4 +1,4 @@
-"""The repair of a whole store, in the order in which one thing follows from another."""
+"""Repair of all objects of a store, in the order of their dependencies."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -17,14 +17,14 @@ from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_plan, read_prompt_table
 
 Recompute = Callable[[Plan, PromptTable, Sequence[int]], ObjectStore]
-"""Computes and commits some units of a plan in a store under ``layout.repairs_prefix``."""
+"""Function that computes units of a plan into a store under ``layout.repairs_prefix``."""
 
 
 def repair(store: ObjectStore, recompute: Recompute) -> Iterator[str]:
-    """Make again what is damaged; yields the key of each object as it is whole again.
+    """Rebuild damaged objects; yield the key of each object after its repair.
 
-    Raises ``VerificationError`` where what is made again is not what was promised, and whatever
-    ``recompute`` raises; what is damaged is then as it was.
+    Raises ``VerificationError`` if a rebuilt object does not have the promised digest, and the
+    errors of ``recompute``. The damaged object is then unchanged.
     """
     yield from repair_success(store)
     success = read_success(store)
@@ -44,14 +44,15 @@ def _repair_plan(store: ObjectStore, sealed: SealedManifest, recompute: Recomput
     if units:
         scratch = recompute(plan, prompts, units)
         fingerprints = manifest.fingerprints if manifest else []
-        mending = UnitRepair(store, scratch, plan, found.problems, fingerprints)
+        unit_repair = UnitRepair(store, scratch, plan, found.problems, fingerprints)
         try:
+            # All units are checked before the first one is replaced.
             for unit in units:
-                mending.check(unit, prompts, reselection, ledger)
+                unit_repair.check(unit, prompts, reselection, ledger)
             for unit in units:
-                yield from mending.put(unit)
+                yield from unit_repair.put(unit)
         finally:
-            # Also where a check failed: another machine may compute what was promised.
+            # Also after a failed check, because another machine may compute the promised bytes.
             prefix = layout.repairs_prefix(plan.plan_id)
             for info in [*store.list(prefix)]:
                 if layout.place_of(info.key.removeprefix(prefix)) is not None:

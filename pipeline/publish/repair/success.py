@@ -1,4 +1,4 @@
-"""``_SUCCESS`` from the manifests."""
+"""Repair of ``_SUCCESS`` from the manifests."""
 
 from functools import partial
 
@@ -17,10 +17,10 @@ from pipeline.storage.sealing import name_in_success, success_bytes
 
 
 def repair_success(store: ObjectStore) -> list[str]:
-    """Name every plan that has a manifest; the keys that were made again.
+    """Add missing plans to ``_SUCCESS`` and correct wrong entries; return the rewritten keys.
 
-    Raises ``VerificationError`` where a plan has manifests and neither they nor ``_SUCCESS`` are
-    whole, and where there is none at all.
+    Raises ``VerificationError`` if all manifests of a plan and its entry in ``_SUCCESS`` are
+    damaged, and if the store has no manifest at all.
     """
     latest = latest_manifests(store)
     success = _readable(store)
@@ -29,8 +29,8 @@ def repair_success(store: ObjectStore) -> list[str]:
     lost = {place.plan_id for place in places if place} - named - {each.plan_id for each in latest}
     if lost:
         raise VerificationError(
-            f"{store.url}: of plan {', '.join(sorted(lost))} neither {layout.SUCCESS_KEY} nor a "
-            "manifest is whole; delete its manifests and seal it again with `npd build`"
+            f"{store.url}: plan {', '.join(sorted(lost))}: neither {layout.SUCCESS_KEY} nor a "
+            "manifest is intact; delete its manifests and seal it again with `npd build`"
         )
     if success is None:
         if not latest:
@@ -45,9 +45,9 @@ def repair_success(store: ObjectStore) -> list[str]:
 
 
 def _as_stored(store: ObjectStore, sealed: SealedManifest) -> SealedManifest | None:
-    """Return what ``_SUCCESS`` should say of a manifest that has the promised bytes.
+    """Return the correct ``_SUCCESS`` entry of a manifest that has the promised bytes.
 
-    None where it says that, or where the manifest is at fault.
+    Return None if the entry is correct or the manifest is damaged.
     """
     try:
         stored, _ = read_unpromised(store, sealed.plan_id, sealed.version)

@@ -1,4 +1,4 @@
-"""Damaged unit objects and receipts: computed again beside, checked, and put in place."""
+"""Repair of unit objects and receipts: recomputed separately, checked, then put in place."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ from pipeline.storage.receipts import Receipt, read_receipt
 
 
 def damaged_units(problems: Sequence[Problem]) -> list[int]:
-    """The units whose object or receipt is at fault."""
+    """Return the units whose object or receipt is damaged."""
     places = (problem.place for problem in problems)
     return sorted({place.unit for place in places if place is not None and place.unit is not None})
 
 
 class UnitRepair:
-    """Puts units that were computed again, in a store of their own, in the place of damage."""
+    """Replacement of damaged units by units that were recomputed in a separate store."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class UnitRepair:
     def check(
         self, unit: int, prompts: PromptTable, reselection: Reselection, ledger: Ledger | None
     ) -> None:
-        """Refuse a unit that is not what was promised. Raises ``VerificationError``."""
+        """Raise ``VerificationError`` if a recomputed unit differs from what was promised."""
         made = read_receipt(self._scratch, self._plan.plan_id, unit)
         where = f"unit {unit} of plan {self._plan.plan_id}, computed again,"
         if self._is_damaged(unit):
@@ -49,6 +49,8 @@ class UnitRepair:
         else:
             first = read_receipt(self._store, self._plan.plan_id, unit)
             promised, fingerprints = {first.data_sha256}, [first.fingerprint]
+        # A damaged receipt promises nothing. Then the digests in the names of the unit's intact
+        # objects are what is known of the result, and the ledger below checks the outcomes.
         if promised and made.data_sha256 not in promised:
             raise VerificationError(
                 f"{where} has the digest {made.data_sha256}, and {' or '.join(sorted(promised))} "
@@ -62,11 +64,12 @@ class UnitRepair:
             )
 
     def put(self, unit: int) -> list[str]:
-        """Replace what is damaged of a unit, data before receipt; the keys that were written."""
+        """Replace the damaged objects of a unit, data before receipt; return the written keys."""
         made = read_receipt(self._scratch, self._plan.plan_id, unit)
         data = self._scratch.get(made.data_key)
         written = []
-        if not self._is_whole(made.data_key, made.data_sha256):
+        # As in a commit: a receipt must never name data that is not in the store.
+        if not self._is_intact(made.data_key, made.data_sha256):
             self._store.put(made.data_key, data)
             written.append(made.data_key)
         if self._is_damaged(unit):
@@ -78,7 +81,7 @@ class UnitRepair:
     def _is_damaged(self, unit: int) -> bool:
         return layout.receipt_key(self._plan.plan_id, unit) in self._damaged
 
-    def _is_whole(self, key: str, digest: str) -> bool:
+    def _is_intact(self, key: str, digest: str) -> bool:
         try:
             return sha256(self._store.get(key)) == digest
         except ObjectNotFoundError:

@@ -1,8 +1,9 @@
-"""Reads a data set back and looks for anything that is not as promised.
+"""Verification of a data set by reading all of it.
 
-Every object's digest; receipts against plan; unit objects, shards and ledger against receipts;
-every noise finite; every source noise rebuilt from its seed, bit for bit. Memory holds one shard,
-the ledger, and the outcomes and digests of kept pairs.
+The checks compare every object with its digest, receipts with the plan, and unit objects, shards
+and ledger with the receipts. Every noise must be finite, and every source noise must equal, bit for
+bit, the one rebuilt from its seed. Memory holds one shard, the ledger, and the outcomes and digests
+of kept pairs.
 """
 
 from pipeline.publish.verify.findings import Problem, Verification

@@ -1,4 +1,4 @@
-"""What a verification looked at, and what it found."""
+"""Counts and problems of a verification."""
 
 from dataclasses import dataclass, field
 
@@ -11,12 +11,12 @@ from pipeline.storage.object_store import ObjectStore
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something that is not as promised."""
+    """Difference between an object and what was promised of it."""
 
     key: str
-    """Of the object that is at fault."""
+    """Key of the damaged object."""
     text: str
-    """What is wrong with it, and with which sample where there is one."""
+    """Description of the problem, with the sample id if it concerns one."""
 
     @property
     def place(self) -> ParsedKey | None:
@@ -29,7 +29,7 @@ class Problem:
 
 @dataclass
 class Verification:
-    """How much was looked at, and what was wrong."""
+    """Counts of the checked objects, and all problems found."""
 
     manifests: int = 0
     units: int = 0
@@ -37,37 +37,37 @@ class Verification:
     shards: int = 0
     pairs: int = 0
     num_bytes: int = 0
-    """Of shards and ledgers."""
+    """Total size of shards and ledgers in bytes."""
     problems: list[Problem] = field(default_factory=list)
     disagreements: list[Problem] = field(default_factory=list)
-    """Attempts at a unit that came second and computed something else than the one that counts.
+    """Late attempts at a unit with another result than the committed one.
 
-    The data set is whole all the same, so they are no problems of it; but what computed it is not
+    The data set is intact, so these are not problems of it. They show that the computation was not
     deterministic.
     """
     orphans: list[UnreferencedObject] = field(default_factory=list)
     """Objects to which nothing refers; harmless, and collected by ``npd gc``."""
 
     not_listed: str = ""
-    """Why orphans and disagreements were not looked for; empty where they were."""
+    """Reason why orphans and disagreements were not searched for; empty if they were."""
 
     foreign: list[UnreferencedObject] = field(default_factory=list)
-    """Files that are not ours. Nothing reads them, so they are no problems of the data set."""
+    """Files that do not belong to this system. Nothing reads them, so they are not problems."""
 
     def add(self, key: str, text: object) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self.problems.append(Problem(key=key, text=str(text)))
 
 
 def said_of(store: ObjectStore, key: str, error: Exception) -> str:
-    """What an error says of an object, without naming it again."""
+    """Return the message of an error without the key of the object."""
     return str(error).removeprefix(f"{store.url}/").removeprefix(f"{key}: ")
 
 
 def read_promised(
     store: ObjectStore, key: str, digest: str, promised_by: str, found: Verification
 ) -> bytes | None:
-    """An object with the promised digest; else None, and the problem is noted."""
+    """Read an object with the promised digest; return None and add a problem otherwise."""
     try:
         data = store.get(key)
     except ObjectNotFoundError:

@@ -1,4 +1,4 @@
-"""The pairs of a file that every reader reads alike."""
+"""Pairs of a file, checked so that all readers find the same ones."""
 
 from pipeline.errors import VerificationError
 from pipeline.reader.arrow_messages import check_footer, read_blocks
@@ -12,8 +12,8 @@ from pipeline.storage.schema import NoisePair
 def checked_pairs(data: bytes, ref: ShardRef) -> list[NoisePair]:
     """Read the pairs of a shard or unit object, as this project's readers do.
 
-    Raises ``VerificationError`` where they would refuse it, and where readers of an Arrow file's
-    footer would find other pairs.
+    Raises ``VerificationError`` if they would reject it, or if a reader that uses the footer of
+    an Arrow file would find other pairs.
     """
     content = CheckedBytes(data, ref.info, None, ref.url)
     columns = read_columns(content, ref)

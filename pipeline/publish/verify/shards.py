@@ -1,4 +1,4 @@
-"""Shards against the manifest, and every pair in them against its receipt and its seed."""
+"""Checks of shards against the manifest, and of their pairs against receipts and seeds."""
 
 import io
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def check_shards(
 
 
 class _SplitCheck:
-    """The check of one split in one format."""
+    """Check of one split in one format."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class _SplitCheck:
         self._content = new_sha256()
 
     def run(self) -> str | None:
-        """A digest of the pairs' contents; None where a shard cannot be read."""
+        """Check all shards; return a digest of all pairs, or None if a shard is unreadable."""
         outcomes = iter(self._expected.kept[self._split])
         shards = shard_refs(self._store, self._manifest, self._split, self.format)
         damaged = [ref for ref in shards if not self._shard(ref, outcomes)]
@@ -72,10 +72,11 @@ class _SplitCheck:
         return None if damaged else self._content.hexdigest()
 
     def _shard(self, ref: ShardRef, outcomes: Iterator[Outcome]) -> bool:
-        """Whether the shard could be read."""
+        """Check one shard; return True if it could be read."""
         self._found.shards += 1
         info = ref.info
-        # Also where it cannot be read: the next shard's pairs are those that come next.
+        # Take the outcomes even if the shard is unreadable, so that the next shard is compared
+        # with the outcomes of its pairs.
         expected = [next(outcomes, None) for _ in range(info.num_samples)]
         data = read_promised(self._store, info.key, info.sha256, "the manifest", self._found)
         if data is None:
@@ -107,7 +108,7 @@ class _SplitCheck:
 
 
 def _faults_alone(pair: NoisePair, latent_shape: tuple[int, ...]) -> Iterator[str]:
-    """What is wrong with a pair, whatever its receipt says."""
+    """Yield faults of a pair that can be found without its receipt."""
     if pair.golden_noise.shape != latent_shape:
         yield f"golden noise has the shape {pair.golden_noise.shape}"
     if not np.isfinite(pair.golden_noise).all():
@@ -119,7 +120,7 @@ def _faults_alone(pair: NoisePair, latent_shape: tuple[int, ...]) -> Iterator[st
 
 
 def _faults_against(pair: NoisePair, outcome: Outcome | None) -> Iterator[str]:
-    """What a pair says otherwise than the receipt of its candidate."""
+    """Yield differences between a pair and the receipt of its candidate."""
     if outcome is None or pair.sample_id != outcome.sample_id:
         yield f"the receipts have {outcome.sample_id if outcome else 'nothing'} in its place"
         return

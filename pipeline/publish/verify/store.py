@@ -1,4 +1,4 @@
-"""The verification of a whole store: every sealed plan, and what lies beside."""
+"""Verification of a store: every sealed plan, and unreferenced objects."""
 
 from collections.abc import Iterator, Sequence
 
@@ -33,9 +33,9 @@ def verify(
 ) -> Verification:
     """Check every sealed plan of a store at its current version.
 
-    ``plan_id`` checks one plan, and ``version`` another version of it. What needs a listing is
-    left out where the credentials do not allow one. Raises ``VerificationError`` where there is no
-    manifest at all, and ``UserError`` for a plan or version that is not there.
+    ``plan_id`` selects one plan, and ``version`` another version of it. Checks that need a listing
+    are skipped if the credentials do not allow one. Raises ``VerificationError`` if there is no
+    manifest at all, and ``UserError`` for an unknown plan or version.
     """
     found = Verification()
     sealed = [each for each in _sealed(store, found) if plan_id is None or each.plan_id == plan_id]
@@ -64,7 +64,7 @@ def verify(
 
 
 def _sealed(store: ObjectStore, found: Verification) -> Sequence[SealedManifest]:
-    """What ``_SUCCESS`` names; of a plan that it leaves out, the latest manifest."""
+    """Return the manifests named in ``_SUCCESS``, and the latest of plans that it omits."""
     latest = _latest(store)
     named: dict[str, SealedManifest] = {}
     try:
@@ -86,7 +86,7 @@ def _sealed(store: ObjectStore, found: Verification) -> Sequence[SealedManifest]
 
 
 def _latest(store: ObjectStore) -> dict[str, SealedManifest]:
-    """The latest manifest of each plan; none where the credentials do not allow a listing."""
+    """Return the latest manifest of each plan, or nothing if listing is not allowed."""
     try:
         return {sealed.plan_id: sealed for sealed in latest_manifests(store)}
     except AccessDeniedError:
@@ -94,7 +94,7 @@ def _latest(store: ObjectStore) -> dict[str, SealedManifest]:
 
 
 def _check_plan(store: ObjectStore, manifest: Manifest, found: Verification) -> list[Plan]:
-    """Check what a manifest promises; return its plan, or nothing if that cannot be read."""
+    """Check a manifest's files and receipts; return its plan, or nothing if it is unreadable."""
     plan_and_prompts = _plan(store, manifest, found)
     if plan_and_prompts is None:
         return []
@@ -177,13 +177,13 @@ def _beyond(store: ObjectStore, plan: Plan) -> Iterator[UnreferencedObject]:
 
 
 def _orphans(store: ObjectStore, sealed: set[str], found: Verification) -> None:
-    """Note garbage, foreign files, and what is pending in sealed plans: no build works on those."""
-    for stray in find_strays(store):
-        place = place_of(stray.key)
-        is_pending = stray.standing is ReferenceStatus.PENDING
-        if stray.standing is ReferenceStatus.GARBAGE or (
+    """Add foreign files, garbage, and pending objects of sealed plans, which no build uses."""
+    for each in find_strays(store):
+        place = place_of(each.key)
+        is_pending = each.standing is ReferenceStatus.PENDING
+        if each.standing is ReferenceStatus.GARBAGE or (
             is_pending and place is not None and place.plan_id in sealed
         ):
-            found.orphans.append(stray)
-        elif stray.standing is ReferenceStatus.UNKNOWN:
-            found.foreign.append(stray)
+            found.orphans.append(each)
+        elif each.standing is ReferenceStatus.UNKNOWN:
+            found.foreign.append(each)

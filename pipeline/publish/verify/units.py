@@ -1,4 +1,4 @@
-"""Receipts against the plan, unit objects and ledger against receipts."""
+"""Checks of receipts against the plan, and of unit objects and ledger against receipts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,26 +26,26 @@ from pipeline.storage.schema import NoisePair, PairSchema
 
 @dataclass(kw_only=True)
 class Expected:
-    """What the receipts and unit objects of a plan promise of its shards."""
+    """Expected content of the shards, from the receipts and unit objects of a plan."""
 
     kept: dict[Split, list[Outcome]] = field(default_factory=lambda: {split: [] for split in Split})
-    """In the plan's order."""
+    """Maps each split to the outcomes of its kept pairs, in the plan's order."""
     contents: dict[str, bytes] = field(default_factory=dict)
-    """Of each pair in a unit object, by sample."""
+    """Maps the sample id of each pair in a unit object to the digest of its content."""
     funnel: FunnelCount = field(default_factory=FunnelCount)
     complete: bool = True
-    """Every receipt could be read."""
+    """True if every receipt could be read and matches the plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """A ledger that can be compared with receipts."""
+    """Ledger that can be compared with receipts."""
 
     key: str
     table: pa.Table
 
     def holds(self, outcomes: Sequence[Outcome], candidates: Sequence[Candidate]) -> bool:
-        """Whether it says of some consecutive candidates what became of them."""
+        """Return True if the rows of some consecutive candidates equal the given outcomes."""
         texts = [candidate.prompt for candidate in candidates]
         rows = ledger_table(ledger_rows(outcomes, texts), self.table.schema)
         return bool(self.table.slice(candidates[0].index, len(rows)).equals(rows))
@@ -54,14 +54,14 @@ class Ledger:
 def check_ledger(
     store: ObjectStore, plan: Plan, info: LedgerInfo, found: Verification
 ) -> Ledger | None:
-    """The ledger, or None where it cannot be compared with the receipts."""
+    """Read and check the ledger; return None if it cannot be compared with receipts."""
     data = read_promised(store, info.key, info.sha256, "the manifest", found)
     if data is None:
         return None
     found.num_bytes += len(data)
     try:
         table = pq.read_table(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:  # pyarrow's word for a broken compression
+    except (pa.ArrowException, OSError) as error:  # raised for broken compression
         found.add(info.key, f"cannot be read: {error}")
         return None
     if not table.schema.equals(ledger_schema(plan.reward_names, plan.schema_version)):
@@ -84,7 +84,7 @@ def check_units(
     ledger: Ledger | None,
     found: Verification,
 ) -> Expected:
-    """Check every receipt of a plan with its unit object, as a selection decides upon them."""
+    """Check every receipt of a plan with its unit object, under a selection's decisions."""
     expected = Expected()
     for unit in range(plan.num_units):
         key = layout.receipt_key(plan.plan_id, unit)
@@ -104,7 +104,7 @@ def check_units(
         decided = reselection.of(receipt)
         expected.funnel.add(decided.outcomes)
         if ledger is not None and not ledger.holds(decided.outcomes, candidates):
-            found.add(key, f"not what {ledger.key} says of it")
+            found.add(key, f"its outcomes differ from {ledger.key}")
         for outcome in decided.kept():
             expected.kept[outcome.split].append(outcome)
         expected.contents.update(_unit_object(store, plan, receipt, found))
@@ -112,7 +112,7 @@ def check_units(
 
 
 def content_of(pair: NoisePair) -> bytes:
-    """A digest of everything in a pair, whatever format it was read from."""
+    """Return a digest of all values of a pair, independent of the file format."""
     digest = new_sha256()
     for name, data in sorted(members(pair).items()):
         digest.update(f"{name} {len(data)} ".encode() + data)
@@ -133,7 +133,7 @@ def _receipt(store: ObjectStore, plan: Plan, unit: int, found: Verification) -> 
 def _unit_object(
     store: ObjectStore, plan: Plan, receipt: Receipt, found: Verification
 ) -> dict[str, bytes]:
-    """The contents of its pairs by sample; none where it is damaged."""
+    """Check a unit object; return the digests of its pairs by sample id, none if damaged."""
     key = receipt.data_key
     data = read_promised(store, key, receipt.data_sha256, "its receipt", found)
     if data is None:

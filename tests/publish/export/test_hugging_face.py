@@ -99,7 +99,7 @@ def test_card_tells_provenance_funnel_and_licences(sealed_folder: Path, tmp_path
     for split in Split:
         assert f"| {split.value} | {manifest.num_samples(split)} |" in body
     assert f"| plan | `{manifest.plan_id}`, version 1 |" in body
-    assert f"| rejected by reward:scene | {manifest.funnel.rejected['reward:scene']} |" in body
+    assert f"| rejected: reward:scene | {manifest.funnel.rejected['reward:scene']} |" in body
     assert manifest.plan.settings["model"]["digest"] in body
     assert manifest.fingerprints[0].packages["torch"] in body
     assert "| the diffusion model | openrail++ |" in body
@@ -109,7 +109,7 @@ def test_card_tells_provenance_funnel_and_licences(sealed_folder: Path, tmp_path
 
 def test_card_without_licences_says_so(bare_folder: Path, tmp_path: Path) -> None:
     made = export_to(tmp_path / "hf", bare_folder, "hf")
-    assert made.remarks == ("the card says that the licence of data, model, prompts is unknown",)
+    assert made.remarks == ("the card lists the licence of data, model, prompts as unknown",)
     header, _ = _card(tmp_path / "hf")
     assert header["license"] == "unknown"
     pairs = load_dataset(str(tmp_path / "hf"), split="train")
