@@ -20,14 +20,14 @@ Damage = Callable[[Path], None]
 
 
 def flip(path: Path) -> None:
-    """One bit in the middle."""
+    """Flip one bit in the middle."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
 
 
 def truncate(path: Path) -> None:
-    """The last byte is gone."""
+    """Remove the last byte."""
     path.write_bytes(path.read_bytes()[:-1])
 
 
@@ -44,12 +44,12 @@ def edit_json(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 
 def reseal(folder: Path, manifest: Manifest) -> None:
-    """Store a manifest that tells other things, with ``_SUCCESS`` believing it."""
+    """Store a changed manifest and its digest in ``_SUCCESS``."""
     _store_and_name(folder, readable_json(manifest.model_dump(mode="json")))
 
 
 def reseal_json(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Edit the first manifest, with ``_SUCCESS`` believing it."""
+    """Edit the first manifest and update its digest in ``_SUCCESS``."""
     (path,) = folder.glob("manifests/*/v1.json")
     content = json.loads(path.read_bytes())
     edit(content)
@@ -65,7 +65,7 @@ def _store_and_name(folder: Path, data: bytes) -> None:
 def forge_shard(
     folder: Path, data: bytes, shard_format: ShardFormat = "arrow", index: int = 0
 ) -> str:
-    """Put other bytes in the place of a training shard, with every name and digest right."""
+    """Replace a training shard by other bytes and update every name and digest."""
     manifest = manifest_of(folder)
     shards = manifest.shards[Split.TRAIN][shard_format]
     (folder / shards[index].key).unlink()
@@ -85,7 +85,7 @@ def forge_shard(
 
 
 def drop_pieces(folder: Path) -> None:
-    """Make the manifest one of an earlier version, which knew no digests of pieces."""
+    """Convert the manifest to an earlier version, without digests of pieces."""
     manifest = manifest_of(folder)
     shards = {
         split: {

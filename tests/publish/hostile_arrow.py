@@ -1,4 +1,4 @@
-"""Arrow shards whose structure is not ours, made from one that is."""
+"""Arrow shards with a foreign structure, made from a valid one."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ def _written(table: pa.Table, rows: int = 2, **options: Any) -> bytes:
 
 
 def _blocks_start(data: bytes) -> int:
-    """Where the footer's blocks of record batches start, found by the first one's place."""
+    """Return the offset of the record batch blocks in the footer."""
     message = pa.ipc.read_message(pa.BufferReader(data[8:]))
     first = 8 + 8 + struct.unpack_from("<i", data, 12)[0]
     assert message.type == "schema"
@@ -145,7 +145,7 @@ def another_order(data: bytes) -> bytes:
 
 
 def other_batches(data: bytes) -> bytes:
-    """Nothing is wrong with batches of another size."""
+    """Batches of another size are valid."""
     return _written(_table(data), rows=1)
 
 

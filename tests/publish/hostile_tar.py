@@ -1,4 +1,4 @@
-"""Webdataset shards whose structure is not ours, made from one that is."""
+"""Webdataset shards with a foreign structure, made from a valid one."""
 
 import gzip
 import io
@@ -156,7 +156,7 @@ def wrong_checksum(data: bytes) -> bytes:
 
 
 def shorter_padding(data: bytes) -> bytes:
-    """Nothing is wrong with an archive that is not filled up to a record."""
+    """An archive that is not padded to a full record is valid."""
     return without_end(data) + bytes(1024)
 
 

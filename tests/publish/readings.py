@@ -1,4 +1,4 @@
-"""What every reader makes of the training pairs of a store: ours, our exports and other libraries.
+"""Training pairs of a store as read by our reader, our exports and other libraries.
 
 A reading is the list of pairs in the reader's order, in one form for all.
 """
@@ -33,7 +33,7 @@ Reading = list[Pair]
 
 
 def readings(folder: Path, scratch: Path, shard_format: ShardFormat) -> dict[str, Reading]:
-    """Every reading of a store whose only format is ``shard_format``."""
+    """Return every reading of a store whose only format is ``shard_format``."""
     shards = [folder / info.key for info in manifest_of(folder).shards[Split.TRAIN][shard_format]]
     found = {
         "dataset": [*map(_ours, NoisePairDataset(str(folder)))],
@@ -47,13 +47,13 @@ def readings(folder: Path, scratch: Path, shard_format: ShardFormat) -> dict[str
 
 
 def readings_of_others(shard: Path, shard_format: ShardFormat) -> dict[str, Reading]:
-    """What other libraries make of a shard."""
+    """Return the pairs that other libraries read from a shard."""
     others = {"arrow": (_arrow_file, _arrow_stream), "webdataset": (_webdataset, _tarfile)}
     return {read.__name__: [*map(_pair, read(shard))] for read in others[shard_format]}
 
 
 def as_reading(pairs: Iterable[NoisePair]) -> Reading:
-    """Pairs of our own as a reading."""
+    """Convert our pairs to a reading."""
     return [_pair({**vars(pair), "noise_stats": vars(pair.noise_stats)}) for pair in pairs]
 
 

@@ -1,4 +1,4 @@
-"""A repair, the units that are computed in it, and what it leaves in the store."""
+"""Helpers that run a repair and check the recomputed units and the store."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def no_model(plan: Plan, prompts: PromptTable, units: Sequence[int]) -> ObjectSt
 def recompute_from(
     store: ObjectStore, produced: Sequence[ProducedUnit], **run: Any
 ) -> tuple[Recompute, list[int]]:
-    """Commits units that were computed before, as a worker would; and which it was asked for."""
+    """Worker stand-in that commits prepared units and records which ones were requested."""
     asked: list[int] = []
 
     def recompute(plan: Plan, prompts: PromptTable, units: Sequence[int]) -> ObjectStore:
@@ -41,7 +41,7 @@ def objects_of(store: ObjectStore) -> dict[str, bytes]:
 
 
 def repaired(folder: Path, recompute: Recompute = no_model) -> list[str]:
-    """The keys that were made again; the store verifies, and a second repair finds nothing."""
+    """Repair and return the keys; check that the store verifies and a second repair is a no-op."""
     store = open_store(str(folder))
     keys = list(repair(store, recompute))
     found = verify(store)

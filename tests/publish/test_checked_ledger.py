@@ -1,4 +1,4 @@
-"""Whoever uses a ledger or a prompt table refuses one that was changed and can still be read."""
+"""Users of a ledger or prompt table reject one that was changed but is still readable."""
 
 from collections.abc import Callable
 from pathlib import Path

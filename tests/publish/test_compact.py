@@ -1,4 +1,4 @@
-"""Unit objects into shards."""
+"""Compaction of unit objects into shards."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A manifest or ``_SUCCESS`` that is not complete is refused by readers, named, and repaired."""
+"""Incomplete manifests and ``_SUCCESS`` files are rejected by readers, reported and repaired."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.sealed import Built, manifest_of
 
 
 def _refused(folder: Path, said: str) -> None:
-    """Every reader refuses a data set with these words."""
+    """Check that every reader rejects a data set with this message."""
     for read in (NoisePairDataset, NoisePairTable):
         with pytest.raises(VerificationError, match=said):
             read(str(folder))
@@ -33,7 +33,7 @@ def _repeat_shard(manifest: dict[str, Any]) -> None:
 
 
 def _move_shard(manifest: dict[str, Any]) -> None:
-    """A training shard is tested on."""
+    """List a training shard in the test split."""
     for name, shards in manifest["shards"]["test"].items():
         shards.append(manifest["shards"]["train"][name].pop())
 

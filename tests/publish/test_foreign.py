@@ -1,4 +1,4 @@
-"""Files in a store that this project did not write: ignored by every listing, named by verify."""
+"""Foreign files in a store are ignored by every listing and reported by verify."""
 
 import shutil
 import tracemalloc
@@ -32,7 +32,7 @@ NAMES = (
     "٠٠٠٠٠٠٠٠.json",
     "README",
 )
-"""Of files beside receipts: some a listing could take for a receipt."""
+"""Names of files beside receipts; some look almost like a receipt."""
 
 BEYOND = ("99999999.json", "999999999999.json")
 """Receipts of units that no plan here has."""

@@ -1,4 +1,4 @@
-"""What is collected, what is left, and that a late writer never misses anything."""
+"""Garbage collection: deleted objects, kept objects, and safety for late writers."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ EMPTY = pack_pairs([], PairSchema(latent_shape=(4, 8, 8), reward_names=("scene",
 
 
 def _collect(store: ObjectStore) -> set[str]:
-    """Delete all garbage, with no grace; what was deleted."""
+    """Delete all garbage without a grace period; return what was deleted."""
     found = list(find_garbage(store, older_than=datetime.now(UTC) + timedelta(seconds=1)))
     for stray in found:
         assert store.head(stray.key) is not None
@@ -47,7 +47,7 @@ def _standings(store: ObjectStore) -> dict[str, ReferenceStatus]:
 
 
 def _other_attempt(built: Built, unit: int) -> tuple[ProducedUnit, str]:
-    """What a non-deterministic worker makes of a unit, and the key of its object."""
+    """Return the result of a non-deterministic worker for a unit, and the key of its object."""
     produced = ProducedUnit(outcomes=built.units[unit].outcomes, data=EMPTY, forward_evaluations=0)
     return produced, layout.unit_key(built.plan.plan_id, unit, sha256(EMPTY))
 

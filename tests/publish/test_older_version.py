@@ -84,7 +84,7 @@ def test_older_version_receipts_say_nothing_of_proposals(older: LocalStore) -> N
 
 
 def test_older_version_is_sealed_again_as_it_was(older: LocalStore) -> None:
-    """As a repair does. The ledger is compared by its content: other pyarrows write other bytes."""
+    """Rebuild as a repair does; compare ledgers by content, as pyarrow versions differ in bytes."""
     plan = _plan(older)
     first = read_version(older, plan.plan_id, 1)
     again = draft(

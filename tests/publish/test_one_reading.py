@@ -1,4 +1,4 @@
-"""Whatever ``npd verify`` passes, every reader reads alike, also if every digest is right."""
+"""All readers return the same pairs from a file that ``npd verify`` accepts."""
 
 import random
 import shutil
@@ -36,7 +36,7 @@ _FUZZED = 120
 
 @pytest.fixture(scope="module")
 def sets(built: Built, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The small data set in one format each. Read only."""
+    """Small data set in a single format, once for each format; read only."""
     folders = {}
     for name in FORMATS:
         output = {**built.plan.settings["output"], "formats": [name]}

@@ -1,4 +1,4 @@
-"""Removal of superseded versions: complete, or completed later, and never of what readers see."""
+"""Removal of superseded versions: complete or completed later, never of the current version."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +27,7 @@ PLANS_MARGIN = 0.0
 
 
 def _files(version: TwoVersions, number: int) -> set[str]:
-    """Everything of a version in the folder, found without the code under test."""
+    """Return all files of a version, found without the code under test."""
     found = (path.relative_to(version.folder).as_posix() for path in version.folder.rglob("*"))
     plan = version.plan_id
     return {
@@ -76,7 +76,7 @@ def _no_recompute(*arguments: Any) -> ObjectStore:
 
 
 def test_number_of_a_removed_version_never_returns(two_versions: TwoVersions) -> None:
-    """Also that of the highest version; the same margins then make a version of another number."""
+    """After removal of the highest version, the same margins make a version with a new number."""
     store = two_versions.store
     margin = two_versions.second.selection["scene"]
     assert select_scene(store, PLANS_MARGIN).version == 1
@@ -105,7 +105,7 @@ def test_current_version_and_one_that_is_not_there_are_refused(two_versions: Two
 
 
 class _Dies(LocalStore):
-    """A store whose process ends after so many writes and deletions."""
+    """Store whose process ends after a number of writes and deletions."""
 
     def __init__(self, of: TwoVersions, survives: int) -> None:
         super().__init__(of.folder)

@@ -1,4 +1,4 @@
-"""What follows from other objects is repaired to what was there before, and nothing else."""
+"""Repair restores the original bytes of damaged objects and changes nothing else."""
 
 import json
 from functools import partial

@@ -1,4 +1,4 @@
-"""What cannot be made again as it was is refused, and nothing is replaced."""
+"""Repair rejects objects that cannot be rebuilt with the same bytes and replaces nothing."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_damage_of_units_needs_the_models(damaged: Path, built: Built) -> None:
 def test_shard_that_cannot_be_made_as_promised_is_refused(
     damaged: Path, built: Built, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As another version of pyarrow would: other bytes for the same rows."""
+    """Write the same rows as other bytes, as another version of pyarrow would."""
     store = open_store(str(damaged))
     key = manifest_of(damaged).shards[Split.TRAIN]["arrow"][0].key
     (damaged / key).write_bytes(b"rubbish")

@@ -1,4 +1,4 @@
-"""Units are computed again, and are what they were before."""
+"""Repair of units: recomputed units equal the original ones."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Sealing: what is published is a function of what was computed."""
+"""Sealing: published objects depend only on the computed results."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ SEALED = ("shards", "ledgers", "manifests", "_SUCCESS")
 
 
 def _sealed_files(folder: Path) -> dict[str, bytes]:
-    """All that is published, by key."""
+    """Return all published objects by key."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for name in SEALED
@@ -31,7 +31,7 @@ def _sealed_files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Another plan: one unit."""
+    """Return another plan with one unit."""
     settings = changed(prompts={"seeds_per_prompt": 1, "seed": 99}, units={"size": 50})
     folder = tmp_path_factory.mktemp("small")
     return build(folder, settings | {"splits": {"train": 1.0}})

@@ -37,7 +37,7 @@ EVALUATIONS = 4 + (3 + 4) + (6 + 4) + (4 + 4) + 2 * 4
 
 
 def _settings(rule: RuleName) -> dict[str, Any]:
-    """Three rewards that give the same scores: what tells them apart is their margins."""
+    """Three rewards with the same scores and different margins."""
     scene = SETTINGS["rewards"][0]
     rewards = [
         {**scene, "name": name, "margin": margin, "weight": WEIGHTS[name]}

@@ -1,4 +1,4 @@
-"""Another selection of a sealed plan, held against scores counted here and against a build."""
+"""Selection of a sealed plan, compared with scores counted here and with a build."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -36,7 +36,7 @@ def _outcomes(built: Built) -> list[Outcome]:
 
 
 def _better_by(built: Built, margin: float) -> list[str]:
-    """Samples that pass the gate and gain more than a margin, in the plan's order."""
+    """Return samples that pass the gate and gain more than a margin, in the plan's order."""
     return [
         outcome.sample_id
         for outcome in _outcomes(built)
@@ -45,13 +45,13 @@ def _better_by(built: Built, margin: float) -> list[str]:
 
 
 def _samples(url: str) -> list[str]:
-    """What readers see, by sample id."""
+    """Return the samples that readers see, by id."""
     names = [sample["sample_id"] for split in Split for sample in NoisePairDataset(url, split)]
     return sorted(names)
 
 
 def _middle(built: Built, status: Status) -> float:
-    """A margin that divides the candidates of a status."""
+    """Return a margin that divides the candidates of a status."""
     gains = sorted(_gain(outcome) for outcome in _outcomes(built) if outcome.status is status)
     assert len(gains) > 2
     return (gains[len(gains) // 2 - 1] + gains[len(gains) // 2]) / 2
@@ -63,13 +63,13 @@ def _settings(**sections: Any) -> Mapping[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> LocalStore:
-    """For what no kind of store can change; S3 costs a client for every dataset that is read."""
+    """Local store, for tests that do not depend on the kind of store; S3 would be slow."""
     return LocalStore(tmp_path / "store")
 
 
 @pytest.fixture(scope="module")
 def hoarding(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """A plan that stores rejected pairs too."""
+    """Return a plan that stores rejected pairs too."""
     settings = _settings(output={"store_rejected": True})
     return build(tmp_path_factory.mktemp("hoarding"), settings, prompts=demo_prompts(9))
 

@@ -1,4 +1,4 @@
-"""Which pairs go into which shard."""
+"""Assignment of pairs to shards."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -64,7 +64,7 @@ def _receipts(units: list[list[tuple[Split, int | None]]]) -> list[Receipt]:
 
 
 def _samples(shard: ShardPlan, receipts: list[Receipt]) -> list[Outcome]:
-    """The outcomes that a shard's pieces point at."""
+    """Return the outcomes to which a shard's pieces refer."""
     found = []
     for piece in shard.pieces:
         receipt = receipts[int(piece.data_key.removeprefix("units/"))]

@@ -1,4 +1,4 @@
-"""Verification of a whole store: what is sealed, what is counted, what is told beside."""
+"""Verification of a store: sealed objects, counts, and reported extras."""
 
 from pathlib import Path
 

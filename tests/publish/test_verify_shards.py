@@ -1,4 +1,4 @@
-"""Damage to shards is found and named, also if every digest agrees."""
+"""Damage to shards is found and reported, also if every digest agrees."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ from tests.sealed import Built, manifest_of
 
 
 def _with_pairs(built: Built, change: Callable[[NoisePair], NoisePair]) -> tuple[Built, NoisePair]:
-    """The first stored pair changed, before anything was hashed."""
+    """Change the first stored pair before anything is hashed."""
     unit = built.units[0]
     table = pa.ipc.open_file(pa.BufferReader(unit.data)).read_all()
     schema = PairSchema.of(table.schema)

@@ -1,4 +1,4 @@
-"""Damage to receipts, unit objects and the ledger is found and named."""
+"""Damage to receipts, unit objects and the ledger is found and reported."""
 
 from collections.abc import Callable
 from pathlib import Path

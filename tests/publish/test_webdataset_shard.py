@@ -1,4 +1,4 @@
-"""The tar form of a shard, read by plain ``webdataset`` and by ``tarfile``."""
+"""Webdataset shards, read by ``webdataset`` and by ``tarfile``."""
 
 import io
 import tarfile

@@ -14,7 +14,7 @@ REFUSAL = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>busy</Message></
 
 
 class ForgetfulStore(BaseHTTPRequestHandler):
-    """An S3 look-alike that stores objects and ignores every condition, as some real ones do."""
+    """S3-compatible server that ignores every write condition, as some real ones do."""
 
     protocol_version = "HTTP/1.1"
     objects: dict[str, bytes]
@@ -75,7 +75,7 @@ class BusyStore(ForgetfulStore):
 
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """The URL at which ``handler`` answers."""
+    """Yield the URL of a server that runs ``handler``."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         server.block_on_close = False

@@ -1,4 +1,4 @@
-"""A TCP proxy whose subclasses decide what becomes of requests and replies."""
+"""TCP proxy whose subclasses change or drop requests and replies."""
 
 import socket
 import struct
@@ -16,7 +16,7 @@ class HangUpError(Exception):
 
 @dataclass(eq=False)
 class Link:
-    """A client's connection and the one behind it, on which requests follow one another."""
+    """Pair of connections, to the client and to the server, that carries successive requests."""
 
     client: socket.socket
     upstream: socket.socket
@@ -25,11 +25,11 @@ class Link:
     port: int
     """The client's."""
     request: bytes = b""
-    """The first bytes of the request now under way: its first line and, as a rule, its headers."""
+    """First bytes of the current request: its first line and usually its headers."""
 
     @property
     def first_line(self) -> bytes:
-        """Of the request now under way."""
+        """HTTP method of the current request."""
         return self.request.split(b"\r\n", 1)[0]
 
     def hang_up(self) -> None:
@@ -63,15 +63,15 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def on_request(self, link: Link, data: bytes) -> bytes:
-        """What to pass on of a piece of a request."""
+        """Return the part of a request chunk to pass on."""
         return data
 
     def on_reply(self, link: Link, data: bytes) -> bytes:
-        """What to pass on of a piece of a reply."""
+        """Return the part of a reply chunk to pass on."""
         return data
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Stop accepting connections."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

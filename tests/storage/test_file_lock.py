@@ -1,4 +1,4 @@
-"""The lock of a file: one holder at a time, and free when its block ends, whatever was forked."""
+"""File locks: one holder at a time, and released at the end of the block, also after a fork."""
 
 import fcntl
 import signal
@@ -44,7 +44,7 @@ def test_lock_is_free_though_a_process_that_was_forked_in_it_lives(tmp_path: Pat
 
 
 def _is_free(path: Path) -> bool:
-    """Whether somebody else could have the lock now."""
+    """Return True if another holder could take the lock now."""
     with path.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Keys, and what a key says of its object."""
+"""Construction and parsing of object keys."""
 
 import pytest
 

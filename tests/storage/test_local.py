@@ -1,4 +1,4 @@
-"""What a folder adds to the contract: crashes, other processes, and file systems that refuse."""
+"""Local store beyond the contract: crashes, other processes, and failing file systems."""
 
 import errno
 import os

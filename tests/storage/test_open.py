@@ -1,4 +1,4 @@
-"""Which URLs open which store."""
+"""Mapping of URLs to stores."""
 
 from pathlib import Path
 

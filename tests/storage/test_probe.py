@@ -1,4 +1,4 @@
-"""The probe passes real stores, refuses one that ignores conditions, and leaves nothing."""
+"""The probe accepts real stores, rejects one that ignores conditions, and leaves no objects."""
 
 from pathlib import Path
 

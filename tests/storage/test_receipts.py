@@ -1,4 +1,4 @@
-"""Commits: the first attempt at a unit counts, and one that disagrees with it is kept beside."""
+"""Commits: the first attempt at a unit wins, and one that disagrees is stored separately."""
 
 import json
 from collections.abc import Callable

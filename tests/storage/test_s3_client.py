@@ -1,4 +1,4 @@
-"""The client: what it does otherwise than boto3 does by itself."""
+"""S3 client: differences from boto3's defaults."""
 
 import gc
 from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""S3 failures end in the right type of error, with what, where and what to do; or end well."""
+"""S3 failures raise the right error with cause, place and remedy, or are recovered from."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Two sealed data sets: the usual one, and one that leaves out what can be left out."""
+"""Two sealed data sets: the usual one, and one without any optional columns."""
 
 from tests.publish.export.exports import bare_folder
 

@@ -1,4 +1,4 @@
-"""Exports that end in the middle: of a process that is killed, or at any call on the target."""
+"""Exports that are interrupted, by a killed process or at any call on the target."""
 
 import os
 import signal
@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 class Killed(BaseException):
-    """What happens to a process is no ``Exception``."""
+    """End of the process; not an ``Exception``, so that no handler catches it."""
 
 
 class DyingAt:
-    """Counts calls; the one with the number ``at`` and all later ones never return."""
+    """Store that counts calls; call number ``at`` and all later ones never return."""
 
     def __init__(self, at: int, die: Callable[[], None], *, after: bool = False) -> None:
         self.num_calls = 0
@@ -45,7 +45,7 @@ def kill_this_process() -> None:
 
 
 def main() -> None:
-    """Export from a URL to a URL in a format, and be killed at a call on the target."""
+    """Export between URLs in a format, with the process killed at a call on the target."""
     url, out, format_name, at = sys.argv[1:]
     store, target = open_store(url), open_store(out)
     order = order_export(store, format_name, samples_per_file=4)

@@ -1,4 +1,4 @@
-"""Making exports of the small sealed data set, and what they should hold."""
+"""Helpers that export the small sealed data set, and the expected contents."""
 
 import hashlib
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def export_to(
     samples_per_file: int = 10,
     licences: Licences | None = None,
 ) -> Exported:
-    """What ``npd export`` does."""
+    """Export as ``npd export`` does."""
     store = open_store(str(sealed))
     order = order_export(
         store, format_name, splits, samples_per_file=samples_per_file, licences=licences
@@ -33,12 +33,12 @@ def export_to(
 
 
 def our_samples(sealed: object, split: Split = Split.TRAIN) -> dict[str, dict[str, Any]]:
-    """Our reader's samples by their id."""
+    """Return the samples of our reader by id."""
     return {sample["sample_id"]: sample for sample in NoisePairDataset(str(sealed), split.value)}
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Every file, hidden ones too, with its digest."""
+    """Map every file, including hidden ones, to its digest."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
@@ -48,7 +48,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def bare_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data set of a few pairs: no pictures, no source noise, kept even where they are worse."""
+    """Data set of a few pairs without images or source noise, with a negative margin."""
     folder = tmp_path_factory.mktemp("bare")
     settings = changed(
         rewards=[

@@ -23,7 +23,7 @@ class Loaded:
 
 
 def load_as_the_authors(data_dir: Path, prompt_path: Path, *, discard: bool) -> dict[int, Loaded]:
-    """Every file of a folder, captioned through the log; with ``discard``, only strict winners."""
+    """Load every file of a folder with its caption; with ``discard``, only strict winners."""
     captions: dict[int, str] = {}
     for line in prompt_path.read_text(encoding="utf-8").split("\n")[:-1]:
         row: dict[str, Any] = ast.literal_eval(line)

@@ -1,4 +1,4 @@
-"""The folder for the Hugging Face hub, loaded by ``datasets``; its card, parsed."""
+"""Hugging Face export: loaded by ``datasets``, with the card parsed."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ LICENCES = Licences(data="cc-by-4.0", model="openrail++", prompts="cc0-1.0")
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the library prepares is in nobody's home afterwards."""
+    """Keep the library's cache out of the home folder."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 

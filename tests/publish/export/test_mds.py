@@ -1,4 +1,4 @@
-"""MosaicML streaming's files: read by the library where it is, and refused where it is not."""
+"""MDS export: read by the library if it is installed, rejected otherwise."""
 
 import sys
 from importlib.util import find_spec

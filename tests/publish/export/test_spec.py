@@ -1,4 +1,4 @@
-"""What is asked for, and cannot be had."""
+"""Invalid options of an export."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Exports to tar and Parquet, read by the libraries that they are for."""
+"""Exports to tar and Parquet, read by the intended libraries."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

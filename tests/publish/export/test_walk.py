@@ -25,7 +25,7 @@ from tests.publish.export.exports import digests, export_to
 from tests.sealed import manifest_of
 
 HERE = [name for name in FORMATS if name != "mds"]
-"""Those that need no other library."""
+"""Formats that need no other library."""
 
 DEADLINE_S = 120
 
