@@ -141,6 +141,7 @@ def _unreferenced_in_plan(
 def _unreferenced_in_unit(
     store: ObjectStore, place: ParsedKey, objects: list[ObjectInfo], *, is_done: bool
 ) -> Iterator[UnreferencedObject]:
+    # A single object of a done unit is the committed one, so its receipt need not be read.
     if len(objects) == 1:
         if not is_done:
             yield _unreferenced(objects[0], ReferenceStatus.PENDING, "its unit has no receipt yet")

@@ -48,6 +48,8 @@ def select(
     plan = read_plan(store, _plan_id(store, plan_id))
     wanted = _margins(plan, margins)
     numbers = version_numbers(store, plan.plan_id)
+    # A version with these margins exists after an interrupted selection, too: the second try only
+    # has to make it current.
     found = _made_before(store, plan.plan_id, numbers, wanted)
     if found is not None:
         _make_current(store, sealed_as(found))

@@ -65,6 +65,7 @@ def plan_shards(receipts: Iterable[Receipt], shard_bytes: int) -> Iterator[Shard
     open_shards = {split: _OpenShard(split) for split in Split}
     for receipt in receipts:
         for row, outcome in enumerate(receipt.stored()):
+            # Row numbers count rejected pairs too, which a plan may store for later selections.
             if outcome.status is not Status.KEPT:
                 continue
             shard = open_shards[outcome.split]

@@ -122,7 +122,7 @@ class LocalStore:
             except FileNotFoundError:
                 return False
             if sha256(current).hexdigest() != version:
-                return current == data
+                return current == data  # identical bytes count as written
             temp.replace(path)
             sync_directory(path.parent)
             return True

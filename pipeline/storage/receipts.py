@@ -90,6 +90,7 @@ def commit_unit(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
         return Commit.MINE
     # The put was refused. The receipt in the store decides what that means.
     first = read_receipt(store, receipt.plan_id, receipt.unit)
+    # The attempt's earlier put took place, but its reply was lost.
     if first.attempt_id == receipt.attempt_id:
         return Commit.MINE
     if first.agrees(receipt):

@@ -88,6 +88,7 @@ def _claim(target: ObjectStore, order: ExportSpec) -> bool:
             ) from None
         if target.put_if_absent(DESCRIPTION, order.description()):
             return False
+        # Another export claimed the target first. It may be the same one.
         existing = target.get(DESCRIPTION)
     if existing != order.description():
         raise UserError(

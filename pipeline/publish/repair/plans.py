@@ -26,6 +26,7 @@ def repair_plan(store: ObjectStore, plan_id: str, manifest: Manifest | None) -> 
         plan = manifest.plan
         store.put(key, plan_bytes(plan))
         written.append(key)
+    # The plan is intact now, so its digest of the prompts can check those of the ledger.
     if not _has_prompts(store, plan):
         key = layout.prompts_key(plan_id)
         table = None if manifest is None else _prompts_of_ledger(store, plan, manifest)

@@ -90,6 +90,7 @@ def check_units(
         key = layout.receipt_key(plan.plan_id, unit)
         candidates = list(prompts.candidates(plan, plan.unit_range(unit)))
         receipt = _receipt(store, plan, unit, found)
+        # Without every receipt it is unknown which pair belongs in which row of a shard.
         if receipt is None:
             expected.complete = False
             continue
