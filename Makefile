@@ -7,7 +7,7 @@
 #   make test-fast   run the tests that start no Ray and no S3 server
 #   make test-gpu    run the tests that need a GPU
 #   make soak        inject faults into real processes for SECONDS seconds, drawn from SEED
-#   make check       check lint, format and types
+#   make check       check lint, format, types and the direction of imports
 #   make format      fix lint and format where a tool can
 
 SECONDS ?= 600
@@ -74,6 +74,7 @@ check: $(READY_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(READY_DEV)
 	$(BIN)/ruff check --fix .

@@ -22,7 +22,7 @@ from pipeline.diffusion.noise import source_noise, stored
 from pipeline.fingerprint import ALGORITHM_VERSION, fingerprint
 from pipeline.identity import file_sha256, prompt_id, seeds_for, sha256, split_for
 from pipeline.plan import Plan
-from pipeline.prompts.funnel import PromptFunnel
+from pipeline.prompt_funnel import PromptFunnel
 from pipeline.publish.compact import WRITERS, put_content_addressed
 from pipeline.publish.ledger import LedgerWriter
 from pipeline.records import SCHEMA_VERSION, NoiseStats, Outcome, Split, Status

@@ -19,10 +19,10 @@ from pipeline.determinism import be_deterministic
 from pipeline.errors import UserError
 from pipeline.models.load import load_text_encoder
 from pipeline.models.model_identity import identity_of, model_in_folder
-from pipeline.npnet.training.data import sealed_plans
-from pipeline.npnet.training.prompts import PromptEncoder
-from pipeline.npnet.training.run import NewNetwork, TrainedNetwork, train
-from pipeline.npnet.training.settings import Precision, TrainingSettings
+from pipeline.training.data import sealed_plans
+from pipeline.training.prompts import PromptEncoder
+from pipeline.training.run import NewNetwork, TrainedNetwork, train
+from pipeline.training.settings import Precision, TrainingSettings
 
 _PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 _DEFAULTS = TrainingSettings()

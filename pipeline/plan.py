@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.identity import canonical_json, prompt_id, seeds_for, sha256, short, split_for
-from pipeline.prompts.funnel import PromptFunnel
+from pipeline.prompt_funnel import PromptFunnel
 from pipeline.records import Candidate, Record, RuleName, Split
 
 PROMPT_COLUMNS = pa.schema(

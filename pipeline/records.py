@@ -50,6 +50,25 @@ class Status(StrEnum):
     """Could not be judged, for example because a value was NaN or infinite."""
 
 
+class DropReason(StrEnum):
+    """Why a prompt was dropped, in the order in which it is asked."""
+
+    BLANK = "blank"
+    """No value, or no character that can be seen."""
+    REPEATED = "repeated"
+    """Reads like an earlier one."""
+    BLOCKED = "blocked"
+    """Holds a word or phrase of the block-list."""
+    TOO_LONG = "too_long"
+    """The model would not read it whole."""
+    UNSAFE = "unsafe"
+    """The safety filter says so."""
+    NEAR_REPEATED = "near_repeated"
+    """Nearly reads like an earlier one."""
+    NOT_SAMPLED = "not_sampled"
+    """More prompts were left than were asked for."""
+
+
 class Candidate(Record):
     """A prompt with a seed, before judging."""
 

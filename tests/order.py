@@ -16,7 +16,7 @@ LONGEST_FIRST = (
     "tests/cluster/test_elastic.py",
     "tests/reader/others/test_ray_data.py",
     "tests/publish/test_select.py",
-    "tests/npnet/training/test_run.py",
+    "tests/training/test_run.py",
     "tests/demo/test_demo_model.py",
 )
 """By the time that they take, roughly; all others follow as they stand."""
@@ -24,7 +24,7 @@ LONGEST_FIRST = (
 
 SLOW_FOLDERS = (
     *("cluster", "end_to_end", "examples", "faults", "gpu", "infra", "jobs", "secrets", "training"),
-    *("evaluate/trial", "models/families", "models/rewards", "npnet/training"),
+    *("evaluate/trial", "models/families", "models/rewards", "training"),
 )
 """Folders of tests that start processes, Ray or servers, or compute with many models."""
 

@@ -12,9 +12,9 @@ import torch
 
 from pipeline.config.file import BUNDLED, load_config
 from pipeline.config.sections import Config
+from pipeline.diffusion.denoiser import Denoiser
 from pipeline.fingerprint import fingerprint
 from pipeline.identity import sha256
-from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import load_denoiser, load_rewards
 from pipeline.models.reward import Reward
 from pipeline.plan import Plan, PromptTable

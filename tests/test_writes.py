@@ -20,9 +20,9 @@ from pipeline.demo.training.recipe import Schedule
 from pipeline.demo.training.vae import cached_latents, new_vae
 from pipeline.errors import UserError
 from pipeline.npnet import NPNet
-from pipeline.npnet.training.checkpoint import write_checkpoint
-from pipeline.npnet.training.curve import LossCurve
 from pipeline.storage.durable import atomic_write, whole_file, whole_folder
+from pipeline.training.checkpoint import write_checkpoint
+from pipeline.training.curve import LossCurve
 from tests.npnet.layouts import SMALL
 
 _LIMIT = 1024

@@ -6,9 +6,14 @@ import torch
 from torch import Tensor
 
 from pipeline.cluster.heartbeat import Heartbeat
+from pipeline.diffusion.denoiser import (
+    Conditioning,
+    Denoiser,
+    EncodedPrompts,
+    Guidance,
+    SamplingScheduler,
+)
 from pipeline.diffusion.schedule import Schedule, Spacing
-from pipeline.models.denoiser import Conditioning, Denoiser, EncodedPrompts, Guidance
-from pipeline.models.native_scheduler import NativeScheduler
 
 
 class HeartbeatDenoiser:
@@ -41,7 +46,7 @@ class HeartbeatDenoiser:
         """Return the schedule of the model with ``num_inference_steps`` steps."""
         return self._inner.schedule(num_inference_steps, spacing)
 
-    def own_scheduler(self, num_inference_steps: int) -> NativeScheduler:
+    def own_scheduler(self, num_inference_steps: int) -> SamplingScheduler:
         """Return a run of the native scheduler of the model."""
         return self._inner.own_scheduler(num_inference_steps)
 

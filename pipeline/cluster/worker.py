@@ -22,10 +22,10 @@ from pipeline.cluster.summary import UnitSummary
 from pipeline.cluster.work import Work
 from pipeline.config.sections import Config
 from pipeline.determinism import be_deterministic
+from pipeline.diffusion.denoiser import Denoiser
 from pipeline.errors import DeviceError, DeviceMemoryError, ModelError, RetryableStoreError
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import sha256
-from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.model_settings import model_digests
 from pipeline.models.reward import Reward

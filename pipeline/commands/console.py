@@ -18,7 +18,7 @@ from rich.table import Table
 
 from pipeline.cluster.summary import UnitSummary
 from pipeline.plan import Plan
-from pipeline.prompts.funnel import PromptFunnel
+from pipeline.prompt_funnel import PromptFunnel
 from pipeline.status import PlanStatus
 from pipeline.storage.funnel import Funnel
 from pipeline.storage.keys import printable

@@ -87,7 +87,8 @@ def evaluate(
 
     After an interruption, the same command continues from the last finished chunk.
     """
-    from pipeline.evaluate.trial.categories import read_categories, scene_categories
+    from pipeline.demo.categories import scene_categories
+    from pipeline.evaluate.trial.categories import read_categories
     from pipeline.evaluate.trial.held_out import held_out_prompts, read_data_set
     from pipeline.evaluate.trial.network import networks_of, refuse_other_networks
     from pipeline.evaluate.trial.run import compute, prepare, publish

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
+    from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 
 
 def forward_evaluations(guidance_scale: float, guidance: "Guidance") -> int:

@@ -15,7 +15,7 @@ from pipeline.diffusion.schedule import Schedule
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
+    from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 
 Inversion = Literal["first_order", "exact"]
 

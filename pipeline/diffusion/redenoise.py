@@ -22,7 +22,7 @@ from pipeline.diffusion.schedule import Spacing
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
+    from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.diffusion.guidance import forward_evaluations, guided_prediction
 
 if TYPE_CHECKING:
-    from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
+    from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 
 Scheduler = Literal["ddim", "model"]
 """A deterministic step of first order, or the scheduler that the model came with."""

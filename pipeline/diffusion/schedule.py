@@ -15,7 +15,7 @@ from pipeline.diffusion.step import NoiseLevel, denoise_step, invert_step
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.models.denoiser import Prediction
+    from pipeline.diffusion.denoiser import Prediction
 
 Spacing = Literal["leading", "trailing", "linspace"]
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pipeline.models.denoiser import Prediction
+    from pipeline.diffusion.denoiser import Prediction
 
 
 class NoiseLevel(NamedTuple):

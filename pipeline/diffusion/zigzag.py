@@ -27,7 +27,7 @@ from pipeline.diffusion.guided_step import (
 from pipeline.diffusion.redenoise import Redenoised, StepsSettings
 
 if TYPE_CHECKING:
-    from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
+    from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 
 
 def zigzag_evaluations(settings: StepsSettings, guidance: "Guidance") -> int:

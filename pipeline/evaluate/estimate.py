@@ -11,8 +11,8 @@ import torch
 from pipeline.config.sections import Config, SamplingConfig
 from pipeline.costs.pair_bytes import pair_bytes
 from pipeline.determinism import be_deterministic
+from pipeline.diffusion.denoiser import Denoiser
 from pipeline.diffusion.guidance import forward_evaluations
-from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.plan import Plan, PromptTable
 from pipeline.stages.build_spec import BuildSpec

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from pipeline.config.sections import SamplingConfig
+from pipeline.diffusion.denoiser import Denoiser, Guidance
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.evaluate.gains import Gain, paired_gain
 from pipeline.evaluate.scores import Scores
-from pipeline.models.denoiser import Denoiser, Guidance
 from pipeline.models.reward import Reward
 from pipeline.plan import Plan, PromptTable
 from pipeline.stages.build_spec import BuildSpec

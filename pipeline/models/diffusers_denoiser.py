@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.diffusion.denoiser import GUIDANCE, Conditioning, EncodedPrompts, Guidance
 from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.errors import ModelError, UserError
 from pipeline.models.call_options import given, refuse_options
-from pipeline.models.denoiser import GUIDANCE, Conditioning, EncodedPrompts, Guidance
 from pipeline.models.families import FAMILIES, Inputs
 from pipeline.models.flow_schedule import flow_schedule, is_flow, refuse_other_flows
 from pipeline.models.made_size import refuse_other_size

@@ -1,6 +1,7 @@
 """Loading of the configured models into memory. It runs on the workers, never at import."""
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
@@ -8,10 +9,8 @@ import torch
 from pipeline.config.model import ModelConfig
 from pipeline.config.proposers import NPNetConfig
 from pipeline.config.rewards import RewardConfig
-from pipeline.demo.oracle import SceneOracle
-from pipeline.demo.scene_reward import SceneReward
+from pipeline.diffusion.denoiser import Denoiser
 from pipeline.models.call_options import call_options
-from pipeline.models.denoiser import Denoiser
 from pipeline.models.model_identity import refuse_other_rows
 from pipeline.models.pipeline_files import locate_pipeline
 from pipeline.models.pipeline_options import Offload, apply_options, place, sequential_faults
@@ -103,11 +102,15 @@ def load_network(config: NPNetConfig, denoiser: Denoiser, model: ModelConfig) ->
 
 
 def _scene(config: RewardConfig, device: torch.device) -> Reward:
-    return SceneReward.load(locate(config), device)
+    # By name: models do not depend on the demo.
+    demo = import_module("pipeline.demo.scene_reward")
+    reward: Reward = demo.SceneReward.load(locate(config), device)
+    return reward
 
 
 def _scene_oracle(config: RewardConfig, device: torch.device) -> Reward:
-    return SceneOracle()
+    oracle: Reward = import_module("pipeline.demo.oracle").SceneOracle()
+    return oracle
 
 
 def _published(config: RewardConfig, device: torch.device) -> Reward:

@@ -20,8 +20,8 @@ from pipeline.models.recording_scheduler import RecordingScheduler
 from pipeline.models.traced_pipeline import TracedPipeline
 
 if TYPE_CHECKING:
+    from pipeline.diffusion.denoiser import Denoiser
     from pipeline.diffusion.schedule import Spacing
-    from pipeline.models.denoiser import Denoiser
 
 _PROMPT = "a red apple"
 _NUM_STEPS = 4

@@ -18,9 +18,9 @@ from diffusers import (
 )
 from torch import Tensor
 
+from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.schedule import Schedule, Spacing, spaced_timesteps
 from pipeline.errors import ModelError
-from pipeline.models.denoiser import Prediction
 
 SUPPORTED_SCHEDULERS = (
     DDIMScheduler,

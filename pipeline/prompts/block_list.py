@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pipeline.errors import PromptFileError
 from pipeline.prompts.formats.lines import utf8_lines
-from pipeline.prompts.prompt import Drop, DropReason, SourcePrompt
+from pipeline.prompts.prompt import Drop, SourcePrompt
+from pipeline.records import DropReason
 
 # Chinese and Japanese put no space between words, so each of their characters is one here.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"

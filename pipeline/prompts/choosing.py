@@ -10,16 +10,17 @@ from typing import Any
 from pipeline.config.prompts import PromptsConfig
 from pipeline.entry_point import entry_digest
 from pipeline.identity import file_sha256, sha256
+from pipeline.prompt_funnel import PromptFunnel, SourceFunnel
 from pipeline.prompts.block_list import drop_blocked, read_block_list
 from pipeline.prompts.dropped import dropped_bytes, dropped_table
-from pipeline.prompts.funnel import PromptFunnel, SourceFunnel
 from pipeline.prompts.near_duplicates import drop_near_repeated
-from pipeline.prompts.prompt import DropReason, Sieve, SourcePrompt
+from pipeline.prompts.prompt import Sieve, SourcePrompt
 from pipeline.prompts.safety import SAFE, drop_unsafe
 from pipeline.prompts.sampling import drop_not_sampled
 from pipeline.prompts.sieving import FilterResult, drop_blank, drop_repeated, sieve_prompts
 from pipeline.prompts.sources import read_source
 from pipeline.prompts.token_limit import drop_too_long, token_limits
+from pipeline.records import DropReason
 
 
 @dataclass(frozen=True, kw_only=True)

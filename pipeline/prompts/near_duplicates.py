@@ -15,7 +15,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.prompts.prompt import Drop, DropReason, SourcePrompt
+from pipeline.prompts.prompt import Drop, SourcePrompt
+from pipeline.records import DropReason
 
 if TYPE_CHECKING:
     from rensa import RMinHash

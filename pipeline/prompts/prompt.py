@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+
+from pipeline.records import DropReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,25 +16,6 @@ class SourcePrompt:
     """Name of the source."""
     row: int
     """Which row of the source, from 0, over all of its files."""
-
-
-class DropReason(StrEnum):
-    """Why a prompt was dropped, in the order in which it is asked."""
-
-    BLANK = "blank"
-    """No value, or no character that can be seen."""
-    REPEATED = "repeated"
-    """Reads like an earlier one."""
-    BLOCKED = "blocked"
-    """Holds a word or phrase of the block-list."""
-    TOO_LONG = "too_long"
-    """The model would not read it whole."""
-    UNSAFE = "unsafe"
-    """The safety filter says so."""
-    NEAR_REPEATED = "near_repeated"
-    """Nearly reads like an earlier one."""
-    NOT_SAMPLED = "not_sampled"
-    """More prompts were left than were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

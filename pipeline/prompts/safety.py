@@ -6,7 +6,8 @@ from typing import Protocol
 from pipeline.config.prompts import SafetyConfig
 from pipeline.entry_point import make_entry
 from pipeline.errors import EntryPointError
-from pipeline.prompts.prompt import Drop, DropReason, SourcePrompt
+from pipeline.prompts.prompt import Drop, SourcePrompt
+from pipeline.records import DropReason
 
 SAFE = "safe"
 """The verdict that a filter gives by None."""

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import floor
 
 from pipeline.errors import PromptChoiceError
-from pipeline.prompts.prompt import Drop, DropReason, SourcePrompt
+from pipeline.prompts.prompt import Drop, SourcePrompt
+from pipeline.records import DropReason
 
 
 def drop_not_sampled(

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import PromptChoiceError
-from pipeline.prompts.prompt import Drop, DropReason, Sieve, SourcePrompt
+from pipeline.prompts.prompt import Drop, Sieve, SourcePrompt
 from pipeline.prompts.visible import code_points, is_visible
+from pipeline.records import DropReason
 
 
 @dataclass(frozen=True, kw_only=True)

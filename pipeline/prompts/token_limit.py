@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ModelError
-from pipeline.prompts.prompt import Drop, DropReason, SourcePrompt
+from pipeline.prompts.prompt import Drop, SourcePrompt
 from pipeline.prompts.token_count import TokenCounter
+from pipeline.records import DropReason
 
 PROMPTS_AT_ONCE = 1024
 

@@ -9,8 +9,8 @@ from math import prod
 
 from torch import Tensor
 
+from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.diffusion.noise import as_model_input, noise_stats, stored
-from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
 from pipeline.records import Candidate
 from pipeline.stages.best_proposal import BestProposal, ScoredProposal

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.config.sections import GateConfig, OutputConfig, SamplingConfig
+from pipeline.diffusion.denoiser import Guidance
 from pipeline.diffusion.sample import sample_evaluations
-from pipeline.models.denoiser import Guidance
 from pipeline.plan import Plan
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers.planned import makes_from_images, planned_proposers

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from pipeline.determinism import settings_kept
+from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import UserError
-from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.records import Candidate
 from pipeline.stages.proposed_noise import ProposedNoise, checked
 

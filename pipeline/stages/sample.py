@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.config.sections import SamplingConfig
+from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.diffusion.noise import as_model_input
 from pipeline.diffusion.sample import sample_latents
-from pipeline.models.denoiser import Denoiser, EncodedPrompts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.config.sections import OutputConfig
-from pipeline.models.denoiser import Denoiser, EncodedPrompts
+from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
 from pipeline.records import Candidate, Outcome, Status
 from pipeline.stages.batch import Models, ProducedBatch, produce_batch

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from pipeline.cluster.work import Fault, Work
 from pipeline.cluster.worker import UnitWorker
+from pipeline.diffusion.denoiser import Conditioning
 from pipeline.errors import (
     DeviceError,
     DeviceMemoryError,
     RetryableStoreError,
     WorkerLeavingError,
 )
-from pipeline.models.denoiser import Conditioning
 from pipeline.records import Status
 from pipeline.stages.planning import make_plan
 from pipeline.storage.open import open_store

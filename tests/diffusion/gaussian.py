@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pipeline.diffusion.denoiser import Conditioning, EncodedPrompts, Guidance, Prediction
 from pipeline.diffusion.schedule import Schedule, Spacing, spaced_timesteps
 from pipeline.diffusion.step import NoiseLevel, step_coefficients
-from pipeline.models.denoiser import Conditioning, EncodedPrompts, Guidance, Prediction
 
 
 def sd_alphas_cumprod() -> Tensor:

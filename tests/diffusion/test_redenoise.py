@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.guidance import guided_prediction
 from pipeline.diffusion.guided_step import Inversion
 from pipeline.diffusion.redenoise import (
@@ -18,7 +19,6 @@ from pipeline.diffusion.redenoise import (
 from pipeline.diffusion.schedule import Spacing
 from pipeline.diffusion.step import kappa, step_coefficients
 from pipeline.errors import UserError
-from pipeline.models.denoiser import Prediction
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.sample import sample_evaluations, sample_latents
 from pipeline.diffusion.step import NoiseLevel
-from pipeline.models.denoiser import Prediction
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from tests.diffusion.gaussian import GaussianDenoiser, sampling_factor
 

@@ -7,6 +7,7 @@ import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.schedule import Schedule
 from pipeline.diffusion.step import (
     NoiseLevel,
@@ -15,7 +16,6 @@ from pipeline.diffusion.step import (
     kappa,
     step_coefficients,
 )
-from pipeline.models.denoiser import Prediction
 from tests.models.tiny import SD_BETAS
 
 PREDICTIONS: tuple[Prediction, ...] = ("epsilon", "v_prediction")

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from pipeline.config.model import ModelConfig
+from pipeline.diffusion.denoiser import Denoiser
 from pipeline.errors import ModelError
-from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import load_denoiser
 from tests.models.families.tiny_pipelines import vae
 from tests.models.original_layout import original_checkpoint

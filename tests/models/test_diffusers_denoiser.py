@@ -17,11 +17,11 @@ from diffusers import (
 )
 from diffusers.utils import logging as diffusers_logging
 
+from pipeline.diffusion.denoiser import Denoiser
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.diffusion.step import NoiseLevel
 from pipeline.errors import ModelError
-from pipeline.models.denoiser import Denoiser
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from tests.models.families.tiny_pipelines import build
 from tests.models.tiny import (

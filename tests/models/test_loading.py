@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.config.model import ModelConfig
+from pipeline.diffusion.denoiser import Denoiser
 from pipeline.errors import ModelError
-from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import load_denoiser
 from tests.models.original_layout import original_checkpoint
 from tests.models.tiny import save_tiny_pipeline, tiny_pipeline

@@ -7,8 +7,9 @@ import pytest
 
 from pipeline.config.prompts import SafetyConfig
 from pipeline.errors import EntryPointError
-from pipeline.prompts.prompt import Drop, DropReason
+from pipeline.prompts.prompt import Drop
 from pipeline.prompts.safety import drop_unsafe
+from pipeline.records import DropReason
 from tests.prompts.reading import prompts_of
 
 _MODULES = itertools.count()

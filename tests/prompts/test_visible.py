@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.prompts.choosing import distinct_prompts
-from pipeline.prompts.prompt import DropReason
 from pipeline.prompts.sieving import drop_blank
 from pipeline.prompts.visible import is_visible
+from pipeline.records import DropReason
 from tests.prompts.reading import error_of, prompts_of
 
 UNSEEN = ["", "\u200b", "\ufeff", "\0", "\0\0 \u200d", "\u2060\u00ad", "\u3164", "\u2800", "\ufe0f"]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipeline.diffusion.denoiser import Conditioning, Denoiser, EncodedPrompts, Guidance
 from pipeline.diffusion.schedule import Schedule, Spacing
-from pipeline.models.denoiser import Conditioning, Denoiser, EncodedPrompts, Guidance
 from pipeline.models.native_scheduler import NativeScheduler
 from pipeline.models.reward import Reward
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.entry_point import make_entry
 from pipeline.errors import EntryPointError, UserError
-from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
 from pipeline.records import Candidate
 from pipeline.stages.build_spec import BuildSpec

@@ -13,7 +13,7 @@ from pipeline.config.file import BUNDLED
 from pipeline.errors import ModelError
 from pipeline.identity import seeds_for
 from pipeline.plan import Plan, PromptTable
-from pipeline.prompts.prompt import DropReason
+from pipeline.records import DropReason
 from pipeline.stages.planning import make_plan
 from pipeline.storage.local import LocalStore
 from pipeline.storage.plans import read_plan, read_prompt_table, stored_plans, write_plan

@@ -17,9 +17,9 @@ from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.demo.training.prompts import demo_prompts
 from pipeline.demo.training.sampling import golden_noises, noises, sample_images
+from pipeline.diffusion.denoiser import EncodedPrompts
 from pipeline.diffusion.noise import noise_stats
 from pipeline.diffusion.redenoise import RedenoiseSettings
-from pipeline.models.denoiser import EncodedPrompts
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from pipeline.records import NoiseStats
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from pipeline.config.sections import SamplingConfig
+from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.evaluate.trial.samples import Sample
-from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
 from pipeline.stages.propose import Proposer
 from pipeline.stages.sample import SampledImages, sample_images

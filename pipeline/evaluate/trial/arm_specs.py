@@ -7,6 +7,7 @@ from math import ceil
 from typing import Any
 
 from pipeline.config.sections import SamplingConfig
+from pipeline.diffusion.denoiser import Guidance
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.evaluate.trial.arms import (
@@ -18,7 +19,6 @@ from pipeline.evaluate.trial.arms import (
     RandomPerturbation,
     Resampled,
 )
-from pipeline.models.denoiser import Guidance
 
 STANDARD, GOLDEN, SECOND_SEED = "standard noise", "golden noise", "second seed"
 WRONG_PROMPT, RANDOM = "wrong prompt", "random perturbation"

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from pipeline.config.sections import SamplingConfig
+from pipeline.diffusion.denoiser import EncodedPrompts
 from pipeline.diffusion.noise import as_model_input, stored
 from pipeline.evaluate.trial.arm_runner import ArmResult, ArmRunner, Batch, Cost
-from pipeline.models.denoiser import EncodedPrompts
 from pipeline.stages.propose import Source, propose
 from pipeline.stages.sample import SampledImages
 from pipeline.stages.score import judge

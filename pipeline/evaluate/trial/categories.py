@@ -1,9 +1,8 @@
 """What kind of prompt a prompt is: by a column of its file, or by the demo's grammar."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.demo.scenes import Scene, parse
 from pipeline.errors import PromptFileError
 from pipeline.identity import normalise_prompt
 from pipeline.prompts.formats.csv_table import table_rows
@@ -12,12 +11,6 @@ from pipeline.prompts.sources import format_by_suffix
 
 Categories = dict[str, tuple[str, ...]]
 """By prompt."""
-
-
-def scene_categories(prompts: Iterable[str]) -> Categories:
-    """Of captions in the demo's grammar: kind of scene, sizes and colours; others have none."""
-    scenes = ((prompt, parse(prompt)) for prompt in prompts)
-    return {prompt: _of_scene(scene) for prompt, scene in scenes if scene}
 
 
 def read_categories(path: Path, column: str, category_column: str) -> Categories:
@@ -55,17 +48,3 @@ def _category(row: JsonObject, column: str, where: str) -> str:
     if row.get(column) is None:
         raise PromptFileError(f"{where}: no column {column!r}; has {', '.join(map(repr, row))}")
     return str(row[column])
-
-
-def _of_scene(scene: Scene) -> tuple[str, ...]:
-    if scene.count > 1:
-        kind = f"count: {scene.count}"
-    elif scene.relation is None:
-        kind = "single object"
-    elif scene.relation == "and":
-        kind = "two objects, and"
-    else:
-        kind = "two objects, relation"
-    sizes = ("size words",) if any(thing.size for thing in scene.things) else ()
-    colours = sorted({f"colour: {thing.colour}" for thing in scene.things})
-    return (kind, *sizes, *colours)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
+from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.diffusion.noise import as_model_input, source_noise, stored
 from pipeline.identity import seeds_apart, seeds_for
-from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.records import Candidate
 from pipeline.stages.propose import ProposedNoise, Source
 

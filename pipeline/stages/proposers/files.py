@@ -10,9 +10,9 @@ from typing import Any
 
 from pipeline.config.proposers import CustomProposer, NPNetProposer, ProposerConfig
 from pipeline.config.sections import Config
+from pipeline.diffusion.denoiser import Denoiser
 from pipeline.entry_point import entry_digest, make_entry
 from pipeline.errors import EntryPointError, ModelError
-from pipeline.models.denoiser import Denoiser
 from pipeline.models.load import load_network
 from pipeline.models.model_identity import planned_identity, refuse_other_model, with_text_encoder
 from pipeline.npnet.network_files import network_digest, read_description

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.models.denoiser import Denoiser, EncodedPrompts
+from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.npnet import NPNet
 from pipeline.stages.propose import ProposedNoise, Source
 

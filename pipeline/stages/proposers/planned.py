@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config.proposers import RedenoiseProposer, TrajectoryProposer, ZigzagProposer
-from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
+from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.plan import Plan
 from pipeline.stages.propose import ProposedNoise, Proposer, Source
 from pipeline.stages.proposers.best_of_n import BestOfN

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from pipeline.config.proposers import RedenoiseConfig
+from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise, redenoise_evaluations
-from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.stages.propose import ProposedNoise, Source
 from pipeline.stages.proposers.inverted import proposed
 

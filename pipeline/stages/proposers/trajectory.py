@@ -8,10 +8,10 @@ scheduler that a model came with.
 from collections.abc import Sequence
 
 from pipeline.config.proposers import TrajectoryProposer
+from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.guided_step import InversionSettings, inversion_evaluations, invert_steps
 from pipeline.diffusion.redenoise import Redenoised
-from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.stages.propose import ProposedNoise, Source
 from pipeline.stages.proposers.inverted import proposed
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from pipeline.config.proposers import ZigzagProposer
+from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.redenoise import StepsSettings
 from pipeline.diffusion.zigzag import zigzag, zigzag_evaluations
-from pipeline.models.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.stages.propose import ProposedNoise, Source
 from pipeline.stages.proposers.inverted import proposed
 

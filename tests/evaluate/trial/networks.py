@@ -9,9 +9,9 @@ import torch
 from pipeline.config.file import BUNDLED
 from pipeline.config.proposers import RedenoiseConfig
 from pipeline.config.sections import Config, SamplingConfig
+from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.evaluate.trial.run import Run, prepare
 from pipeline.evaluate.trial.settings import Network, Setup, TrialSettings
-from pipeline.models.denoiser import Denoiser, EncodedPrompts
 from pipeline.stages.propose import ProposedNoise, Proposer, Source
 from pipeline.stages.proposers.redenoise import Redenoise
 from tests.sealed import changed, write_config

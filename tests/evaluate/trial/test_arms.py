@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.diffusion.denoiser import Conditioning
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.evaluate.trial.arm_runner import ArmResult, ArmRunner, Batch
 from pipeline.evaluate.trial.arm_specs import (
@@ -18,7 +19,6 @@ from pipeline.evaluate.trial.arm_specs import (
     ArmSpec,
 )
 from pipeline.evaluate.trial.arms import perturbed_like
-from pipeline.models.denoiser import Conditioning
 from pipeline.stages.propose import Source
 from pipeline.stages.proposers.redenoise import Redenoise
 from tests.evaluate.trial.networks import SETTINGS, Unchanged, small_trial, trial_config

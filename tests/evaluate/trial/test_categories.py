@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.demo.categories import scene_categories
 from pipeline.errors import PromptFileError
-from pipeline.evaluate.trial.categories import read_categories, scene_categories
+from pipeline.evaluate.trial.categories import read_categories
 
 
 def test_captions_have_the_categories_of_their_scenes() -> None:

@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.diffusion.denoiser import EncodedPrompts
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
 from pipeline.diffusion.sample import sample_latents
-from pipeline.models.denoiser import EncodedPrompts
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from pipeline.models.families import FAMILIES
 from pipeline.models.text_encoder import TextEncoder

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.guided_step import InversionSettings
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.diffusion.step import step_coefficients
-from pipeline.models.denoiser import Prediction
 from pipeline.stages.propose import ProposedNoise, Source
 from pipeline.stages.proposers.trajectory import Trajectory
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor, sampling_factor

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from pipeline.npnet import NPNet
-from pipeline.npnet.training.fit import normalized_mse
-from pipeline.npnet.training.pairs import PairBatch
-from pipeline.npnet.training.prompts import PromptEncoder
-from pipeline.npnet.training.settings import TrainingSettings
-from pipeline.npnet.training.variance import residual_std, variance_explained
+from pipeline.training.fit import normalized_mse
+from pipeline.training.pairs import PairBatch
+from pipeline.training.prompts import PromptEncoder
+from pipeline.training.settings import TrainingSettings
+from pipeline.training.variance import residual_std, variance_explained
 from tests.sealed import demo_models
 
 

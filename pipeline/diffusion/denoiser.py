@@ -12,7 +12,6 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from pipeline.diffusion.schedule import Schedule, Spacing
-    from pipeline.models.native_scheduler import NativeScheduler
 
 Prediction = Literal["epsilon", "v_prediction", "flow"]
 """Quantity that a network predicts at x = a·x_0 + s·ε: ε, a·ε - s·x_0, or the velocity ε - x_0."""
@@ -86,6 +85,27 @@ class EncodedPrompts:
         )
 
 
+class SamplingScheduler(Protocol):
+    """One run of the scheduler that a model came with. It may remember earlier steps."""
+
+    @property
+    def timesteps(self) -> Sequence[float]:
+        """Timesteps that the network receives, descending, (N,)."""
+        ...
+
+    def begin(self, noise: Tensor) -> Tensor:
+        """Return the initial latents, float32 (B, ...), in the scale of the scheduler."""
+        ...
+
+    def model_input(self, latents: Tensor, step: int) -> Tensor:
+        """Return latents in the scale of the network."""
+        ...
+
+    def denoise(self, latents: Tensor, output: Tensor, step: int) -> Tensor:
+        """Take step ``step``. Steps are taken in order, each once."""
+        ...
+
+
 class Denoiser(Protocol):
     """Interface of a diffusion model: encode prompts, predict, and decode latents."""
 
@@ -112,7 +132,7 @@ class Denoiser(Protocol):
         """
         ...
 
-    def own_scheduler(self, num_inference_steps: int) -> "NativeScheduler":
+    def own_scheduler(self, num_inference_steps: int) -> SamplingScheduler:
         """Return a fresh N-step run of the scheduler that belongs to the model.
 
         Raises ``ModelError`` if it draws noise or evaluates the network more than once a step.

@@ -18,10 +18,10 @@ from pipeline.models.load import load_text_encoder
 from pipeline.models.model_identity import identity_of, model_in_folder
 from pipeline.npnet import NPNet
 from pipeline.npnet.origin import Origin
-from pipeline.npnet.training.data import sealed_plans
+from pipeline.training.data import sealed_plans
 from tests.models.tiny import tiny_pipeline
-from tests.npnet.training.tiny_sets import TinySet, tiny_set
 from tests.sealed import CPU
+from tests.training.tiny_sets import TinySet, tiny_set
 
 
 @pytest.fixture(scope="module")

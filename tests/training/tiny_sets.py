@@ -8,9 +8,8 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from pipeline.config.sections import Config
-from pipeline.models.denoiser import Denoiser
+from pipeline.diffusion.denoiser import Denoiser
 from pipeline.models.load import load_denoiser, load_text_encoder
-from pipeline.npnet.training.prompts import PromptEncoder
 from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
 from pipeline.stages.build_spec import BuildSpec
@@ -19,6 +18,7 @@ from pipeline.stages.unit import produce_unit
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import write_plan
 from pipeline.storage.receipts import commit_unit
+from pipeline.training.prompts import PromptEncoder
 from tests.sealed import CPU, demo_models, demo_prompts, receipt_of, write_config
 from tests.stages.demo_unit import KEEP_ALL
 

@@ -16,11 +16,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pipeline.npnet.network import NPNet
-from pipeline.npnet.training.checkpoint import read_checkpoint, write_checkpoint
-from pipeline.npnet.training.curve import LossCurve
-from pipeline.npnet.training.pairs import PairBatch, PairStream
-from pipeline.npnet.training.prompts import PromptEncoder
-from pipeline.npnet.training.settings import TrainingSettings
+from pipeline.training.checkpoint import read_checkpoint, write_checkpoint
+from pipeline.training.curve import LossCurve
+from pipeline.training.pairs import PairBatch, PairStream
+from pipeline.training.prompts import PromptEncoder
+from pipeline.training.settings import TrainingSettings
 
 LOG_EVERY = 20
 """Steps between two points of the loss curve."""

@@ -4,8 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipeline.prompts.prompt import DropReason
-from pipeline.records import Record
+from pipeline.records import DropReason, Record
 
 
 class SourceFunnel(Record):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pipeline.npnet.network import NPNet
-from pipeline.npnet.training.pairs import PairBatch
-from pipeline.npnet.training.prompts import PromptEncoder
+from pipeline.training.pairs import PairBatch
+from pipeline.training.prompts import PromptEncoder
 
 
 def variance_explained(npnet: NPNet, batches: Iterable[PairBatch], encode: PromptEncoder) -> float:

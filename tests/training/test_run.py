@@ -15,11 +15,11 @@ from pipeline.errors import ModelError, UserError
 from pipeline.models.model_identity import identity_of
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout
-from pipeline.npnet.training.pairs import EveryPair
-from pipeline.npnet.training.prompts import PromptEncoder
-from pipeline.npnet.training.run import NewNetwork, TrainedNetwork, train
-from pipeline.npnet.training.settings import TrainingSettings
-from pipeline.npnet.training.variance import variance_explained
+from pipeline.training.pairs import EveryPair
+from pipeline.training.prompts import PromptEncoder
+from pipeline.training.run import NewNetwork, TrainedNetwork, train
+from pipeline.training.settings import TrainingSettings
+from pipeline.training.variance import variance_explained
 from tests.sealed import Built, build, demo_models, demo_prompts
 from tests.stages.demo_unit import KEEP_ALL
 

@@ -12,14 +12,14 @@ from pipeline.config.proposers import NPNetConfig
 from pipeline.models.load import load_network
 from pipeline.models.model_identity import identity_of
 from pipeline.npnet import NPNet
-from pipeline.npnet.training.pairs import EveryPair
-from pipeline.npnet.training.run import NewNetwork, train
-from pipeline.npnet.training.settings import TrainingSettings
-from pipeline.npnet.training.variance import variance_explained
 from pipeline.stages.propose import Source
 from pipeline.stages.proposers.network import NetworkProposer
+from pipeline.training.pairs import EveryPair
+from pipeline.training.run import NewNetwork, train
+from pipeline.training.settings import TrainingSettings
+from pipeline.training.variance import variance_explained
 from tests.models.families.tiny_pipelines import build, options_of
-from tests.npnet.training.tiny_sets import TinySet, tiny_set
+from tests.training.tiny_sets import TinySet, tiny_set
 
 SETTINGS = TrainingSettings(
     steps=12, batch_size=4, learning_rate=2e-3, warmup_steps=2, ema_decay=0.5

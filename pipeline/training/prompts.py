@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from pipeline.models.denoiser import Denoiser
+from pipeline.diffusion.denoiser import Denoiser
 
 _CACHE_BYTES = 2 * 2**30
 

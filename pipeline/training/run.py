@@ -23,20 +23,20 @@ from pipeline.npnet.layouts import layout_for
 from pipeline.npnet.network import NPNet
 from pipeline.npnet.network_files import network_digest
 from pipeline.npnet.origin import ModelIdentity, Origin
-from pipeline.npnet.training.checkpoint import refuse_other_run
-from pipeline.npnet.training.data import (
+from pipeline.storage.durable import atomic_write
+from pipeline.training.checkpoint import refuse_other_run
+from pipeline.training.data import (
     Noises,
     latents_in,
     refuse_pairs_of_other_model,
     sealed_plans,
     training_data,
 )
-from pipeline.npnet.training.fit import Report, Training
-from pipeline.npnet.training.pairs import EveryPair, PairStream
-from pipeline.npnet.training.prompts import PromptEncoder
-from pipeline.npnet.training.settings import TrainingSettings
-from pipeline.npnet.training.variance import residual_std, squares
-from pipeline.storage.durable import atomic_write
+from pipeline.training.fit import Report, Training
+from pipeline.training.pairs import EveryPair, PairStream
+from pipeline.training.prompts import PromptEncoder
+from pipeline.training.settings import TrainingSettings
+from pipeline.training.variance import residual_std, squares
 
 SUMMARY_FILE = "training.json"
 
