@@ -1,4 +1,4 @@
-"""What a plan will cost, before anything of it runs."""
+"""Estimate of the size and duration of a build, from a short calibration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,17 +30,17 @@ class Estimate:
     candidates: int
     units: int
     evaluations_per_candidate: int
-    """Forward evaluations; for exact inversion the most that it can take."""
+    """Number of forward evaluations; an upper bound for exact inversion."""
     bytes_per_pair: int
-    """Noise and images of a kept pair, in one format."""
+    """Size of a kept pair in one format, in bytes: its noises and its images."""
     seconds_per_candidate: float
-    """On one worker of this machine."""
+    """Seconds for one candidate, on one worker of this machine."""
 
 
 def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
-    """Size up a plan by a short calibration: a few forward evaluations of one batch.
+    """Estimate a plan's cost from a few forward evaluations of one batch.
 
-    Raises ``ModelError`` as loading does.
+    Loads the models. Raises ``ModelError`` if one cannot be loaded.
     """
     be_deterministic()
     recipe = BuildSpec.of(plan)
@@ -57,6 +57,7 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
         latents = noise.float().to(device)
         timestep = _first_timestep(denoiser, recipe.sampling)
         one_step = recipe.sampling.model_copy(update={"num_inference_steps": 1})
+        # This call also warms up the network, so that its first call is not timed below.
         images = sample_images(denoiser, encoded, noise, one_step)
         evaluation = _seconds(
             lambda: denoiser.predict(latents, timestep, encoded.conditional), device
@@ -64,6 +65,8 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
         image = _seconds(lambda: sample_images(denoiser, encoded, noise, one_step), device)
         judging = _seconds(lambda: judge(rewards, texts, images), device)
 
+    # Decoding has no call of its own: its time is what an image of one step takes beyond the
+    # network's evaluations. Timing noise can make that negative.
     in_one_step = forward_evaluations(one_step.guidance_scale, denoiser.guidance)
     decoding = max(image - in_one_step * evaluation, 0.0)
     return Estimate(
@@ -88,11 +91,12 @@ def _first_timestep(denoiser: Denoiser, sampling: SamplingConfig) -> float:
 
 
 def _seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Median time of a call that has been made before, in seconds."""
+    """Return the median time of a call, in seconds."""
     times = []
     for _ in range(_REPEATS):
         begin = perf_counter()
         call()
+        # CUDA calls return before the kernels have run.
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(perf_counter() - begin)

@@ -1,4 +1,4 @@
-"""The kept pairs that a report shows, at fixed quantiles of the gain so that nobody picks them."""
+"""Example pairs of a report, at fixed quantiles of the gain, so that no pair is hand-picked."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -29,23 +29,26 @@ QUANTILES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
 
 @dataclass(frozen=True, kw_only=True)
 class ExamplePair:
-    """One kept pair and its place among all kept pairs."""
+    """One kept pair and its rank among all kept pairs."""
 
     pair: NoisePair
     quantile: float
-    """Share of the kept pairs that gain less."""
+    """Share of the kept pairs with a smaller gain, from 0 to 1."""
 
 
 def shown_reward(plan: Plan) -> str:
-    """Return the reward that ranks the pairs: one that did not select them, if the plan has one."""
+    """Return the name of the reward that ranks the pairs.
+
+    It is the first reward with ``select = false``, or the first reward if all of them select.
+    """
     independent = (r["name"] for r in plan.settings["rewards"] if not r["select"])
     return str(next(independent, plan.reward_names[0]))
 
 
 def example_pairs(store: ObjectStore, manifest: Manifest, reward: str) -> list[ExamplePair]:
-    """Read the kept pairs at ``QUANTILES`` of the gain under ``reward``, in that order.
+    """Return the kept pairs at ``QUANTILES`` of the gain under ``reward``, in that order.
 
-    Only the shards that hold them are read, each checked against its digest. Raises
+    Reads only the shards that hold them and checks each against its digest. Raises
     ``VerificationError`` if a shard is damaged or does not hold the pair that the ledger names.
     """
     columns = ["sample_id", "split", "status", "source_rewards", "golden_rewards"]
@@ -67,7 +70,8 @@ def example_pairs(store: ObjectStore, manifest: Manifest, reward: str) -> list[E
 
 
 def _places_in_split(splits: Sequence[str]) -> list[int]:
-    """Count the earlier rows of the same split: shards hold a split's pairs in ledger order."""
+    """Return for each row the number of earlier rows of the same split."""
+    # Shards hold a split's pairs in ledger order, so this number finds the pair in the shards.
     seen: Counter[str] = Counter()
     places = []
     for split in splits:
@@ -85,13 +89,14 @@ def _gain(row: Mapping[str, Any], reward: str) -> float:
 
 
 def _at_quantiles(gains: Values) -> list[tuple[float, int]]:
-    """Pair each quantile with the index of the nearest gain from below; NaNs do not count."""
+    """Pair each quantile with the index of the nearest gain from below, ignoring NaN."""
+    # argsort puts NaN last.
     order = np.argsort(gains, kind="stable")[: int(np.isfinite(gains).sum())]
     return [(q, int(order[int(q * (len(order) - 1))])) for q in QUANTILES] if len(order) else []
 
 
 def _read_pair(store: ObjectStore, manifest: Manifest, split: Split, place: int) -> NoisePair:
-    """Read the pair at a place counted through the shards of a split."""
+    """Read the pair at position ``place`` of a split, counted across its shards."""
     shards = shard_refs(store, manifest, split)
     ends = list(accumulate(shard.info.num_samples for shard in shards))
     index = bisect_right(ends, place)

@@ -1,4 +1,4 @@
-"""How much better golden noise is than its source, and the controls that say what that is worth."""
+"""Gains of golden noise over its source noise, and the controls to compare them with."""
 
 from dataclasses import dataclass
 
@@ -11,28 +11,29 @@ from pipeline.evaluate.statistics import Estimate, Values, mean, win_rate
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """One way to get an image against the standard one, under one reward."""
+    """Paired comparison of some images with the standard images, under one reward."""
 
     num_pairs: int
     standard: float
     """Mean score of the standard images."""
     other: float
-    """Mean score of the images compared with them."""
+    """Mean score of the images that are compared with them."""
     wins: Estimate
-    """Share of pairs in which the other image scores higher; a tie counts half, rounded down."""
+    """Share of pairs in which the other image scores higher. Half of the ties count as wins,
+    rounded down."""
     gain: Estimate
-    """Mean difference."""
+    """Mean difference, other minus standard."""
 
 
 def paired_gain(standard: Values, other: Values, scores: Scores, mask: Mask) -> Gain | None:
-    """Compare two columns of scores where ``mask`` is set; None where it is nowhere."""
+    """Compare two columns of scores where ``mask`` is True. Return None if it is True nowhere."""
     if not mask.any():
         return None
     return gain_of(standard[mask], other[mask], scores.prompt_ids[mask])
 
 
 def gain_of(before: Values, after: Values, prompt_ids: npt.NDArray[np.str_]) -> Gain:
-    """Compare scores pair by pair, an entry a pair; intervals are over prompts."""
+    """Compare scores (n,) pair by pair. The intervals are over prompts."""
     ties = int((after == before).sum())
     return Gain(
         num_pairs=len(before),
@@ -44,14 +45,14 @@ def gain_of(before: Values, after: Values, prompt_ids: npt.NDArray[np.str_]) -> 
 
 
 def golden_gain(scores: Scores, reward: str, mask: Mask) -> Gain | None:
-    """Golden against standard images of the same candidates."""
+    """Compare golden with standard images of the same candidates."""
     return paired_gain(scores.source[reward], scores.golden[reward], scores, mask)
 
 
 def independent_seed(scores: Scores, reward: str, seeds_per_prompt: int) -> Gain | None:
-    """The control: another seed of the same prompt in the place of the golden noise.
+    """Compute the control in which another seed of the same prompt replaces the golden noise.
 
-    A fresh draw gains nothing on average. None where a prompt has a single seed.
+    Its expected gain is zero. Return None if prompts have a single seed.
     """
     if seeds_per_prompt < 2:
         return None
@@ -67,9 +68,10 @@ def independent_seed(scores: Scores, reward: str, seeds_per_prompt: int) -> Gain
 def filtered_independent_seed(
     scores: Scores, reward: str, selecting: str, seeds_per_prompt: int
 ) -> Gain | None:
-    """The control of the filter: fresh draws, kept where they win under ``selecting``.
+    """Compute the control of the filter: other seeds, kept where they win under ``selecting``.
 
-    A filter picks winners by construction; so much of the kept pairs' gain is the filter's.
+    A filter selects winners even from random seeds. This gain is the part of the kept pairs' gain
+    that comes from the filter alone. Return None if prompts have a single seed.
     """
     if seeds_per_prompt < 2:
         return None
@@ -82,9 +84,13 @@ def filtered_independent_seed(
 def best_of_seeds(
     scores: Scores, reward: str, selecting: str, seeds_per_prompt: int
 ) -> Gain | None:
-    """The best of a prompt's seeds by ``selecting``, against each of them."""
+    """Compare the best of a prompt's seeds under ``selecting`` with each of its seeds.
+
+    Return None if prompts have a single seed.
+    """
     if seeds_per_prompt < 2:
         return None
+    # A seed without scores is never the best one.
     chosen = np.where(scores.judged(), scores.source[selecting], -np.inf)
     best = chosen.reshape(-1, seeds_per_prompt).argmax(axis=1)
     first = np.arange(0, len(chosen), seeds_per_prompt)
@@ -94,16 +100,14 @@ def best_of_seeds(
 
 
 def _next_seed(column: Values) -> Values:
-    """Each candidate's value taken from the candidate behind it."""
+    """Return for each candidate the value of the next candidate."""
     return np.roll(column, -1)
 
 
 def _paired_seeds(scores: Scores, seeds_per_prompt: int) -> Mask:
-    """The first of each two seeds of a prompt, where both were judged.
-
-    Disjoint pairs, each in one direction alone: going round all seeds would make every loss of one
-    pair the win of another, and the control zero whatever the scores are.
-    """
+    """Return a mask of the first seed of each pair of a prompt's seeds that were both judged."""
+    # The pairs are disjoint and each counts in one direction. Comparing every seed with the next
+    # one in a circle would sum to zero for any scores.
     judged = scores.judged()
     position = np.arange(len(judged)) % seeds_per_prompt
     first = (position % 2 == 0) & (position + 1 < seeds_per_prompt)

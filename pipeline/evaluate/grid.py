@@ -1,4 +1,4 @@
-"""One picture of a few pairs: source and golden image side by side, the better one framed."""
+"""Picture of a few pairs: source and golden image side by side, the better one framed."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ _GROUND, _INK, _FAINT, _BETTER = "#ffffff", "#1a1a1a", "#5b5b5b", "#12813a"
 
 
 def draw_grid(examples: Sequence[ExamplePair], title: str, reward: str) -> bytes:
-    """Return a PNG of pairs that store their images, in the given order.
+    """Return a PNG of the pairs in the given order.
 
-    ``reward`` decides which image of a pair is framed as the better one.
+    The image that ``reward`` scores higher is framed. An image that was not stored stays blank.
     """
     rows = -(-len(examples) // _COLUMNS)
     width = _COLUMNS * (_CELL_WIDTH + 2 * _MARGIN)
@@ -58,6 +58,7 @@ def _draw_pair(
     for column, (image, label) in enumerate(zip(images, ("standard", "golden"), strict=True)):
         x = left + column * (_TILE + _GAP)
         if image is not None:
+            # Nearest-neighbour scaling keeps the pixels of small images as they are.
             with Image.open(io.BytesIO(image)) as picture:
                 tile = picture.convert("RGB").resize((_TILE, _TILE), Image.Resampling.NEAREST)
             canvas.paste(tile, (x, y))

@@ -1,4 +1,4 @@
-"""The control that needs the model: plain guidance, from the same noises, without golden noise."""
+"""Control with plain guidance: images of the source noises at another guidance scale."""
 
 from collections.abc import Mapping
 
@@ -28,10 +28,10 @@ def plain_guidance(
     scores: Scores,
     sampling: SamplingConfig,
 ) -> dict[str, Gain | None]:
-    """Sample source noises under another guidance scale; gains by reward.
+    """Sample source noises with other settings and return the gain under each reward.
 
-    The first seed of each prompt, of the first 256 prompts: independent, and enough for an interval
-    of a few per cent.
+    ``sampling`` has the other guidance scale. Only the first seed of the first 256 prompts is
+    sampled: these images are independent, and the win rate's interval is a few per cent wide.
     """
     positions = range(0, plan.num_candidates, plan.seeds_per_prompt)[:_MOST_SAMPLED]
     batch_size = BuildSpec.of(plan).batch_size
@@ -54,5 +54,5 @@ def plain_guidance(
 
 
 def guidance_evaluations(sampling: SamplingConfig, guidance: Guidance) -> int:
-    """Forward evaluations for one image."""
+    """Return the number of forward evaluations for one image."""
     return sample_evaluations(sampling.num_inference_steps, sampling.guidance_scale, guidance)

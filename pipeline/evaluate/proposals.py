@@ -1,4 +1,4 @@
-"""How golden noise was proposed, in words, and which proposers made the best of it."""
+"""Descriptions of a plan's proposers, and the number of candidates that each one won."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ Settings = Mapping[str, Any]
 
 
 def describe_proposers(plan: Plan) -> str:
-    """A phrase that names every proposer of a plan."""
+    """Return a phrase that describes every proposer of a plan."""
     phrases = [_PHRASES[each["kind"]](each) for each in plan.proposers]
     if len(phrases) == 1:
         return phrases[0]
@@ -22,10 +22,14 @@ def describe_proposers(plan: Plan) -> str:
 
 
 def best_proposers(plan: Plan, scores: Scores) -> list[list[str]]:
-    """For each of several proposers its name, for how many candidates it made the best golden
-    noise, their share, and how many of these were kept. Empty where there is one proposer."""
+    """Return a table row for each proposer; empty if the plan has a single proposer.
+
+    A row has the proposer's name, the number of candidates for which it made the best golden noise,
+    their share, and the number of these that were kept.
+    """
     if len(plan.proposers) < 2 or scores.proposal is None:
         return []
+    # The name of a proposal is "proposer", or "proposer/index" if the proposer makes several.
     made = np.array([name.partition("/")[0] for name in scores.proposal])
     total = max(int((made != "").sum()), 1)
     rows = []

@@ -1,4 +1,4 @@
-"""A plan's report and picture, made and stored beside the data set."""
+"""Report and example picture of a plan, stored beside the data set."""
 
 from dataclasses import dataclass
 
@@ -20,14 +20,14 @@ from pipeline.storage.plans import read_prompts
 
 @dataclass(frozen=True, kw_only=True)
 class PlanReport:
-    """What was made of one plan."""
+    """Report of one plan."""
 
     text: str
-    """Markdown."""
+    """Report as Markdown."""
     picture: bytes | None
-    """PNG; None where no images are stored or no pair was kept."""
+    """Example pairs as PNG; None if no images are stored or no pair was kept."""
     keys: list[str]
-    """Where both are in the store that they were written to."""
+    """Keys of the text and of the picture, if any, in the store they were written to."""
 
 
 def report_plan(
@@ -39,10 +39,11 @@ def report_plan(
     target: ObjectStore | None = None,
     is_current: bool = True,
 ) -> PlanReport:
-    """Make and store a report; with ``config`` and ``guidance`` also the plain-guidance control.
+    """Make a report and store it in ``target``, by default the store of the data set.
 
-    It is stored in ``target``, by default beside the data set. The names of a version that is not
-    current say which one it is. Raises ``UserError`` if the configuration is not that of the plan.
+    With ``config`` and ``guidance``, the report includes the plain-guidance control, which needs
+    the models. If the version is not current, the keys contain its number. Raises ``UserError`` if
+    ``config`` does not have the plan's ID.
     """
     scores = read_scores(store, manifest)
     extra = []
@@ -65,7 +66,8 @@ def _guidance_control(
 ) -> Comparison:
     if make_plan(config)[0].plan_id != manifest.plan_id:
         raise UserError(
-            f"the configuration is another plan than {manifest.plan_id}, which is in the store"
+            f"the configuration does not belong to plan {manifest.plan_id} in the store; give the "
+            "configuration that the plan was built with"
         )
     be_deterministic()
     device = default_device()
@@ -92,7 +94,7 @@ def _picture(store: ObjectStore, manifest: Manifest) -> bytes | None:
         return None
     quantiles = ", ".join(f"{100 * example.quantile:.0f}" for example in examples)
     title = (
-        f"Plan {manifest.plan_id}: the kept pairs at the {quantiles}th percentile of the gain "
-        f"under {reward!r}. The frame marks the image that {reward!r} scores higher."
+        f"Plan {manifest.plan_id}: kept pairs at the {quantiles}th percentile of the gain under "
+        f"{reward!r}. The frame marks the image with the higher {reward!r} score."
     )
     return draw_grid(examples, title, reward)

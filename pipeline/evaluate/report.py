@@ -1,6 +1,6 @@
-"""What a sealed plan came to, in words and tables: funnel, gains, controls.
+"""Report of a sealed plan as Markdown: funnel, noise statistics, gains and controls.
 
-Everything but plain guidance follows from the ledger, without a model.
+Everything is computed from the ledger, without a model, except the plain-guidance control.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,16 +26,20 @@ from pipeline.storage.manifest import Manifest
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One way to get an image, at its cost, under every reward."""
+    """Gains of one method under every reward, with its cost."""
 
     name: str
     evaluations: int
-    """Forward evaluations for one image."""
+    """Number of forward evaluations for one image."""
     gains: Mapping[str, Gain | None]
+    """Maps each reward's name to the gain; None if there are no pairs to compare."""
 
 
 def make_report(manifest: Manifest, scores: Scores, extra: Sequence[Comparison] = ()) -> str:
-    """The report as Markdown that reads well in a terminal."""
+    """Return the report as Markdown that is readable in a terminal.
+
+    ``extra`` are further rows of the table of all candidates.
+    """
     parts = [
         f"# Plan {manifest.plan_id}, version {manifest.version}",
         _models(manifest),
@@ -56,8 +60,8 @@ def _models(manifest: Manifest) -> str:
     sampling = settings["sampling"]
     proposers = describe_proposers(manifest.plan)
     return (
-        f"Model {settings['model']['name']}, images of {sampling['num_inference_steps']} steps at "
-        f"guidance {sampling['guidance_scale']:g}; golden noise by {proposers}."
+        f"Model: {settings['model']['name']}. Images: {sampling['num_inference_steps']} steps at "
+        f"guidance {sampling['guidance_scale']:g}. Golden noise: {proposers}."
     )
 
 
@@ -89,24 +93,28 @@ def _proposals(plan: Plan, scores: Scores) -> str:
     if not rows or scores.evaluations is None:
         return ""
     computed = scores.evaluations[scores.evaluations > 0]
-    took = f" A candidate took {computed.mean():.4g} forward evaluations." if len(computed) else ""
-    text = f"## Proposals\n\nOf each candidate the best golden noise counts.{took}\n\n"
+    cost = (
+        f" Mean cost of a candidate: {computed.mean():.4g} forward evaluations."
+        if len(computed)
+        else ""
+    )
+    text = f"## Proposals\n\nThe best golden noise of each candidate is used.{cost}\n\n"
     return text + table(["proposer", "best", "share", "of these kept"], rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Terms:
-    """What all comparisons of one plan have in common."""
+    """Settings that all comparisons of one plan share."""
 
     rewards: Sequence[str]
     selecting: str
-    """The reward by which the best seed is chosen and the independent seeds are filtered."""
+    """Name of the reward that chooses the best seed and filters the independent seeds."""
     seeds: int
-    """Seeds a prompt."""
+    """Number of seeds per prompt."""
     image: int
-    """Forward evaluations for an image of given noise."""
+    """Number of forward evaluations to sample one image from given noise."""
     golden_image: int
-    """Forward evaluations for an image with its golden noise, the best of those proposed."""
+    """Number of forward evaluations for one golden image, all its proposals included."""
 
     @classmethod
     def of(cls, plan: Plan) -> "_Terms":
@@ -123,7 +131,7 @@ class _Terms:
     def compare(
         self, name: str, evaluations: int, gain_of: Callable[[str], Gain | None]
     ) -> Comparison:
-        """One row for each reward."""
+        """Compute the gain under each reward with ``gain_of``."""
         gains = {reward: gain_of(reward) for reward in self.rewards}
         return Comparison(name=name, evaluations=evaluations, gains=gains)
 
@@ -151,8 +159,9 @@ def _all_candidates(
         *extra,
     ]
     text = (
-        "## All candidates, nothing selected\n\nEach against the standard image of the same prompt "
-        f"and seed ({terms.image} forward evaluations). Intervals are 95%.\n\n"
+        "## All candidates, without selection\n\nEach row is compared with the standard image of "
+        f"the same prompt and seed, which takes {terms.image} forward evaluations. Compare gains "
+        "together with their cost: the evaluations of one image. Intervals are 95%.\n\n"
     )
     return text + _gain_table(comparisons, terms.rewards)
 
@@ -174,8 +183,8 @@ def _kept_pairs(terms: _Terms, scores: Scores, judged: Mask) -> str:
         ),
     ]
     text = (
-        "## Kept pairs\n\nA filter picks winners by construction: what it makes of independent "
-        "seeds stands beside it.\n\n"
+        "## Kept pairs\n\nThe filter keeps winners, so kept pairs always show a gain. The control "
+        "applies the same filter to independent seeds.\n\n"
     )
     return text + _gain_table(comparisons, terms.rewards)
 
@@ -196,7 +205,7 @@ def _gain_table(comparisons: Sequence[Comparison], names: Sequence[str]) -> str:
         for comparison in comparisons
         if (gain := comparison.gains[name]) is not None
     ]
-    header = ["", "reward", "evaluations", "pairs", "standard", "this", "gain", "wins %"]
+    header = ["image", "reward", "evaluations", "pairs", "standard", "this", "gain", "wins %"]
     return table(header, rows)
 
 
@@ -209,7 +218,7 @@ def _percent(estimate: Estimate) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with its columns aligned."""
+    """Return a Markdown table with aligned columns: the first to the left, others to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:

@@ -18,31 +18,40 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """One entry a candidate, in the plan's order: all seeds of a prompt stand together."""
+    """Scores of n candidates in the plan's order: the seeds of a prompt are adjacent.
+
+    Every array has the shape (n,).
+    """
 
     prompt_ids: npt.NDArray[np.str_]
     kept: Mask
+    """True if the candidate was kept."""
     source: Mapping[str, Values]
-    """By reward; NaN where there is no score."""
+    """Maps each reward's name to the scores of the source images; NaN if there is no score."""
     golden: Mapping[str, Values]
+    """Maps each reward's name to the scores of the golden images; NaN if there is no score."""
     std: Values
     """Standard deviation of each golden noise."""
     kurtosis: Values
     """Excess kurtosis of each golden noise."""
     proposal: npt.NDArray[np.str_] | None = None
-    """Name of each golden noise; empty where none was made, and None before version 3."""
+    """Name of each golden noise; empty if none was made. None before schema version 3."""
     evaluations: Values | None = None
-    """Forward evaluations that each candidate took; None before version 3."""
+    """Number of forward evaluations of each candidate. None before schema version 3."""
 
     def judged(self) -> Mask:
-        """Candidates with a score under every reward, for both images."""
+        """Return True for each candidate that has a score under every reward, for both images."""
         columns = [*self.source.values(), *self.golden.values()]
         return np.asarray(np.isfinite(np.stack(columns)).all(axis=0))
 
 
 def read_scores(store: ObjectStore, manifest: Manifest) -> Scores:
-    """Read a plan's ledger. Raises ``VerificationError`` for one that is not what was promised."""
+    """Read the scores of all candidates from a plan's ledger.
+
+    Raises ``VerificationError`` if the ledger does not match the digest in the manifest.
+    """
     table = pq.read_table(pa.BufferReader(get_promised(store, manifest.ledger)))
+    # Ledgers before schema version 3 have neither of the last two columns.
     is_older = "proposal" not in table.column_names
     return Scores(
         prompt_ids=np.array(table["prompt_id"].to_pylist()),

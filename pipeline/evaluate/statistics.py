@@ -1,4 +1,4 @@
-"""Intervals for what a report claims."""
+"""Confidence intervals of proportions and means."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ _Z = 1.959963984540054
 """97.5% quantile of the standard normal: all intervals are 95%."""
 _RESAMPLES = 2_000
 _DRAWN_AT_ONCE = 2**20
-"""All resamples at once would take gigabytes for 100,000 prompts."""
+"""Number of positions drawn in one block. All resamples at once would take gigabytes for 100,000
+prompts."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its 95% interval."""
+    """Value with its 95% interval."""
 
     value: float
     low: float
@@ -26,7 +27,7 @@ class Estimate:
 
 
 def win_rate(wins: int, total: int) -> Estimate:
-    """A proportion with its Wilson interval, which holds also near 0 and 1."""
+    """Return a proportion with its Wilson score interval, which also holds near 0 and 1."""
     share = wins / total
     denominator = 1 + _Z**2 / total
     centre = (share + _Z**2 / (2 * total)) / denominator
@@ -35,12 +36,13 @@ def win_rate(wins: int, total: int) -> Estimate:
 
 
 def mean(values: Values, groups: npt.NDArray[np.str_]) -> Estimate:
-    """A mean with its bootstrap interval, resampling whole groups.
+    """Return the mean of ``values`` (n,) with a cluster bootstrap interval.
 
-    Values of one prompt are not independent, so prompts are drawn, not values. The draws are
-    seeded: a report made twice says the same.
+    ``groups`` (n,) has the group of each value, such as its prompt. Values of one prompt are not
+    independent, so groups are resampled, not values.
     """
     _, group = np.unique(groups, return_inverse=True)
+    # A resample's mean needs only the sum and the count of each drawn group.
     sums = np.bincount(group, weights=values)
     counts = np.bincount(group)
     means = np.concatenate(
@@ -51,7 +53,8 @@ def mean(values: Values, groups: npt.NDArray[np.str_]) -> Estimate:
 
 
 def resamples(size: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The bootstrap's draws: blocks (n, size) of positions below ``size``, always the same ones."""
+    """Yield the bootstrap's draws in blocks (n, size) of positions below ``size``."""
+    # The fixed seed makes a report reproducible.
     random = np.random.default_rng(0)
     block = max(1, _DRAWN_AT_ONCE // size)
     for start in range(0, _RESAMPLES, block):

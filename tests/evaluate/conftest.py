@@ -1,4 +1,4 @@
-"""The small sealed data set: as it is, and as a copy to damage."""
+"""Fixtures: the small sealed data set, and a copy that a test may damage."""
 
 from tests.sealed import built, damaged, sealed_folder
 

@@ -1,4 +1,4 @@
-"""Gains and controls on made-up scores whose answers are known."""
+"""Tests of gains and controls on synthetic scores with known answers."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ PROMPTS = 2000
 
 
 def make_scores(seeds: int = 2, gain: float = 0.5, prompts: int = PROMPTS) -> Scores:
-    """Prompts of their own difficulty, seeds of their own luck, a golden gain."""
+    """Return scores with a random effect per prompt and per seed, and a mean golden gain."""
     rng = np.random.default_rng(0)
     total = prompts * seeds
     source = np.repeat(rng.normal(size=prompts), seeds) + rng.normal(size=total)

@@ -1,4 +1,4 @@
-"""The report of a real sealed set, its picture, and the estimate of a plan."""
+"""Tests of the report and picture of a real sealed data set, and of a plan's estimate."""
 
 import io
 from dataclasses import replace
@@ -36,14 +36,14 @@ def test_scores_are_those_of_the_ledger(sealed_folder: Path) -> None:
     assert scores.judged().all()
 
 
-def test_report_twice_is_the_same_and_says_funnel_gains_and_controls(damaged: Path) -> None:
+def test_report_twice_is_the_same_and_has_funnel_gains_and_controls(damaged: Path) -> None:
     store, manifest = open_store(str(damaged)), manifest_of(damaged)
     first, second = (report_plan(store, manifest, None, None) for _ in range(2))
     assert first == second
     funnel = manifest.funnel
     assert f"{funnel.kept_rate:.1%}" in first.text and str(funnel.candidates) in first.text
-    for said in ("independent seed", "best of 2 seeds", "same filter", "oracle"):
-        assert said in first.text
+    for expected in ("independent seed", "best of 2 seeds", "same filter", "oracle"):
+        assert expected in first.text
     assert store.get(first.keys[0]).decode() == first.text
     assert store.get(first.keys[1]) == first.picture
 
@@ -60,7 +60,7 @@ def test_report_mean_gain_is_that_of_the_ledger(sealed_folder: Path) -> None:
     assert f"{expected:+.3f} [" in line and f" {len(scores.kept)} |" in line
 
 
-def test_report_with_nobody_judged_is_only_the_funnel(sealed_folder: Path) -> None:
+def test_report_without_judged_candidates_is_only_the_funnel(sealed_folder: Path) -> None:
     manifest = manifest_of(sealed_folder)
     scores = read_scores(open_store(str(sealed_folder)), manifest)
     for column in (*scores.source.values(), scores.std, scores.kurtosis):
@@ -94,7 +94,7 @@ def test_guidance_control_of_another_configuration_is_refused(
     sealed_folder: Path, tmp_path: Path
 ) -> None:
     config = write_config(tmp_path, changed(prompts={"seed": 1}))
-    with pytest.raises(UserError, match="the configuration is another plan"):
+    with pytest.raises(UserError, match="the configuration does not belong to plan"):
         report_plan(open_store(str(sealed_folder)), manifest_of(sealed_folder), config, 2.0)
 
 
@@ -109,7 +109,7 @@ def test_estimate_counts_what_the_build_then_did(built: Built) -> None:
 
 
 def _example(source: float | None, golden: float | None) -> ExamplePair:
-    """A red source image and a blue golden one, with these scores under "scene"."""
+    """Return a pair of a red source and a blue golden image with these scores under "scene"."""
     pair = make_pairs(1)[0]
     made = replace(
         pair,

@@ -1,4 +1,4 @@
-"""Intervals against scipy and normal theory."""
+"""Tests of the intervals against scipy and normal theory."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_mean_interval_of_independent_values_is_the_normal_one() -> None:
     found = mean(values, np.arange(800).astype(str))
     half = 1.96 * values.std() / 800**0.5
     assert found.value == pytest.approx(values.mean())
-    # 2,000 resamples tell a 95% bound to some hundredths of the interval.
+    # With 2,000 resamples a 95% bound is accurate to a few per cent of the interval's width.
     assert found.low == pytest.approx(values.mean() - half, abs=0.12 * half)
     assert found.high == pytest.approx(values.mean() + half, abs=0.12 * half)
 
@@ -36,7 +36,7 @@ def test_mean_interval_repeats_within_a_group_are_no_new_evidence() -> None:
     assert ungrouped.high - ungrouped.low == pytest.approx((once.high - once.low) / 2, rel=0.1)
 
 
-def test_mean_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_mean_interval_covers_the_truth_in_about_95_per_cent() -> None:
     rng = np.random.default_rng(2)
     names = np.repeat(np.arange(60), 2).astype(str)
     covered = 0
