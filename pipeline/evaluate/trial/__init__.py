@@ -1,8 +1,8 @@
-"""A trial: ways to get an image, compared pair by pair on held-out prompts and unseen seeds.
+"""Trial: a paired comparison of noises and controls on held-out prompts and unseen seeds.
 
-held_out, samples      which prompts and seeds
-arms, arms          which ways to get an image of each, and what is compared with what
-bench, chunk, workers  the images, their scores and their cost
-results, findings      gains, intervals, tests, diversity, cost
-page, summary          for people
+held_out, samples           prompts and seeds
+arms, arm_specs             ways to get an image, and the comparisons between them
+arm_runner, chunk, workers  images, their scores and their cost
+results, findings           gains, intervals, tests, diversity, cost
+page, summary               reports
 """

@@ -1,4 +1,4 @@
-"""The models of one process, and the one measured way in which every image of a trial is made.
+"""Sampling, judging and timing of a trial's images with the models of one process.
 
 B batch, ... latent dimensions, H W image height and width.
 """
@@ -24,11 +24,12 @@ from pipeline.stages.score import Scores, judge
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image takes, by itself: nothing is free because another arm has done it."""
+    """Cost of one image, including work that the trial shares with other arms."""
 
     evaluations: float = 0.0
-    """Forward evaluations of the denoiser; a network that proposes noise counts as one."""
+    """Number of forward evaluations of the denoiser; a noise prompt network counts as one."""
     seconds: float = 0.0
+    """Wall-clock time in seconds."""
 
     def __add__(self, other: Self) -> "Cost":
         return Cost(self.evaluations + other.evaluations, self.seconds + other.seconds)
@@ -36,19 +37,20 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Some samples, as the arms take them."""
+    """Batch of samples with encoded prompts and noises: the input of the arms."""
 
     prompts: tuple[str, ...]
     encoded: EncodedPrompts
+    """Encoded prompts."""
     wrong_prompts: tuple[str, ...]
-    """The wrong prompt of each sample."""
+    """Wrong prompt of each sample, for the controls."""
     wrong: EncodedPrompts
-    """The same, encoded."""
+    """Encoded wrong prompts."""
     noises: tuple[Tensor, ...]
-    """For each of a sample's seeds the stored noises, float16 (B, ...), on the CPU."""
+    """Stored noises for each seed index, float16 (B, ...), on the CPU."""
 
     def take(self, rows: Sequence[int]) -> "Batch":
-        """Some rows, in that order."""
+        """Return the given rows, in that order."""
         return Batch(
             prompts=tuple(self.prompts[row] for row in rows),
             encoded=self.encoded.take(rows),
@@ -60,21 +62,22 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmResult:
-    """What an arm made of a batch."""
+    """Images of one arm for a batch, with their noises, scores and costs."""
 
     noise: Tensor
-    """The noise that was sampled from, as it would be stored: float16 (B, ...)."""
+    """Initial noise of the images, rounded as for storage: float16 (B, ...)."""
     images: SampledImages
     scores: Scores
     proposing: Cost
-    """To get the noise, for one image."""
+    """Cost of proposing the noise of one image."""
     cost: Cost
-    """For one image, all of it."""
+    """Total cost of one image, ``proposing`` included."""
     choosing: Cost
-    """To score one image under the selecting reward; part of the cost only where that chooses."""
+    """Cost of scoring one image with the selecting reward. It is part of an arm's total cost only
+    if that arm chooses between images."""
 
     def take(self, rows: Sequence[int]) -> "ArmResult":
-        """Some rows, in that order."""
+        """Return the given rows, in that order."""
         images = SampledImages(
             pixels=self.images.pixels[list(rows)],
             finite=tuple(self.images.finite[row] for row in rows),
@@ -91,18 +94,19 @@ class ArmResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmRunner:
-    """Models in memory."""
+    """Loaded models, with the methods that sample, judge and time images."""
 
     denoiser: Denoiser
     rewards: Mapping[str, Reward]
     selecting: str
-    """The reward by which a best one is chosen."""
+    """Name of the reward that chooses the best of several images."""
     proposers: Mapping[str, Proposer]
+    """Maps the names of golden noise and of the networks to their proposers."""
     sampling: SamplingConfig
-    """How images are sampled where an arm says nothing else."""
+    """Sampling settings of arms that have none."""
 
     def batch(self, samples: Sequence[Sample]) -> Batch:
-        """Encode prompts, each once, and draw the noises of all seeds."""
+        """Encode the prompts of samples and draw the noises of all their seeds."""
         shape = self.denoiser.latent_shape
         return Batch(
             prompts=tuple(sample.prompt for sample in samples),
@@ -122,11 +126,15 @@ class ArmRunner:
         sampling: SamplingConfig | None = None,
         proposing: Cost = Cost(),
     ) -> ArmResult:
-        """Sample images from stored noise, float16 (B, ...), and judge them."""
+        """Sample images from stored noise, float16 (B, ...), and score them.
+
+        ``proposing`` is the cost of the noise; it is added to the cost of each image.
+        """
         sampling = sampling or self.sampling
         begin = self.now()
         images = sample_images(self.denoiser, batch.encoded, noise, sampling)
         sampled = self.now()
+        # The selecting reward is timed alone: best-of-n pays for it, other arms do not.
         scores = judge({self.selecting: self.rewards[self.selecting]}, batch.prompts, images)
         chosen = self.now()
         others = {name: one for name, one in self.rewards.items() if name != self.selecting}
@@ -144,12 +152,14 @@ class ArmRunner:
         )
 
     def now(self) -> float:
-        """Seconds, when everything that was asked of the device is done."""
+        """Wait until the device is idle and return the time in seconds."""
+        # CUDA calls return before the kernels have run.
         if self.denoiser.device.type == "cuda":
             torch.cuda.synchronize(self.denoiser.device)
         return perf_counter()
 
     def _encode(self, prompts: Sequence[str]) -> EncodedPrompts:
+        # The seeds of a prompt are adjacent in a batch, so each prompt is encoded once.
         distinct = list(dict.fromkeys(prompts))
         row = {prompt: index for index, prompt in enumerate(distinct)}
         return self.denoiser.encode_prompts(distinct).take([row[prompt] for prompt in prompts])

@@ -1,4 +1,4 @@
-"""Which arms a trial has, and what each is compared with."""
+"""Specifications of a trial's arms, and the arm that each is compared with."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,43 +25,43 @@ WRONG_PROMPT, RANDOM = "wrong prompt", "random perturbation"
 STANDARD_FOR_WRONG_PROMPT = f"{STANDARD}, judged by the {WRONG_PROMPT}"
 
 NETWORK_EVALUATIONS = 1
-"""What a network's proposal counts as."""
+"""Number of forward evaluations that a network's proposal counts as."""
 
 MOST_SEEDS = 4
-"""Best-of-n is drawn for no more: exact inversion may cost as much as a hundred seeds."""
+"""Maximum n of best-of-n for golden noise. Exact inversion may cost as much as a hundred seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmSpec:
-    """An arm with its place in the trial."""
+    """An arm with its name, its comparison and its limits."""
 
     name: str
     arm: Arm
     against: str | None = STANDARD
-    """The arm that it is compared with; None for the standard noise itself, and for a seed that is
-    only drawn so that others can choose from it."""
+    """Name of the arm that it is compared with. None for standard noise, and for seeds that are
+    drawn only for best-of-n."""
     about: str
-    """What it is, in words."""
+    """Description for reports."""
     limit: int | None = None
-    """Only so many samples, where the whole trial would cost more than the answer is worth."""
+    """Maximum number of samples, for comparisons that are too expensive on all; None for all."""
     keep_images: bool = False
-    """Whether images and noises are kept, to be shown."""
+    """True if images and noises are stored, so that reports can show them."""
     is_network: bool = False
-    """Whether it is the claim of a network: compared with all arms, not with its own alone."""
+    """True if it is the noise of a network. A network is compared with every alternative too."""
     control: bool = False
-    """Whether it is there to explain a gain, not to be taken in the place of standard noise."""
+    """True if it explains a gain and is no alternative to standard noise."""
 
     @property
     def has_own_images(self) -> bool:
-        """Whether it made its images, and did not only look at those of another arm."""
+        """True if the arm samples images; False if it judges those of another arm."""
         return not isinstance(self.arm, JudgedByWrongPrompt)
 
     def may_replace(self, network: "ArmSpec") -> bool:
-        """Whether a person may take this arm in the place of a network's noise."""
+        """Return True if this arm is an alternative to a network's noise."""
         return self.against == STANDARD and self.name != network.name and not self.control
 
     def described(self) -> dict[str, Any]:
-        """All that decides what it draws and what is kept of it, as JSON."""
+        """Return everything that decides the arm's stored results, as JSON."""
         return {
             "name": self.name,
             "kind": type(self.arm).__name__,
@@ -77,43 +77,47 @@ class ArmSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a person can choose about the arms."""
+    """Settings that decide a trial's arms."""
 
     model_guidance: Guidance
-    """How the model is guided: decides what a guided image costs."""
+    """Guidance method of the model; it decides the cost of a guided image."""
     sampling: SamplingConfig
+    """Sampling settings of the standard images."""
     golden_evaluations: int
-    """Of one golden noise, at most."""
+    """Maximum number of forward evaluations of one golden noise."""
     networks: tuple[str, ...]
+    """Names of the networks."""
     guidance: tuple[float, ...]
-    """Scales at which standard and proposed noise are compared too: where it may not help."""
+    """Guidance scales at which proposed noise is also compared with standard noise."""
     plain_guidance: tuple[float, ...]
-    """Scales at which standard noise competes, at equal and at more evaluations."""
+    """Guidance scales of standard noise: at the cost of a standard image, and at all steps."""
     limit_guidance: int | None
+    """Maximum number of samples of the arms with more evaluations; None for all."""
     limit_controls: int | None
+    """Maximum number of samples of the controls; None for all."""
 
 
 def build_arms(options: Options) -> list[ArmSpec]:
-    """Every arm after those that it builds on."""
+    """Return all arms of a trial. Each follows the arms that it uses."""
     return [
         ArmSpec(
             name=STANDARD,
             arm=Plain(),
             against=None,
-            about="random noise of the seed",
+            about="random noise from the seed",
             keep_images=True,
         ),
         ArmSpec(
             name=GOLDEN,
             arm=Proposed(proposer=GOLDEN),
-            about="re-denoised, as the data set's pairs are",
+            about="re-denoised noise, made like the pairs of the data set",
             keep_images=True,
         ),
         *(
             ArmSpec(
                 name=name,
                 arm=Proposed(proposer=name),
-                about="the network's noise",
+                about="noise from the network",
                 keep_images=True,
                 is_network=True,
             )
@@ -126,13 +130,13 @@ def build_arms(options: Options) -> list[ArmSpec]:
 
 
 def seeds_needed(entries: Sequence[ArmSpec]) -> int:
-    """Seeds that each sample needs beside its own."""
+    """Return the number of extra seeds per sample that the arms need."""
     indices = [getattr(entry.arm, "seed_index", 0) for entry in entries]
     return max(indices, default=0)
 
 
 def _subject(options: Options) -> str:
-    """The arm that the controls are controls of: the first network, or golden noise."""
+    """Return the arm that the controls examine: the first network, or golden noise."""
     return options.networks[0] if options.networks else GOLDEN
 
 
@@ -144,26 +148,27 @@ def _image_evaluations(options: Options) -> int:
 
 
 def _seeds(options: Options) -> Iterator[ArmSpec]:
-    """Random seeds, and as many of them as other arms' evaluations could buy."""
+    """Yield other seeds, and best-of-n at no less than the cost of golden noise and networks."""
     image = _image_evaluations(options)
+    # n is rounded up, so the competing arm has at most the evaluations of the n seeds.
     fair = {GOLDEN: min(ceil((options.golden_evaluations + image) / image), MOST_SEEDS)}
     if options.networks:
         fair[" and ".join(options.networks)] = ceil((NETWORK_EVALUATIONS + image) / image)
-    yield ArmSpec(name=SECOND_SEED, arm=Plain(seed_index=1), about="another random noise")
+    yield ArmSpec(name=SECOND_SEED, arm=Plain(seed_index=1), about="random noise from another seed")
     for index in range(2, max(fair.values())):
         yield ArmSpec(
             name=_nth_seed(index),
             arm=Plain(seed_index=index),
             against=None,
-            about="another random noise, to choose from",
+            about="another random noise, for the best of several seeds",
             limit=options.limit_guidance,
         )
     for number in sorted(set(fair.values())):
-        rivals = " and ".join(name for name, count in fair.items() if count == number)
+        names = " and ".join(name for name, count in fair.items() if count == number)
         yield ArmSpec(
             name=f"best of {number} seeds",
             arm=BestOf(arms=(STANDARD, *map(_nth_seed, range(1, number)))),
-            about=f"chosen by the selecting reward; for the evaluations of {rivals}, or more",
+            about=f"best image by the selecting reward; costs at least as much as {names}",
             limit=options.limit_guidance if number > 2 else None,
         )
 
@@ -177,7 +182,7 @@ def _controls(options: Options) -> Iterator[ArmSpec]:
     yield ArmSpec(
         name=f"{subject}, twice",
         arm=Proposed(proposer=subject, onto=subject),
-        about="applied to its own result",
+        about="applied again to its result",
         limit=limit,
     )
     control = partial(ArmSpec, control=True, limit=limit)
@@ -185,24 +190,24 @@ def _controls(options: Options) -> Iterator[ArmSpec]:
     yield control(
         name=misled,
         arm=Proposed(proposer=subject, for_wrong_prompt=True),
-        about="noise made for another prompt",
+        about="noise made for a different prompt than the image",
     )
     yield control(
         name=STANDARD_FOR_WRONG_PROMPT,
         arm=JudgedByWrongPrompt(images_of=STANDARD),
         against=None,
-        about="do its images show the other prompt by chance?",
+        about="images of standard noise, scored for an unrelated prompt",
     )
     yield control(
         name=f"{misled}, judged by it",
         arm=JudgedByWrongPrompt(images_of=misled),
         against=STANDARD_FOR_WRONG_PROMPT,
-        about="do its images show the prompt that the noise was made for?",
+        about="its images, scored for the prompt that the noise was made for",
     )
     yield control(
         name=f"{RANDOM}: {subject}",
         arm=RandomPerturbation(like=subject, seed_index=max(_seed_indices(options)) + 1),
-        about="as far from the source noise, in a random direction",
+        about="at the same distance from the source noise, in a random direction",
     )
 
 
@@ -211,24 +216,24 @@ def _seed_indices(options: Options) -> list[int]:
 
 
 def _guidance(options: Options) -> Iterator[ArmSpec]:
-    """Plain guidance in the place of other noise, and other noise on top of guidance."""
+    """Yield standard noise with guidance, and other noise compared with it at equal guidance."""
     steps, image = options.sampling.num_inference_steps, _image_evaluations(options)
     standard = options.sampling.guidance_scale
     for scale in sorted({*options.plain_guidance} - {standard}):
         fewer = max(1, image // forward_evaluations(scale, options.model_guidance))
         if fewer == steps:
-            continue  # guided images cost no more than the standard one: the arms below
+            continue  # Guidance costs nothing extra here: the arms below are the same.
         yield ArmSpec(
             name=_guided(scale, fewer),
             arm=Plain(sampling=_sampling(options, scale, fewer)),
-            about="plain guidance, random noise, at the evaluations of the standard image",
+            about="plain guidance at the cost of the standard image, with fewer steps",
             limit=options.limit_controls,
         )
     for scale in sorted({*options.plain_guidance, *options.guidance} - {standard}):
         yield ArmSpec(
             name=_guided(scale, steps),
             arm=Plain(sampling=_sampling(options, scale, steps)),
-            about="plain guidance, random noise, at all steps",
+            about="plain guidance with all steps",
             limit=options.limit_guidance,
         )
     for scale in sorted({*options.guidance} - {standard}):
@@ -237,7 +242,7 @@ def _guidance(options: Options) -> Iterator[ArmSpec]:
                 name=f"{name} at {_guided(scale, steps)}",
                 arm=Resampled(noise_of=name, sampling=_sampling(options, scale, steps)),
                 against=_guided(scale, steps),
-                about="does it help on top of guidance?",
+                about=f"{name} noise, sampled with guidance",
                 limit=options.limit_guidance,
             )
 
@@ -247,7 +252,7 @@ def _guided(scale: float, steps: int) -> str:
 
 
 def _sampling(options: Options, scale: float, steps: int) -> SamplingConfig:
-    """The trial's sampling, but for guidance and steps."""
+    """Return the trial's sampling settings with another guidance scale and number of steps."""
     return options.sampling.model_copy(
         update={"num_inference_steps": steps, "guidance_scale": scale}
     )
