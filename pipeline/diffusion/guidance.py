@@ -1,8 +1,8 @@
 """Guided predictions, without the evaluations that a scale does not need.
 
 Classifier-free guidance, arXiv 2207.12598, in the convention of diffusers: scale 1 is the
-conditional model, 0 the unconditional one. A *guidance-distilled* network (FLUX.1-dev) is told its
-scale instead, as an embedding, and needs one evaluation at every scale. B batch.
+conditional model, 0 the unconditional one. A *guidance-distilled* network (FLUX.1-dev) receives the
+scale as an embedding instead, and needs one evaluation at every scale. B batch.
 """
 
 from typing import TYPE_CHECKING
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def forward_evaluations(guidance_scale: float, guidance: "Guidance") -> int:
-    """Forward evaluations of the network for one guided prediction of one sample: 1 or 2."""
+    """Return the forward evaluations for one guided prediction of one sample: 1 or 2."""
     return 1 if guidance == "embedded" or guidance_scale in (0, 1) else 2
 
 
 def combine(unconditional: Tensor, conditional: Tensor, guidance_scale: float) -> Tensor:
-    """o = o_u + ω·(o_c - o_u), for outputs of any shape."""
+    """Return o = o_u + ω·(o_c - o_u), for outputs of any shape."""
     return unconditional + guidance_scale * (conditional - unconditional)
 
 
 def rescale(guided: Tensor, conditional: Tensor, guidance_rescale: float) -> Tensor:
-    """o' = φ·(σ_c/σ)·o + (1 - φ)·o, with the standard deviations of each row of (B, ...).
+    """Return o' = φ·(σ_c/σ)·o + (1 - φ)·o, with standard deviations per row of (B, ...).
 
     Section 3.4 of "Common Diffusion Noise Schedules and Sample Steps are Flawed",
     arXiv 2305.08891.
@@ -43,14 +43,14 @@ def guided_prediction(
     guidance_scale: float,
     guidance_rescale: float = 0.0,
 ) -> Tensor:
-    """The raw network output under guidance, float32, shaped like ``latents`` (B, ...).
+    """Return the network's output under guidance, float32, shaped like ``latents`` (B, ...).
 
     Two evaluations run as one call of 2B rows, the unconditional ones first. ``guidance_rescale``
-    acts where there are two.
+    applies only where there are two.
     """
     if denoiser.guidance == "embedded":
-        told = prompts.conditional.with_guidance(guidance_scale)
-        return denoiser.predict(latents, timestep, told)
+        inputs = prompts.conditional.with_guidance(guidance_scale)
+        return denoiser.predict(latents, timestep, inputs)
     if guidance_scale == 1:
         return denoiser.predict(latents, timestep, prompts.conditional)
     if guidance_scale == 0:

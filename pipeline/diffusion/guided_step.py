@@ -1,6 +1,7 @@
-"""One step along a schedule under guidance: down to the cleaner level, or up again. B batch.
+"""One step along a schedule under guidance: denoising, and its inversion. B batch.
 
-Up is an equation, because the network would have to be asked at the level that is yet to be found.
+A denoising step evaluates the network at the latents that it leaves. Its inversion needs the output
+at the latents that it has yet to find, so it solves an equation.
 """
 
 from dataclasses import dataclass
@@ -22,17 +23,18 @@ Inversion = Literal["first_order", "exact"]
 
 @dataclass(frozen=True, kw_only=True)
 class InversionSettings:
-    """How the way up is gone."""
+    """Settings of the DDIM inversion."""
 
     inversion_guidance_scale: float = 1.0
-    """ω_w, guidance on the way up."""
+    """ω_w, guidance scale of the inversion steps."""
     inversion: Inversion = "first_order"
-    """One evaluation a step, as published, or fixed-point iterations to ``tolerance``."""
+    """``first_order`` takes one evaluation per step, as published. ``exact`` iterates to a fixed
+    point until ``tolerance`` is met."""
     tolerance: float = 1e-5
-    """Exact inversion stops a sample when an iteration changes it by no more than this, relative
-    to its norm. Networks in bfloat16 or float16 do not reach the default: they round sooner."""
+    """Relative change of a sample at which exact inversion stops. Networks in bfloat16 or float16
+    do not reach the default, because they round earlier."""
     max_iterations: int = 50
-    """Exact inversion gives a step up after so many iterations: not converged."""
+    """Maximum number of iterations per step. A sample that needs more has not converged."""
 
     def __post_init__(self) -> None:
         if not isfinite(self.inversion_guidance_scale):
@@ -48,22 +50,23 @@ class InversionSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inverted:
-    """Latents at a noisier level, and how far they can be trusted."""
+class InversionResult:
+    """Latents after an inversion, and how well it converged."""
 
     latents: Tensor
-    """float32 (B, ...); the best effort where ``converged`` is False."""
+    """float32 (B, ...), at the noisier level: the golden noise x'_T if all steps were inverted. The
+    last iterate where ``converged`` is False."""
     converged: Tensor
     """bool (B,). Exact: every step met the tolerance. First order: the result is finite."""
     residual: Tensor
-    """float32 (B,), the largest relative change that the last iteration of a step made; for first
-    order that of its only iteration, so there it measures the step and not an error."""
+    """float32 (B,), largest relative change in the last iteration of any step. For first order this
+    is the only iteration, so it measures the size of the step and not an error."""
     iterations: Tensor
-    """int64 (B,), iterations that the sample took in all steps; one a step for first order."""
+    """int64 (B,), number of iterations over all steps; one per step for first order."""
 
     @classmethod
-    def untouched(cls, latents: Tensor) -> "Inverted":
-        """The result of no steps at all."""
+    def untouched(cls, latents: Tensor) -> "InversionResult":
+        """Return the result of zero steps."""
         batch, device = latents.shape[0], latents.device
         return cls(
             latents=latents,
@@ -72,9 +75,9 @@ class Inverted:
             iterations=torch.zeros(batch, dtype=torch.long, device=device),
         )
 
-    def followed_by(self, after: "Inverted") -> "Inverted":
-        """Two inversions, one after the other: the worse of both, and what both took."""
-        return Inverted(
+    def followed_by(self, after: "InversionResult") -> "InversionResult":
+        """Combine two inversions in sequence: the larger residual, the sum of the iterations."""
+        return InversionResult(
             latents=after.latents,
             converged=self.converged & after.converged,
             residual=torch.maximum(self.residual, after.residual),
@@ -83,7 +86,7 @@ class Inverted:
 
 
 def inversion_evaluations(settings: InversionSettings, guidance: "Guidance") -> int:
-    """Forward evaluations for one step up of one sample; for exact inversion at most."""
+    """Return the forward evaluations of one inversion step; for exact inversion the maximum."""
     iterations = settings.max_iterations if settings.inversion == "exact" else 1
     return iterations * forward_evaluations(settings.inversion_guidance_scale, guidance)
 
@@ -96,7 +99,7 @@ def step_down(
     step: int,
     guidance_scale: float,
 ) -> Tensor:
-    """Latents (B, ...) at level ``step`` of a schedule, taken to the cleaner level behind it."""
+    """Take denoising step ``step`` from latents (B, ...) at its noisier level."""
     output = guided_prediction(denoiser, latents, schedule.timesteps[step], prompts, guidance_scale)
     return schedule.denoise(latents, output, step)
 
@@ -108,9 +111,9 @@ def invert_steps(
     schedule: Schedule,
     num_steps: int,
     settings: InversionSettings,
-) -> Inverted:
-    """Latents (B, ...) at level ``num_steps`` of a schedule, taken up to its level 0."""
-    result = Inverted.untouched(latents)
+) -> InversionResult:
+    """Invert the first ``num_steps`` steps, from latents (B, ...) at level ``num_steps``."""
+    result = InversionResult.untouched(latents)
     for step in reversed(range(num_steps)):
         up = invert_step(denoiser, prompts, result.latents, schedule, step, settings)
         result = result.followed_by(up)
@@ -124,15 +127,16 @@ def invert_step(
     schedule: Schedule,
     step: int,
     settings: InversionSettings,
-) -> Inverted:
-    """Undo one step: solve x' = p·x + q·o(x, t_j) for x by x ← (x' - q·o(x, t_j)) / p, from x'.
+) -> InversionResult:
+    """Invert one denoising step of latents ``x_clean`` (B, ...).
 
-    The network is told the timestep t_j of the noisier level throughout, because that is where the
-    solution lies. The first iteration alone is the first-order inversion. No sample's result
-    depends on the others in its batch, and one that diverges is only marked as not converged.
+    Solves x' = p·x + q·o(x, t_j) for x by the iteration x ← (x' - q·o(x, t_j)) / p, from x = x'.
+    The network receives the timestep t_j of the noisier level, because the solution lies there. The
+    first iteration is the first-order inversion. Samples are independent of their batch, and one
+    that diverges is marked as not converged.
     """
     exact = settings.inversion == "exact"
-    result = Inverted.untouched(x_clean)
+    result = InversionResult.untouched(x_clean)
     active = torch.ones_like(result.converged)
     for _ in range(settings.max_iterations if exact else 1):
         output = guided_prediction(
@@ -144,8 +148,9 @@ def invert_step(
         )
         proposal = schedule.invert(x_clean, output, step)
         change = _relative_change(result.latents, proposal)
-        # A sample that is done stays as it is however long the others in its batch need.
-        result = Inverted(
+        # A finished sample must not change while others in its batch iterate: its result would
+        # otherwise depend on the batch.
+        result = InversionResult(
             latents=torch.where(_each(active, proposal), proposal, result.latents),
             converged=torch.where(
                 active,
@@ -162,12 +167,12 @@ def invert_step(
 
 
 def _relative_change(before: Tensor, after: Tensor) -> Tensor:
-    """‖after - before‖ / ‖after‖ of each sample, float32 (B,); NaN or inf if it diverged."""
+    """Return ‖after - before‖ / ‖after‖ per sample, float32 (B,); NaN or inf after divergence."""
     norms = torch.linalg.vector_norm
     change: Tensor = norms((after - before).flatten(1), dim=1) / norms(after.flatten(1), dim=1)
     return change.to(torch.float32)
 
 
 def _each(flags: Tensor, latents: Tensor) -> Tensor:
-    """Flags (B,) shaped to select whole samples of ``latents`` (B, ...)."""
+    """Reshape flags (B,) so that they broadcast over samples of ``latents`` (B, ...)."""
     return flags.reshape(-1, *[1] * (latents.ndim - 1))

@@ -1,4 +1,4 @@
-"""The source noise of a seed, the form in which noise is stored, and how golden noise differs."""
+"""Source noise from a seed, its stored form, and statistics of golden noise."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -12,9 +12,9 @@ from pipeline.records import NoiseStats
 
 
 def source_noise(seed: int, shape: Sequence[int]) -> Tensor:
-    """x_T of one candidate: standard normal, float32, on the CPU, of ``shape`` (no batch).
+    """Return x_T of one candidate: standard normal, float32, on the CPU, of ``shape`` (no batch).
 
-    It depends on the seed alone: not on device, batch or position. Raises ``UserError`` for a seed
+    It depends only on the seed, not on device, batch or position. Raises ``UserError`` for a seed
     outside 0 … 2**32 - 1, which would share its noise with another seed.
     """
     if not 0 <= seed < SEEDS:
@@ -24,19 +24,19 @@ def source_noise(seed: int, shape: Sequence[int]) -> Tensor:
 
 
 def stored(noise: Tensor) -> Tensor:
-    """The float16 value that the data set holds; beyond ±65504 it is infinite."""
+    """Return the float16 value that the data set stores; beyond ±65504 it is infinite."""
     return noise.to(torch.float16)
 
 
 def as_model_input(stored_noise: Tensor) -> Tensor:
-    """Stored noise as the sampler is fed with it: float32, the same values."""
+    """Return stored noise as the sampler receives it: the same values in float32."""
     return stored_noise.to(torch.float32)
 
 
 def noise_stats(source: Tensor, golden: Tensor) -> NoiseStats | None:
-    """Statistics of one pair (two tensors of one shape, no batch), computed in float64.
+    """Return statistics of one pair (two tensors of one shape, no batch), computed in float64.
 
-    None where one of them is not finite: the golden noise holds NaN or infinity, or is constant.
+    Returns None if a statistic is not finite: the golden noise has NaN or infinity, or is constant.
     """
     if source.shape != golden.shape:
         raise ValueError(f"shapes differ: {tuple(source.shape)} and {tuple(golden.shape)}")

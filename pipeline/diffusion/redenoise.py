@@ -1,7 +1,7 @@
-"""Re-denoising: down a few steps at high guidance, up again at low guidance.
+"""Re-denoising: a few denoising steps at high guidance, inverted at low guidance.
 
 "Golden Noise for Diffusion Models", arXiv 2411.09502, section 3.2, for k ≥ 1 steps. The gap between
-the two guidance scales is what stays in the noise. B batch, k num_steps, N num_inference_steps.
+the two guidance scales remains in the noise. B batch, k num_steps, N num_inference_steps.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.guided_step import (
+    InversionResult,
     InversionSettings,
-    Inverted,
     inversion_evaluations,
     invert_steps,
     step_down,
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class StepsSettings(InversionSettings):
-    """Which steps are gone down and up again, and how."""
+    """Settings of the steps that are denoised and then inverted."""
 
     num_inference_steps: int
-    """N, steps of the schedule: decides the size of one step and so of the perturbation."""
+    """N, number of steps of the schedule. It decides the size of one step and so of the
+    perturbation."""
     num_steps: int = 1
-    """k, how many of the N steps go down and up again."""
+    """k, number of the N steps that are denoised and inverted."""
     guidance_scale: float = 5.5
-    """ω_l, guidance on the way down."""
+    """ω_l, guidance scale of the denoising steps."""
     timestep_spacing: Spacing | None = None
-    """Which N of the training timesteps; None leaves it to the model's own scheduler, and a flow
-    knows no other."""
+    """Spacing of the N timesteps. None uses the spacing of the model's scheduler, which is the only
+    choice for flows."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,10 +55,10 @@ class StepsSettings(InversionSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class RedenoiseSettings(StepsSettings):
-    """Everything that decides the golden noise of a source noise, beside model and prompt."""
+    """Settings that, with model and prompt, decide the golden noise of a source noise."""
 
     rounds: int = 1
-    """How often all of it is done, each time from the noise that came out before."""
+    """Number of re-denoising rounds; each round starts from the previous result."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,33 +66,8 @@ class RedenoiseSettings(StepsSettings):
             raise UserError(f"rounds must be at least 1, not {self.rounds}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Redenoised:
-    """Golden noises and how far their inversion can be trusted."""
-
-    golden_noise: Tensor
-    """x'_T, float32 (B, ...); the best effort where ``converged`` is False."""
-    converged: Tensor
-    """bool (B,). Exact: every step met the tolerance. First order: the result is finite."""
-    residual: Tensor
-    """float32 (B,), the largest relative change that the last iteration of a step made; for first
-    order that of its only iteration, so there it measures the step and not an error."""
-    iterations: Tensor
-    """int64 (B,), iterations that the sample took in all steps up; one a step for first order."""
-
-    @classmethod
-    def of(cls, inverted: Inverted) -> "Redenoised":
-        """The end of the way up: latents at the noisiest level."""
-        return cls(
-            golden_noise=inverted.latents,
-            converged=inverted.converged,
-            residual=inverted.residual,
-            iterations=inverted.iterations,
-        )
-
-
 def redenoise_evaluations(settings: RedenoiseSettings, guidance: "Guidance") -> int:
-    """Forward evaluations for one sample; for exact inversion the most that it can take."""
+    """Return the forward evaluations for one sample; for exact inversion the maximum."""
     down = forward_evaluations(settings.guidance_scale, guidance)
     up = inversion_evaluations(settings, guidance)
     return settings.rounds * settings.num_steps * (down + up)
@@ -99,18 +75,18 @@ def redenoise_evaluations(settings: RedenoiseSettings, guidance: "Guidance") -> 
 
 def redenoise(
     denoiser: "Denoiser", prompts: "EncodedPrompts", x_T: Tensor, settings: RedenoiseSettings
-) -> Redenoised:
-    """Golden noise of the source noises ``x_T``, float32 (B, ...), one prompt for each.
+) -> InversionResult:
+    """Return the golden noise of the source noises ``x_T``, float32 (B, ...), one prompt each.
 
-    No sample's result depends on the others in its batch, beyond the network's own rounding.
-    Nothing is raised for a sample that diverges: its ``converged`` is False.
+    Samples are independent of their batch, beyond the rounding of the network. A sample that
+    diverges raises nothing; its ``converged`` is False.
     """
     schedule = denoiser.schedule(settings.num_inference_steps, settings.timestep_spacing)
-    result = Inverted.untouched(x_T)
+    result = InversionResult.untouched(x_T)
     for _ in range(settings.rounds):
         latents = result.latents
         for step in range(settings.num_steps):
             latents = step_down(denoiser, prompts, latents, schedule, step, settings.guidance_scale)
         up = invert_steps(denoiser, prompts, latents, schedule, settings.num_steps, settings)
         result = result.followed_by(up)
-    return Redenoised.of(result)
+    return result

@@ -1,6 +1,6 @@
-"""Clean latents from initial noise: DDIM with η = 0 or Euler along a flow, or the model's own way.
+"""Sampling of clean latents: DDIM with η = 0, Euler for flows, or the model's scheduler.
 
-The state is kept in float32.
+Latents are kept in float32.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 
 Scheduler = Literal["ddim", "model"]
-"""A deterministic step of first order, or the scheduler that the model came with."""
+"""``ddim`` takes deterministic first-order steps, ``model`` uses the scheduler of the model."""
 
 
 def sample_evaluations(
     num_inference_steps: int, guidance_scale: float, guidance: "Guidance"
 ) -> int:
-    """Forward evaluations for one sample."""
+    """Return the forward evaluations for one sample."""
     return num_inference_steps * forward_evaluations(guidance_scale, guidance)
 
 
@@ -32,9 +32,9 @@ def sample_latents(
     scheduler: Scheduler = "ddim",
     guidance_rescale: float = 0.0,
 ) -> Tensor:
-    """Clean latents, float32 (B, ...), of the initial noises ``x_T``, one prompt for each."""
+    """Return clean latents, float32 (B, ...), for the initial noises ``x_T``, one prompt each."""
     if scheduler == "model":
-        return _sample_with_own_scheduler(
+        return _sample_with_model_scheduler(
             denoiser, prompts, x_T, num_inference_steps, guidance_scale, guidance_rescale
         )
     schedule = denoiser.schedule(num_inference_steps)
@@ -47,7 +47,7 @@ def sample_latents(
     return latents
 
 
-def _sample_with_own_scheduler(
+def _sample_with_model_scheduler(
     denoiser: "Denoiser",
     prompts: "EncodedPrompts",
     x_T: Tensor,
@@ -58,9 +58,9 @@ def _sample_with_own_scheduler(
     run = denoiser.own_scheduler(num_inference_steps)
     latents = run.begin(x_T)
     for step, timestep in enumerate(run.timesteps):
-        told = run.model_input(latents, step)
+        scaled = run.model_input(latents, step)
         output = guided_prediction(
-            denoiser, told, timestep, prompts, guidance_scale, guidance_rescale
+            denoiser, scaled, timestep, prompts, guidance_scale, guidance_rescale
         )
         latents = run.denoise(latents, output, step)
     return latents

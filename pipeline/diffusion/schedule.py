@@ -1,4 +1,4 @@
-"""Which noise levels a run visits, from the noisiest to the cleanest, and the steps between them.
+"""Noise levels of a run, from the noisiest to the cleanest, and the steps between them.
 
 N num_inference_steps, T number of training timesteps.
 """
@@ -25,9 +25,9 @@ class Schedule:
     """N steps between N + 1 levels; step j goes from level j to the cleaner level j + 1."""
 
     prediction: "Prediction"
-    """What the network says at a level."""
+    """Type of the network's output."""
     timesteps: tuple[float, ...]
-    """What the network is told at levels 0 … N-1, strictly descending, (N,)."""
+    """Timesteps that the network receives at levels 0 … N-1, strictly descending, (N,)."""
     levels: tuple[NoiseLevel, ...]
     """Signal and noise of levels 0 … N, (N + 1,); the last one is the cleanest."""
 
@@ -59,7 +59,7 @@ class Schedule:
         timesteps: Sequence[int],
         final_alpha_cumprod: float,
     ) -> "Schedule":
-        """The levels of some ``timesteps`` in a training schedule ``alphas_cumprod`` (T,)."""
+        """Return the levels of ``timesteps`` in a training schedule ``alphas_cumprod`` (T,)."""
         training = alphas_cumprod.tolist()
         for timestep in timesteps:
             if not 0 <= timestep < len(training):
@@ -78,7 +78,7 @@ class Schedule:
 
     @classmethod
     def of_sigmas(cls, timesteps: Sequence[float], sigmas: Sequence[float]) -> "Schedule":
-        """The levels of a flow at ``sigmas`` (N + 1,), the last of them without noise."""
+        """Return the levels of a flow at ``sigmas`` (N + 1,), the last one without noise."""
         return cls(
             prediction="flow",
             timesteps=tuple(timesteps),
@@ -86,15 +86,15 @@ class Schedule:
         )
 
     def step_levels(self, step: int) -> tuple[NoiseLevel, NoiseLevel]:
-        """The level that step ``step`` leaves and the cleaner one that it reaches."""
+        """Return the level that step ``step`` leaves and the cleaner one that it reaches."""
         return self.levels[step], self.levels[step + 1]
 
     def denoise(self, latents: Tensor, output: Tensor, step: int) -> Tensor:
-        """Step ``step`` down, with the network's output at its noisier level."""
+        """Take denoising step ``step`` with the network's output at its noisier level."""
         return denoise_step(latents, output, *self.step_levels(step), self.prediction)
 
     def invert(self, latents: Tensor, output: Tensor, step: int) -> Tensor:
-        """Step ``step`` up again: from its cleaner level to its noisier one."""
+        """Invert step ``step``: go from its cleaner level to its noisier one."""
         noisy, clean = self.step_levels(step)
         return invert_step(latents, output, clean, noisy, self.prediction)
 
@@ -105,10 +105,10 @@ class Schedule:
 def spaced_timesteps(
     num_train_timesteps: int, num_inference_steps: int, spacing: Spacing, offset: int = 0
 ) -> list[int]:
-    """N descending timesteps out of T, as diffusers' ``DDIMScheduler`` spaces them.
+    """Return N descending timesteps out of T, as diffusers' ``DDIMScheduler`` spaces them.
 
     Table 2 of "Common Diffusion Noise Schedules and Sample Steps are Flawed", arXiv 2305.08891.
-    ``offset`` (``steps_offset``) counts for ``leading`` only.
+    ``offset`` (``steps_offset``) applies only to ``leading``.
     """
     N, T = num_inference_steps, num_train_timesteps
     if not 1 <= N <= T:

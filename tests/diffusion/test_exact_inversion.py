@@ -43,7 +43,7 @@ def test_exact_inversion_at_guidance_1_returns_the_source_noise(
     )
     assert result.converged.all()
     assert (result.residual <= 1e-5).all()
-    assert relative_errors(result.golden_noise, x_T).max() <= 1e-4
+    assert relative_errors(result.latents, x_T).max() <= 1e-4
 
 
 def test_first_order_inversion_does_not_return_the_source_noise(
@@ -53,7 +53,7 @@ def test_first_order_inversion_does_not_return_the_source_noise(
     x_T = noises(4, gentle_denoiser.latent_shape)
     prompts = gentle_denoiser.encode_prompts(PROMPTS)
     result = redenoise(gentle_denoiser, prompts, x_T, settings)
-    assert relative_errors(result.golden_noise, x_T).min() > 1e-3
+    assert relative_errors(result.latents, x_T).min() > 1e-3
     assert result.iterations.tolist() == [10] * 4
 
 
@@ -67,7 +67,7 @@ def test_exact_redenoise_is_the_same_for_the_epsilon_and_the_v_form_of_one_model
     results = []
     for denoiser in (GaussianDenoiser("epsilon"), GaussianDenoiser("v_prediction")):
         prompts = denoiser.encode_widths(WIDTHS)
-        results.append(redenoise(denoiser, prompts, x_T, settings).golden_noise)
+        results.append(redenoise(denoiser, prompts, x_T, settings).latents)
     torch.testing.assert_close(*results, rtol=1e-9, atol=0)
 
 
@@ -87,8 +87,8 @@ def test_exact_inversion_at_guidance_5_5_says_that_it_did_not_converge(
     assert not result.converged.all()
     assert torch.equal(result.converged, result.residual <= settings.tolerance)
     # Both scales are equal here, so the truth is known and the flags can be held against it.
-    assert (relative_errors(result.golden_noise, x_T)[result.converged] <= 1e-4).all()
-    assert relative_errors(result.golden_noise, x_T)[~result.converged].max() > 1e-2
+    assert (relative_errors(result.latents, x_T)[result.converged] <= 1e-4).all()
+    assert relative_errors(result.latents, x_T)[~result.converged].max() > 1e-2
 
 
 def test_convergence_is_reported_for_each_sample(noises: Callable[..., Tensor]) -> None:
@@ -105,8 +105,8 @@ def test_convergence_is_reported_for_each_sample(noises: Callable[..., Tensor]) 
     x_T = noises(4, denoiser.latent_shape)
     result = redenoise(denoiser, prompts, x_T, settings)
     assert result.converged.tolist() == [True, False, True, False]
-    assert result.golden_noise[[0, 2]].isfinite().all()
-    assert relative_errors(result.golden_noise, x_T)[[0, 2]].max() <= 1e-4
+    assert result.latents[[0, 2]].isfinite().all()
+    assert relative_errors(result.latents, x_T)[[0, 2]].max() <= 1e-4
     assert result.residual.isfinite().tolist() == [True, True, True, False]
 
 

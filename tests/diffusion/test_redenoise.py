@@ -86,7 +86,7 @@ def test_redenoise_of_gaussian_data_is_the_closed_form(
         assert result.converged[row] == solvable
         if solvable:
             expected = closed_form(denoiser, width, settings) * x_T[row]
-            torch.testing.assert_close(result.golden_noise[row], expected, rtol=1e-9, atol=0)
+            torch.testing.assert_close(result.latents[row], expected, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("inversion", ["first_order", "exact"])
@@ -101,7 +101,7 @@ def test_rounds_go_on_from_what_came_out_before(
     result = redenoise(denoiser, denoiser.encode_widths(WIDTHS), x_T, settings)
     for row, width in enumerate(WIDTHS):
         expected = closed_form(denoiser, width, settings) ** 3 * x_T[row]
-        torch.testing.assert_close(result.golden_noise[row], expected, rtol=1e-3, atol=0)
+        torch.testing.assert_close(result.latents[row], expected, rtol=1e-3, atol=0)
     down = 3 * 2 * 2 * len(x_T)
     counted = down + int(result.iterations.max()) * len(x_T)
     if inversion == "first_order":
@@ -118,12 +118,12 @@ def test_redenoise_in_another_spacing_is_the_closed_form_of_its_levels(
     settings = RedenoiseSettings(num_inference_steps=10, num_steps=3, timestep_spacing=spacing)
     x_T = noises(3, denoiser.latent_shape).double()
     prompts = denoiser.encode_widths(WIDTHS)
-    golden = redenoise(denoiser, prompts, x_T, settings).golden_noise
+    golden = redenoise(denoiser, prompts, x_T, settings).latents
     for row, width in enumerate(WIDTHS):
         expected = closed_form(denoiser, width, settings) * x_T[row]
         torch.testing.assert_close(golden[row], expected, rtol=1e-9, atol=0)
     own = RedenoiseSettings(num_inference_steps=10, num_steps=3)
-    assert not torch.equal(golden, redenoise(denoiser, prompts, x_T, own).golden_noise)
+    assert not torch.equal(golden, redenoise(denoiser, prompts, x_T, own).latents)
 
 
 def test_one_first_order_step_moves_the_noise_by_kappa(
@@ -137,7 +137,7 @@ def test_one_first_order_step_moves_the_noise_by_kappa(
     p, q = step_coefficients("epsilon", noisy, clean)
     eps_den = guided_prediction(gentle_denoiser, x_T, t, prompts, 5.5)
     eps_inv = gentle_denoiser.predict(p * x_T + q * eps_den, t, prompts.conditional)
-    golden = redenoise(gentle_denoiser, prompts, x_T, settings).golden_noise
+    golden = redenoise(gentle_denoiser, prompts, x_T, settings).latents
     expected = x_T + kappa("epsilon", noisy, clean) * (eps_inv - eps_den)
     assert relative_errors(golden, expected).max() <= 1e-6
     assert relative_errors(golden, x_T).min() > 0.01
@@ -154,8 +154,8 @@ def test_redenoise_takes_latents_of_any_rank(
         noises(2, shape),
         RedenoiseSettings(num_inference_steps=10, inversion="exact"),
     )
-    assert result.golden_noise.shape == (2, *shape)
-    assert result.golden_noise.dtype == torch.float32
+    assert result.latents.shape == (2, *shape)
+    assert result.latents.dtype == torch.float32
     assert result.converged.dtype == torch.bool
     assert result.residual.dtype == torch.float32
 
@@ -201,7 +201,7 @@ def test_golden_noise_of_published_settings_is_a_pull_along_the_guidance_directi
     errors = []
     for steps in (50, 200):
         settings = RedenoiseSettings(num_inference_steps=steps)
-        golden = redenoise(denoiser, denoiser.encode_widths([width]), x_T, settings).golden_noise
+        golden = redenoise(denoiser, denoiser.encode_widths([width]), x_T, settings).latents
         noisy, clean = denoiser.schedule(steps).step_levels(0)
         c, u = (guided_factor("epsilon", noisy, w, w, 1) for w in (width, 0.9))
         pull = -kappa("epsilon", noisy, clean) * 4.5 * (c - u) * x_T

@@ -32,8 +32,8 @@ def test_a_sample_does_not_depend_on_its_batch_or_position(
     whole = redenoise(gentle_denoiser, prompts, x_T, settings)
     for rows in ([0], [3], [2, 1], [3, 2, 1, 0], [1, 1, 0]):
         part = redenoise(gentle_denoiser, prompts.take(rows), x_T[rows], settings)
-        expected = whole.golden_noise[rows]
-        assert relative_errors(part.golden_noise, expected).max() <= 1e-5
+        expected = whole.latents[rows]
+        assert relative_errors(part.latents, expected).max() <= 1e-5
         assert torch.equal(part.converged, whole.converged[rows])
 
 
@@ -57,10 +57,10 @@ def test_a_sample_that_is_not_finite_is_reported_and_leaves_the_others_alone(
     poisoned[1, 0, 0, 0] = bad
     result = redenoise(gentle_denoiser, prompts, poisoned, settings)
     assert result.converged.tolist() == [True, False, True, True]
-    assert not result.golden_noise[1].isfinite().all()
+    assert not result.latents[1].isfinite().all()
     others = [0, 2, 3]
     torch.testing.assert_close(
-        result.golden_noise[others], expected.golden_noise[others], rtol=1e-5, atol=1e-6
+        result.latents[others], expected.latents[others], rtol=1e-5, atol=1e-6
     )
     assert torch.equal(result.iterations[others], expected.iterations[others])
 
@@ -77,6 +77,6 @@ def test_a_converged_sample_stays_as_it_is_while_others_iterate(
     alone = redenoise(denoiser, prompts.take([0]), x_T[:1], settings)
     both = redenoise(denoiser, prompts, x_T, settings)
     assert both.iterations[1] > both.iterations[0]
-    assert torch.equal(both.golden_noise[:1], alone.golden_noise)
+    assert torch.equal(both.latents[:1], alone.latents)
     assert torch.equal(both.residual[:1], alone.residual)
     assert torch.equal(both.iterations[:1], alone.iterations)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 import pipeline.demo
-from pipeline.diffusion.redenoise import Redenoised, RedenoiseSettings, redenoise
+from pipeline.diffusion.guided_step import InversionResult
+from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
 from pipeline.models.diffusers_denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 
@@ -23,7 +24,7 @@ def denoiser() -> DiffusersDenoiser:
 
 def round_trip(
     denoiser: DiffusersDenoiser, x_T: Tensor, num_steps: int, steps: int, scale: float
-) -> Redenoised:
+) -> InversionResult:
     settings = RedenoiseSettings(
         num_inference_steps=steps,
         num_steps=num_steps,
@@ -47,7 +48,7 @@ def test_exact_inversion_at_guidance_1_returns_the_source_noise(
     x_T = noises(4, denoiser.latent_shape)
     result = round_trip(denoiser, x_T, num_steps, num_inference_steps, 1.0)
     assert result.converged.all()
-    assert relative_errors(result.golden_noise, x_T).max() <= 1e-4
+    assert relative_errors(result.latents, x_T).max() <= 1e-4
 
 
 def test_exact_inversion_of_ten_steps_at_guidance_5_5_says_which_did_not_converge(

@@ -60,7 +60,7 @@ def test_zigzag_of_gaussian_data_is_the_closed_form(
     assert result.converged.all()
     for row, width in enumerate(WIDTHS):
         expected = closed_form(denoiser, width, settings) * x_T[row]
-        torch.testing.assert_close(result.golden_noise[row], expected, rtol=1e-9, atol=0)
+        torch.testing.assert_close(result.latents[row], expected, rtol=1e-9, atol=0)
 
 
 def test_zigzag_is_what_its_formula_says_line_by_line(
@@ -92,8 +92,8 @@ def test_zigzag_is_what_its_formula_says_line_by_line(
     expected = up(up(x_2, 1), 0)
     settings = StepsSettings(num_inference_steps=10, num_steps=2, guidance_scale=3.0)
     found = zigzag(gentle_denoiser, prompts, x_T, settings)
-    assert relative_errors(found.golden_noise, expected).max() <= 1e-5
-    assert relative_errors(found.golden_noise, x_T).min() > 0.01
+    assert relative_errors(found.latents, expected).max() <= 1e-5
+    assert relative_errors(found.latents, x_T).min() > 0.01
 
 
 @pytest.mark.parametrize("inversion", ["first_order", "exact"])
@@ -106,7 +106,7 @@ def test_zigzag_of_one_step_is_redenoising_in_two_rounds(
     common = {"num_inference_steps": 10, "guidance_scale": 2.0, "inversion": inversion}
     found = zigzag(denoiser, prompts, x_T, StepsSettings(**common))
     twice = redenoise(denoiser, prompts, x_T, RedenoiseSettings(**common, rounds=2))
-    for name in ("golden_noise", "converged", "residual", "iterations"):
+    for name in ("latents", "converged", "residual", "iterations"):
         assert torch.equal(getattr(found, name), getattr(twice, name)), name
 
 
@@ -134,7 +134,7 @@ def test_zigzag_of_a_sample_does_not_depend_on_its_batch(
     whole = zigzag(gentle_denoiser, prompts, x_T, settings)
     for rows in ([2], [3, 0, 1]):
         part = zigzag(gentle_denoiser, prompts.take(rows), x_T[rows], settings)
-        assert relative_errors(part.golden_noise, whole.golden_noise[rows]).max() <= 1e-5
+        assert relative_errors(part.latents, whole.latents[rows]).max() <= 1e-5
         assert torch.equal(part.converged, whole.converged[rows])
 
 
@@ -145,8 +145,8 @@ def test_zigzag_of_a_noise_that_is_not_finite_says_so_and_leaves_the_others(
     prompts = denoiser.encode_widths(WIDTHS)
     x_T = noises(3, denoiser.latent_shape)
     settings = StepsSettings(num_inference_steps=10, num_steps=2, guidance_scale=2.0)
-    expected = zigzag(denoiser, prompts, x_T, settings).golden_noise
+    expected = zigzag(denoiser, prompts, x_T, settings).latents
     x_T[1, 0, 0] = float("nan")
     result = zigzag(denoiser, prompts, x_T, settings)
     assert result.converged.tolist() == [True, False, True]
-    assert torch.equal(result.golden_noise[[0, 2]], expected[[0, 2]])
+    assert torch.equal(result.latents[[0, 2]], expected[[0, 2]])

@@ -36,7 +36,7 @@ def results(denoiser: DiffusersDenoiser) -> tuple[Tensor, Tensor]:
     noise = torch.stack([source_noise(seed, denoiser.latent_shape) for seed in range(3)])
     noise = noise.to(denoiser.device)
     prompts = denoiser.encode_prompts(PROMPTS)
-    golden = redenoise(denoiser, prompts, noise, SETTINGS).golden_noise
+    golden = redenoise(denoiser, prompts, noise, SETTINGS).latents
     images = denoiser.decode(sample_latents(denoiser, prompts, noise, 4, 3.0))
     assert golden.dtype == images.dtype == torch.float32
     return golden.cpu(), images.cpu()

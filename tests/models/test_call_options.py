@@ -112,7 +112,7 @@ def test_negative_prompt_is_what_redenoising_moves_away_from_and_rescaling_is_no
         ours = denoiser("stable_diffusion", negative_prompt=text)
         noise = source_noise(0, ours.latent_shape)[None]
         prompts = ours.encode_prompts(PROMPTS[:1])
-        golden[text] = redenoise(ours, prompts, noise, settings).golden_noise
+        golden[text] = redenoise(ours, prompts, noise, settings).latents
         swapped = prompts.take([0])
         other = denoiser("stable_diffusion").encode_prompts([text or ""]).conditional
         assert all(

@@ -45,7 +45,7 @@ def golden_noises(
 ) -> Tensor:
     """Return the golden noise of each source noise, shaped like ``x_T``."""
     parts = [
-        redenoise(denoiser, prompts.take(rows), x_T[rows], settings).golden_noise
+        redenoise(denoiser, prompts.take(rows), x_T[rows], settings).latents
         for rows in _batches(len(x_T))
     ]
     return torch.cat(parts)

@@ -1,13 +1,16 @@
-"""What proposers that end on a way up to noise have in common."""
+"""The proposal of a method that ends with an inversion."""
 
-from pipeline.diffusion.redenoise import Redenoised
+from pipeline.diffusion.guided_step import InversionResult
 from pipeline.stages.propose import ProposedNoise
 
 
-def proposed(result: Redenoised, *, down: int, up: int) -> ProposedNoise:
-    """The golden noise of a result; ``down`` is what all steps down took, ``up`` an iteration."""
+def proposed(result: InversionResult, *, down: int, up: int) -> ProposedNoise:
+    """Return the golden noise of an inversion.
+
+    ``down`` counts the forward evaluations of all denoising steps, ``up`` those of one iteration.
+    """
     return ProposedNoise(
-        golden_noise=result.golden_noise,
+        golden_noise=result.latents,
         forward_evaluations=tuple(down + up * count for count in result.iterations.tolist()),
         converged=tuple(result.converged.tolist()),
     )

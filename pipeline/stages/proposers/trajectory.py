@@ -11,7 +11,6 @@ from pipeline.config.proposers import TrajectoryProposer
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.guided_step import InversionSettings, inversion_evaluations, invert_steps
-from pipeline.diffusion.redenoise import Redenoised
 from pipeline.stages.propose import ProposedNoise, Source
 from pipeline.stages.proposers.inverted import proposed
 
@@ -50,4 +49,4 @@ class Trajectory:
         schedule = denoiser.schedule(steps)
         up = invert_steps(denoiser, prompts, source.latents, schedule, steps, self._settings)
         scale = self._settings.inversion_guidance_scale
-        return [proposed(Redenoised.of(up), down=0, up=forward_evaluations(scale, self._guidance))]
+        return [proposed(up, down=0, up=forward_evaluations(scale, self._guidance))]

@@ -131,7 +131,7 @@ def test_exact_inversion_at_the_same_guidance_returns_the_noise(
     )
     result = redenoise(subject.denoiser, subject.prompts, subject.noise, settings)
     assert result.converged.all()
-    errors = (result.golden_noise - subject.noise).flatten(1).norm(dim=1)
+    errors = (result.latents - subject.noise).flatten(1).norm(dim=1)
     assert (errors / subject.noise.flatten(1).norm(dim=1)).max() <= 1e-4
 
 
@@ -142,7 +142,7 @@ def test_golden_noise_is_that_of_formulas_written_out(subject: Subject) -> None:
         guidance_scale=DOWN,
         inversion_guidance_scale=BACK,
     )
-    ours = redenoise(subject.denoiser, subject.prompts, subject.noise, settings).golden_noise
+    ours = redenoise(subject.denoiser, subject.prompts, subject.noise, settings).latents
     expected = straight_line(subject)
     assert float((ours - expected).norm() / expected.norm()) <= 1e-5
     assert float((ours - subject.noise).norm() / subject.noise.norm()) > 1e-3
@@ -151,10 +151,10 @@ def test_golden_noise_is_that_of_formulas_written_out(subject: Subject) -> None:
 def test_a_sample_does_not_depend_on_its_place_in_the_batch(subject: Subject) -> None:
     settings = RedenoiseSettings(num_inference_steps=N, num_steps=2, guidance_scale=DOWN)
     rows = [2, 0]
-    batch = redenoise(subject.denoiser, subject.prompts, subject.noise, settings).golden_noise
+    batch = redenoise(subject.denoiser, subject.prompts, subject.noise, settings).latents
     part = redenoise(
         subject.denoiser, subject.prompts.take(rows), subject.noise[rows], settings
-    ).golden_noise
+    ).latents
     torch.testing.assert_close(part, batch[rows], rtol=1e-5, atol=5e-5)
 
 
