@@ -1,1 +1,1 @@
-"""What a person configures: one section a file, all of them in ``sections``, read by ``file``."""
+"""The configuration of a build: ``sections`` gathers all sections, ``file`` reads them."""

@@ -1,4 +1,4 @@
-"""Read a configuration: a TOML file, or one that ships with the package by its name."""
+"""Read a configuration from a TOML file, or a shipped configuration by its name."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,16 +16,18 @@ from pipeline.errors import ConfigError
 _Source = TypeVar("_Source", bound=SourceConfig)
 
 BUNDLED = Path(__file__).parents[1] / "demo"
-"""Where the demo's configurations live, with its models and prompts."""
+"""Folder of the demo's configurations, models and prompts."""
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-"""Where the configurations live for models that are published elsewhere."""
+"""Folder of the configurations for published models."""
 
 
 def load_config(name: str | Path) -> Config:
-    """Read a configuration file, or one that ships with the package by its bare name.
+    """Read a configuration file, or a shipped configuration by its bare name.
 
-    Raises ``ConfigError``, which names the file, the line, the key and the nearest valid key.
+    Relative paths in the result are absolute, resolved against the folder of the file.
+
+    Raises ``ConfigError``. Its message names the file, the line, the key and the nearest valid key.
     """
     file = read_toml(_locate(Path(name)))
     try:
@@ -36,18 +38,18 @@ def load_config(name: str | Path) -> Config:
 
 
 def bundled_configs() -> list[str]:
-    """Bare names of the configurations that ship with the package."""
+    """Return the bare names of the configurations that ship with the package."""
     return sorted(_bundled())
 
 
 def bundled_config(name: str) -> Path:
-    """The file of a shipped configuration. Raises ``ConfigError`` for a name that there is not."""
+    """Return the file of a shipped configuration. Raises ``ConfigError`` for an unknown name."""
     found = _bundled()
     if name not in found:
         near = get_close_matches(name, found, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(
-            f"{name}: no such file, and no such configuration ships with the package{hint} "
+            f"{name}: no such file, and no shipped configuration has this name{hint} "
             f"(shipped: {', '.join(sorted(found))})"
         )
     return found[name]
@@ -58,7 +60,8 @@ def _bundled() -> dict[str, Path]:
 
 
 def _locate(path: Path) -> Path:
-    """The file of that path, or the shipped configuration of that bare name."""
+    """Return the path itself, or the file of the shipped configuration with that bare name."""
+    # A file of the user takes precedence over a shipped configuration of the same name.
     is_bare_name = path.suffix == "" and path.parent == Path()
     if path.is_file() or not is_bare_name:
         return path
@@ -69,7 +72,7 @@ def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
     def absolute(path: str) -> str:
         try:
             return str((file.path.parent / Path(path).expanduser()).resolve())
-        except (RuntimeError, ValueError) as error:  # a loop of links, no such user, a NUL
+        except (RuntimeError, ValueError) as error:  # a loop of links, an unknown user, a NUL
             raise ConfigError(f"{file.path}: {path!r} is not a path: {error}") from None
 
     def located(section: _Source) -> _Source:

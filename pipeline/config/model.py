@@ -1,4 +1,4 @@
-"""The section ``[model]``: a diffusion model, where its files are, and how it computes."""
+"""The section ``[model]``: the diffusion model, the place of its files, and its settings."""
 
 from typing import Annotated, Literal, Self
 
@@ -18,19 +18,22 @@ AttentionBackend = Literal[
     "sage",
     "xformers",
 ]
-"""Those of diffusers that are installed; not the ones that fetch code from a hub."""
+"""Attention backends of diffusers that use installed code; none fetches code from a hub."""
 
 
 def _unset(value: object) -> bool:
-    """Whether an option is left out of plans, which do not change with options that came later."""
+    """Return True if an option is unset, so that it is left out of plans.
+
+    Options that were added later must not change the identity of plans that do not use them.
+    """
     return value is None
 
 
 class LoraConfig(SourceConfig):
-    """Weights that are fused into the model's when it is loaded."""
+    """LoRA weights that are fused into the model when it is loaded."""
 
     scale: Annotated[float, Field(ge=-10, le=10)] = 1.0
-    """How much of them is added."""
+    """Factor that the LoRA weights are multiplied with before they are added."""
 
     @model_validator(mode="after")
     def _somewhere(self) -> Self:
@@ -39,64 +42,64 @@ class LoraConfig(SourceConfig):
 
 
 class SchedulerConfig(Section):
-    """Another scheduler than the one that the model came with."""
+    """A scheduler that replaces the one in the model's files."""
 
     name: str | None = None
-    """Its class in diffusers; by default the model's own."""
+    """Class of the scheduler in diffusers; by default the class in the model's files."""
     options: dict[str, bool | int | float | str] = Field(default_factory=dict)
-    """What it is told otherwise than the model's own configuration says."""
+    """Maps scheduler options to values that override the configuration in the model's files."""
 
 
 class ModelConfig(SourceConfig):
-    """The diffusion model: a folder in diffusers' format, here or on the hub."""
+    """The diffusion model: a folder in diffusers' format, on this machine or on the hub."""
 
     name: str
-    """How the data set calls the model; for people."""
+    """Name of the model in the data set; for display only."""
     config: str | None = None
-    """For weights in a single file: a folder in diffusers' format that describes the rest."""
+    """Folder in diffusers' format with the configurations for weights in a single file."""
     variant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] | None = None
-    """Which of several files of the same weights is read, such as fp16; by default the plain."""
+    """Variant of the weight files, such as fp16; by default the files without a variant."""
     loras: Annotated[tuple[LoraConfig, ...], Field(strict=False)] = ()
-    """LoRAs, fused in this order; [[model.loras]]."""
+    """LoRAs, fused in this order: [[model.loras]]."""
     scheduler: SchedulerConfig | None = None
-    """Another scheduler; [model.scheduler]."""
+    """Replacement of the model's scheduler: [model.scheduler]."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of weights and activations; latents stay float32 between steps."""
     height: PositiveInt | None = None
-    """Image height in pixels; by default the model's own."""
+    """Image height in pixels; by default the height that the model was made for."""
     width: PositiveInt | None = None
-    """Image width in pixels; by default the model's own."""
+    """Image width in pixels; by default the width that the model was made for."""
     num_frames: PositiveInt | None = None
-    """Frames of a film, for models that make films; the frame in its middle is judged."""
+    """Number of frames, for video models; rewards score the middle frame."""
     guidance: Literal["classifier_free", "embedded"] = "classifier_free"
-    """By a second prediction without the prompt, or by telling the network its scale (distilled
-    models such as FLUX.1-dev)."""
+    """Kind of guidance. "classifier_free" adds a prediction without the prompt; "embedded" passes
+    the scale to the network as an input (distilled models such as FLUX.1-dev)."""
     embedded_guidance: GuidanceScale | None = None
-    """The scale that a distilled network is told while it is guided classifier-free."""
+    """Guidance scale that a distilled network receives while classifier-free guidance is used."""
     negative_prompt: Annotated[str | None, Field(exclude_if=_unset)] = None
-    """Text of the prediction without the prompt, in sampling and in re-denoising; by default the
-    pipeline's own: no text, or zeros for SDXL."""
+    """Prompt of the unconditional prediction, in sampling and in re-denoising; by default that of
+    the pipeline: empty text, or zeros for SDXL."""
     max_sequence_length: Annotated[PositiveInt | None, Field(exclude_if=_unset)] = None
-    """Tokens that T5 reads; by default the pipeline's own number."""
+    """Maximum number of tokens for T5; by default the pipeline's number."""
     clip_skip: Annotated[PositiveInt | None, Field(exclude_if=_unset)] = None
-    """Last layers of CLIP that are left out."""
+    """Number of last CLIP layers to skip."""
     compile: bool = False
-    """Compile the network (torch.compile): faster after minutes of compiling, other rounding."""
+    """Use torch.compile for the network: faster after minutes of compiling; rounding differs."""
     channels_last: bool = False
-    """Convolutions in channels-last memory: often faster in 16 bits, other rounding."""
+    """Use channels-last memory for convolutions: often faster in 16 bits; rounding differs."""
     attention_backend: AttentionBackend | None = None
-    """Kernels of the network's attention; by default those that torch chooses."""
+    """Attention kernels of the network; by default torch chooses them."""
     vae_slicing: bool = False
-    """Decode one image at a time: less memory, other rounding."""
+    """Decode one image at a time: less memory; rounding differs."""
     vae_tiling: bool = False
-    """Decode in tiles: large images in little memory, and with slight seams."""
+    """Decode in tiles: large images need less memory, but tiles can leave slight seams."""
 
     @model_validator(mode="after")
     def _guided_once(self) -> Self:
         if self.guidance == "embedded" and self.embedded_guidance is not None:
             raise ValueError(
-                "embedded_guidance is for guidance = 'classifier_free'; with 'embedded' the scales "
-                "of [sampling] and [redenoise] are what the network is told"
+                "embedded_guidance is for guidance = 'classifier_free'; with 'embedded' the "
+                "network receives the scales of [sampling] and [redenoise]"
             )
         if self.guidance == "embedded" and self.negative_prompt is not None:
             raise ValueError(

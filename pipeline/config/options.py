@@ -1,4 +1,4 @@
-"""Every setting of a configuration file with its meaning, read from the configuration itself."""
+"""Reference of all settings, generated from the configuration classes."""
 
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin
@@ -10,7 +10,7 @@ from pipeline.config.toml_file import kind_of, sections_in
 
 
 def describe_options() -> Iterator[str]:
-    """The lines of a reference: a section, then its keys with type, default and meaning."""
+    """Yield the lines of the reference: each section with its keys, defaults and descriptions."""
     for name, field in Config.model_fields.items():
         yield from _describe(name, field)
 
@@ -26,7 +26,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def _describe(name: str, field: FieldInfo) -> Iterator[str]:
-    """A section of each kind, its keys, and the sections in it."""
+    """Yield the lines of a section of every kind: its keys, then its nested sections."""
     header = f"[[{name}]]" if get_origin(field.annotation) is tuple else f"[{name}]"
     sections = sections_in(field.annotation)
     for section in sections:

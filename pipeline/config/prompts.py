@@ -1,4 +1,4 @@
-"""``[prompts]``: where prompts come from, which of them stay, and how many candidates each."""
+"""The section ``[prompts]``: sources of prompts, filters, and candidates per prompt."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
@@ -13,41 +13,41 @@ PromptFormat = Literal["text", "jsonl", "csv", "tsv", "parquet", "arrow", "webda
 Quotes = Literal["csv", "none"]
 
 ONLY_SOURCE = "prompts"
-"""Name of the source in the short form, ``[prompts] path = …``."""
+"""Name of the only source in the short form, ``[prompts] path = …``."""
 
 
 class PromptSourceConfig(Section):
-    """Where prompts come from: files of this machine, or a data set of the Hugging Face hub."""
+    """A source of prompts: files on this machine, or a data set on the Hugging Face hub."""
 
     name: Name
     """Name of the source in counts and in the list of dropped prompts."""
     path: str | None = None
-    """File, pattern of files as shards/*.tar, or folder that save_to_disk of datasets wrote."""
+    """File, pattern such as shards/*.tar, or folder written by save_to_disk of datasets."""
     hub: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = None
-    """Data set of the Hugging Face hub, owner/name, in place of path; it is streamed."""
+    """Data set on the Hugging Face hub, owner/name, instead of path; it is streamed."""
     revision: str | None = None
-    """Commit of the hub's data set, its 40 hexadecimal digits."""
+    """Commit of the data set on the hub, 40 hexadecimal digits."""
     subset: str | None = None
-    """Which configuration of a hub's data set that has several."""
+    """Name of the configuration, for a data set on the hub that has several."""
     split: str | None = None
-    """Split of a data set; on the hub train by default, in a folder its only one."""
+    """Split of the data set; by default train on the hub, and the only split of a folder."""
     format: PromptFormat | None = None
-    """How the files are to be read; by default as their suffixes say."""
+    """Format of the files; by default derived from their suffixes."""
     column: str = "prompt"
     """Field that holds the prompt, in everything but text."""
     member: str = "txt"
-    """Suffix of the tar's member that holds the prompt (webdataset); of json, column is read."""
+    """Suffix of the tar member that holds the prompt (webdataset); json uses its field column."""
     quotes: Quotes | None = None
-    """Quotes in CSV and TSV: "csv" or "none" (letters); by default csv in CSV and none in TSV."""
+    """Quoting in CSV and TSV; none keeps quotes as text. Defaults to csv in CSV and none in TSV."""
     limit: PositiveInt | None = None
-    """At most so many rows, the first ones; by default all."""
+    """Maximum number of rows; the first ones are read. By default all."""
     weight: Annotated[float, Field(gt=0, le=1e9)] | None = None
-    """Share of this source in the result against that of the others; for all sources or none."""
+    """Share of this source relative to the other weights; set it for all sources or for none."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.path is None) == (self.hub is None):
-            raise ValueError("set either path or hub: each says where the prompts are")
+            raise ValueError("set either path or hub, which both name the place of the prompts")
         if self.hub is None and self.subset is not None:
             raise ValueError("subset belongs to hub: files have no subsets")
         refuse_unpinned(self.hub, self.revision, "datasets/")
@@ -55,55 +55,55 @@ class PromptSourceConfig(Section):
 
     @property
     def place(self) -> str:
-        """Where it is, for messages."""
+        """Path or hub repository of the source, for messages."""
         return f"{self.hub}@{self.revision}" if self.path is None else self.path
 
 
 class SafetyConfig(Section):
-    """A filter of your own that says which prompts are unsafe."""
+    """A custom filter that classifies prompts as safe or unsafe."""
 
     entry: str
-    """The class, module:Class; docs/prompts.md has an example."""
+    """Class of the filter, as module:Class; docs/prompts.md has an example."""
     code: str | None = None
-    """Folder that holds the module; by default where Python looks."""
+    """Folder that holds the module; by default the import path of Python is searched."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of the class."""
+    """Maps keyword arguments of the class to their values."""
 
 
 class PromptsConfig(Section):
-    """Which prompts, and how many candidates each."""
+    """Sources of prompts, filters, and the number of candidates per prompt."""
 
     path: str | None = None
-    """File with the prompts, where there is one source and it needs no more than these three."""
+    """File with the prompts: short form of a single source, with format and column."""
     format: PromptFormat | None = None
-    """How the file is to be read; by default as its suffix says."""
+    """Format of the file; by default derived from its suffix."""
     column: str = "prompt"
     """Field that holds the prompt, in everything but text."""
     sources: Annotated[tuple[PromptSourceConfig, ...], Field(strict=False)] = ()
-    """Several sources, in place of path; of prompts that repeat, the first source has it."""
+    """Several sources, instead of path; a repeated prompt counts for the first of them."""
     block_list: str | None = None
-    """File of words and phrases, one a line; a prompt that holds one is dropped."""
+    """File of words and phrases, one per line; prompts that contain one are dropped."""
     too_long: Literal["keep", "drop"] = "keep"
-    """What becomes of prompts that the model cannot read whole; kept, they count as truncated."""
+    """Handling of prompts that exceed the model's token limit; kept prompts count as truncated."""
     max_tokens: PositiveInt | None = None
-    """Longest prompt that is not too long, in tokens with special ones; by default the model's."""
+    """Maximum length in tokens, special tokens included; by default the model's limit."""
     tokenizers: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Tokenizers of the model that count, as tokenizer_2; it is enough if one cuts nothing."""
+    """Tokenizers to check, such as tokenizer_2; a prompt is too long if all would truncate it."""
     safety: SafetyConfig | None = None
-    """Drops what a filter of your own calls unsafe."""
+    """Custom filter; prompts that it classifies as unsafe are dropped."""
     near_duplicates: Annotated[float, Field(ge=0.5, le=1)] | None = None
-    """Similarity to an earlier prompt from which one is dropped; by default only equal ones are."""
+    """Minimum similarity to an earlier prompt to be dropped; by default only equal ones are."""
     sample: PositiveInt | None = None
-    """So many of the prompts that are left, chosen by hash from the seed; by default all."""
+    """Number of prompts to sample after all filters, by a hash with the seed; by default all."""
     seeds_per_prompt: PositiveInt = 1
-    """Candidates for each prompt."""
+    """Number of candidates per prompt."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Root from which every candidate's seed, and the sample, is derived."""
+    """Root seed, from which the seeds of all candidates and the sample are derived."""
 
     @model_validator(mode="after")
     def _sources(self) -> Self:
         if (self.path is None) == (not self.sources):
-            raise ValueError("set either path or [[prompts.sources]]: both say where prompts are")
+            raise ValueError("set either path or [[prompts.sources]], which both name the prompts")
         if self.sources and self.model_fields_set & {"format", "column"}:
             raise ValueError("format and column belong into each of [[prompts.sources]]")
         names = [source.name for source in self.sources]
@@ -121,7 +121,7 @@ class PromptsConfig(Section):
         return self
 
     def all_sources(self) -> tuple[PromptSourceConfig, ...]:
-        """The sources, one for the short form."""
+        """Return the sources; the short form has one."""
         if self.path is None:
             return self.sources
         only = PromptSourceConfig(
@@ -130,7 +130,7 @@ class PromptsConfig(Section):
         return (only,)
 
     def located(self, absolute: Callable[[str], str]) -> Self:
-        """The same with every path put through ``absolute``."""
+        """Return a copy in which ``absolute`` was applied to every path."""
 
         def of(section: Section, name: str) -> dict[str, str | None]:
             path = getattr(section, name)
