@@ -1,4 +1,4 @@
-"""The sections that say how golden noise is proposed.
+"""Settings of the proposers of golden noise.
 
 ``[redenoise]`` or ``[npnet]`` alone is the short form of one entry of ``[[proposers]]``.
 """
@@ -13,29 +13,29 @@ Steps = Annotated[int, Field(ge=1, le=1000)]
 
 
 class InversionConfig(Section):
-    """How the way back to noise is gone."""
+    """Settings of the DDIM inversion."""
 
     inversion_guidance_scale: GuidanceScale = 1.0
-    """ω_w, guidance on the way back."""
+    """ω_w, guidance scale of the inversion steps."""
     inversion: Literal["first_order", "exact"] = "first_order"
-    """One evaluation a step (as published), or fixed-point iterations to a tolerance."""
+    """One evaluation per step, as published, or fixed-point iterations to ``tolerance``."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    """Exact inversion: relative change at which a step has converged."""
+    """Relative change at which a step of exact inversion has converged."""
     max_iterations: PositiveInt = 50
-    """Exact inversion: evaluations after which a step counts as not converged."""
+    """Maximum number of evaluations for a step of exact inversion."""
 
 
 class StepsConfig(Section):
-    """Which steps are gone down and back."""
+    """Settings of the steps that are denoised and then inverted."""
 
     num_inference_steps: Steps
-    """N of the schedule whose steps are taken; decides the size of the perturbation."""
+    """N, number of steps of the schedule; decides the size of the perturbation."""
     num_steps: PositiveInt = 1
-    """How many of them, from the noisiest on; at most N."""
+    """k, number of steps that are denoised and inverted, from the noisiest; at most N."""
     guidance_scale: GuidanceScale
-    """ω_l, guidance on the way down."""
+    """ω_l, guidance scale of the denoising steps."""
     timestep_spacing: Literal["leading", "trailing", "linspace"] | None = None
-    """Which N of the training timesteps; by default as the model's own scheduler spaces them."""
+    """Spacing of the N timesteps. Default: the spacing of the model's scheduler."""
 
     @model_validator(mode="after")
     def _steps(self) -> Self:
@@ -48,10 +48,10 @@ class StepsConfig(Section):
 
 
 class RedenoiseConfig(InversionConfig, StepsConfig):
-    """Golden noise by the method of the paper: k steps down at one scale, k back at another."""
+    """Golden noise by the method of the paper: denoise k steps, then invert them."""
 
     rounds: PositiveInt = 1
-    """How often the whole is done, each time from what came out before."""
+    """Number of re-denoising rounds; each round starts from the previous result."""
 
 
 class NPNetConfig(Section):
@@ -60,69 +60,69 @@ class NPNetConfig(Section):
     path: str
     """Folder that ``jobs.train_npnet`` wrote."""
     rounds: PositiveInt = 1
-    """How often the network is applied; each round counts as one forward evaluation."""
+    """Number of times the network is applied; each counts as one forward evaluation."""
     allow_other_model: bool = False
-    """Use it though it was trained for another model, such as another fine-tune."""
+    """Use a network that was trained for another model, such as another fine-tune."""
 
 
 class RedenoiseProposer(RedenoiseConfig):
-    """The method of the paper: k steps down at one scale, k back at another."""
+    """The method of the paper: denoise k steps at one scale, invert them at another."""
 
     kind: Literal["redenoise"]
-    """Which proposer."""
+    """Kind of the proposer."""
     name: Name = "redenoise"
-    """How receipts and ledger call it."""
+    """Name in receipts and ledger."""
 
 
 class TrajectoryProposer(InversionConfig):
-    """The source image, inverted as a whole at the low scale, on the schedule of ``[sampling]``."""
+    """The source image, inverted over the complete schedule of ``[sampling]`` at the low scale."""
 
     kind: Literal["trajectory"]
-    """Which proposer."""
+    """Kind of the proposer."""
     name: Name = "trajectory"
-    """How receipts and ledger call it."""
+    """Name in receipts and ledger."""
 
 
 class ZigzagProposer(InversionConfig, StepsConfig):
-    """Down, back and down again at each of the first steps (Z-Sampling), then all the way back."""
+    """Z-Sampling: denoise, invert and denoise each of the first steps, then invert all."""
 
     kind: Literal["zigzag"]
-    """Which proposer."""
+    """Kind of the proposer."""
     name: Name = "zigzag"
-    """How receipts and ledger call it."""
+    """Name in receipts and ledger."""
 
 
 class BestOfNProposer(Section):
-    """Random noises that have nothing to do with the source noise; the best image wins."""
+    """Independent random noises, of which the one with the best image wins."""
 
     kind: Literal["best_of_n"]
-    """Which proposer."""
+    """Kind of the proposer."""
     name: Name = "best_of_n"
-    """How receipts and ledger call it; decides the noises, too."""
+    """Name in receipts and ledger; the noises depend on it."""
     n: Annotated[int, Field(ge=1, le=1000)]
-    """Noises for each candidate, beside its source noise."""
+    """Number of random noises per candidate, in addition to its source noise."""
 
 
 class NPNetProposer(NPNetConfig):
     """A trained noise prompt network."""
 
     kind: Literal["npnet"]
-    """Which proposer."""
+    """Kind of the proposer."""
     name: Name = "npnet"
-    """How receipts and ledger call it."""
+    """Name in receipts and ledger."""
 
 
 class CustomProposer(Section):
-    """A proposer of your own (docs/proposers.md)."""
+    """A custom proposer class (docs/proposers.md)."""
 
     kind: Literal["custom"]
-    """Which proposer."""
+    """Kind of the proposer."""
     name: Name = "custom"
-    """How receipts and ledger call it."""
+    """Name in receipts and ledger."""
     entry: str
-    """Its class, as module:Class."""
+    """Class of the proposer, as module:Class."""
     code: str | None = None
-    """Folder in which that module lies; by default it is among what is installed."""
+    """Folder of the module. Default: an installed module."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Keyword arguments of the class."""
 

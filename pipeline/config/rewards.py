@@ -1,4 +1,4 @@
-"""The sections ``[[rewards]]``: which models judge, and which of them select."""
+"""Settings of the rewards: models that score images, and select pairs."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -23,27 +23,29 @@ class RewardConfig(SourceConfig):
         "scene",
         "scene_oracle",
     ]
-    """``custom``: a class of your own; ``scene``: the demo's preference model; ``scene_oracle``:
-    its measuring instrument."""
+    """Kind of the reward. ``custom``: your own class. ``scene``: the demo's preference model.
+    ``scene_oracle``: the demo's independent measurement."""
     entry: str | None = None
-    """The class of kind custom, as module:Class."""
+    """Class of kind custom, as module:Class."""
     code: str | None = None
-    """Folder in which that module lies; by default it is among what is installed."""
+    """Folder of the module. Default: an installed module."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Keyword arguments of that class."""
     select: bool = True
-    """Whether it has a say in ``[selection]``; otherwise it is recorded only, as clip_score and
-    aesthetic are by default."""
+    """True if the reward takes part in ``[selection]``. Otherwise its scores are only recorded,
+    which is the default for clip_score and aesthetic."""
     margin: float = 0.0
-    """By how much golden must exceed source to win, in the reward's own unit."""
+    """Amount by which golden must exceed source to win, in the unit of the reward."""
     weight: Annotated[float, Field(gt=0)] = 1.0
-    """What its gain counts where gains are added: the rule ``weighted_sum``, and the best of
-    several proposals."""
+    """Weight of the gain in sums: the rule ``weighted_sum``, and the best of several proposals."""
 
     @model_validator(mode="before")
     @classmethod
     def _reports_select_nothing(cls, values: Any) -> Any:
-        """Rewards that were not trained on what people prefer choose only if a person says so."""
+        """Record clip_score and aesthetic only, unless the user sets ``select``.
+
+        They were not trained on human preferences.
+        """
         if isinstance(values, dict) and values.get("kind") in ("clip_score", "aesthetic"):
             return {"select": False, **values}
         return values
@@ -69,6 +71,6 @@ class RewardConfig(SourceConfig):
 
     @property
     def files(self) -> str:
-        """Where a person looks for what it is made of."""
+        """Return the places of the files, for messages."""
         parts = [str(self)] if self.has_place else []
         return " and ".join([*parts, self.entry] if self.entry else parts)

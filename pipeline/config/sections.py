@@ -1,8 +1,7 @@
-"""The configuration of a build, typed and frozen; ``file`` reads it.
+"""The configuration of a build, typed and frozen.
 
-Every field says what it means and in which unit. A relative path is relative to the file that
-names it. ``[cluster]`` says how a build runs and never what comes out of it; all other sections
-are part of the plan's identity.
+A relative path is relative to the file that names it. ``[cluster]`` changes how a build runs and
+never its result. All other sections are part of the plan's identity.
 """
 
 from typing import Annotated, Literal, Self
@@ -24,14 +23,14 @@ from pipeline.records import RuleName, Split
 
 
 class SplitsConfig(Section):
-    """Fractions of the *prompts* in each split; together 1."""
+    """Fractions of the *prompts* in each split; they add up to 1."""
 
     train: Fraction = 1.0
-    """Fraction of the prompts to train on."""
+    """Fraction of prompts for training."""
     validation: Fraction = 0.0
-    """Fraction of the prompts to tune on."""
+    """Fraction of prompts for validation."""
     test: Fraction = 0.0
-    """Fraction of the prompts to report on."""
+    """Fraction of prompts for testing."""
 
     @model_validator(mode="after")
     def _sum(self) -> Self:
@@ -41,37 +40,38 @@ class SplitsConfig(Section):
         return self
 
     def fractions(self) -> dict[Split, float]:
-        """The fractions by split."""
+        """Return the fraction of each split."""
         return {split: float(getattr(self, split.value)) for split in Split}
 
 
 class SamplingConfig(Section):
-    """How both images of a pair are sampled."""
+    """Sampling of both images of a pair."""
 
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)]
-    """N, steps from noise to image."""
+    """N, number of steps from noise to image."""
     guidance_scale: GuidanceScale
-    """Guidance; where it is classifier-free, 1 skips the unconditional pass."""
+    """Guidance scale. With classifier-free guidance, 1 skips the unconditional pass."""
     guidance_rescale: Annotated[Fraction, Field(exclude_if=lambda share: share == 0)] = 0.0
-    """How far a guided prediction is rescaled to the deviation of the conditional one
-    (arXiv 2305.08891); images alone, never re-denoising."""
+    """Strength of rescaling a guided prediction to the standard deviation of the conditional one
+    (arXiv 2305.08891). Applies to images, not to re-denoising."""
     scheduler: Literal["ddim", "model"] = "ddim"
-    """DDIM with eta 0, or Euler along a flow; or the scheduler that the model came with, such as
-    DPM-Solver++, as diffusers steps it. Noise is re-denoised by the first in either case."""
+    """``ddim``: DDIM with eta 0, or Euler for flows. ``model``: the scheduler of the model, such as
+    DPM-Solver++. Re-denoising uses the first in either case."""
 
 
 class SelectionConfig(Section):
-    """How the rewards that select decide together whether a pair is kept."""
+    """Rule by which the selecting rewards decide together whether a pair is kept."""
 
     rule: RuleName = "all"
-    """The golden image wins under each reward; or its weighted gains exceed the weighted margins;
-    or it wins under more than half of them."""
+    """``all``: the golden image wins under each reward. ``weighted_sum``: its weighted gains exceed
+    the weighted margins. ``majority``: it wins under more than half of the rewards."""
 
 
 class GateConfig(Section):
     """Bounds within which a golden noise must look Gaussian.
 
-    In standard errors of a Gaussian with as many values, so that one bound fits every resolution.
+    The unit is the standard error of a Gaussian with as many values, so one bound fits every
+    resolution.
     """
 
     max_norm_deviation: Annotated[float, Field(gt=0)] = 6.0
@@ -81,31 +81,31 @@ class GateConfig(Section):
 
 
 class UnitsConfig(Section):
-    """How candidates are grouped; part of the result, because kernels differ with the batch."""
+    """Grouping of candidates; part of the result, because kernels differ with the batch."""
 
     size: Annotated[int, Field(ge=1, le=100_000)] = 64
-    """Candidates in a unit, the piece of work that is committed at once."""
+    """Number of candidates in a unit, which is computed and committed at once."""
     batch_size: PositiveInt = 32
-    """Candidates that go through the model together."""
+    """Number of candidates that the model receives in one batch."""
 
 
 class OutputConfig(Section):
-    """What the shards hold."""
+    """Content and format of the shards."""
 
     formats: Annotated[
         tuple[Literal["arrow", "webdataset"], ...], Field(strict=False, min_length=1)
     ] = ("arrow",)
-    """Shard formats to write; each holds everything."""
+    """Shard formats to write; each holds all pairs."""
     shard_bytes: Annotated[int, Field(ge=1024)] = 128_000_000
-    """Payload of a shard in bytes, to the nearest pair below."""
+    """Maximum payload of a shard in bytes."""
     rows_per_batch: PositiveInt = 64
-    """Rows in a record batch of an Arrow shard."""
+    """Number of rows in a record batch of an Arrow shard."""
     store_rejected: bool = False
-    """Keep rejected pairs beside the units, so that margins can be lowered later (npd select)."""
+    """Store rejected pairs too, so that `npd select` can lower margins later."""
     source_noise: bool = True
-    """Store the source noise; it can be rebuilt from the seed."""
+    """Store the source noise. Without it, readers rebuild it from the seed."""
     images: Literal["none", "png", "webp"] = "none"
-    """Store both images of a pair, lossless."""
+    """Format in which both images of a pair are stored, without loss."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -115,27 +115,27 @@ class OutputConfig(Section):
 
 
 class ClusterConfig(Section):
-    """How a build runs. None of it changes a byte of the result."""
+    """Resources and timeouts of a build. They change no byte of the result."""
 
     workers: PositiveInt = 1
-    """Actors that compute units."""
+    """Number of workers."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs that Ray reserves for a worker; 0 computes on the CPU."""
+    """Number of GPUs that Ray reserves for each worker; 0 computes on the CPU."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
-    """CPUs that Ray reserves for a worker."""
+    """Number of CPUs that Ray reserves for each worker."""
     cpu_offload: Literal["none", "model", "sequential"] = "none"
-    """What a GPU without room for all does: weights wait in the machine's memory, by model or by
-    layer; slower and slower still."""
+    """Keep weights in host memory until they are needed, per component (``model``, slower) or per
+    layer (``sequential``, slowest), for GPUs with too little memory."""
     max_attempts: PositiveInt = 3
-    """Failures of a unit after which its candidates are tried apart, to find the guilty ones."""
+    """Number of failures of a unit after which its candidates are tried separately."""
     hang_seconds: Annotated[float, Field(gt=0)] = 600.0
-    """A worker whose computation does not move for so long is replaced."""
+    """Seconds without progress after which a worker is replaced."""
     load_seconds: Annotated[float, Field(gt=0)] = 3600.0
-    """A worker that has not loaded its models after so long is replaced."""
+    """Seconds after which a worker that has not loaded its models is replaced."""
 
 
 class Config(Section):
-    """A whole build."""
+    """Configuration of a build."""
 
     prompts: PromptsConfig
     splits: SplitsConfig = SplitsConfig()
@@ -179,7 +179,7 @@ class Config(Section):
         return self
 
     def all_proposers(self) -> tuple[ProposerConfig, ...]:
-        """Every proposer, in whichever form it was written."""
+        """Return every proposer, from any of the three forms."""
         if self.redenoise is not None:
             return (RedenoiseProposer(kind="redenoise", **self.redenoise.model_dump()),)
         if self.npnet is not None:

@@ -1,4 +1,4 @@
-"""Where the files of a model are: on this machine, or in a repository of the Hugging Face hub."""
+"""Location of a model's files: on this machine, or in a repository of the Hugging Face hub."""
 
 from pathlib import PurePosixPath
 from typing import Annotated, Self
@@ -10,7 +10,7 @@ from pipeline.config.section import Section
 
 
 class SourceConfig(Section):
-    """The place of a model's files: ``path``, or ``hub`` with a pinned ``revision``."""
+    """Location of a model's files: ``path``, or ``hub`` with a pinned ``revision``."""
 
     path: str | None = None
     """Folder or file on the machines that compute."""
@@ -19,7 +19,7 @@ class SourceConfig(Section):
     revision: str | None = None
     """Commit of that repository, its 40 hexadecimal digits."""
     file: str | None = None
-    """One file of the folder or repository, where it alone is meant."""
+    """A single file of the folder or repository."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -34,11 +34,11 @@ class SourceConfig(Section):
 
     @property
     def has_place(self) -> bool:
-        """Whether it says where anything is."""
+        """Return True if ``path`` or ``hub`` is set."""
         return self.path is not None or self.hub is not None
 
     def require(self, what: str) -> None:
-        """Refuse, with ``ValueError``, a section that does not say where its files are."""
+        """Raise ``ValueError`` if neither ``path`` nor ``hub`` is set."""
         if not self.has_place:
             raise ValueError(f"{what} needs path, or hub with revision, to find its files")
 
