@@ -287,7 +287,12 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         loader = prepared_loader(self)
         if loader is not None:
             with_texts = any(name in TEXTS for name in self._form.columns)
-            check_prepared(loader, self._ranks.here()[1], with_texts=with_texts)
+            check_prepared(
+                loader,
+                self._ranks.here()[1],
+                with_texts=with_texts,
+                gives_samples=self._batch_size is None,
+            )
         return loader is not None
 
     def _slot(self) -> WorkerSlot:

@@ -30,10 +30,13 @@ def prepared_loader(pairs: IterableDataset[Any]) -> DataLoader[Any] | None:
     return loader if loader is not None and _reads(loader.dataset, pairs) else None
 
 
-def check_prepared(loader: DataLoader[Any], world_size: int, *, with_texts: bool) -> None:
+def check_prepared(
+    loader: DataLoader[Any], world_size: int, *, with_texts: bool, gives_samples: bool
+) -> None:
     """Raise ``UserError`` if a prepared loader would give wrong pairs, or none.
 
     world_size: number of processes to which the data set itself deals pairs out.
+    gives_samples: whether the data set gives samples and not batches.
     """
     # A prepared loader exists, so this is imported already.
     from accelerate.data_loader import DataLoaderDispatcher, IterableDatasetShard
@@ -53,6 +56,12 @@ def check_prepared(loader: DataLoader[Any], world_size: int, *, with_texts: bool
         raise UserError(
             "accelerate would dispatch batches from the first process, which it cannot do with "
             f"texts: {_NOT_PREPARED}; or use {_EACH_PROCESS}"
+        )
+    if processes > 1 and gives_samples and loader.batch_size is None:
+        # It would take the channels of a noise for a batch, and give each process a part of them.
+        raise UserError(
+            "accelerate would split samples between processes as if they were batches: "
+            f"{_NOT_PREPARED}; or give batch_size to the data set or to the DataLoader"
         )
     if shard is not None and loader.batch_size is None:
         raise UserError(

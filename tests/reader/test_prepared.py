@@ -54,7 +54,8 @@ def _read(url: str, options: dict[str, Any]) -> list[str]:
     by_loader = options.pop("by_loader", None)
     workers = options.pop("workers", 0)
     accelerator = Accelerator(cpu=True, dataloader_config=config)
-    pairs = NoisePairDataset(url, seed=1, columns=["sample_id", "golden_noise"], **options)
+    options.setdefault("columns", ["sample_id", "golden_noise"])
+    pairs = NoisePairDataset(url, seed=1, **options)
     loader = DataLoader(wrap(pairs), batch_size=by_loader, num_workers=workers)
     return [*ids_of(accelerator.prepare(loader))]
 
@@ -99,6 +100,9 @@ def test_loader_prepared_for_several_processes_is_refused(
         "wrapped": {"by_loader": _BATCH, "dispatch": False, "wrap": _Mapped},
         "batches to accelerate": {
             "batch_size": _BATCH, "dispatch": False, "rank": 0, "world_size": 1,
+        },
+        "samples that would be split": {
+            "columns": ["golden_noise"], "dispatch": True, "rank": 0, "world_size": 1,
         },
         "left to accelerate": {
             "by_loader": _BATCH, "dispatch": False, "rank": 0, "world_size": 1,
