@@ -29,52 +29,50 @@ from pipeline.storage.versions import Versions
 
 
 class NoisePairDataset(IterableDataset[dict[str, Any]]):
-    """The pairs of one split, each exactly once an epoch over all ranks and DataLoader workers.
+    """The pairs of one split, each exactly once per epoch over all ranks and DataLoader workers.
 
-    All sealed plans of a store are one data set, plan after plan; ``plan_id`` (str) tells which one
-    made a sample, and where two plans share a prompt and a seed both have its ``sample_id``.
+    All sealed plans of a store form one data set, and each sample names its ``plan_id``. Two plans
+    that share a prompt and a seed both have that ``sample_id``.
 
-    A sample is a dictionary: ``plan_id``, ``sample_id``, ``prompt``, ``prompt_id`` (str),
-    ``seed`` (int), ``source_noise`` and ``golden_noise`` (tensors (C, H, W) of ``dtype``; the
-    source noise is rebuilt from its seed where it is not stored), ``source_rewards`` and
-    ``golden_rewards`` (dict of float, NaN where there is no score), ``noise_stats`` (dict of
-    float), and, where they are stored, ``source_image`` and ``golden_image`` (uint8 tensors
-    (H, W, 3)). With ``batch_size`` it is a batch: lists of str, tensors with a first dimension B,
-    and float32 (B,) in place of float; give it to ``DataLoader(pairs, batch_size=None)``.
+    A sample is a dictionary with ``plan_id``, ``sample_id``, ``prompt``, ``prompt_id`` (str),
+    ``seed`` (int), ``source_noise`` and ``golden_noise`` (tensors (C, H, W) of ``dtype``; a source
+    noise that is not stored is rebuilt from its seed), ``source_rewards`` and ``golden_rewards``
+    (dict of float, NaN without a score), ``noise_stats`` (dict of float) and, if they are stored,
+    ``source_image`` and ``golden_image`` (uint8 tensors (H, W, 3)). With ``batch_size`` it is a batch: lists of str,
+    tensors with a first dimension B, and float32 (B,) in place of float. Pass it to
+    ``DataLoader(pairs, batch_size=None)``.
 
-    url: of a store, or ``Source``s that are mixed: an epoch draws weight·n of the n pairs of each
-        (whole passes, then a part of one), evenly interleaved.
-    version: which version of the plan is read, as ``npd status`` lists them; by default the
-        current one, which `npd select` changes. With several plans, a mapping from plan ids to
-        versions; plans that it does not name are read at their current version.
-    unsigned: read a public bucket without credentials.
-    seed: of the shuffle, which is a function of seed and epoch (``set_epoch``) alone; None keeps
-        the order of the data set. See ``shuffle_bytes``.
-    batch_size: pairs in a batch; None gives samples.
-    drop_last: leave out each rank's last batch if it is smaller.
-    rank, world_size: of this process; by default those of ``torch.distributed`` or of the
-        environment's RANK and WORLD_SIZE.
-    remainder: what becomes of pairs that do not go round: "drop" leaves out fewer than
-        ``world_size``, "repeat" fills up with the epoch's first, so that ranks have equally many
-        either way; "keep" gives the first ranks one more.
-    plans, min_gain, prompt: read only pairs of these plan ids, whose golden score exceeds the
-        source's by at least so much (by reward), in whose prompt the regular expression is found.
-    columns: what is decoded, all by default.
-    view: "preference" gives ``winner_noise``, ``loser_noise`` and ``reward_gap`` under ``reward``
-        in place of noises and scores, and leaves out pairs without that score.
-    on_damage: "skip" leaves out shards that are damaged or missing, with a warning; ``damaged``
-        names them. Ranks may then have different counts. A shard is then checked whole before any
-        of its pairs is given, so that what is left out does not depend on the order.
-    verify: check each piece of a shard against its digest before anything of it is used, once for
-        all workers. Without it, damage in a copy of the cache is only seen in its size and where
-        it cannot be parsed.
-    cache: where copies of remote shards are kept; by default ``Cache.default()`` for S3, and none
-        for folders. Complete copies are also read where the folder cannot be written; a copy that
-        is missing there raises ``CacheError``.
-    shuffle_bytes: shards among which rows are mixed, and which are mapped at once; see ``order``.
-    prefetch: shards to open ahead.
+    Args:
+        url: Store, or ``Source``s to mix. An epoch draws weight·n of the n pairs of each source,
+            evenly interleaved.
+        split: "train", "validation" or "test".
+        version: Version of the plan, as listed by ``npd status``. Default: the current one. With
+            several plans, a mapping from plan ids to versions.
+        unsigned: Read a public bucket without credentials.
+        seed: Seed of the shuffle, which depends only on seed and epoch (``set_epoch``). None keeps
+            the order of the data set.
+        batch_size: Number of pairs in a batch. None returns samples.
+        drop_last: Leave out the last batch of each rank if it is smaller.
+        rank, world_size: Default: those of ``torch.distributed``, else RANK and WORLD_SIZE.
+        remainder: Pairs that do not divide evenly among ranks. "drop" leaves them out, "repeat"
+            repeats the first pairs of the epoch, "keep" gives the first ranks one more.
+        plans, min_gain, prompt: Read only pairs of these plan ids, with at least this gain by
+            reward, and whose prompt matches this regular expression.
+        columns: Columns to decode. Default: all.
+        view: "preference" returns ``winner_noise``, ``loser_noise`` and ``reward_gap`` under
+            ``reward`` instead of noises and scores, and leaves out pairs without that score.
+        on_damage: "skip" leaves out damaged or missing shards with a warning, and lists them in
+            ``damaged``. Ranks may then have different counts. A shard is checked completely before
+            its first pair is returned, so that the result does not depend on the order.
+        verify: Check each piece of a shard against its digest before its first use, once for all
+            workers. Without it, damage of a cached copy is noticed only if its size differs or it
+            cannot be parsed.
+        cache: Cache of remote shards. Default: ``Cache.default()`` for S3, none for folders.
+        shuffle_bytes: Size of the window of shards within which rows are mixed.
+        prefetch: Number of shards to open ahead.
 
-    Raises ``UserError`` if nothing is sealed at ``url``, or nothing passes the filters.
+    Raises ``UserError`` if nothing is sealed at ``url`` or nothing passes the filters, and
+    ``CacheError`` if the cache cannot be written.
     """
 
     def __init__(
@@ -156,36 +154,36 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
 
     @property
     def num_samples(self) -> int:
-        """Pairs of an epoch, over all ranks."""
+        """Number of pairs in an epoch, over all ranks."""
         return self._catalog.num_samples
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """Of one noise, without the batch dimension."""
+        """Shape of one noise, without the batch dimension."""
         return self._catalog.latent_shape
 
     @property
     def reward_names(self) -> tuple[str, ...]:
-        """Rewards of all plans."""
+        """Names of the rewards of all plans."""
         return self._catalog.reward_names
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next iteration reads."""
+        """Epoch that the next iteration reads."""
         return self._shared.epoch
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """URLs of shards that were skipped so far, in this process and in its workers."""
+        """URLs of the shards that this process and its workers have skipped."""
         return tuple(self._catalog.shards[shard].url for shard in self._shared.damaged())
 
     def __len__(self) -> int:
-        """Samples, or batches, of this rank in a whole epoch."""
+        """Return the number of samples, or batches, of this rank in a complete epoch."""
         rank, deal = self._rank_and_deal()
         return deal.num_batches(self.num_samples, rank)
 
     def set_epoch(self, epoch: int) -> None:
-        """Shuffle anew from the next iteration on; reaches workers that live on too."""
+        """Shuffle with another epoch from the next iteration on, also in persistent workers."""
         check_at_least("epoch", epoch, 0)
         if self._is_prepared() and self._cursor.is_unread and epoch != self.epoch:
             raise UserError(
@@ -195,36 +193,36 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         self._cursor.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the last iteration is, after what it gave last.
+        """Return the position of the current iteration, after its last sample or batch.
 
-        In a DataLoader worker it is that worker's part: torchdata's ``StatefulDataLoader`` gathers
-        them. A plain ``DataLoader`` with workers reads ahead and tells nobody how far: then this
-        raises ``UserError``, and ``state_after`` counts instead.
+        In a DataLoader worker it is the part of that worker, which ``StatefulDataLoader`` gathers.
+        Raises ``UserError`` if workers of a plain ``DataLoader`` read: they read ahead, and only the
+        training loop can count. Use ``state_after`` then.
         """
         return self._with_versions(self._cursor.state_dict())
 
     def state_after(self, batches: int) -> dict[str, Any]:
-        """The state once each rank has been given so many batches (or samples) of this epoch.
+        """Return the state after each rank has used ``batches`` batches (or samples) of this epoch.
 
-        For a plain ``DataLoader(pairs, batch_size=None, num_workers=…)``, which gives them in
-        order. They count from where this epoch began or was resumed.
+        For a plain ``DataLoader(pairs, batch_size=None, num_workers=…)``. The count starts where
+        this epoch began or was resumed.
         """
         check_at_least("batches", batches, 0)
         return self._with_versions(self._cursor.state_after(self._slot(), batches))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state of this data set, with any number of ranks and workers.
+        """Continue from a state, with any number of ranks and workers.
 
-        ``state`` is what ``state_dict`` gave, or that of a whole ``StatefulDataLoader``. Raises
-        ``UserError`` for a state of other data, filters, split or seed. Where the data are another
-        version of the same plans, the error says which one, and how to read it.
+        ``state`` comes from ``state_dict``, ``state_after`` or a ``StatefulDataLoader``. Raises
+        ``UserError`` for a state of other data, filters, split or seed. For another version of the
+        same plans the error names it and how to read it.
         """
         refuse_other_versions(state, self._catalog)
         self._cursor.load(state, self._slot())
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Samples or batches of this rank and worker; after ``load_state_dict``, what is left."""
-        # Set up at once, and not at the first sample: a loader may ask for the state before it.
+        """Yield the samples or batches of this rank and worker that are left in the epoch."""
+        # The position is set here and not at the first sample: a loader may ask for it before.
         self._is_prepared()
         try:
             slot = self._slot()
@@ -243,8 +241,8 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
     def _samples(self, shards: Indices, places: Indices, slot: WorkerSlot) -> Iterator[Sample]:
         self._access.set_prefetch_order(shards)
         size = slot.deal.batch_size
-        # Until a first batch is used, it has the processor to itself: from a worker it is still on
-        # its way while the second is made.
+        # Reading ahead would delay the first batch. A worker's first batch is still being sent
+        # while the second one is made.
         unhurried = 0 if get_worker_info() is None else size
         for first in range(0, len(shards), size):
             part = slice(first, first + size)
@@ -266,24 +264,23 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         return SharedMemoryBatch(sample) if is_worker else sample
 
     def _rows(self, start: State, slot: WorkerSlot) -> Indices:
-        """The rows of this slot in their order, counted through all shards."""
+        """Return the rows of this slot in order, counted through all shards."""
         pools = self._catalog.pools
         owners, drawn = epoch_order(pools, self._seed, start.epoch, self._shuffle_bytes)
         total = len(drawn)
         remaining = start.progress.remaining(total)
         rank, deal = self._rank_and_deal()
-        places = deal.places(len(remaining), rank)
-        if slot.num_workers > 1 or start.taken:
-            batches = np.arange(len(places)) // deal.batch_size
-            turn, worker = np.divmod(batches, slot.num_workers)
-            places = places[(worker == slot.worker) & (turn >= start.taken)]
-        # Places behind the last one are filled up from the start of the epoch.
+        places = slot.places(deal.places(len(remaining), rank), start.taken)
+        # With remainder="repeat", places after the last row repeat the first rows of the epoch.
         filled = np.arange(deal.world_size) % max(total, 1)
         order = np.concatenate([remaining, filled])[places]
         return self._catalog.row_numbers(owners[order], drawn[order])
 
     def _is_prepared(self) -> bool:
-        """Whether accelerate reads this. Raises ``UserError`` where it would read wrongly."""
+        """Return True under a loader that accelerate prepared.
+
+        Raises ``UserError`` if that loader would read wrongly.
+        """
         loader = prepared_loader(self)
         if loader is not None:
             with_texts = any(name in TEXTS for name in self._form.columns)
