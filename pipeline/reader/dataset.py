@@ -38,9 +38,9 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
     ``seed`` (int), ``source_noise`` and ``golden_noise`` (tensors (C, H, W) of ``dtype``; a source
     noise that is not stored is rebuilt from its seed), ``source_rewards`` and ``golden_rewards``
     (dict of float, NaN without a score), ``noise_stats`` (dict of float) and, if they are stored,
-    ``source_image`` and ``golden_image`` (uint8 tensors (H, W, 3)). With ``batch_size`` it is a batch: lists of str,
-    tensors with a first dimension B, and float32 (B,) in place of float. Pass it to
-    ``DataLoader(pairs, batch_size=None)``.
+    ``source_image`` and ``golden_image`` (uint8 tensors (H, W, 3)). With ``batch_size`` it is a
+    batch: lists of str, tensors with a first dimension B, and float32 (B,) in place of float. Pass
+    it to ``DataLoader(pairs, batch_size=None)``.
 
     Args:
         url: Store, or ``Source``s to mix. An epoch draws weight·n of the n pairs of each source,
@@ -195,9 +195,9 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
     def state_dict(self) -> dict[str, Any]:
         """Return the position of the current iteration, after its last sample or batch.
 
-        In a DataLoader worker it is the part of that worker, which ``StatefulDataLoader`` gathers.
-        Raises ``UserError`` if workers of a plain ``DataLoader`` read: they read ahead, and only the
-        training loop can count. Use ``state_after`` then.
+        In a DataLoader worker it is that worker's part, which ``StatefulDataLoader`` gathers.
+        Raises ``UserError`` if workers of a plain ``DataLoader`` read: they read ahead, and only
+        the training loop can count. Use ``state_after`` then.
         """
         return self._with_versions(self._cursor.state_dict())
 

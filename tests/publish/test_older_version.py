@@ -110,7 +110,7 @@ def test_older_version_other_margins_make_a_version_that_verifies(older: LocalSt
 def test_older_version_is_reported(older: LocalStore) -> None:
     manifest = _manifest(older)
     text = make_report(manifest, read_scores(older, manifest))
-    assert "golden noise by 1 of 8 steps at guidance 3 down and 1 back (first order)" in text
+    assert "Golden noise: 1 of 8 steps at guidance 3 down and 1 back (first order)" in text
     assert "## Proposals" not in text
     recipe = BuildSpec.of(manifest.plan)
     assert (recipe.rule.name, recipe.rule.weights) == ("all", {"scene": 1.0})

@@ -159,11 +159,11 @@ def test_report_names_the_proposers_and_says_which_were_the_best(
     text = make_report(manifest, read_scores(store, manifest))
     steps = "1 of 8 steps at guidance 3 down and 1 back (first order)"
     assert (
-        f"golden noise by the best of redenoise ({steps}); zigzag (a zigzag along {steps}); "
+        f"Golden noise: the best of redenoise ({steps}); zigzag (a zigzag along {steps}); "
         "trajectory (inversion of the source image at guidance 0 (first order)); "
         "random (2 random noises)." in text
     )
-    assert f"A candidate took {EVALUATIONS} forward evaluations." in text
+    assert f"Mean cost of a candidate: {EVALUATIONS} forward evaluations." in text
     winners = [str(outcome.proposal).partition("/")[0] for outcome in _outcomes(majority)]
     lines = text[text.index("## Proposals") :].splitlines()
     for name in ("redenoise", "zigzag", "trajectory", "random"):

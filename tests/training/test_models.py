@@ -116,5 +116,5 @@ def test_train_start_network_of_another_model_is_refused(pairs: TinySet, tmp_pat
 def test_train_without_one_model_says_how_to_name_it(
     pairs: TinySet, tmp_path: Path, model: dict[str, Any]
 ) -> None:
-    with pytest.raises(UserError, match="--config with the build's configuration, or --model"):
+    with pytest.raises(UserError, match="--config with the configuration of the build, or --model"):
         _train(pairs, tmp_path, **model)
