@@ -1,4 +1,4 @@
-"""What there is to read: from URLs through manifests to shards and the rows that pass filters."""
+"""Catalog of the data to read: the shards behind the URLs and the rows that pass the filters."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,25 +20,25 @@ from pipeline.storage.schema import PairSchema
 from pipeline.storage.versions import Versions, choose_versions
 
 _PREFERRED: tuple[ShardFormat, ...] = ("arrow", "webdataset")
-"""Arrow first: it is mapped, not parsed."""
+"""Shard formats, fastest first. Arrow shards are memory-mapped and need no parsing."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set among several that are mixed."""
+    """One data set in a mixture of several."""
 
     url: str
     weight: float = 1.0
-    """How often an epoch draws each of its pairs, on average: 2 each twice, 0.1 a tenth of them."""
+    """Average number of draws of each pair per epoch: 2 draws each twice, 0.1 a tenth of them."""
     version: Versions = None
-    """Which version of its plans; None reads the current ones."""
+    """Version of the plans to read. None reads the current versions."""
     unsigned: bool = False
-    """Read a public bucket without credentials."""
+    """True to read a public bucket without credentials."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRef:
-    """A shard and where it is."""
+    """A shard and the store that holds it."""
 
     store: ObjectStore
     info: ShardInfo
@@ -48,50 +48,53 @@ class ShardRef:
 
     @property
     def url(self) -> str:
-        """For people."""
+        """URL of the shard for messages."""
         return f"{self.store.url}/{self.info.key}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedSource:
-    """A source, and what is read of it: for messages and for the identity of the data."""
+    """A source and the manifests that are read from it."""
 
     store: ObjectStore
     weight: float
     sealed: tuple[SealedManifest, ...]
-    """The manifests that are read, by plan id."""
+    """Sealed manifests to read, one per plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Catalog:
-    """The shards of all sources, and the rows of them that are read."""
+    """The shards of all sources and the rows to read from them."""
 
     shards: tuple[ShardRef, ...]
     first_row: Indices
-    """Of each shard, counted through all shards, and behind the last one the number of rows."""
+    """Global number of each shard's first row, followed by the total number of rows."""
     rows: tuple[Indices | None, ...]
-    """Of each source, the rows that pass, counted through all shards; None where all do."""
+    """Global numbers of the rows that pass the filters, per source. None if all rows pass."""
     pools: tuple[Pool, ...]
-    """Of each source, what the epoch's order is made from."""
+    """Input of the epoch's order, one pool per source."""
     latent_shape: tuple[int, ...]
     reward_names: tuple[str, ...]
-    """Of all plans, in the order in which they are first named."""
+    """Reward names of all plans, in the order of their first appearance."""
     sources: tuple[OpenedSource, ...]
 
     @property
     def digest(self) -> str:
-        """Of the manifests and weights."""
+        """Digest of the manifests and the weights of all sources."""
         return digest_of(
             (source.weight, [sealed.sha256 for sealed in source.sealed]) for source in self.sources
         )
 
     @property
     def num_samples(self) -> int:
-        """Pairs that an epoch draws."""
+        """Number of pairs that an epoch draws."""
         return sum(pool.num_drawn for pool in self.pools)
 
     def row_numbers(self, owners: Indices, rows: Indices) -> Indices:
-        """Rows of sources as rows counted through all shards."""
+        """Convert row numbers within sources to row numbers across all shards.
+
+        ``owners`` holds the source of each row in ``rows``.
+        """
         first = self._first_of_source()
         if len(self.rows) == 1:
             kept = self.rows[0]
@@ -109,7 +112,7 @@ class Catalog:
 
 @dataclass(frozen=True, kw_only=True)
 class _Opened:
-    """One source."""
+    """An opened source with its manifests."""
 
     store: ObjectStore
     weight: float
@@ -117,14 +120,17 @@ class _Opened:
 
 
 def digest_of(sources: Iterable[tuple[float, Sequence[str]]]) -> str:
-    """The identity of data: of each source, its weight and the digests of its manifests."""
+    """Return the digest of a data set from each source's weight and manifest digests."""
     return sha256(canonical_json([[weight, *digests] for weight, digests in sources]))
 
 
 def sources_of(
     url: str | Sequence[Source], version: Versions, *, unsigned: bool
 ) -> Sequence[Source]:
-    """The sources to read. Raises ``UserError`` for settings beside several ``Source``s."""
+    """Return the sources to read.
+
+    Raises ``UserError`` if ``version`` or ``unsigned`` is given together with ``Source`` objects.
+    """
     if isinstance(url, str):
         return [Source(url, version=version, unsigned=unsigned)]
     if version is not None or unsigned:
@@ -135,10 +141,10 @@ def sources_of(
 def read_catalog(
     sources: Sequence[Source], split: Split, filters: Filters, cache: Cache | None
 ) -> Catalog:
-    """Read ``_SUCCESS`` and manifests, and, with filters by row, the ledgers.
+    """Read ``_SUCCESS``, the manifests and, if the filters select rows, the ledgers.
 
-    Raises ``UserError`` where nothing is sealed or passes, and for plans, rewards or weights that
-    cannot be.
+    Raises ``UserError`` if a source has no sealed data set, if no pair passes the filters, and for
+    unknown plans, unknown rewards or invalid weights.
     """
     if not sources:
         raise UserError("no source to read: give a URL, or one Source or more")
@@ -166,7 +172,7 @@ def read_catalog(
         else:
             rows.append(None)
         sizes = np.array([ref.info.num_bytes for ref in own], np.int64)
-        # A shard of which nothing passes takes no room in the window: it is never opened.
+        # A shard with no passing row is never opened, so it must not use up the shuffle window.
         pools.append(Pool(counts=counts, num_bytes=sizes * (counts > 0), weight=source.weight))
         shards += own
     catalog = Catalog(
@@ -227,7 +233,7 @@ def _chosen(
 def shard_refs(
     store: ObjectStore, manifest: Manifest, split: Split, shard_format: ShardFormat | None = None
 ) -> list[ShardRef]:
-    """Return the shards of a split in order, by default in the format that is read fastest."""
+    """Return the shards of a split in order. The default format is the one that reads fastest."""
     formats = manifest.shards[split]
     fastest = next(name for name in _PREFERRED if name in formats)
     chosen = fastest if shard_format is None else shard_format
@@ -255,7 +261,7 @@ def _passing(
 
 
 def _latent_shape(opened: Sequence[_Opened], split: Split) -> tuple[int, ...]:
-    """The one shape that all plans share. Raises ``UserError`` where they do not."""
+    """Return the latent shape of all plans. Raise ``UserError`` if plans have several shapes."""
     shapes = {
         tuple(manifest.latent_shape): f"plan {manifest.plan_id} of {source.store.url}"
         for source in opened

@@ -1,4 +1,4 @@
-"""The bytes of a shard, each piece of which is checked before anything of it is used."""
+"""Bytes of a shard, verified piece by piece before use."""
 
 import hashlib
 import mmap
@@ -12,25 +12,25 @@ from pipeline.storage.manifest import ShardInfo
 from pipeline.storage.pieces import digest_of
 
 Known = memoryview
-"""A byte for each piece of a shard: 1 once it was found to be as promised. Processes share it."""
+"""One byte for each piece of a shard: 1 after the piece passed its check. Shared by processes."""
 
 
 def num_pieces(info: ShardInfo) -> int:
-    """Of a shard; one that was sealed without the digests of its pieces is a single one."""
+    """Return the number of pieces of a shard. A shard without piece digests is one piece."""
     return 1 if info.pieces is None else -(-info.num_bytes // info.pieces.num_bytes)
 
 
 class CheckedBytes:
-    """A mapped file, or bytes, of which nothing is to be used that ``check`` was not asked for.
+    """A mapped file, or bytes. Callers must ``check`` a range before they use it.
 
-    Pieces are checked when they are needed, unless ``check_ahead`` in another thread or process
-    came first; where two come to one at the same time, both check it.
+    A piece is checked when it is first needed, or earlier by ``check_ahead`` in another thread or
+    process. Two threads or processes that need the same piece at the same time both check it.
     """
 
     def __init__(
         self, file: BinaryIO | bytes, info: ShardInfo, known: Known | None, url: str
     ) -> None:
-        """``known`` is None where nothing is to be checked. The file may be closed afterwards.
+        """Map the file. It may be closed afterwards. If ``known`` is None, nothing is checked.
 
         Raises ``VerificationError`` for a file of another size.
         """
@@ -52,16 +52,16 @@ class CheckedBytes:
             raise self._damaged(f"{num_bytes:,} bytes in place of {info.num_bytes:,}")
         self.mapped: Final = file if isinstance(file, bytes) else _mapped(file)
         self.buffer: Final = pa.py_buffer(self.mapped)
-        """The same bytes, as Arrow takes them."""
+        """Arrow buffer over the same bytes."""
         self._view = memoryview(self.mapped)
 
     @property
     def num_bytes(self) -> int:
-        """Of the file."""
+        """Size of the file in bytes."""
         return len(self._view)
 
     def check(self, start: int, stop: int) -> None:
-        """Bytes ``start`` to ``stop`` are as promised, or ``VerificationError`` is raised."""
+        """Raise ``VerificationError`` if bytes ``start`` to ``stop`` are damaged."""
         if self._known is None or stop <= start:
             return
         first, behind = start // self._piece_bytes, -(-stop // self._piece_bytes)
@@ -74,14 +74,15 @@ class CheckedBytes:
                 raise self._damaged(f"bytes {begin:,} to {end:,}")
 
     def check_buffer(self, buffer: pa.Buffer) -> None:
-        """``check`` for a part of ``buffer``."""
+        """Raise ``VerificationError`` if the bytes of a slice of ``self.buffer`` are damaged."""
         start = self.position(buffer)
         self.check(start, start + buffer.size)
 
     def check_ahead(self, share: float = 0.0) -> None:
-        """Check all that is not checked yet; damage is for those to tell who need what it hit.
+        """Check all unchecked pieces. Damage is not raised here but by the ``check`` that needs it.
 
-        ``share`` in [0, 1) says where to begin: processes that begin apart share the work.
+        ``share`` in [0, 1) is the relative position of the first piece. Processes that start at
+        different positions divide the work, because they share ``known``.
         """
         if self._known is None:
             return
@@ -91,7 +92,7 @@ class CheckedBytes:
             self._is_whole(piece, self._known)
 
     def position(self, buffer: pa.Buffer) -> int:
-        """Where a part of ``buffer`` begins."""
+        """Return the byte offset in the file of a slice of ``self.buffer``."""
         return int(buffer.address - self.buffer.address)
 
     def _is_whole(self, piece: int, known: Known) -> bool:
@@ -110,7 +111,7 @@ class CheckedBytes:
 
 def _mapped(file: BinaryIO) -> mmap.mmap:
     mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-    # The disk reads ahead while the first rows are used.
+    # Let the kernel read ahead while the first rows are used.
     mapped.madvise(mmap.MADV_WILLNEED)
     return mapped
 

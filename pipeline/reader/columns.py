@@ -1,4 +1,4 @@
-"""The pairs of one shard by column: noises as views of the file, the small columns decoded once."""
+"""Columns of one shard: noises are views of the file, small columns are decoded once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,39 +11,39 @@ from pipeline.reader.checked import CheckedBytes
 from pipeline.storage.schema import Noise
 
 Scores = Mapping[str, npt.NDArray[np.float32]]
-"""By name one number a row; NaN where there is none."""
+"""Maps each name to a float32 array of shape (rows,). Missing numbers are NaN."""
 
 TEXTS = ("sample_id", "prompt", "prompt_id")
 NUMBERS = ("source_rewards", "golden_rewards", "noise_stats")
 IMAGES = ("source_image", "golden_image")
 
 UNREADABLE = (pa.ArrowException, OSError, LookupError, TypeError, ValueError)
-"""What reading raises where the bytes are as promised and make no sense. pyarrow raises ``OSError``
-for a broken compression."""
+"""Errors of parsing a shard whose bytes match their digest. pyarrow raises ``OSError`` for invalid
+compressed data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairColumns:
-    """All pairs of a shard; a pair is a row of every column.
+    """All pairs of a shard by column. Row i of every column belongs to pair i.
 
-    Noises and images raise ``VerificationError`` where their bytes are not as promised.
+    Access to a noise or an image raises ``VerificationError`` if its bytes are damaged.
     """
 
     @property
     def num_pairs(self) -> int:
-        """Rows of every column."""
+        """Number of pairs in the shard."""
         return len(self.seeds)
 
     plan_id: str
     content: CheckedBytes
     texts: Mapping[str, Sequence[str]]
-    """Those of ``TEXTS``."""
+    """Maps each name in ``TEXTS`` to one text per row."""
     seeds: npt.NDArray[np.int64]
     source_noise: Callable[[int], Noise] | None
-    """By row; flat, read only. None where it is to be rebuilt from the seeds."""
+    """Maps a row to its flat, read-only noise. None if noises are rebuilt from the seeds."""
     golden_noise: Callable[[int], Noise]
-    """By row; flat, read only."""
+    """Maps a row to its flat, read-only noise."""
     numbers: Mapping[str, Scores]
-    """Those of ``NUMBERS``."""
+    """Maps each name in ``NUMBERS`` to its scores."""
     images: Mapping[str, Callable[[int], bytes]]
-    """Encoded pictures by row, of those of ``IMAGES`` that are stored."""
+    """Maps each stored name in ``IMAGES`` to a function from a row to its encoded picture."""

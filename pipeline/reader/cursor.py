@@ -1,4 +1,4 @@
-"""Where an iteration stands, in the process that began it and in the workers that it started."""
+"""Position of an iteration, in the main process and in its DataLoader workers."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,10 +12,14 @@ from pipeline.reader.state import State, WorkerSlot, read_state, whole
 
 
 class Cursor:
-    """Begins iterations, counts their batches, and continues from a state."""
+    """Starts iterations, counts their batches and resumes from a saved state."""
 
     def __init__(self, shared: SharedState, read: Mapping[str, Any], total: int) -> None:
-        """``read`` says what states are positions in; ``total`` counts the places of an epoch."""
+        """Create a cursor before epoch 0.
+
+        read: identity of the data and settings. A state with another identity is rejected.
+        total: number of places in an epoch.
+        """
         self._shared = shared
         self._read = dict(read)
         self._total = total
@@ -27,18 +31,18 @@ class Cursor:
 
     @property
     def is_unread(self) -> bool:
-        """Whether no iteration began since an epoch was set or a state was loaded."""
+        """True if no iteration started since the last ``set_epoch`` or ``load``."""
         if self._shared.read_by_workers:
             return False
         return self._loaded is not None or self._state.slot is None
 
     @property
     def continues_in_worker(self) -> bool:
-        """Whether this is a persistent worker that began an iteration before the present one."""
+        """True in a persistent worker that already started an earlier iteration."""
         return self._num_begun_in_worker > 1
 
     def set_epoch(self, epoch: int) -> None:
-        """Stand before an epoch, unless a state inside it was loaded."""
+        """Move to the start of an epoch. A loaded state inside this epoch is kept."""
         if self._loaded is None or self._loaded.epoch != epoch:
             self._loaded = None
             self._shared.load(0)
@@ -47,7 +51,7 @@ class Cursor:
         self._state = State(epoch=epoch)
 
     def begin(self, slot: WorkerSlot) -> State:
-        """Return where a new iteration starts. A loaded state is used by one iteration."""
+        """Start an iteration and return its start state. A loaded state is used only once."""
         in_worker = get_worker_info() is not None
         uses_loaded = self._may_use_loaded_in_worker() if in_worker else not self._shared.is_used
         loaded = self._loaded_for(self._shared.epoch) if uses_loaded else None
@@ -59,11 +63,14 @@ class Cursor:
         return start
 
     def advance(self) -> None:
-        """One batch more was made."""
+        """Count one more batch."""
         self._state = replace(self._state, taken=self._state.taken + 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where this process stands. Raises ``UserError`` where its workers alone know."""
+        """Return the position of this process as a dictionary.
+
+        Raises ``UserError`` if DataLoader workers read the data set: only they know the position.
+        """
         if get_worker_info() is None and self._shared.read_by_workers:
             raise UserError(
                 "DataLoader workers read this data set, and only they know how far: use "
@@ -75,13 +82,13 @@ class Cursor:
         return state.to_dict(self._read)
 
     def state_after(self, slot: WorkerSlot, batches: int) -> dict[str, Any]:
-        """The state once each rank was given so many batches of the epoch that is read."""
+        """Return the state after each rank received ``batches`` batches of the current epoch."""
         slot = replace(slot, num_workers=1, worker=0)
         state = replace(self._last_start(), slot=slot, taken=batches)
         return whole(state, self._total).to_dict(self._read)
 
     def load(self, state: Mapping[str, Any], slot: WorkerSlot) -> None:
-        """Start the next iteration from a state. Raises ``UserError`` for one of something else."""
+        """Start the next iteration from a state. Raise ``UserError`` if it is of other data."""
         loaded = read_state(state, self._read, self._total)
         in_worker = get_worker_info() is not None
         if not in_worker:
@@ -102,10 +109,10 @@ class Cursor:
         return None if self._loaded is None or self._loaded.epoch != epoch else self._loaded
 
     def _may_use_loaded_in_worker(self) -> bool:
-        """Whether this worker's loaded state, if it has one, is still to be used.
+        """Return True if this worker may use its loaded state.
 
-        Copies of a state loaded outside come with every new set of workers, and those of the first
-        set use it. Raises ``UserError`` in a worker that started before the state was loaded.
+        A state that was loaded in the main process is copied into every new set of workers. Only
+        the first set uses it. Raises ``UserError`` in a worker that started before the load.
         """
         info = get_worker_info()
         assert info is not None, "only workers ask"
@@ -119,13 +126,14 @@ class Cursor:
                 "a state was loaded while persistent DataLoader workers were alive, which do not "
                 "have it: make a new DataLoader after pairs.load_state_dict(state)"
             )
-        # The same in all workers of one iteration. A later set has the same seed where the program
-        # seeds torch before each epoch, so each worker also notes that it has resumed.
+        # This number is equal in all workers of one iteration. A later set of workers can have the
+        # same seed if the program seeds torch before each epoch. So each worker also records that
+        # it has resumed.
         iteration = hash((info.seed - info.id, info.num_workers, self._num_begun_in_worker))
         return self._shared.resume(iteration or 1, info.id)
 
     def _last_start(self) -> State:
-        """Where the iteration began that is read, or else where the next one will."""
+        """Return the start of the current iteration, or of the next one if none is running."""
         if self._shared.read_by_workers:
             loaded = self._loaded if self._shared.began_where_loaded else None
         elif self._state.slot is not None and self._loaded is None:

@@ -1,10 +1,10 @@
-"""The order of an epoch: a pure function of what is read, the seed and the epoch.
+"""Order of an epoch: a pure function of the data, the seed and the epoch.
 
-Rows are shuffled in a window that slides over shuffled shards. Shards are laid end to end on a line
-of bytes; a row is drawn at its shard's start plus a random distance of at most the window, and rows
-come in the order of where they were drawn. So at any time the rows come from the shards of one
-window, which bounds what must be at hand; a new shard is needed now and then rather than many at
-once; and the first rows need one shard. A data set that fits into the window is mixed throughout.
+Rows are shuffled in a window that slides over shuffled shards. The shards are laid end to end on a
+line of bytes. Each row is placed at its shard's start plus a random distance of at most the window.
+The rows are then sorted by their place. At any time the rows come from the shards of one window,
+which bounds the shards that must be open. New shards are needed one at a time, and the first rows
+need one shard only. A data set that fits into the window is shuffled completely.
 """
 
 from collections.abc import Sequence
@@ -21,31 +21,31 @@ class Pool:
     """The rows of one source, shard after shard."""
 
     counts: Indices
-    """Rows of each shard."""
+    """Number of rows in each shard."""
     num_bytes: Indices
-    """Size of each shard."""
+    """Size of each shard in bytes."""
     weight: float
-    """How often an epoch draws each row, on average."""
+    """Average number of draws of each row per epoch."""
 
     @property
     def num_rows(self) -> int:
-        """Rows in all shards."""
+        """Number of rows in all shards."""
         return int(self.counts.sum())
 
     @property
     def num_drawn(self) -> int:
-        """Rows that an epoch draws."""
+        """Number of rows that an epoch draws."""
         return round(self.weight * self.num_rows)
 
 
 def epoch_order(
     pools: Sequence[Pool], seed: int | None, epoch: int, window_bytes: int
 ) -> tuple[Indices, Indices]:
-    """Which pool and which of its rows stand at each place of an epoch.
+    """Return the pool and the row within the pool for each place of an epoch.
 
-    A pool of n rows and weight w gives round(w·n) of them: whole passes, each in an order of its
-    own, then the first of another pass. Pools are interleaved evenly. Without a seed, rows keep
-    their order. The window is shared among the pools by what they give.
+    A pool of n rows and weight w yields round(w·n) rows: complete passes, each in a different
+    order, then the first rows of another pass. Pools are interleaved evenly. Without a seed, rows
+    keep their order. The window is divided among the pools in proportion to their drawn rows.
     """
     total = sum(pool.num_drawn for pool in pools)
     drawn = [
@@ -55,7 +55,7 @@ def epoch_order(
     if len(drawn) == 1:
         return np.zeros(total, np.int64), drawn[0]
     owners = np.repeat(np.arange(len(drawn)), [len(rows) for rows in drawn])
-    # Row i of n stands at (i + ½)/n of the epoch.
+    # Row i of n is placed at (i + ½)/n of the epoch, which interleaves pools of any sizes evenly.
     places = np.concatenate([(np.arange(len(rows)) + 0.5) / max(len(rows), 1) for rows in drawn])
     merged = np.argsort(places, kind="stable")
     return owners[merged], np.concatenate(drawn)[merged]
@@ -78,7 +78,7 @@ def _drawn(pool: Pool, seed: int | None, epoch: int, number: int, window_bytes: 
 def sliding_order(
     counts: Indices, num_bytes: Indices, window_bytes: int, generator: np.random.Generator
 ) -> Indices:
-    """A permutation of the rows of some shards, by a window that slides over them."""
+    """Return a permutation of the rows of some shards, shuffled in a sliding window."""
     permuted = generator.permutation(len(counts))
     starts = np.empty(len(counts))
     ends = np.cumsum(num_bytes[permuted])

@@ -1,4 +1,4 @@
-"""How far an epoch has come, in words that do not depend on ranks and workers."""
+"""Progress of an epoch, independent of the number of ranks and workers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ import numpy as np
 from pipeline.reader.order import Indices
 
 Stretch = tuple[int, int]
-"""Places [start, stop)."""
+"""Half-open range of places, [start, stop)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Which places of an epoch are done: all before ``position``, and some stretches behind it.
+    """Places of an epoch that are done: all before ``position`` and some stretches after it.
 
-    Stretches are there when workers collected samples into batches: the first worker's first batch
-    is done while the second worker's, which lies between its samples, is not.
+    Stretches arise when DataLoader workers collate single samples into batches. The samples of two
+    workers alternate, so the first worker's batch can be done while the second worker's is not.
     """
 
     position: int = 0
     ahead: tuple[Stretch, ...] = ()
 
     def remaining(self, total: int) -> Indices:
-        """The places that are left of ``total``, in order."""
+        """Return the remaining places of ``total``, in order."""
         left = np.arange(self.position, total)
         if not self.ahead:
             return left
@@ -33,11 +33,14 @@ class Progress:
         return left[~done]
 
     def num_remaining(self, total: int) -> int:
-        """How many places are left of ``total``."""
+        """Return the number of remaining places of ``total``."""
         return total - self.position - sum(stop - start for start, stop in self.ahead)
 
     def after(self, total: int, dealt: Iterable[Stretch]) -> "Progress":
-        """The progress once stretches *of what remained* are done too."""
+        """Return the progress after more stretches are done.
+
+        The stretches in ``dealt`` count positions among the remaining places, not in the epoch.
+        """
         stretches = list(dealt)
         if not self.ahead and all(start == 0 for start, _ in stretches):
             done_first = max((stop for _, stop in stretches), default=0)

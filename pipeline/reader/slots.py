@@ -1,8 +1,8 @@
-"""How an epoch is dealt out to ranks and to the DataLoader workers of each.
+"""Partition of an epoch into the places of each rank and DataLoader worker.
 
-The places of an epoch are dealt in steps: in each, every rank gets one batch, in the order of the
-ranks. Worker w of W makes the batches w, w + W, … of its rank, which is the order in which a
-DataLoader asks its workers; so what a rank sees does not depend on how many workers it has. Single
+An epoch is partitioned in steps. In each step, every rank receives one batch, in the order of the
+ranks. Worker w of W makes the batches w, w + W, … of its rank. This is the order in which a
+DataLoader asks its workers, so the data of a rank does not depend on its number of workers. Single
 samples are batches of one.
 """
 
@@ -20,18 +20,19 @@ REMAINDERS: tuple[Remainder, ...] = ("drop", "repeat", "keep")
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
-    """The rule by which places are dealt."""
+    """Partition of an epoch's places among ranks, in batches."""
 
     world_size: int = 1
     batch_size: int = 1
     remainder: Remainder = "drop"
-    """What becomes of places that do not go round: dropped; filled up with places from the start,
-    so that all ranks get one more; or given to the first ranks alone."""
+    """Treatment of the places that do not divide evenly among the ranks. ``drop`` discards them,
+    ``repeat`` adds places from the start of the epoch so that all ranks get equally many, and
+    ``keep`` gives them to the first ranks."""
     drop_last: bool = False
-    """Leave out the last batches, if they are smaller."""
+    """True to drop the last batches if they are smaller."""
 
     def usable(self, total: int) -> int:
-        """Places that are dealt of ``total``, those filled up included."""
+        """Return the number of places that all ranks receive, repeated places included."""
         match self.remainder:
             case "drop":
                 dealt = total - total % self.world_size
@@ -43,15 +44,15 @@ class Partition:
 
     @property
     def step(self) -> int:
-        """Places of a full step."""
+        """Number of places in a full step."""
         return self.world_size * self.batch_size
 
     def num_steps(self, total: int) -> int:
-        """Steps of an epoch; with ``keep``, the last may leave some ranks without a batch."""
+        """Return the number of steps. With ``keep``, some ranks may have no batch in the last."""
         return -(-self.usable(total) // self.step)
 
     def places(self, total: int, rank: int) -> Indices:
-        """The places of a rank in order; those from ``total`` on are filled up from the start."""
+        """Return the places of a rank in order. Places from ``total`` on repeat the first ones."""
         usable = self.usable(total)
         full = usable // self.step
         steps = np.arange(full * self.step).reshape(full, self.world_size, self.batch_size)
@@ -59,19 +60,21 @@ class Partition:
         return np.concatenate([steps[:, rank].reshape(-1), last[rank]])
 
     def num_places(self, total: int, rank: int) -> int:
-        """How many places a rank gets."""
+        """Return the number of places of a rank."""
         usable = self.usable(total)
         full, left = divmod(usable, self.step)
         return full * self.batch_size + left // self.world_size + (rank < left % self.world_size)
 
     def num_batches(self, total: int, rank: int) -> int:
-        """How many batches a rank gets."""
+        """Return the number of batches of a rank."""
         return -(-self.num_places(total, rank) // self.batch_size)
 
     def dealt(self, total: int, taken: list[int]) -> list[tuple[int, int]]:
-        """Places [start, stop) that all ranks have had once each worker has made so many batches.
+        """Return the stretches [start, stop) that are done on all ranks.
 
-        All ranks have come equally far. When nothing is left to deal, all places count as dealt.
+        taken: number of batches that each worker has made. It is the same on all ranks.
+
+        When no step is left, all places count as done.
         """
         num_steps = self.num_steps(total)
         if sum(taken) >= num_steps:
