@@ -1,13 +1,14 @@
-"""A folder of bounded size that keeps copies of remote objects, shared by processes and users.
+"""Cache of remote objects in a folder of bounded size, shared by processes and users.
 
-Files are named by their digest, so the same shard is kept once whatever names it. A download is
-written to ``<digest>.part`` under a lock on that file and renamed when it is complete and its
-digest is right; who comes second waits for the lock and finds it done. Locks are the kernel's
-(``flock``): they end with their process, and a ``.part`` that nobody holds is left over and
-removed. A file may be unlinked while others have it mapped: its room is free when they let it go.
+Files are named by their digest, so a shard is stored once even if several data sets contain it. A
+download is written to ``<digest>.part`` under a lock on that file. It is renamed when it is
+complete and its digest is correct. A second process waits for the lock and then finds the complete
+file. Locks are kernel locks (``flock``) that end with their process, so an unlocked ``.part`` is an
+abandoned download and is removed. A file can be unlinked while other processes have it mapped: its
+space is freed when they close the mapping.
 
-Complete files are read without any lock and without writing anything. So they can be read on a
-read-only mount, in the folder of another user, and where there are no locks.
+Complete files are read without locks and without writes. So they can be read on a read-only mount,
+in the folder of another user, and on file systems without locks.
 """
 
 import os
@@ -27,15 +28,16 @@ __all__ = ["Cache", "DamagedError", "Fetch"]
 
 _PART = ".part"
 _OURS = re.compile(r"[0-9a-f]{64}((\.\d+)?\.part)?")
-"""Names of the cache's own files: a person may keep others in the folder, which nobody removes."""
+"""Pattern of the cache's file names. Other files in the folder are never removed."""
 
 
 @dataclass(frozen=True)
 class Cache:
-    """``folder`` is made when needed; ``num_bytes`` bounds the sum of its files.
+    """Cache folder with a limit on its total size.
 
-    The bound must hold the largest shard; below the reader's ``shuffle_bytes`` shards are fetched
-    anew in each process that maps them.
+    folder: created when it is first needed.
+    num_bytes: maximum total size of the cached files. It must be at least the size of the largest
+        shard. If it is below the reader's ``shuffle_bytes``, each process downloads shards again.
     """
 
     folder: Path
@@ -43,12 +45,12 @@ class Cache:
 
     @classmethod
     def default(cls) -> "Cache":
-        """20 GB in the person's cache folder (``XDG_CACHE_HOME``).
+        """Return a cache of 20 GB in the user's cache folder (``XDG_CACHE_HOME``).
 
-        Raises ``CacheError`` for a user without a home.
+        Raises ``CacheError`` for a user without a home directory.
         """
         root = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        if root.is_absolute():  # its specification has relative paths ignored
+        if root.is_absolute():  # the XDG specification requires relative paths to be ignored
             return cls(root / "noise-prompt-dataset")
         try:
             home = Path.home()
@@ -59,10 +61,11 @@ class Cache:
         return cls(home / ".cache" / "noise-prompt-dataset")
 
     def open(self, digest: str, num_bytes: int, fetch: Fetch) -> BinaryIO:
-        """An object, fetched if it is not here; open, because its name may soon be gone.
+        """Open a cached object and download it first if it is missing.
 
-        A file of another size is replaced. Raises ``DamagedError`` for bytes of another digest,
-        ``CacheError`` where the folder cannot be used or is too small.
+        The file is returned open because another process may unlink it at any time. A file of
+        another size is replaced. Raises ``DamagedError`` if the downloaded bytes have another
+        digest and ``CacheError`` if the folder cannot be used or is too small.
         """
         with explained(self.folder, num_bytes):
             path = self.folder / digest
@@ -73,8 +76,8 @@ class Cache:
                     self._fetch(path, num_bytes, fetch)
                     continue
                 if os.fstat(file.fileno()).st_size == num_bytes:
-                    # Touched: what was used last is removed last. Where that is not allowed, the
-                    # file is only removed sooner.
+                    # Update the time of last use, by which files are evicted. Without permission
+                    # to do so, the file is only evicted sooner.
                     with suppress(OSError):
                         os.utime(file.fileno())
                     return file
@@ -82,7 +85,7 @@ class Cache:
                 self.discard(digest)
 
     def discard(self, digest: str) -> None:
-        """Remove a damaged file. Raises ``CacheError`` where that is not allowed."""
+        """Remove a damaged file. Raise ``CacheError`` if this user may not remove it."""
         path = self.folder / digest
         try:
             path.unlink(missing_ok=True)
@@ -113,12 +116,12 @@ class Cache:
                 raise
 
     def _remove(self, part: Path) -> None:
-        """Remove an unfinished download while nobody lists the folder."""
+        """Remove an unfinished download under the folder's lock."""
         with self._locked():
             part.unlink(missing_ok=True)
 
     def _reserved(self, path: Path, num_bytes: int) -> tuple[Path, BinaryIO]:
-        """A file of full size to download into, locked unless another process is at it."""
+        """Return a file of full size for a download, locked unless another process holds it."""
         if num_bytes > self.num_bytes:
             raise CacheError(
                 f"the cache in {self.folder} holds {self.num_bytes:,} bytes, less than one shard "
@@ -130,22 +133,22 @@ class Cache:
             self._make_room(num_bytes, part)
             file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
             if try_lock(file):
-                # Others count the size, not what is written. Where it cannot be had, the download
-                # reports it.
+                # Other processes count the size of the file, so reserve it before the download. A
+                # failure here is reported by the download.
                 with suppress(OSError):
                     file.truncate(num_bytes)
             return part, file
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Meanwhile nobody reserves or renames: a listing could miss, or name twice, what moves."""
+        """Lock the folder. A listing could miss or repeat a file that is renamed meanwhile."""
         with _open_to_lock(self.folder / ".lock", os.O_CREAT) as lock, locked(lock):
             yield
 
     def _make_room(self, num_bytes: int, part: Path) -> None:
-        """Remove what was not used for longest, and what killed processes left behind.
+        """Remove abandoned downloads, then the least recently used files.
 
-        Raises ``CacheError`` where too much is there that this user may not remove.
+        Raises ``CacheError`` if files that this user may not remove take too much space.
         """
         for name in _names(self.folder, but=part):
             if name.endswith(_PART) and _is_left_over(self.folder / name):
@@ -171,7 +174,7 @@ class Cache:
 
 
 def _part_of(path: Path) -> Path:
-    """Where this user downloads to: not into a file that another user began or left behind."""
+    """Return the path of this user's download. It never is a file of another user."""
     part = path.with_suffix(_PART)
     try:
         is_ours = part.stat().st_uid == os.getuid()
@@ -181,7 +184,7 @@ def _part_of(path: Path) -> Path:
 
 
 def _stands_at(path: Path, file: BinaryIO) -> bool:
-    """Whether an open file still stands under its name."""
+    """Return True if ``path`` still refers to the open file."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
@@ -189,7 +192,7 @@ def _stands_at(path: Path, file: BinaryIO) -> bool:
 
 
 def _open_to_lock(path: Path, flags: int = 0) -> BinaryIO:
-    """Open a file to lock it. For another user's the permission to read is enough."""
+    """Open a file for locking. Read permission is enough for a file of another user."""
     try:
         return os.fdopen(os.open(path, os.O_RDWR | flags, 0o666), "r+b", buffering=0)
     except PermissionError:
@@ -199,16 +202,16 @@ def _open_to_lock(path: Path, flags: int = 0) -> BinaryIO:
 
 
 def _is_left_over(part: Path) -> bool:
-    """Whether nobody is writing it: its lock is free."""
+    """Return True if a download is abandoned: no process holds its lock."""
     try:
         with _open_to_lock(part) as file:
             return try_lock(file)
     except (PermissionError, FileNotFoundError):
-        return False  # another user's, or gone
+        return False  # it belongs to another user or was removed
 
 
 def _is_removed(path: Path) -> bool:
-    """Remove a file, if this user may; return whether it is gone."""
+    """Remove a file. Return False if this user may not remove it."""
     try:
         path.unlink(missing_ok=True)
     except PermissionError:
@@ -217,7 +220,7 @@ def _is_removed(path: Path) -> bool:
 
 
 def _sizes(folder: Path, *, but: Path) -> Iterator[tuple[int, int, str]]:
-    """Time of last use, size and name of what is there."""
+    """Yield the time of last use, the size and the name of each cached file."""
     for name in _names(folder, but=but):
         with suppress(FileNotFoundError):
             stat = (folder / name).stat()

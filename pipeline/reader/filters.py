@@ -1,4 +1,4 @@
-"""Which pairs of a data set are read, decided from the ledger before any shard is opened."""
+"""Filters that select the pairs to read from the ledger, before any shard is opened."""
 
 import math
 import re
@@ -21,16 +21,16 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """What a pair must satisfy to be read. Raises ``UserError`` for what cannot be meant."""
+    """Conditions that a pair must meet to be read. Raises ``UserError`` for invalid values."""
 
     plans: tuple[str, ...] | None = None
-    """Ids of plans; None reads all."""
+    """Ids of the plans to read. None reads all plans."""
     min_gain: Mapping[str, float] = field(default_factory=dict)
-    """By reward, the least golden minus source score; pairs without a score fall."""
+    """Maps a reward to the minimum of golden minus source score. Pairs without a score fail."""
     prompt: str | None = None
-    """A regular expression that is found somewhere in the prompt."""
+    """Regular expression that must match anywhere in the prompt."""
     scored: tuple[str, ...] = ()
-    """Rewards under which both noises must have a score."""
+    """Rewards for which both noises must have a score."""
 
     def __post_init__(self) -> None:
         for name, gain in self.min_gain.items():
@@ -43,11 +43,11 @@ class Filters:
 
     @property
     def by_row(self) -> bool:
-        """Whether some pairs of a plan may fall while others stay."""
+        """True if the filters select individual pairs and not only plans."""
         return bool(self.min_gain or self.scored) or self.prompt is not None
 
     def described(self) -> dict[str, object]:
-        """The filters that are set, as JSON can hold them."""
+        """Return the active filters as a JSON-compatible dictionary."""
         said: dict[str, object] = {
             "plans": None if self.plans is None else sorted(self.plans),
             "min_gain": dict(sorted(self.min_gain.items())),
@@ -69,10 +69,10 @@ def check_rewards(filters: Filters, manifest: Manifest, where: str) -> None:
 
 
 def rows_passing(filters: Filters, manifest: Manifest, split: Split, ledger: BinaryIO) -> Mask:
-    """For each pair of a split, in the order of its shards, whether it passes.
+    """Return a boolean mask of the pairs of a split that pass, in the order of its shards.
 
-    The ledger holds all candidates in the plan's order, and so do shards what was kept of them.
-    Raises ``VerificationError`` where the two do not hold equally many.
+    The ledger holds all candidates in the plan's order. The shards hold the kept candidates in the
+    same order. Raises ``VerificationError`` if their numbers differ.
     """
     columns = ["split", "status"]
     columns += ["prompt"] * (filters.prompt is not None)
@@ -91,7 +91,7 @@ def rows_passing(filters: Filters, manifest: Manifest, split: Split, ledger: Bin
     passing = np.ones(table.num_rows, bool)
     for name in (*filters.min_gain, *filters.scored):
         gain = _scores(table, "golden_rewards", name) - _scores(table, "source_rewards", name)
-        # NaN, where there is no score, compares as false.
+        # A missing score is NaN. Comparisons with NaN are false, so the pair does not pass.
         passing &= gain >= filters.min_gain.get(name, -math.inf)
     if filters.prompt is not None:
         passing &= _matching(table["prompt"], filters.prompt)
@@ -105,7 +105,7 @@ def _scores(table: pa.Table, column: str, name: str) -> npt.NDArray[np.float32]:
 
 
 def _matching(prompts: pa.ChunkedArray, expression: str) -> Mask:
-    """Each distinct prompt is looked at once: all seeds share it."""
+    """Return a mask of the prompts that match. Each distinct prompt is searched only once."""
     search = re.compile(expression).search
     coded = prompts.combine_chunks().dictionary_encode()
     found = np.array([search(text) is not None for text in coded.dictionary.to_pylist()], bool)

@@ -1,4 +1,4 @@
-"""Rows of shards as samples and as batches of tensors."""
+"""Conversion of shard rows to samples and to batches of tensors."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ COLUMNS = (*TEXTS, "seed", *NOISES, *REWARDS, "noise_stats", *IMAGES)
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSpec:
-    """What a sample holds, and how. Raises ``UserError`` for a column that there is not."""
+    """Columns and data types of a sample. Raises ``UserError`` for an unknown column."""
 
     latent_shape: tuple[int, ...]
     reward_names: tuple[str, ...]
     dtype: torch.dtype = torch.float16
-    """Of the noises."""
+    """Data type of the noises."""
     columns: tuple[str, ...] = COLUMNS
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class SampleSpec:
 
 
 def to_sample(row: Row, form: SampleSpec) -> Sample:
-    """One pair, its tensors without a batch dimension and copied: they may be written to."""
+    """Return one pair. Its tensors have no batch dimension and are writable copies."""
     columns, index = row
     sample: Sample = {}
     for name in form.columns:
@@ -56,7 +56,7 @@ def to_sample(row: Row, form: SampleSpec) -> Sample:
         elif name == "seed":
             sample[name] = int(columns.seeds[index])
         elif name in NOISES:
-            # ``copy`` and not ``clone``: torch takes no array that cannot be written to.
+            # Copy in numpy, because torch warns about arrays that are not writable.
             noise = torch.from_numpy(_noise(row, name, form).copy())
             sample[name] = noise.view(form.latent_shape).to(form.dtype)
         elif name in IMAGES:
@@ -68,10 +68,10 @@ def to_sample(row: Row, form: SampleSpec) -> Sample:
 
 
 def to_batch(rows: Sequence[Row], form: SampleSpec, *, shared: bool) -> Sample:
-    """Pairs collated: texts as lists, the rest as tensors whose first dimension is the batch.
+    """Collate pairs into a batch: texts are lists, other columns are tensors of shape (B, …).
 
-    With ``shared`` noises and pictures lie in memory that other processes can map, which spares a
-    DataLoader worker the copy into it, and half of what crossing costs.
+    With ``shared``, noises and pictures are written to shared memory directly. A DataLoader worker
+    then sends them without another copy.
     """
     pictures = _pictures(rows, form)
     room = _room(len(rows), form, pictures) if shared else {}
@@ -97,7 +97,7 @@ def to_batch(rows: Sequence[Row], form: SampleSpec, *, shared: bool) -> Sample:
 
 
 def _pictures(rows: Sequence[Row], form: SampleSpec) -> dict[str, EncodedPictures]:
-    """The pictures of each column that all rows have."""
+    """Return the encoded pictures of each column that is present in all rows."""
     return {
         name: EncodedPictures(name, [columns.images[name](index) for columns, index in rows])
         for name in form.columns
@@ -108,7 +108,7 @@ def _pictures(rows: Sequence[Row], form: SampleSpec) -> dict[str, EncodedPicture
 def _room(
     num_rows: int, form: SampleSpec, pictures: Mapping[str, EncodedPictures]
 ) -> dict[str, Tensor]:
-    """SharedState memory for each column of noises and pictures."""
+    """Return shared memory for each column of noises and pictures."""
     layouts: dict[str, Layout] = {
         name: ((num_rows, *form.latent_shape), form.dtype)
         for name in form.columns
@@ -119,7 +119,7 @@ def _room(
 
 
 def _noise(row: Row, name: str, form: SampleSpec) -> Noise:
-    """Flat float16 values: as stored, or rebuilt from the seed."""
+    """Return a noise as a flat float16 array: stored, or rebuilt from the seed."""
     columns, index = row
     rows = columns.golden_noise if name == "golden_noise" else columns.source_noise
     if rows is not None:
@@ -130,13 +130,14 @@ def _noise(row: Row, name: str, form: SampleSpec) -> Noise:
 
 
 def _noises(rows: Sequence[Row], name: str, form: SampleSpec, room: Tensor | None) -> Tensor:
-    """A noise of each row, in ``room`` if that is given."""
+    """Return the noises of all rows as one tensor, written to ``room`` if given."""
     shape = (len(rows), *form.latent_shape)
     noises = [_noise(row, name, form) for row in rows]
     if room is not None and form.dtype is torch.float16:
         np.concatenate(noises, out=room.numpy().reshape(-1))
         return room
-    # numpy asks for huge pages, torch does not: seen to be 1.5 to 5 times as fast.
+    # Allocate with numpy, which requests huge pages. torch does not, and was measured to be 1.5 to
+    # 5 times slower here.
     gathered = torch.from_numpy(np.concatenate(noises, out=np.empty(prod(shape), np.float16)))
     gathered = gathered.view(shape)
     return gathered.to(form.dtype) if room is None else room.copy_(gathered)
@@ -147,11 +148,14 @@ def _numbers(row: Row, name: str, form: SampleSpec) -> dict[str, float]:
 
 
 def _keys(rows: Sequence[Row], name: str, form: SampleSpec) -> Iterable[str]:
-    """Of all plans' rewards, so that samples of several plans collate; or of the statistics."""
+    """Return the keys of a column of numbers.
+
+    Rewards have the keys of all plans, so that samples of several plans can be collated.
+    """
     return form.reward_names if name in REWARDS else rows[0][0].numbers[name]
 
 
 def _column(rows: Sequence[Row], name: str, key: str) -> npt.NDArray[np.float32]:
-    """One number of each row, NaN where its plan has none."""
+    """Return one number per row as a float32 array. NaN if the row's plan lacks the number."""
     columns = [(columns.numbers[name].get(key), index) for columns, index in rows]
     return np.array([nan if each is None else each[i] for each, i in columns], np.float32)

@@ -1,9 +1,9 @@
-"""Numbers that a data set and its DataLoader workers share: epoch, resuming, checked pieces.
+"""State that a data set shares with its DataLoader workers: epoch, resuming, checked pieces.
 
 A process shares this memory with the DataLoader workers that it starts, and with no other process.
-Each copy of a data set therefore has memory of its own, ready before it starts any worker. A copy
-that another process made, by ``fork`` or with the arguments of a new process, also knows the memory
-of that process, and uses it only in one of its DataLoader workers.
+So each copy of a data set allocates separate memory before it starts any worker. A copy that came
+from another process, by ``fork`` or with the arguments of a new process, also keeps a reference to
+the memory of that process. It uses that memory only if it is a DataLoader worker of that process.
 """
 
 import os
@@ -25,7 +25,7 @@ _POSITION_BYTES = 8 * _NUM_NUMBERS + _MAX_WORKERS
 
 
 class _Memory:
-    """One stretch of shared memory, and what lies in it."""
+    """A block of shared memory with views of its parts."""
 
     def __init__(self, content: Tensor, num_shards: int) -> None:
         num_known = _POSITION_BYTES + num_shards
@@ -37,7 +37,7 @@ class _Memory:
 
     @property
     def position(self) -> bytes:
-        """The numbers, and which workers have resumed."""
+        """Bytes of the numbers and of the flags of the workers that have resumed."""
         return self.content[:_POSITION_BYTES].numpy().tobytes()
 
     @position.setter
@@ -46,10 +46,10 @@ class _Memory:
 
 
 class SharedState:
-    """The epoch, which iterations of workers there were, and what is known of each shard."""
+    """Epoch, resume state and checked or damaged shards, shared with DataLoader workers."""
 
     def __init__(self, pieces: Sequence[int]) -> None:
-        """``pieces`` are the numbers of pieces of all shards."""
+        """Allocate the shared memory. ``pieces`` holds the number of pieces of each shard."""
         self._first_piece = [0, *accumulate(pieces)]
         self._own = self._zeros()
         self._starter: tuple[int, _Memory] | None = None
@@ -57,7 +57,7 @@ class SharedState:
 
     @property
     def epoch(self) -> int:
-        """The epoch that ``set_epoch`` asked for, also in workers that live on."""
+        """Epoch of the last ``set_epoch``, also visible in persistent workers."""
         return self._number(_EPOCH)
 
     @epoch.setter
@@ -66,33 +66,36 @@ class SharedState:
 
     @property
     def read_by_workers(self) -> bool:
-        """Whether workers began the last iteration."""
+        """True if the last iteration was started by DataLoader workers."""
         return bool(self._number(_WORKERS))
 
     @property
     def began_where_loaded(self) -> bool:
-        """Whether the iteration that workers began last started from the loaded state."""
+        """True if the last iteration of the workers started from the loaded state."""
         return bool(self._number(_FROM_LOADED))
 
     @property
     def loaded(self) -> int:
-        """Number of the state that was loaded last, which workers may not have; 0 for none."""
+        """Number of the last loaded state, which workers may not have yet. 0 for none."""
         return self._number(_LOADED)
 
     @property
     def is_used(self) -> bool:
-        """Whether workers used the state that was loaded last."""
+        """True if workers have used the last loaded state."""
         return bool(self._number(_RESUMED))
 
     def load(self, number: int) -> None:
-        """Note that a state was loaded, or with 0 that none is to be used any more."""
+        """Record that state ``number`` was loaded. 0 records that no state is loaded."""
         memory = self._memory
         memory.has_resumed.zero_()
         memory.numbers[_RESUMED] = 0
         memory.numbers[_LOADED] = number
 
     def resume(self, iteration: int, worker: int) -> bool:
-        """Return True if a worker may use the loaded state: all of one iteration, each once."""
+        """Return True if a worker may use the loaded state.
+
+        All workers of one iteration may use it, each of them once.
+        """
         memory = self._memory
         if int(memory.numbers[_RESUMED]) not in (0, iteration) or memory.has_resumed[worker]:
             return False
@@ -101,26 +104,26 @@ class SharedState:
         return True
 
     def begin(self, *, by_workers: bool, where_loaded: bool = False) -> None:
-        """Note that an iteration begins, or is about to."""
+        """Record that an iteration starts or is about to start."""
         numbers = self._memory.numbers
         numbers[_WORKERS] = by_workers
         numbers[_FROM_LOADED] = where_loaded
 
     def whole_pieces(self, shard: int) -> memoryview:
-        """A byte for each piece of a shard: 1 once some process found it to be as promised."""
+        """Return one byte for each piece of a shard: 1 after a process has verified the piece."""
         pieces = self._memory.is_whole[self._first_piece[shard] : self._first_piece[shard + 1]]
         return pieces.numpy().data
 
     def is_damaged(self, shard: int) -> bool:
-        """Whether some process could not read the shard."""
+        """Return True if a process has marked the shard as damaged."""
         return bool(self._memory.is_damaged[shard])
 
     def mark_damaged(self, shard: int) -> None:
-        """Note that the shard cannot be read."""
+        """Mark a shard as damaged."""
         self._memory.is_damaged[shard] = 1
 
     def damaged(self) -> list[int]:
-        """Shards that could not be read."""
+        """Return the numbers of the damaged shards."""
         marked: list[int] = torch.nonzero(self._memory.is_damaged).flatten().tolist()
         return marked
 
@@ -140,13 +143,16 @@ class SharedState:
         return _Memory(content.zero_(), num_shards)
 
     def _copied(self, position: bytes) -> _Memory:
-        """New memory. What is known of shards stays behind: the copy may read other files."""
+        """Return new memory with this position.
+
+        The results of checks are not copied, because the copy may read other files.
+        """
         memory = self._zeros()
         memory.position = position
         return memory
 
     def after_fork(self) -> None:
-        """Take new memory in a forked process; its parent's serves if it is a loader's worker."""
+        """Allocate new memory in a forked process. A DataLoader worker uses its parent's memory."""
         before = self._memory
         self._starter = (os.getppid(), before)
         self._own = self._copied(before.position)

@@ -1,9 +1,10 @@
-"""A position in an epoch as a dictionary that JSON can hold, and back.
+"""Conversion of a position in an epoch to a JSON-compatible dictionary and back.
 
-Where one process reads, it is the progress of the epoch, which any number of ranks and workers can
-continue. A DataLoader worker knows only how many batches it made itself: its state says this and
-how places were dealt, and the states of all workers of a rank together are a progress again. Ranks
-are taken to be in step, as data-parallel training keeps them, so one rank's state is enough.
+The state of a single process is the progress of the epoch. Any number of ranks and workers can
+continue from it. A DataLoader worker knows only how many batches it has made. Its state holds this
+number and the partition of the places. The states of all workers of a rank together give the
+progress again. All ranks are assumed to be in step, as in data-parallel training, so the state of
+one rank is enough.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,18 +43,18 @@ class WorkerSlot:
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """Where reading goes on."""
+    """Position at which reading continues."""
 
     epoch: int = 0
     progress: Progress = field(default_factory=Progress)
-    """Before any batch of ``slot``."""
+    """Progress before the first batch of ``slot``."""
     slot: WorkerSlot | None = None
-    """None in a state that knows the progress of all workers."""
+    """Slot of the worker that made the state. None if the state covers all workers."""
     taken: int = 0
-    """Batches that the slot's worker has made."""
+    """Number of batches that the slot's worker has made."""
 
     def to_dict(self, read: Mapping[str, Any]) -> dict[str, Any]:
-        """``read`` says what this is a position in."""
+        """Return the state as a dictionary. ``read`` is the identity of the data and settings."""
         said: dict[str, Any] = {
             "kind": _KIND,
             "version": _VERSION,
@@ -69,9 +70,9 @@ class State:
 
 
 def read_state(content: Any, read: Mapping[str, Any], total: int) -> State:
-    """The state in what ``state_dict`` gave, alone or inside the state of a StatefulDataLoader.
+    """Return the state from a ``state_dict``, alone or inside the state of a StatefulDataLoader.
 
-    Raises ``UserError`` for a state of something else, or of some of the workers only.
+    Raises ``UserError`` for a state of other data or of only some of the workers.
     """
     found = list(states_in(content))
     if not found:
@@ -86,7 +87,7 @@ def read_state(content: Any, read: Mapping[str, Any], total: int) -> State:
 
 
 def whole(state: State, total: int) -> State:
-    """A state that knows all workers. Raises ``UserError`` where it knows one of several."""
+    """Return a state that covers all workers. Raise ``UserError`` if some workers are missing."""
     return state if state.slot is None else _joined([state], total)
 
 
@@ -107,7 +108,7 @@ def _joined(states: Sequence[State], total: int) -> State:
 
 
 def states_in(content: Any) -> Iterator[Mapping[str, Any]]:
-    """All positions in a state, also those inside the state of a loader."""
+    """Yield all positions in a state, including those nested in the state of a loader."""
     if isinstance(content, Mapping):
         if content.get("kind") == _KIND:
             yield content
@@ -145,7 +146,7 @@ def _from_dict(content: Mapping[str, Any], read: Mapping[str, Any]) -> State:
 
 
 def _comparable(name: str, value: Any) -> Any:
-    """A setting without the names of plans: the digest of the data tells which plans are read."""
+    """Return a setting without plan names. The digest of the data already identifies the plans."""
     if name != "filters" or not isinstance(value, Mapping):
         return value
     return {filtered: setting for filtered, setting in value.items() if filtered != "plans"}

@@ -1,8 +1,8 @@
-"""States that were taken with other versions of the data that are read here.
+"""Errors for states that were saved with other versions of the data set.
 
-``npd select`` makes a new version of a plan current, and `npd build --add` adds a plan. A position
-in the old pairs means nothing in the new ones. The old ones are still there: the error says how to
-read them.
+``npd select`` makes a new version of a plan current, and ``npd build --add`` adds a plan. A
+position in the old pairs is not valid for the new pairs. The old pairs are still stored, and the
+error explains how to read them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,25 +16,25 @@ from pipeline.storage.layout import Kind
 from pipeline.storage.versions import read_removal, read_versions, version_numbers
 
 VERSIONS = "plan_versions"
-"""Of each source of a state, the version of each plan by plan id. Earlier states lack it."""
+"""Key of a state: one mapping from plan id to version per source. Older states lack it."""
 
 _MOST_TRIED = 10_000
-"""Combinations of versions that are compared with a state that does not say which it has."""
+"""Maximum number of combinations of versions to compare with a state without versions."""
 
 _Versions = Mapping[str, int]
 
 
 def versions_of(catalog: Catalog) -> list[dict[str, int]]:
-    """Of each source, the version of each plan that is read."""
+    """Return a mapping from plan id to version for each source."""
     return [
         {sealed.plan_id: sealed.version for sealed in source.sealed} for source in catalog.sources
     ]
 
 
 def refuse_other_versions(content: Any, catalog: Catalog) -> None:
-    """Raise ``UserError`` for a state of other versions or plans than those that are read.
+    """Raise ``UserError`` if a state is of other versions or plans of the same data set.
 
-    A state of other data for another reason is left to ``read_state``.
+    All other states are accepted here. ``read_state`` checks them.
     """
     here = versions_of(catalog)
     for state in states_in(content):
@@ -48,17 +48,17 @@ def refuse_other_versions(content: Any, catalog: Catalog) -> None:
 
 
 def _are_related(then: Sequence[_Versions], here: Sequence[_Versions]) -> bool:
-    """Whether each source has a plan in common: else the state is of another data set."""
+    """Return True if each source has a plan in common. If not, the data sets are unrelated."""
     return len(then) == len(here) and all(
         old.keys() & new.keys() for old, new in zip(then, here, strict=True)
     )
 
 
 def _versions_with(data: object, sources: Sequence[OpenedSource]) -> Iterator[list[_Versions]]:
-    """The versions, of all that the stores still have or recorded, whose digest is ``data``."""
+    """Yield the stored or recorded versions whose digest equals ``data``."""
     try:
         known = [list(_combinations(source)) for source in sources]
-    except AccessDeniedError:  # whoever may not list learns that the data differ, and no more
+    except AccessDeniedError:  # without permission to list, the error cannot name the versions
         return
     for combined in islice(product(*known), _MOST_TRIED):
         weighted = (
@@ -70,7 +70,7 @@ def _versions_with(data: object, sources: Sequence[OpenedSource]) -> Iterator[li
 
 
 def _combinations(source: OpenedSource) -> Iterator[tuple[dict[str, str], dict[str, int]]]:
-    """Manifest digests and versions by plan id, for each choice of a version of some plans."""
+    """Yield manifest digests and versions by plan id for each combination of plan versions."""
     choices = [
         [*_digests(source, sealed.plan_id), *([None] if len(source.sealed) > 1 else [])]
         for sealed in source.sealed
@@ -89,7 +89,7 @@ def _combinations(source: OpenedSource) -> Iterator[tuple[dict[str, str], dict[s
 
 
 def _digests(source: OpenedSource, plan_id: str) -> Iterator[tuple[int, str]]:
-    """The versions of a plan and the digests of their manifests, also of removed ones."""
+    """Yield the version numbers of a plan with their manifest digests, removed ones included."""
     for version in read_versions(source.store, plan_id):
         if version.sealed is not None:
             yield version.number, version.sealed.sha256
