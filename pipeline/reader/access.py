@@ -1,4 +1,4 @@
-"""Rows of a catalog's shards in whichever process asks: opened, checked, and skipped if need be."""
+"""Access to rows of a catalog's shards in any process. Damaged shards can be skipped."""
 
 import os
 import warnings
@@ -25,7 +25,7 @@ _DAMAGE = (ObjectNotFoundError, VerificationError)
 
 
 class ShardAccess:
-    """Gives rows, which are counted through all shards of a catalog."""
+    """Returns rows by their number across all shards of a catalog."""
 
     def __init__(
         self,
@@ -45,33 +45,38 @@ class ShardAccess:
         self._skips_damage = skips_damage
         self._prefetch = prefetch
         self._sizes = [ref.info.num_bytes for ref in catalog.shards]
-        # Each source's window may lie across one shard more than fits into it.
+        # A source's window may start and end inside a shard, so it can span one more shard than
+        # fits into it.
         around = prefetch + 1 + len(catalog.pools)
         self._capacity = window_bytes + around * max(self._sizes, default=0)
         self._of_process: tuple[int, OpenShards] | None = None
 
     def locate(self, numbers: Indices) -> tuple[Indices, Indices]:
-        """The shard of each row, and its place there."""
+        """Return the shard of each row and the row's place within the shard."""
         shards = np.searchsorted(self._catalog.first_row, numbers, side="right") - 1
         return shards, numbers - self._catalog.first_row[shards]
 
     def set_prefetch_order(self, shards: Indices) -> None:
-        """Say which shards rows will come from, in order."""
+        """Set the shards to prefetch, given the shard of each row in reading order."""
         distinct, first = np.unique(shards, return_index=True)
         self._open_shards().set_prefetch_order(distinct[np.argsort(first)].tolist())
 
     def rows(self, shards: Sequence[int], places: Sequence[int]) -> list[Row]:
-        """Some rows; those of damaged shards are left out, or an error that names the shard."""
+        """Return rows by shard and place.
+
+        Rows of damaged shards are left out with ``skips_damage``. Otherwise an error is raised that
+        names the shard.
+        """
         opened = {shard: self._columns(shard) for shard in dict.fromkeys(shards)}
         found = ((opened[shard], place) for shard, place in zip(shards, places, strict=True))
         return [(columns, place) for columns, place in found if columns is not None]
 
     def look_ahead(self) -> None:
-        """Open and check, in threads, what comes after the rows that were asked for."""
+        """Open and check the next shards in background threads."""
         self._open_shards().look_ahead()
 
     def _columns(self, shard: int) -> PairColumns | None:
-        """An opened shard; None for one that is to be skipped."""
+        """Return an opened shard, or None if it is damaged and must be skipped."""
         if self._skips_damage and self._shared.is_damaged(shard):
             return None
         try:
@@ -84,7 +89,7 @@ class ShardAccess:
             return None
 
     def _open_shards(self) -> OpenShards:
-        """Those of this process: threads and mappings do not cross a fork."""
+        """Return the open shards of this process. Threads do not survive a fork."""
         if self._of_process is None or self._of_process[0] != os.getpid():
             opened = OpenShards(self._open, self._sizes, self._capacity, self._prefetch, _share())
             self._of_process = (os.getpid(), opened)
@@ -94,7 +99,8 @@ class ShardAccess:
 
     def _open(self, shard: int) -> PairColumns:
         known = self._shared.whole_pieces(shard) if self._verify else None
-        # What is skipped must not depend on which of its rows came first.
+        # If damage is skipped, check the complete shard now. Otherwise the skipped rows would
+        # depend on the order in which rows are read.
         return open_pairs(
             self._catalog.shards[shard], self._cache, known, at_once=self._skips_damage
         )
@@ -106,9 +112,9 @@ class ShardAccess:
 def open_pairs(
     ref: ShardRef, cache: Cache | None, known: Known | None, *, at_once: bool
 ) -> PairColumns:
-    """The pairs of a shard, checked piece by piece when they are used, or all ``at_once``.
+    """Open the pairs of a shard. They are checked piece by piece on use, or all ``at_once``.
 
-    Raises ``ObjectNotFoundError`` and ``VerificationError`` naming the shard.
+    Raises ``ObjectNotFoundError`` or ``VerificationError`` with the shard's name.
     """
     return map_shard(
         ref.store,
@@ -121,6 +127,9 @@ def open_pairs(
 
 
 def _share() -> float:
-    """Where this process begins to check a shard ahead: DataLoader workers begin apart."""
+    """Return the relative position at which this process starts to check a shard ahead.
+
+    DataLoader workers start at different positions, so that they divide the work.
+    """
     info = get_worker_info()
     return 0.0 if info is None else info.id / info.num_workers

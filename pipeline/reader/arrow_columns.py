@@ -1,4 +1,4 @@
-"""The columns of an Arrow shard, of which only what is used is read, and checked before that."""
+"""Columns of an Arrow shard. Only the values in use are read, and they are checked before that."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,14 +15,14 @@ from pipeline.reader.columns import IMAGES, NUMBERS, TEXTS, PairColumns, Scores
 from pipeline.storage.schema import Noise, PairSchema
 
 _LARGE = ("source_noise", "golden_noise", *IMAGES)
-"""Of these the values, which are the last buffer, are checked row by row."""
+"""Columns with large values. Their last buffer, the values, is checked row by row."""
 
 
 def read_arrow(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairColumns:
-    """Read the columns of a mapped file. Raises one of ``UNREADABLE``, and ``VerificationError``.
+    """Read the columns of a mapped file. Raise one of ``UNREADABLE`` or ``VerificationError``.
 
-    Batches are found by the stream that an Arrow file holds, since the footer does not tell where
-    their own headers lie, which have to be checked before they are used.
+    Batches are located by the stream and not by the footer. The headers of the stream must be
+    checked before use, and the footer does not contain their positions.
     """
     blocks = read_blocks(content)
     columns = pa.ipc.read_schema(blocks[0].message)
@@ -31,7 +31,8 @@ def read_arrow(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairC
     batches = [pa.ipc.read_record_batch(block.message, columns) for block in blocks[1:]]
     for batch in batches:
         _check_small(content, batch)
-        batch.validate(full=True)  # of noises and pictures it looks at sizes and offsets alone
+        # For noises and pictures this reads sizes and offsets only, not the unchecked values.
+        batch.validate(full=True)
     table = pa.Table.from_batches(batches, columns)
     is_stored = {field.name: _is_stored(table, field) for field in columns}
     noises = {
@@ -59,7 +60,7 @@ def read_arrow(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairC
 
 
 def _is_stored(table: pa.Table, field: pa.Field) -> bool:
-    """Return whether a column is there. Raises ``ValueError`` if it is for some pairs only."""
+    """Return True if a column is stored. Raise ``ValueError`` if only some pairs have it."""
     nulls = table[field.name].null_count
     if nulls not in (0, len(table) if field.nullable else 0):
         raise ValueError(f"{field.name} is missing in {nulls} of {len(table)} pairs")
@@ -67,9 +68,9 @@ def _is_stored(table: pa.Table, field: pa.Field) -> bool:
 
 
 def _check_small(content: CheckedBytes, batch: pa.RecordBatch) -> None:
-    """Check the buffers of a batch, but for the values of large columns.
+    """Check the buffers of a batch, except the values of large columns.
 
-    Raises ``ValueError`` for a buffer that is not in the file: then its values are compressed.
+    Raises ``ValueError`` for a buffer outside the file, which means that its values are compressed.
     """
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         buffers = column.buffers()
@@ -85,7 +86,10 @@ def _check_small(content: CheckedBytes, batch: pa.RecordBatch) -> None:
 def _noise(
     content: CheckedBytes, columns: Sequence[pa.Array], count: int
 ) -> Callable[[int], Noise]:
-    """Rows as views of the mapping. Arrow's own ``flatten`` copies, and ``take`` does."""
+    """Return a function from a row to a view of the mapping.
+
+    Arrow's ``flatten`` and ``take`` would copy the values.
+    """
     if any(column.values.null_count for column in columns):
         raise ValueError("a noise has missing values")
     num_bytes = count * np.dtype(np.float16).itemsize
@@ -123,7 +127,7 @@ def _struct(column: pa.StructArray) -> Scores:
 
 
 def _numbers(column: pa.Array) -> npt.NDArray[Any]:
-    """Raises ``ValueError`` for a NaN, which would look as if there was no number."""
+    """Return the numbers of a column. Raise ``ValueError`` for NaN, which marks missing numbers."""
     values = _values(column)
     if np.isinf(values).any() or np.isnan(values).sum() != column.null_count:
         raise ValueError("a score or a statistic is not finite")
@@ -131,9 +135,9 @@ def _numbers(column: pa.Array) -> npt.NDArray[Any]:
 
 
 def _values(column: pa.Array) -> npt.NDArray[Any]:
-    """Numbers, NaN where there is none.
+    """Return the numbers of a column as an array. Missing numbers are NaN.
 
-    Not by Arrow's ``to_numpy`` and ``fill_null``: where pandas is installed, they import it first,
+    Arrow's ``to_numpy`` and ``fill_null`` are not used: they import pandas if it is installed,
     which takes as long as the first ten batches.
     """
     if column.null_count == 0:

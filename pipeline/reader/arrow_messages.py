@@ -1,8 +1,8 @@
-"""The messages of an Arrow file: a schema and record batches, one after the other.
+"""Messages of an Arrow file: a schema followed by record batches.
 
-An Arrow file names its batches twice: by a stream, which begins after the magic bytes, and by a
-footer. This project reads the stream, whose headers can be checked before they are used.
-``check_footer`` makes sure that readers of the footer find the same batches.
+An Arrow file lists its batches twice: in a stream, which starts after the magic bytes, and in a
+footer. This project reads the stream, because its headers can be checked before they are used.
+``check_footer`` verifies that readers of the footer find the same batches.
 """
 
 import struct
@@ -15,14 +15,14 @@ from pipeline.reader.checked import CheckedBytes
 
 _MAGIC = b"ARROW1"
 _STREAM_START = 8
-"""The magic bytes, padded."""
+"""Offset of the first message, after the padded magic bytes."""
 _PREFIX = struct.Struct("<Ii")
-"""Before each message: a mark, and the length of the message without its body."""
+"""Prefix of each message: a mark and the length of the message without its body."""
 _MARK = 0xFFFFFFFF
 _BLOCK = struct.Struct("<qi4xq")
-"""In the footer: where a message starts, its length with the prefix, the length of its body."""
+"""Entry of the footer: start of a message, its length with the prefix, length of its body."""
 _DICTIONARIES, _BATCHES = 2, 3
-"""Fields of the footer's table."""
+"""Field numbers in the footer's table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,19 +32,19 @@ class Block:
     message: pa.Message
     start: int
     header_bytes: int
-    """With the prefix."""
+    """Length of the header including the prefix."""
     body_bytes: int
 
     @property
     def stop(self) -> int:
-        """Where the next message starts."""
+        """Byte offset of the next message."""
         return self.start + self.header_bytes + self.body_bytes
 
 
 def read_blocks(content: CheckedBytes) -> list[Block]:
-    """Read the schema and all record batches. All but their bodies is checked.
+    """Read the schema and all record batches. Everything except their bodies is checked.
 
-    Raises ``ValueError`` and pyarrow's errors where the stream is none that we write.
+    Raises ``ValueError`` or a pyarrow error if this project does not write such a stream.
     """
     content.check(0, _STREAM_START)
     if content.mapped[:_STREAM_START] != _MAGIC.ljust(_STREAM_START, b"\0"):
@@ -59,8 +59,8 @@ def read_blocks(content: CheckedBytes) -> list[Block]:
 def check_footer(content: CheckedBytes, blocks: list[Block]) -> None:
     """Raise ``ValueError`` unless the footer has exactly these blocks and ends the file.
 
-    Also pyarrow's errors. Batches are compared as both of its readers read them, because headers
-    were found that one of them accepts and the other one reads as other values.
+    Also raises pyarrow's errors. The batches are read by both pyarrow readers and compared, because
+    the two readers can decode the same header to different values.
     """
     start = blocks[-1].stop + _PREFIX.size
     data = bytes(content.mapped[start:])

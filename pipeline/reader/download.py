@@ -1,4 +1,4 @@
-"""Filling a file with an object: room is reserved, every write checked, and the disk waited for."""
+"""Download of an object into a file, with reserved space, checked writes and a final sync."""
 
 import errno
 import hashlib
@@ -8,23 +8,23 @@ from concurrent.futures import ThreadPoolExecutor
 
 _PART_BYTES = 16 * 1024 * 1024
 _CONNECTIONS = 4
-"""Parts of one object that are fetched at the same time."""
+"""Number of parts of one object that are downloaded concurrently."""
 
 _CANNOT_RESERVE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 
 Fetch = Callable[[int, int], bytes]
-"""Reads so many bytes from a position of an object."""
+"""Function of a start and a length that returns these bytes of an object."""
 
 
 class DamagedError(Exception):
-    """What was fetched is not what was promised."""
+    """The downloaded bytes do not match the expected size or digest."""
 
 
 def download(descriptor: int, digest: str, num_bytes: int, fetch: Fetch) -> None:
-    """Fill an open file with the object that has a SHA-256 digest.
+    """Download an object into an open file and verify its SHA-256 digest.
 
-    Raises ``DamagedError`` for fewer bytes or another digest, ``OSError`` where the file cannot be
-    written, and what ``fetch`` raises.
+    Raises ``DamagedError`` for missing bytes or another digest, ``OSError`` if the file cannot be
+    written, and the errors of ``fetch``.
     """
     _reserve(descriptor, num_bytes)
     seen = hashlib.sha256()
@@ -39,26 +39,27 @@ def download(descriptor: int, digest: str, num_bytes: int, fetch: Fetch) -> None
             _write(descriptor, piece, start)
             seen.update(piece)
     finally:
-        threads.shutdown(cancel_futures=True)  # after a failure, what is left is not fetched
+        threads.shutdown(cancel_futures=True)  # after a failure, skip the remaining parts
     if seen.hexdigest() != digest:
         raise DamagedError(digest)
-    # A network file system may report a full disk only now. And after a power cut the name could be
-    # there without the bytes: zeros, which a reader that does not verify would use.
+    # A network file system may report a full disk only now. Also, without the sync a power cut
+    # could leave the final name with a content of zeros, and a reader without verification would
+    # use them.
     os.fsync(descriptor)
 
 
 def _reserve(descriptor: int, num_bytes: int) -> None:
-    """Take the room on the disk; a sparse file would have the size and promise nothing."""
+    """Reserve disk space. A sparse file would have the right size without any reserved blocks."""
     try:
         os.posix_fallocate(descriptor, 0, num_bytes)
     except OSError as error:
         if error.errno not in _CANNOT_RESERVE:
             raise
-        os.ftruncate(descriptor, num_bytes)  # a full disk then shows while writing
+        os.ftruncate(descriptor, num_bytes)  # a full disk is then reported by the writes
 
 
 def _write(descriptor: int, piece: bytes, start: int) -> None:
-    """Write a piece at a position. A write may take a part only, where the disk is nearly full."""
+    """Write a piece at a position. Short writes, as on a nearly full disk, are continued."""
     left = memoryview(piece)
     while left:
         count = os.pwrite(descriptor, left, start)

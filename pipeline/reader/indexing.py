@@ -1,4 +1,4 @@
-"""The rows that an index means, as numpy understands it."""
+"""Conversion of an index to row numbers, with the rules of numpy."""
 
 from operator import index
 from typing import Any
@@ -15,9 +15,10 @@ _ALLOWED = "give an integer, a slice, or one list, array or tensor of integers o
 def rows_at(key: Any, count: int) -> int | Indices:
     """Return the row, or the array of rows, that ``np.arange(count)[key]`` gives.
 
-    ``key`` is an integer of any kind, or a slice, or a list, array or tensor: of integers, or of
-    ``count`` booleans, which are a mask. Raises ``IndexError`` for what numpy refuses, and for what
-    makes numpy give another number of dimensions, such as a single boolean or a tuple.
+    ``key`` is an integer of any type, a slice, or a list, array or tensor. Lists, arrays and
+    tensors hold integers, or ``count`` booleans as a mask. Raises ``IndexError`` for keys that
+    numpy rejects and for keys that change the number of dimensions in numpy, such as a single
+    boolean or a tuple.
     """
     if isinstance(key, slice):
         return np.arange(*key.indices(count), dtype=np.int64)
@@ -36,7 +37,7 @@ def rows_at(key: Any, count: int) -> int | Indices:
 
 
 def _is_integer(key: Any) -> bool:
-    """Whether it is one integer. Arrays and tensors of one value convert too, but are arrays."""
+    """Return True for a single integer. Arrays and tensors of one element are not integers."""
     if isinstance(key, bool | np.bool_ | np.ndarray | torch.Tensor):
         return False
     return hasattr(key, "__index__")
@@ -55,7 +56,8 @@ def _as_array(key: Any) -> npt.NDArray[Any]:
     if key is None or isinstance(key, tuple):
         raise _refused(key)
     if isinstance(key, list) and not key:
-        return np.empty(0, np.int64)  # as numpy does, though it makes floats of an empty list
+        # numpy accepts an empty list as an index, but converts it to a float array.
+        return np.empty(0, np.int64)
     try:
         return np.asarray(key)
     except ValueError as error:  # lists of several lengths

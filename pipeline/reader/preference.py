@@ -1,4 +1,4 @@
-"""A pair as a preference: which of its two noises a reward likes better, and by how much."""
+"""Conversion of a pair to a preference: a winner noise, a loser noise and their reward gap."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ NEEDED = (*NOISES, *REWARDS)
 
 
 def preference_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
-    """What must be read to show some columns as preferences."""
+    """Return the columns to read so that ``columns`` can be returned as preferences."""
     return tuple(name for name in COLUMNS if name in columns or name in NEEDED)
 
 
 def as_preference(sample: dict[str, Any], reward: str) -> dict[str, Any]:
-    """A sample or a batch, with ``winner_noise``, ``loser_noise`` and ``reward_gap``.
+    """Replace noises and scores by ``winner_noise``, ``loser_noise`` and ``reward_gap``.
 
-    They stand in place of the noises and the scores. The gap, of ``reward``, is not negative; the
-    golden noise wins a tie. It is a float of a sample, and float32 (B,) of a batch.
+    The winner is the noise with the higher score under ``reward``. The golden noise wins a tie. The
+    gap is never negative. It is a float for a sample and float32 of shape (B,) for a batch.
     """
     source, golden = (sample[name] for name in NOISES)
     gain = sample["golden_rewards"][reward] - sample["source_rewards"][reward]

@@ -1,10 +1,11 @@
-"""DataLoaders that accelerate prepared, which read a data set in a way of their own.
+"""Checks of DataLoaders that were prepared by Hugging Face accelerate.
 
-``accelerator.prepare(loader)`` deals what a loader gives out to processes: each process keeps a
-part of what it reads, or the first process reads and dispatches to all. A data set that deals pairs
-out itself would be dealt out twice. A prepared loader also calls ``set_epoch`` with a count of its
-own whenever it begins. Nothing marks the data set as prepared, but accelerate keeps the loader that
-is being read. Lightning and ``ray.train`` change loaders of map-style data sets alone.
+``accelerator.prepare(loader)`` splits the output of a loader among processes. Either each process
+keeps a part of what it reads, or the first process reads and dispatches to all. A data set that
+already splits its pairs among ranks would be split twice. A prepared loader also calls
+``set_epoch`` with a separate counter whenever an iteration starts. The data set itself is not
+marked as prepared, but accelerate keeps a reference to the loader that is being read. Lightning and
+``ray.train`` change only loaders of map-style data sets.
 """
 
 import sys
@@ -33,10 +34,11 @@ def prepared_loader(pairs: IterableDataset[Any]) -> DataLoader[Any] | None:
 def check_prepared(
     loader: DataLoader[Any], world_size: int, *, with_texts: bool, gives_samples: bool
 ) -> None:
-    """Raise ``UserError`` if a prepared loader would give wrong pairs, or none.
+    """Raise ``UserError`` if a prepared loader would return wrong pairs or none.
 
-    world_size: number of processes to which the data set itself deals pairs out.
-    gives_samples: whether the data set gives samples and not batches.
+    world_size: number of ranks among which the data set itself splits its pairs.
+    with_texts: True if samples hold texts.
+    gives_samples: True if the data set returns samples and not batches.
     """
     # A prepared loader exists, so this is imported already.
     from accelerate.data_loader import DataLoaderDispatcher, IterableDatasetShard
@@ -58,7 +60,8 @@ def check_prepared(
             f"texts: {_NOT_PREPARED}; or use {_EACH_PROCESS}"
         )
     if processes > 1 and gives_samples and loader.batch_size is None:
-        # It would take the channels of a noise for a batch, and give each process a part of them.
+        # accelerate would treat the channels of a noise as the batch dimension and give each
+        # process some of the channels.
         raise UserError(
             "accelerate would split samples between processes as if they were batches: "
             f"{_NOT_PREPARED}; or give batch_size to the data set or to the DataLoader"
@@ -71,7 +74,7 @@ def check_prepared(
 
 
 def _reads(outer: Any, pairs: IterableDataset[Any]) -> bool:
-    """Whether a data set is ``pairs``, or one that holds it."""
+    """Return True if a data set is ``pairs`` or wraps it."""
     if outer is pairs:
         return True
     inner = vars(outer).values() if isinstance(outer, IterableDataset) else ()

@@ -1,9 +1,10 @@
-"""Which process started this one, as far as copies of a data set have to know it.
+"""Detection of the parent process, needed by copies of a data set.
 
-A copy that a DataLoader worker receives belongs to the process that started the worker: it follows
-that process's rank and epoch. Every other copy is independent, also one that is handed to a process
-of a training run (``torch.multiprocessing.spawn``, Ray), which joins its process group later. The
-sender cannot tell these apart: it pickles its arguments alike for both. The receiver can.
+A copy that a DataLoader worker receives belongs to the process that started the worker. It follows
+that process's rank and epoch. Every other copy is independent. This includes a copy that is passed
+to a process of a training run (``torch.multiprocessing.spawn``, Ray), which joins its process group
+later. The sender cannot distinguish the two cases, because it pickles its arguments in the same
+way. The receiver can.
 """
 
 import multiprocessing

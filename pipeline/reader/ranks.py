@@ -1,4 +1,4 @@
-"""Which of how many data-parallel processes this is."""
+"""Rank and world size of a data-parallel process."""
 
 import os
 from typing import Any
@@ -10,12 +10,12 @@ from pipeline.reader.processes import is_starting_a_process, loader_process
 
 
 class Ranks:
-    """The rank and the number of processes, found anew whenever they are asked for.
+    """Rank and world size of this process, looked up again on each request.
 
-    So a process may join its group after it made or received the data set. A spawned DataLoader
-    worker belongs to no group: there they are those of the process that started it.
+    So a process may join its process group after it made or received the data set. A spawned
+    DataLoader worker has no process group and uses the values of the process that started it.
 
-    Raises ``UserError`` for one without the other, or a rank that does not lie below the size.
+    Raises ``UserError`` if only one of the two is given or if the rank is out of range.
     """
 
     def __init__(self, rank: int | None, world_size: int | None) -> None:
@@ -36,9 +36,11 @@ class Ranks:
 
 
 def rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """As given; else of ``torch.distributed``, else of RANK and WORLD_SIZE, else 0 of 1.
+    """Return the given rank and world size, or look them up.
 
-    Raises ``UserError`` for one without the other, or a rank that does not lie below the size.
+    The order of the lookup is ``torch.distributed``, then the environment variables RANK and
+    WORLD_SIZE, then rank 0 of 1. Raises ``UserError`` if only one of the two is given or if the
+    rank is out of range.
     """
     if (rank is None) != (world_size is None):
         raise UserError("rank and world_size go together: give both or none")

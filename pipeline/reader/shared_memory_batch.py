@@ -1,9 +1,9 @@
-"""A sample or batch on its way from a DataLoader worker to the process that trains.
+"""Transfer of a sample or batch from a DataLoader worker to the training process.
 
-torch sends every tensor in shared memory of its own, taken from ``/dev/shm``. Each costs a file
-descriptor, for which the worker is asked while it makes the next batch, and two mappings, however
-small the tensor. Here small tensors cross as plain bytes, and all others in memory that is made
-once for the batch (``batch_memory``) and is not bounded by ``/dev/shm``.
+torch sends every tensor in a separate block of shared memory from ``/dev/shm``. Each block costs a
+file descriptor and two mappings, however small the tensor is, and the worker must hand over the
+descriptor while it makes the next batch. Here small tensors are sent as plain bytes. All others are
+sent in one block of memory per batch (``batch_memory``), which is not limited by ``/dev/shm``.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,19 +21,20 @@ _NUMPY = (torch.float16, torch.float32, torch.float64, torch.int64, torch.uint8)
 
 
 class SharedMemoryBatch(dict[str, Any]):
-    """A dictionary that arrives as a plain one."""
+    """A dictionary that is sent through shared memory and arrives as a plain ``dict``."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return _unpack, _pack(self)
 
     def __copy__(self) -> "SharedMemoryBatch":
-        # The DataLoader copies what it sends; by __reduce__ the copy would be a plain dictionary.
+        # The DataLoader copies each batch before it sends it. Without this method, the copy would
+        # be made by __reduce__ and would be a plain dictionary.
         return SharedMemoryBatch(self)
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A tensor that lies somewhere in one of the memories that cross."""
+    """Reference to a tensor inside one of the sent memory blocks."""
 
     memory: int
     start: int
@@ -42,7 +43,7 @@ class _Part:
 
 
 def _pack(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[Tensor]]:
-    """Return what crosses as bytes, and the memories in which the rest lies."""
+    """Return the content to pickle and the memory blocks that hold its large tensors."""
     private = [each for each in _tensors_in(content) if not _is_small(each) and not _shared(each)]
     moved: dict[int, Tensor] = {}
     if private:
@@ -55,7 +56,7 @@ def _pack(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[Tensor]]:
 
 
 def _tensors_in(content: Mapping[str, Any]) -> Iterator[Tensor]:
-    """Those that can be sent here; torch sends others."""
+    """Yield the tensors that this module can send. torch sends all others."""
     for value in content.values():
         if isinstance(value, dict):
             yield from _tensors_in(value)
@@ -90,7 +91,7 @@ def _part(tensor: Tensor, memories: dict[int, tuple[int, Tensor]]) -> _Part:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is a tensor of numbers in the memory of a process."""
+    """Return True if a value is a dense CPU tensor that does not require a gradient."""
     return (
         type(value) is Tensor
         and value.device.type == "cpu"
