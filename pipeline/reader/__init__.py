@@ -1,4 +1,4 @@
-"""Reading sealed data sets from training code."""
+"""Reader of sealed data sets for training code."""
 
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Source

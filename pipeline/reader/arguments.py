@@ -1,4 +1,4 @@
-"""Checks of what the reader is given."""
+"""Checks of the reader's arguments."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from pipeline.records import Split
 
 
 def split_named(name: str) -> Split:
-    """The split of a name. Raises ``UserError``."""
+    """Return the split with a name. Raise ``UserError`` if there is none."""
     try:
         return Split(name)
     except ValueError:
@@ -15,19 +15,19 @@ def split_named(name: str) -> Split:
 
 
 def check_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise ``UserError`` for a value that is not among those allowed."""
+    """Raise ``UserError`` if a value is not in ``allowed``."""
     if value not in allowed:
         raise UserError(f"no {name} {value!r}; there are {', '.join(allowed)}")
 
 
 def check_at_least(name: str, value: int | None, least: int) -> None:
-    """Raise ``UserError`` for a number that is too small."""
+    """Raise ``UserError`` if a number is smaller than ``least``. None is accepted."""
     if value is not None and value < least:
         raise UserError(f"{name} is at least {least}, not {value}")
 
 
 def names(name: str, values: Sequence[str]) -> tuple[str, ...]:
-    """Several names. Raises ``UserError`` for one text, whose letters would be taken for them."""
+    """Return names as a tuple. Raise ``UserError`` for a string: its letters would be the names."""
     if isinstance(values, str):
         raise UserError(f"{name} is a list of names, not the text {values!r}")
     return tuple(values)

@@ -1,4 +1,4 @@
-"""Memory for a batch, that a DataLoader worker fills and the process that trains maps."""
+"""Shared memory for a batch, filled by a DataLoader worker and mapped by the training process."""
 
 import os
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, multiprocessing
 
 Layout = tuple[Sequence[int], torch.dtype]
-"""Shape and type of a tensor."""
+"""Shape and data type of a tensor."""
 
 _ALIGNMENT = 64
 
 
 def shared_empty(layouts: Sequence[Layout]) -> list[Tensor]:
-    """Return uninitialised tensors that lie in one stretch of shared memory, one behind the other.
+    """Return uninitialised tensors in one block of shared memory, one after the other.
 
-    Where torch sends file descriptors (its default on Linux) the memory is a file without a name.
-    So it is not bounded by ``/dev/shm``, of which a container has 64 MB by default; and its pages
-    are taken as they are written. torch takes all of them first, and meanwhile no other thread of
-    the worker runs, including the one that sends the previous batch.
+    If torch sends file descriptors (the default on Linux), the memory is an anonymous file. So it
+    is not limited by ``/dev/shm``, which has 64 MB in a container by default. Its pages are
+    allocated when they are written. torch would allocate all pages first. Meanwhile no other thread
+    of the worker could run, including the one that sends the previous batch.
     """
     sizes = [prod(shape) * dtype.itemsize for shape, dtype in layouts]
     starts = [0, *accumulate(-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes)]
@@ -35,14 +35,14 @@ def shared_empty(layouts: Sequence[Layout]) -> list[Tensor]:
 def tensor_in(
     storage: torch.UntypedStorage, start: int, shape: Sequence[int], dtype: torch.dtype
 ) -> Tensor:
-    """Return the tensor that begins at byte ``start``. It is not a view of any other tensor."""
+    """Return the tensor that starts at byte ``start``. It is not a view of any other tensor."""
     size = torch.Size(shape)
     strides = [prod(size[axis + 1 :]) for axis in range(len(size))]
     return torch.empty(0, dtype=dtype).set_(storage, start // dtype.itemsize, size, strides)
 
 
 def _shared_storage(num_bytes: int) -> torch.UntypedStorage:
-    storages: Any = torch.UntypedStorage  # torch leaves these calls without types
+    storages: Any = torch.UntypedStorage  # torch has no type annotations for these calls
     sharing: Any = multiprocessing
     storage: torch.UntypedStorage
     if sharing.get_sharing_strategy() == "file_descriptor" and hasattr(os, "memfd_create"):

@@ -1,4 +1,4 @@
-"""Errors of the operating system, as errors that name the cache folder and what to do."""
+"""Conversion of operating system errors to ``CacheError`` with the cache folder and a remedy."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ _MORE_ROOM = (
 def explained(folder: Path, num_bytes: int) -> Iterator[None]:
     """Raise ``CacheError`` for an ``OSError`` of the cache in ``folder``.
 
-    ``num_bytes`` is the size of the object that it is asked for.
+    ``num_bytes`` is the size of the requested object.
     """
     try:
         yield
@@ -40,7 +40,7 @@ def explained(folder: Path, num_bytes: int) -> Iterator[None]:
 
 
 def _free(folder: Path) -> str:
-    """Describe the free space where a folder is, or is to be made."""
+    """Describe the free space at a folder, or at its first existing parent."""
     while not os.access(folder, os.F_OK) and folder != folder.parent:
         folder = folder.parent
     try:

@@ -1,4 +1,4 @@
-"""The shards at hand in one process: opened ahead in threads, and let go within a bound."""
+"""Open shards of one process, with prefetching in threads and a limit on the mapped bytes."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -10,11 +10,16 @@ _OPENING_THREADS = 2
 
 
 class OpenShards:
-    """Shards by number. Those ahead are opened in threads; the mapped bytes are bounded.
+    """Least-recently-used cache of open shards, with prefetching.
 
-    ``num_bytes`` are the sizes of all shards; what was not used for longest goes first. One thread
-    more checks pieces ahead, from ``share`` of each shard on: with several in each DataLoader
-    worker, those who wait for a batch would seldom get a processor.
+    open_shard: opens a shard by number.
+    num_bytes: sizes of all shards.
+    capacity: maximum number of mapped bytes. The least recently used shards are closed first.
+    prefetch: number of shards to open ahead, in threads.
+    share: relative position in a shard at which checking ahead starts.
+
+    A single thread checks pieces ahead. With several checking threads in each DataLoader worker,
+    the threads that make the next batch would seldom get a processor.
     """
 
     def __init__(
@@ -40,15 +45,19 @@ class OpenShards:
         self._reached = 0
 
     def set_prefetch_order(self, shards: Sequence[int]) -> None:
-        """Name the shards that will be needed, in the order of their first use."""
+        """Set the shards that will be needed, in the order of their first use."""
         self._coming = shards
         self._turn = {shard: turn for turn, shard in enumerate(shards)}
         self._asked = self._reached = 0
 
     def get(self, shard: int) -> PairColumns:
-        """A shard, opened if need be. Raises what opening it raised; then it is tried anew."""
+        """Return a shard and open it if necessary.
+
+        Raises the error of opening it. The next call then tries again.
+        """
         if (future := self._open.get(shard)) is None:
-            # Not in a thread: one would have to be started first, and this one waits anyway.
+            # Open it in this thread, which has to wait anyway. Another thread would have to be
+            # started first.
             opened = self._open_shard(shard)
             self._hold(shard, _done(opened))
         else:
@@ -62,10 +71,10 @@ class OpenShards:
         return opened
 
     def look_ahead(self) -> None:
-        """Open and check what comes next.
+        """Open and check the next shards in threads.
 
-        To be called when what was asked for has been used: until then, what is waited for has the
-        wire, and the processor, to itself.
+        Call this after the requested rows have been used. Until then, prefetching would compete
+        with them for the network and the processor.
         """
         wanted = min(self._reached + self._prefetch, len(self._coming))
         for future in [self._ask(shard) for shard in self._coming[self._asked : wanted]]:
@@ -86,7 +95,7 @@ class OpenShards:
             self._let_go(next(iter(self._open)))
 
     def _check_ahead(self, opened: Future[PairColumns]) -> None:
-        """Once it is open; where it cannot be opened, those are told who ask for it."""
+        """Check an opened shard ahead. An error of opening it is raised by ``get`` instead."""
         if not opened.cancelled() and opened.exception() is None:
             opened.result().content.check_ahead(self._share)
 

@@ -1,4 +1,4 @@
-"""Stored pictures as tensors. H height, W width."""
+"""Decoding of stored pictures to tensors. H is the height, W the width."""
 
 import io
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from pipeline.errors import UserError
 
 
 def decode_picture(encoded: bytes) -> Tensor:
-    """A stored picture as uint8 (H, W, 3)."""
+    """Decode a stored picture to a uint8 tensor of shape (H, W, 3)."""
     with Image.open(io.BytesIO(encoded)) as picture:
         return torch.from_numpy(np.array(picture.convert("RGB")))
 
 
 class EncodedPictures:
-    """The pictures of a batch: their common size is known before any is decoded.
+    """Encoded pictures of a batch. Their common ``shape`` is known before they are decoded.
 
     Raises ``UserError`` for pictures of several sizes.
     """
@@ -36,7 +36,7 @@ class EncodedPictures:
         self.shape = (len(encoded), height, width, 3)
 
     def decode(self, room: Tensor) -> Tensor:
-        """Decode all pictures into uint8 ``room`` of ``shape``."""
+        """Decode all pictures into ``room``, a uint8 tensor of shape ``self.shape``."""
         places = room.numpy()
         for place, picture in zip(places, self._pictures, strict=True):
             with picture:

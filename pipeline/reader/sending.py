@@ -1,11 +1,13 @@
-"""A DataLoader worker that cannot send a batch stops, and does not go on without it.
+"""Stop of a DataLoader worker that cannot send a batch.
 
-A worker's batches are pickled by a thread of its queue. Where that fails, the queue prints the
-error and drops the batch, and the epoch ends without it. The reader's batches do not fail there for
-want of ``/dev/shm`` (``parcel``), but a ``collate_fn`` may return others. ``multiprocessing`` has
-one hook for such errors, which ``concurrent.futures`` uses too. A queue looks it up when it sends
-for the first time, which in a worker of ``StatefulDataLoader`` is before anything is read: so it is
-replaced when this module is imported, and acts in workers that read pairs alone.
+A thread of the worker's queue pickles its batches. If that fails, the queue prints the error and
+drops the batch, and the epoch ends without it. The reader's batches do not fail for lack of
+``/dev/shm`` (``shared_memory_batch``), but a ``collate_fn`` may return other tensors.
+
+``multiprocessing`` has one hook for such errors, which ``concurrent.futures`` uses too. A queue
+looks it up when it first sends. In a worker of ``StatefulDataLoader`` this is before anything is
+read. So the hook is replaced when this module is imported, and it acts only in workers that read
+pairs.
 """
 
 import os
@@ -33,7 +35,7 @@ def stop_where_a_batch_is_lost() -> None:
 
 
 def _after_error(error: BaseException, lost: object) -> None:
-    """Report the error, and exit before the thread sends that the worker's part is at its end."""
+    """Report the error and exit before the thread sends that the worker has finished."""
     _print_error(error, lost)
     if os.getpid() not in _reading:
         return

@@ -1,4 +1,4 @@
-"""The pairs of one shard: the one way in which every part of the project reads a shard's bytes."""
+"""Reading of a shard's pairs. All parts of the project read shards through this module."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -23,9 +23,9 @@ _READERS: Mapping[ShardFormat, Callable[[CheckedBytes, str, PairSchema], PairCol
 
 
 def read_columns(content: CheckedBytes, ref: ShardRef) -> PairColumns:
-    """Read the columns of a shard's bytes.
+    """Read the columns of a shard from its bytes.
 
-    Raises ``VerificationError`` naming the shard where they are not what its manifest promises.
+    Raises ``VerificationError`` with the shard's name if they do not match its manifest.
     """
     try:
         columns = _READERS[ref.format](content, ref.plan_id, ref.schema)
@@ -39,9 +39,9 @@ def read_columns(content: CheckedBytes, ref: ShardRef) -> PairColumns:
 
 
 def open_whole(ref: ShardRef) -> PairColumns:
-    """Open a shard after all of it was checked against its SHA-256. Nothing is cached.
+    """Check a complete shard against its SHA-256 and open it. Nothing is cached.
 
-    Raises ``ObjectNotFoundError`` and ``VerificationError`` naming it.
+    Raises ``ObjectNotFoundError`` or ``VerificationError`` with the shard's name.
     """
     content = _content(ref)
     if hashlib.sha256(content.mapped).hexdigest() != ref.info.sha256:

@@ -22,15 +22,17 @@ from pipeline.storage.versions import Versions
 
 
 class NoisePairTable(Dataset[dict[str, Any]]):
-    """The pairs of one split by row or ``sample_id``, memory-mapped: what is asked for is read.
+    """Memory-mapped random access to the pairs of one split, by row or by ``sample_id``.
 
-    ``table[7]`` and ``table["<sample_id>"]`` are samples, ``table[2:9]``, ``table[[4, 1]]`` and
-    ``table[mask]`` are batches, as ``NoisePairDataset`` gives them; rows stand in the data set's
-    order and are indexed as those of a numpy array. The filters and other arguments are the
-    dataset's. Shards from S3 are fetched into the cache, the first time that one of their rows is
-    asked for. May be given to a ``DataLoader`` with a sampler.
+    ``table[7]`` and ``table["<sample_id>"]`` return a sample. ``table[2:9]``, ``table[[4, 1]]`` and
+    ``table[mask]`` return a batch. Samples and batches have the format of ``NoisePairDataset``.
+    Rows are in the data set's order and are indexed like the rows of a numpy array. The filters and
+    the other arguments are those of ``NoisePairDataset``.
 
-    Raises ``UserError`` as the dataset does.
+    Only the requested rows are read. A shard on S3 is downloaded into the cache when one of its
+    rows is first requested. The table can be passed to a ``DataLoader`` with a sampler.
+
+    Raises ``UserError`` for the same reasons as ``NoisePairDataset``.
     """
 
     def __init__(
@@ -76,17 +78,17 @@ class NoisePairTable(Dataset[dict[str, Any]]):
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """Of one noise, without the batch dimension."""
+        """Shape of one noise, without the batch dimension."""
         return self._catalog.latent_shape
 
     def __len__(self) -> int:
         return self._catalog.num_samples
 
     def __getitem__(self, key: Any) -> dict[str, Any]:
-        """A sample by row or ``sample_id``; a batch by slice, row numbers or mask: ``rows_at``.
+        """Return a sample by row or ``sample_id``, or a batch by slice, row numbers or mask.
 
-        Raises ``IndexError`` for rows, ``KeyError`` for a ``sample_id`` that is not there, and
-        ``UserError`` for no rows.
+        ``rows_at`` lists the accepted keys. Raises ``IndexError`` for an invalid or missing row,
+        ``KeyError`` for an unknown ``sample_id``, and ``UserError`` for an empty selection.
         """
         rows = self.row_of(key) if isinstance(key, str) else rows_at(key, len(self))
         if isinstance(rows, int):
@@ -99,9 +101,9 @@ class NoisePairTable(Dataset[dict[str, Any]]):
         return (self[row] for row in range(len(self)))
 
     def row_of(self, sample_id: str) -> int:
-        """The row of a ``sample_id``; the first call opens all shards to know them.
+        """Return the row of a ``sample_id``. The first call opens all shards to index the ids.
 
-        Raises ``KeyError`` where there is none, ``UserError`` where several plans have it.
+        Raises ``KeyError`` for an unknown id and ``UserError`` if several plans have the id.
         """
         rows = self._ids().get(sample_id)
         if rows is None:

@@ -1,4 +1,4 @@
-"""The columns of a webdataset shard."""
+"""Columns of a webdataset shard."""
 
 import math
 import mmap
@@ -18,7 +18,7 @@ _PNG = b"\x89PNG"
 
 
 class _Row(Record, strict=True):
-    """The ``.json`` of a sample."""
+    """Content of the ``.json`` file of a sample."""
 
     sample_id: str
     prompt: str
@@ -30,7 +30,7 @@ class _Row(Record, strict=True):
 
 
 def read_tar(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairColumns:
-    """Read the columns of a mapped tar, all of which is checked. Raises one of ``UNREADABLE``."""
+    """Read the columns of a mapped tar file and check all of it. Raise one of ``UNREADABLE``."""
     content.check(0, content.num_bytes)
     mapped = content.mapped
     samples = read_members(mapped)
@@ -58,9 +58,9 @@ def read_tar(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairCol
 
 
 def _check_alike(samples: Sequence[tuple[str, Members]]) -> set[str]:
-    """Return the files that every sample has; pictures without their extension.
+    """Return the names of the files that every sample has. Pictures have no extension here.
 
-    Raises ``ValueError`` where samples have others than the first, or other than ours.
+    Raises ``ValueError`` if a sample's files differ from those of the first, or are unknown.
     """
     known = {"json", "golden_noise.npy", "source_noise.npy", *IMAGES}
     first = {_without_picture_format(extension) for extension in samples[0][1]}
@@ -80,7 +80,8 @@ def _row(mapped: bytes | mmap.mmap, sample_id: str, members: Members) -> _Row:
     start, stop = members["json"]
     text = mapped[start:stop]
     row = _Row.model_validate_json(text)
-    # A second key of one name, or another spelling, has other meanings elsewhere.
+    # Other JSON parsers can read duplicate keys or another spelling differently, so only the
+    # canonical form is accepted.
     if row.sample_id != sample_id or canonical_json(row.model_dump()) != text:
         raise ValueError(f"{sample_id}.json is not in the form in which it is written")
     return row
@@ -111,12 +112,16 @@ _NPY = re.compile(
     rb"\{'descr': '<f2', 'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n",
     re.DOTALL,
 )
-"""What stands before the values. numpy compiles it as Python, which two threads at a time
-were seen to break ("AST constructor recursion depth mismatch", CPython 3.11)."""
+"""Header of an .npy file. numpy evaluates it as Python code, which failed in two concurrent threads
+("AST constructor recursion depth mismatch", CPython 3.11)."""
 
 
 def _numbers(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> Scores:
-    """Raises ``ValueError`` for other names, and numbers that Arrow shards would hold rounded."""
+    """Return the numbers of all rows by name.
+
+    Raises ``ValueError`` for other names and for numbers that float32 cannot hold exactly, because
+    Arrow shards would store them rounded.
+    """
     if any(row.keys() != set(names) for row in rows):
         raise ValueError(f"a sample has other numbers than {', '.join(names)}")
     columns = {}

@@ -1,8 +1,8 @@
-"""The members of a webdataset shard.
+"""Members of a webdataset shard.
 
-A tar file leaves much open, and readers differ in what they make of it: links, sparse files,
-extended headers, a second file of one name, what stands behind the end. A shard has none of these.
-What is not exactly as this project writes it is refused, so that all readers find the same files.
+Tar readers differ in their treatment of links, sparse files, extended headers, duplicate names and
+data after the end. A shard has none of these. Any tar file that this project would not write is
+rejected, so that all readers find the same files.
 """
 
 import mmap
@@ -11,14 +11,14 @@ import struct
 from collections.abc import Iterator
 
 Members = dict[str, tuple[int, int]]
-"""Of one sample: where each file's bytes start and stop, by extension."""
+"""Maps the extension of each file of a sample to the start and stop of its bytes."""
 
 _BLOCK_BYTES = 512
 _END_BYTES = 2 * _BLOCK_BYTES
 
 _FIELDS = struct.Struct("100s 8s 8s 8s 12s 12s 8s c 100s 8s 32s 32s 8s 8s 155s 12s")
-"""Of a header: name, mode, uid, gid, size, time, checksum, type, link, magic, user, group, major
-and minor device, prefix of the name, padding."""
+"""Fields of a header: name, mode, uid, gid, size, time, checksum, type, link, magic, user, group,
+major and minor device, prefix of the name, padding."""
 _CHECKSUM = slice(148, 156)
 _NAME = re.compile(rb"([0-9A-Za-z_-]+\.[a-z_]+(?:\.[a-z_]+)?)\0+")
 _SIZE = re.compile(rb"[0-7]{11}\0")
@@ -27,7 +27,7 @@ _USTAR = b"ustar\x0000"
 
 
 def read_members(data: bytes | mmap.mmap) -> list[tuple[str, Members]]:
-    """Read where the files of each sample lie, by sample id and in their order.
+    """Return the id and the file positions of each sample, in their order in the tar file.
 
     Raises ``ValueError`` for a tar file that this project does not write.
     """
@@ -45,7 +45,7 @@ def read_members(data: bytes | mmap.mmap) -> list[tuple[str, Members]]:
 
 
 def _files(data: bytes | mmap.mmap) -> Iterator[tuple[str, int, int]]:
-    """Yield the name of each file, and where its bytes start and stop."""
+    """Yield the name of each file with the start and stop of its bytes."""
     at, end = 0, len(data)
     while at + _BLOCK_BYTES <= end:
         header = data[at : at + _BLOCK_BYTES]
