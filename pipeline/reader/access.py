@@ -106,6 +106,7 @@ class ShardAccess:
         )
 
     def __getstate__(self) -> dict[str, Any]:
+        # Threads and mappings cannot be pickled. The receiving process opens the shards again.
         return {**self.__dict__, "_of_process": None}
 
 

@@ -105,6 +105,7 @@ class Cache:
                 return
             try:
                 download(file.fileno(), path.name, num_bytes, fetch)
+                # The rename needs the folder lock: a listing could miss or repeat the file.
                 with self._locked():
                     if path.exists():  # another user was faster
                         part.unlink()

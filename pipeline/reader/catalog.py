@@ -166,6 +166,7 @@ def read_catalog(
         passing = _passing(source, split, filters, cache)
         counts = np.array([ref.info.num_samples for ref in own], np.int64)
         if passing is not None:
+            # Passing rows per shard, as differences of their cumulative sum at the shards' edges.
             edges = np.cumsum([0, *counts])
             counts = np.diff(np.concatenate([[0], np.cumsum(passing)])[edges])
             rows.append(np.flatnonzero(passing) + first)

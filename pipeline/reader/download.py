@@ -32,6 +32,7 @@ def download(descriptor: int, digest: str, num_bytes: int, fetch: Fetch) -> None
     lengths = [min(_PART_BYTES, num_bytes - start) for start in starts]
     threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="npd-fetch")
     try:
+        # ``map`` yields the parts in order, as the digest needs them, while later parts download.
         pieces = threads.map(fetch, starts, lengths)
         for start, length, piece in zip(starts, lengths, pieces, strict=True):
             if len(piece) != length:

@@ -91,6 +91,7 @@ class OpenShards:
     def _hold(self, shard: int, future: Future[PairColumns]) -> None:
         self._open[shard] = future
         self._held += self._num_bytes[shard]
+        # The new shard is last, so it stays open even if it alone exceeds the capacity.
         while self._held > self._capacity and len(self._open) > 1:
             self._let_go(next(iter(self._open)))
 

@@ -68,6 +68,7 @@ def _drawn(pool: Pool, seed: int | None, epoch: int, number: int, window_bytes: 
         if seed is None:
             rows = np.arange(pool.num_rows)
         else:
+            # The pool and the pass are part of the seed, so that no two passes share an order.
             generator = np.random.default_rng([seed, epoch, number, len(passes)])
             rows = sliding_order(pool.counts, pool.num_bytes, window_bytes, generator)
         passes.append(rows[:left])

@@ -133,6 +133,7 @@ def _noises(rows: Sequence[Row], name: str, form: SampleSpec, room: Tensor | Non
     """Return the noises of all rows as one tensor, written to ``room`` if given."""
     shape = (len(rows), *form.latent_shape)
     noises = [_noise(row, name, form) for row in rows]
+    # Stored noises are float16. Without a conversion they are written to ``room`` in one copy.
     if room is not None and form.dtype is torch.float16:
         np.concatenate(noises, out=room.numpy().reshape(-1))
         return room

@@ -174,6 +174,7 @@ class SharedState:
         _all.add(self)
 
 
+# Weak references, so that the fork hook does not keep data sets alive.
 _all: weakref.WeakSet[SharedState] = weakref.WeakSet()
 
 

@@ -82,6 +82,8 @@ class Partition:
         end = min(self.usable(total), total)
         if len(taken) == 1:
             return [(0, min(taken[0] * self.step, end))]
+        # Step s is batch s // W of worker s % W. Workers can be at different turns, so the steps
+        # that are done need not be contiguous.
         turn, worker = np.divmod(np.arange(num_steps), len(taken))
         done = np.flatnonzero(turn < np.array(taken)[worker]) * self.step
         return [(start, min(start + self.step, end)) for start in done.tolist() if start < end]
