@@ -21,30 +21,30 @@ from pipeline.evaluate.trial.samples import Sample
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkResult:
-    """What became of a chunk; arms in the order of the line-up, NaN where one was not drawn."""
+    """Results of one chunk. Arms keep their configured order; values are NaN if an arm has none."""
 
     scores: Values
-    """(A, R, B)."""
+    """Scores, (A, R, B)."""
     distances: Values
-    """(A, P), between the images of a prompt's seeds."""
+    """Mean distances between the images of a prompt's seeds, (A, P)."""
     evaluations: Values
-    """(A,), forward evaluations for one image."""
+    """Numbers of forward evaluations for one image, (A,)."""
     seconds: Values
-    """(A,), for one image."""
+    """Seconds for one image, (A,)."""
     images: npt.NDArray[np.uint8]
-    """(K, B, H, W, 3)."""
+    """Images of the arms that keep them, (K, B, H, W, 3)."""
     noises: npt.NDArray[np.float16]
-    """(K, B, ...)."""
+    """Initial noises of these images, (K, B, ...)."""
 
     def to_bytes(self) -> bytes:
-        """A compressed npz file."""
+        """Return the content of a compressed npz file."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **vars(self))
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """The inverse of ``to_bytes``."""
+        """Read the result from the bytes that ``to_bytes`` returned."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return cls(**arrays)
 
@@ -52,7 +52,7 @@ class ChunkResult:
 def compute_chunk(
     bench: ArmRunner, entries: Sequence[ArmSpec], samples: Sequence[Sample], seeds_per_prompt: int
 ) -> ChunkResult:
-    """Draw every arm, each after those that it builds on."""
+    """Compute all arms for a chunk of samples. Each arm follows the arms that it uses."""
     result = _empty(bench, entries, samples, seeds_per_prompt)
     with torch.inference_mode():
         batch = bench.batch(samples)
@@ -79,7 +79,7 @@ def compute_chunk(
 
 @dataclass(frozen=True)
 class _Rows:
-    """What an arm drew, and for which samples of the chunk."""
+    """Result of one arm for some samples of the chunk."""
 
     rows: Sequence[int]
     drawn: ArmResult
@@ -92,6 +92,7 @@ class _Rows:
 def _draw(
     bench: ArmRunner, batch: Batch, entry: ArmSpec, rows: Sequence[int], drawn: dict[str, _Rows]
 ) -> ArmResult:
+    # An arm can only use arms that have results for all of its samples.
     wanted = set(rows)
     before = {name: one.at(rows) for name, one in drawn.items() if wanted <= set(one.rows)}
     return entry.arm.draw(bench, batch.take(rows), before)
@@ -114,13 +115,14 @@ def _empty(
 def _fill(
     result: ChunkResult, arm: int, found: _Rows, rewards: Iterable[str], seeds_per_prompt: int
 ) -> None:
-    """Write down what an arm came to."""
+    """Write one arm's scores, cost and distances into the arrays of ``result``."""
     drawn, rows = found.drawn, np.array(found.rows)
     for reward, name in enumerate(rewards):
         column = [np.nan if score is None else score for score in drawn.scores[name]]
         result.scores[arm, reward, rows] = column
     result.evaluations[arm] = drawn.cost.evaluations
     result.seconds[arm] = drawn.cost.seconds
+    # The distance between seeds needs the images of all seeds of every prompt.
     if len(rows) == result.scores.shape[2]:
         pixels = drawn.images.pixels
         prompts = pixels.reshape(-1, seeds_per_prompt, *pixels.shape[1:])

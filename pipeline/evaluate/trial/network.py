@@ -1,4 +1,4 @@
-"""A trained noise prompt network as a trial takes it."""
+"""Trained noise prompt networks as proposers of a trial."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ DEFAULT_NAME = "NPNet"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNetwork:
-    """A folder that training wrote."""
+    """Trained network in a folder, with its name in the trial and its digest."""
 
     name: str
     folder: Path
@@ -28,18 +28,18 @@ class TrainedNetwork:
 
     @classmethod
     def of(cls, argument: str) -> Self:
-        """From ``FOLDER`` or ``NAME=FOLDER``. Raises ``ModelError`` if no network is there."""
+        """Parse ``FOLDER`` or ``NAME=FOLDER``. Raises ``ModelError`` if it has no network."""
         name, equals, folder = argument.partition("=")
         path = Path(folder if equals else argument).expanduser().resolve()
         return cls(name=name if equals else DEFAULT_NAME, folder=path, digest=network_digest(path))
 
     def load(self, device: torch.device) -> Proposer:
-        """Bring it into memory."""
+        """Load the network onto a device."""
         return NetworkProposer(network=NPNet.load(self.folder, device), rounds=1)
 
 
 def networks_of(arguments: list[str]) -> tuple[TrainedNetwork, ...]:
-    """The networks of a command line. Raises ``UserError`` where two have one name."""
+    """Parse the networks of a command line. Raises ``UserError`` if two have the same name."""
     networks = tuple(map(TrainedNetwork.of, arguments))
     names = [network.name for network in networks]
     for name in names:
@@ -53,9 +53,10 @@ def networks_of(arguments: list[str]) -> tuple[TrainedNetwork, ...]:
 def refuse_other_networks(
     networks: Sequence[TrainedNetwork], model: ModelConfig, *, allow_other_model: bool
 ) -> None:
-    """Refuse networks that do not belong to a model; some may be allowed to be of another one.
+    """Raise ``ModelError`` if a network does not fit the model.
 
-    Raises ``ModelError``.
+    With ``allow_other_model``, networks that were trained for a different model are accepted if
+    their input has the model's layout.
     """
     described = [(network.folder, read_description(network.folder)) for network in networks]
     for folder, each in described:

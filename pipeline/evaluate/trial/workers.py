@@ -1,7 +1,7 @@
-"""The processes of a trial: chunks computed side by side, each kept as soon as it is there.
+"""Worker processes of a trial: chunks are computed in parallel and saved as they finish.
 
-A chunk is named by all that decides it, so a trial that was killed goes on where it stood, and one
-with other settings, in the same folder, takes nothing from it.
+The name of a chunk's file is a digest of everything that affects its result. An interrupted trial
+therefore resumes from its finished chunks, and a trial with other settings never reuses them.
 """
 
 import multiprocessing
@@ -25,7 +25,7 @@ from pipeline.storage.durable import atomic_write
 
 
 def chunk_files(setup: Setup, chunks: Sequence[Sequence[Sample]], folder: Path) -> list[Path]:
-    """Where the result of each chunk lies, or will lie."""
+    """Return the path of each chunk's result, which may not exist yet."""
     described = setup.described()
     return [
         folder
@@ -37,10 +37,10 @@ def chunk_files(setup: Setup, chunks: Sequence[Sequence[Sample]], folder: Path) 
 def compute_missing(
     setup: Setup, chunks: Sequence[Sequence[Sample]], files: Sequence[Path], workers: int
 ) -> Iterator[int]:
-    """Compute the chunks whose files are not there; yields the position of each, when it is.
+    """Compute the chunks whose files are missing and yield the position of each finished chunk.
 
-    On GPUs one process uses one. Raises ``ModelError`` as loading does, and ``NPDError`` if a
-    process dies.
+    Each process uses one GPU, if there are any. Raises ``ModelError`` if a model cannot be loaded,
+    and ``NPDError`` if a process dies.
     """
     todo = [position for position, file in enumerate(files) if not file.exists()]
     if workers == 1:
@@ -48,6 +48,7 @@ def compute_missing(
             compute_to_file(setup, chunks[position], files[position])
             yield position
         return
+    # A forked process could not use CUDA, and its own GPU must be set before CUDA starts.
     context = multiprocessing.get_context("spawn")
     devices: SimpleQueue[str] = context.SimpleQueue()
     for device in _devices(workers):
@@ -71,7 +72,7 @@ def compute_missing(
 
 
 def compute_to_file(setup: Setup, samples: Sequence[Sample], file: Path) -> None:
-    """Compute one chunk; its file is there whole or not at all."""
+    """Compute one chunk and write its file atomically."""
     result = compute_chunk(
         load_bench(setup), setup.entries(), samples, setup.settings.seeds_per_prompt
     )
@@ -79,13 +80,13 @@ def compute_to_file(setup: Setup, samples: Sequence[Sample], file: Path) -> None
 
 
 def _devices(workers: int) -> list[str]:
-    """For each process what it may see: one GPU of those that are visible here, or none."""
+    """Return ``CUDA_VISIBLE_DEVICES`` of each process: one of the visible GPUs, or none."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     visible = named.split(",") if named else [str(n) for n in range(torch.cuda.device_count())]
     return [visible[index % len(visible)] if visible else "" for index in range(workers)]
 
 
 def _start(devices: "SimpleQueue[str]") -> None:
-    """Set a process up, before anything in it looks for a GPU."""
+    """Initialize a worker process. This must run before CUDA is initialized in it."""
     os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()
     be_deterministic()
