@@ -1,7 +1,7 @@
-"""The arms of a trial: ways to get an image of a prompt and a seed. B batch.
+"""Arms of a trial: methods to generate an image from a prompt and a seed. B batch.
 
-An arm is plain data, so that what a trial compared can be written down, and digested. It may build
-upon arms that were drawn before it, whose images are then not made twice.
+An arm is plain data, so it can be stored with the results and be part of their digest. It can use
+the results of earlier arms, so that no image is sampled twice.
 """
 
 from collections.abc import Mapping
@@ -22,39 +22,39 @@ from pipeline.stages.score import judge
 
 
 class Arm(Protocol):
-    """One way to get an image."""
+    """Method to generate an image from a prompt and a seed."""
 
     def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
-        """An image for each row of the batch; ``before`` has the earlier arms' same rows."""
+        """Return an image for each row. ``before`` maps earlier arms to their results for them."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plain:
-    """Random noise, nothing done to it."""
+    """Random noise without any change."""
 
     seed_index: int = 0
-    """Which of the sample's seeds; 0 is that of its source noise."""
+    """Index into the sample's seeds; 0 is the seed of the source noise."""
     sampling: SamplingConfig | None = None
-    """Where it is not sampled as the trial's images are."""
+    """Sampling settings; None for those of the trial."""
 
     def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
-        """Images of random noise."""
+        """Sample images from random noise."""
         return bench.draw(batch, batch.noises[self.seed_index], self.sampling)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proposed:
-    """Noise that a proposer made of the source noise."""
+    """Noise that a proposer makes from the source noise."""
 
     proposer: str
     onto: str | None = None
-    """An arm whose noise is taken in place of the source noise: the proposer applied again."""
+    """Name of the arm whose noise the proposer receives; None for the source noise."""
     for_wrong_prompt: bool = False
-    """The control: the proposer is told another prompt than the sampler."""
+    """True for the control in which the proposer receives the wrong prompt."""
 
     def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
-        """Images of proposed noise."""
+        """Sample images from proposed noise."""
         first = before[self.onto] if self.onto else None
         source = first.noise if first else batch.noises[0]
         prompts = batch.wrong if self.for_wrong_prompt else batch.encoded
@@ -65,43 +65,43 @@ class Proposed:
 
 @dataclass(frozen=True, kw_only=True)
 class Resampled:
-    """The noise of another arm, sampled in another way."""
+    """Noise of another arm with different sampling settings."""
 
     noise_of: str
     sampling: SamplingConfig
 
     def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
-        """Images of the other arm's noise."""
+        """Sample images from the noise of the other arm."""
         first = before[self.noise_of]
         return bench.draw(batch, first.noise, self.sampling, first.proposing)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedByWrongPrompt:
-    """The images of another arm, asked whether they show the wrong prompt, not their own."""
+    """Images of another arm, scored for the wrong prompt."""
 
     images_of: str
 
     def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
-        """No image is sampled anew; the scores are others."""
+        """Return the images of the other arm with new scores."""
         first = before[self.images_of]
         return replace(first, scores=judge(bench.rewards, batch.wrong_prompts, first.images))
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomPerturbation:
-    """The control: as far from the source noise as another arm's noise, in a random direction.
+    """Control with a random perturbation that is as large as the perturbation of another arm.
 
-    The part of the perturbation that lies along the source noise is kept, the rest is replaced by a
-    random one of its size. So noise, perturbation and the angle between noise and source noise all
-    have the size they have in the other arm; nothing has to be rescaled.
+    The component along the source noise is kept. The orthogonal component is replaced by a random
+    one of the same norm. The norm of the noise, the norm of the perturbation and the angle to the
+    source noise therefore equal those of the other arm, without any rescaling.
     """
 
     like: str
     seed_index: int
 
     def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
-        """Images of perturbed noise."""
+        """Sample images from perturbed noise."""
         noise = perturbed_like(
             batch.noises[0], before[self.like].noise, batch.noises[self.seed_index]
         )
@@ -110,14 +110,15 @@ class RandomPerturbation:
 
 @dataclass(frozen=True, kw_only=True)
 class BestOf:
-    """The image, of several arms', that the selecting reward scores highest."""
+    """Best image of several arms by the selecting reward."""
 
     arms: tuple[str, ...]
 
     def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
-        """The chosen images; nothing is sampled, and all that was sampled counts."""
+        """Return the best images. Their cost includes all images that they were chosen from."""
         drawn = [before[name] for name in self.arms]
         scores = np.array([one.scores[bench.selecting] for one in drawn], dtype=np.float64)
+        # An image without a score is never chosen over one with a score.
         best = np.nan_to_num(scores, nan=-np.inf).argmax(axis=0)
         costs = [one.cost + one.choosing for one in drawn]
         return ArmResult(
@@ -137,9 +138,10 @@ class BestOf:
 
 
 def perturbed_like(source: Tensor, other: Tensor, random: Tensor) -> Tensor:
-    """``source`` moved as ``other`` is from it, but for the direction; float32 (B, ...).
+    """Return ``source`` with a random perturbation as large as that of ``other``, float32 (B, ...).
 
-    All three are (B, ...); ``random`` gives the direction across ``source``.
+    All three arguments are (B, ...). ``random`` gives the direction of the component that is
+    orthogonal to ``source``.
     """
     x = as_model_input(source).flatten(1)
     delta = as_model_input(other).flatten(1) - x
@@ -151,7 +153,7 @@ def perturbed_like(source: Tensor, other: Tensor, random: Tensor) -> Tensor:
 
 
 def _projection(vectors: Tensor, onto: Tensor) -> Tensor:
-    """The part of each row (B, D) that lies along the same row of ``onto``."""
+    """Return the projection of each row (B, D) onto the same row of ``onto``."""
     share = (vectors * onto).sum(1, keepdim=True) / onto.square().sum(1, keepdim=True)
     along: Tensor = share * onto
     return along
@@ -165,18 +167,18 @@ def _norm(vectors: Tensor) -> Tensor:
 def _propose(
     bench: ArmRunner, name: str, prompts: EncodedPrompts, source: Tensor
 ) -> tuple[Tensor, Cost]:
-    """Noise as it would be stored, float16 on the CPU, and the cost of one."""
+    """Return the proposed noise as stored, float16 on the CPU, and the cost of one noise."""
     begin = bench.now()
     model_input = as_model_input(source).to(bench.denoiser.device)
     proposer = {name: bench.proposers[name]}
     ((_, proposed),) = propose(proposer, bench.denoiser, prompts, Source(noise=model_input))
     noise = stored(proposed.golden_noise).cpu()
-    # A network runs no denoiser; as one evaluation its cost is not hidden where these are counted.
+    # A network never runs the denoiser. It counts as one evaluation, so that it is not free.
     evaluations = max(sum(proposed.forward_evaluations) / len(source), 1.0)
     return noise, Cost(evaluations, (bench.now() - begin) / len(source))
 
 
 def _pick(options: list[Tensor], chosen: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Tensor:
-    """Row b of option ``chosen[b]``, for each b."""
+    """Return a tensor whose row b is row b of ``options[chosen[b]]``."""
     rows = torch.arange(len(chosen))
     return torch.stack(options)[torch.from_numpy(chosen), rows]

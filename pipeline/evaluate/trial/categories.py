@@ -1,4 +1,4 @@
-"""What kind of prompt a prompt is: by a column of its file, or by the demo's grammar."""
+"""Categories of prompts, read from a column of the prompt file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +10,13 @@ from pipeline.prompts.formats.jsonl import JsonObject, jsonl_rows, text_field
 from pipeline.prompts.sources import format_by_suffix
 
 Categories = dict[str, tuple[str, ...]]
-"""By prompt."""
+"""Maps each prompt to its categories."""
 
 
 def read_categories(path: Path, column: str, category_column: str) -> Categories:
-    """Of a CSV or JSONL file that has been read for its prompts: one each, from a column.
+    """Read the categories of the prompts in a CSV or JSONL file, one for each row.
 
-    Raises ``PromptFileError`` where there is no such column.
+    Raises ``PromptFileError`` if the file has no such column or is of another format.
     """
     categories: Categories = {}
     for prompt, category in _rows(path, column, category_column):
@@ -26,7 +26,7 @@ def read_categories(path: Path, column: str, category_column: str) -> Categories
 
 
 def _rows(path: Path, column: str, category_column: str) -> Iterator[tuple[str, str]]:
-    """Yield the prompt and the category of each row that has a prompt, by the prompts' readers."""
+    """Yield the prompt and the category of each row that has a prompt."""
     match format_by_suffix(path):
         case "csv":
             for fields in table_rows(path, (column, category_column), ",", "csv"):

@@ -1,4 +1,4 @@
-"""How different the images of one prompt are: a way that collapses makes one image of all seeds."""
+"""Diversity of the images of one prompt. A collapsed method makes one image from all seeds."""
 
 from itertools import combinations
 
@@ -8,9 +8,10 @@ from torch import Tensor
 
 
 def mean_pairwise_distance(images: Tensor) -> float:
-    """Mean over all pairs of images, uint8 (S, H, W, 3), of their RMS difference in pixel values.
+    """Return the mean RMS difference in pixel values over all pairs of images.
 
-    In units of the full range: 0 for equal images, 1 for black against white. NaN for one image.
+    ``images`` is uint8 (S, H, W, 3). The result is 0 for equal images, 1 for black and white, and
+    NaN for a single image.
     """
     pixels = images.to(torch.float32).flatten(1) / 255
     distances = [

@@ -1,4 +1,4 @@
-"""A document of headings, paragraphs and tables, as Markdown and as a page of its own."""
+"""Documents of headings, paragraphs and tables, rendered as Markdown or as HTML."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from pipeline.evaluate.trial.page.html import Html, page, tag
 
 @dataclass(frozen=True)
 class Heading:
-    """The first one of a document is its title."""
+    """Heading. The first heading of a document is its title."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Plain text."""
+    """Paragraph of plain text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """The first column is text, the others are figures."""
+    """Table with a first column of text and further columns of numbers."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -33,7 +33,7 @@ Block = Heading | Paragraph | Table
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:
-    """As a text file."""
+    """Return the document as Markdown."""
     parts = []
     for position, block in enumerate(blocks):
         match block:
@@ -47,13 +47,13 @@ def to_markdown(blocks: Sequence[Block]) -> str:
 
 
 def to_html(blocks: Sequence[Block]) -> str:
-    """As a self-contained page."""
+    """Return the document as a self-contained HTML page."""
     title = next(block.text for block in blocks if isinstance(block, Heading))
     return page(title, [_element(block, position) for position, block in enumerate(blocks)])
 
 
 def table_element(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
-    """A table of the page."""
+    """Return a table as an HTML element."""
     head = tag("tr", *(tag("th", cell) for cell in header))
     body = [tag("tr", *(tag("td", cell) for cell in row)) for row in rows]
     return tag("table", tag("thead", head), tag("tbody", *body))

@@ -1,4 +1,4 @@
-"""Which samples a page shows: the largest gains, the largest losses, and random ones."""
+"""Samples that a page shows: the largest gains, the largest losses, and random samples."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,20 @@ from pipeline.evaluate.trial.results import Results
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Positions of samples."""
+    """Positions of the chosen samples."""
 
     gains: list[int]
-    """Largest first."""
+    """Samples with the largest gains, largest first."""
     losses: list[int]
-    """Largest first; fewer than asked for where fewer lost."""
+    """Samples with the largest losses, largest first. Fewer than requested if fewer lost."""
     random: list[int]
 
 
 def choose_examples(results: Results, arm: str, judging: str, count: int) -> Examples:
-    """By ``arm`` against standard noise under the judging reward.
+    """Choose ``count`` samples of each kind by the gain of ``arm`` over standard noise.
 
-    Equal differences, of which a coarse reward has many, are told apart by the other rewards.
+    The gain is measured by the judging reward. The other rewards break ties, which are common under
+    a coarse reward.
     """
     drawn = np.flatnonzero(results.drawn_in_both(arm, STANDARD))
     others = [reward for reward in results.rewards if reward != judging]
@@ -30,7 +31,7 @@ def choose_examples(results: Results, arm: str, judging: str, count: int) -> Exa
         (results.column(arm, reward) - results.column(STANDARD, reward))[drawn]
         for reward in (*others, judging)
     ]
-    # The last key is the first to count.
+    # lexsort uses its last key as the primary key.
     order = drawn[np.lexsort(differences)]
     judged = results.column(arm, judging) - results.column(STANDARD, judging)
     random = np.random.default_rng(0).permutation(drawn)[:count]

@@ -48,7 +48,7 @@ def compute_missing(
             compute_to_file(setup, chunks[position], files[position])
             yield position
         return
-    # A forked process could not use CUDA, and its own GPU must be set before CUDA starts.
+    # CUDA cannot be used in a fork of a process that has initialized it.
     context = multiprocessing.get_context("spawn")
     devices: SimpleQueue[str] = context.SimpleQueue()
     for device in _devices(workers):
