@@ -1,10 +1,10 @@
-"""Figures as people read them."""
+"""Text format of the numbers in reports."""
 
 from pipeline.evaluate.statistics import Estimate
 
 
 def signed(estimate: Estimate, digits: int = 3) -> str:
-    """A difference with its interval."""
+    """Format a difference with its sign and interval."""
     value, low, high = (
         f"{number:+.{digits}f}" for number in (estimate.value, estimate.low, estimate.high)
     )
@@ -12,18 +12,18 @@ def signed(estimate: Estimate, digits: int = 3) -> str:
 
 
 def percent(estimate: Estimate) -> str:
-    """A share with its interval."""
+    """Format a share as a percentage with its interval."""
     return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]".replace("-", "−")
 
 
 def share(estimate: Estimate | None) -> str:
-    """A share without its interval; nothing where there is none."""
+    """Format a share as a percentage without its interval; empty for None."""
     if estimate is None:
         return ""
-    # Adding zero makes a zero of what rounds to minus zero.
+    # Adding 0.0 turns -0.0 into 0.0, which prints without a sign.
     return f"{round(estimate.value, 2) + 0.0:.0%}".replace("-", "−")
 
 
 def p_value(value: float) -> str:
-    """A p-value, no more of it than matters."""
+    """Format a p-value with two significant digits; below 0.0001, only that bound."""
     return "< 0.0001" if value < 0.0001 else f"{value:.2g}"

@@ -1,4 +1,4 @@
-"""Prompts that nothing was trained on, and seeds that no pair has: checked, not assumed."""
+"""Held-out prompts of a trial, checked against the data set that a network was trained on."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -22,25 +22,25 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """What a trial must know of the data set that a network was trained on."""
+    """Prompts, splits and seeds of the data set that a network was trained on."""
 
     url: str
     manifests: tuple[Manifest, ...]
     splits: dict[str, Split]
-    """By prompt, of all plans."""
+    """Maps each prompt of all plans to its split."""
     seeds: frozenset[int]
-    """Of all candidates, kept or not: a noise follows from its seed alone."""
+    """Seeds of all candidates, kept or not. The seed alone determines a noise."""
 
     @property
     def test_prompts(self) -> list[str]:
-        """The prompts of the test split, in the order of the data set."""
+        """Prompts of the test split, in the order of the data set."""
         return [prompt for prompt, split in self.splits.items() if split is Split.TEST]
 
 
 def read_data_set(store: ObjectStore) -> DataSet:
-    """Read prompts and seeds of everything that is sealed in a store.
+    """Read the prompts and seeds of all sealed plans in a store.
 
-    Raises ``UserError`` if nothing is, and ``VerificationError`` for damage.
+    Raises ``UserError`` if nothing is sealed, and ``VerificationError`` if a file is damaged.
     """
     success = read_success(store)
     if success is None:
@@ -53,7 +53,7 @@ def read_data_set(store: ObjectStore) -> DataSet:
         for prompt, name in zip(
             table["prompt"].to_pylist(), table["split"].to_pylist(), strict=True
         ):
-            # Plans may have other fractions: a prompt that one of them trains on is seen.
+            # Plans may split differently. A prompt that any plan trains on counts as seen.
             if splits.get(prompt) not in _SEEN:
                 splits[prompt] = Split(name)
         ledger = io.BytesIO(get_promised(store, manifest.ledger))
@@ -62,9 +62,10 @@ def read_data_set(store: ObjectStore) -> DataSet:
 
 
 def held_out_prompts(path: Path | None, column: str, data: DataSet | None) -> list[str]:
-    """The prompts of a file, or else of the data set's test split, none of them seen.
+    """Return the prompts of a file, or those of the data set's test split if there is no file.
 
-    Raises ``UserError`` where there is neither, and where prompts of the file were trained on.
+    Raises ``UserError`` if there is neither, or if a prompt of the file is in the train or
+    validation split of ``data``.
     """
     if path is not None:
         prompts = distinct_prompts(path, column)
@@ -82,7 +83,7 @@ def held_out_prompts(path: Path | None, column: str, data: DataSet | None) -> li
 
 
 def seen_prompts(prompts: Iterable[str], data: DataSet) -> list[str]:
-    """Which prompts are in the splits that a network is trained and tuned on."""
+    """Return the prompts that are in the train or validation split."""
     seen = {prompt_id(prompt) for prompt, split in data.splits.items() if split in _SEEN}
     return [prompt for prompt in prompts if prompt_id(prompt) in seen]
 

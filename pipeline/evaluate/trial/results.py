@@ -1,4 +1,4 @@
-"""What all chunks of a trial came to, put together. A arms, R rewards, n samples, P prompts."""
+"""Results of all chunks of a trial. A arms, R rewards, n samples, P prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from pipeline.evaluate.trial.samples import Sample
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """What an arm made of one sample."""
+    """Image and noise of one arm for one sample."""
 
     image: npt.NDArray[np.uint8]
     """(H, W, 3)."""
@@ -27,19 +27,19 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Scores of everything; images stay in their files."""
+    """Scores and costs of all arms. Images are read from the chunks' files when needed."""
 
     entries: Sequence[ArmSpec]
     rewards: Sequence[str]
     samples: Sequence[Sample]
     scores: Values
-    """(A, R, n), NaN where an arm was not drawn or an image could not be scored."""
+    """Scores, (A, R, n); NaN if an arm has no image of the sample or it could not be scored."""
     distances: Values
-    """(A, P), between the images of a prompt's seeds, NaN where not all were drawn."""
+    """Mean distances between the images of a prompt's seeds, (A, P); NaN if any is missing."""
     evaluations: Values
-    """(A,)."""
+    """Numbers of forward evaluations for one image, (A,)."""
     seconds: Values
-    """(A,), the median over the chunks: a machine's hiccups do not count."""
+    """Seconds for one image, (A,): the median over the chunks, which is robust to outliers."""
     files: Sequence[Path]
     chunk_size: int
 
@@ -51,7 +51,7 @@ class Results:
         chunks: Sequence[Sequence[Sample]],
         files: Sequence[Path],
     ) -> Self:
-        """Put the files of all chunks together, in order."""
+        """Read the files of all chunks and concatenate their results in order."""
         parts = [ChunkResult.from_bytes(file.read_bytes()) for file in files]
         return cls(
             entries=entries,
@@ -66,37 +66,38 @@ class Results:
         )
 
     def column(self, arm: str, reward: str) -> Values:
-        """Scores (n,) of an arm."""
+        """Return the scores (n,) of an arm under a reward."""
         found: Values = self.scores[self._arm(arm), list(self.rewards).index(reward)]
         return found
 
     def drawn_in_both(self, one: str, other: str) -> Mask:
-        """Samples (n,) that have all scores in both arms."""
+        """Return a mask (n,) of the samples that have all scores in both arms."""
         scores = self.scores[[self._arm(one), self._arm(other)]]
         return np.asarray(np.isfinite(scores).all(axis=(0, 1)))
 
     def distance(self, arm: str) -> Values:
-        """(P,)."""
+        """Return the mean distances (P,) between the images of each prompt."""
         found: Values = self.distances[self._arm(arm)]
         return found
 
     def cost(self, arm: str) -> Cost:
-        """For one image."""
+        """Return the cost of one image."""
         position = self._arm(arm)
         return Cost(float(self.evaluations[position]), float(self.seconds[position]))
 
     @property
     def prompt_ids(self) -> npt.NDArray[np.str_]:
-        """(n,)."""
+        """Prompt ID of each sample, (n,)."""
         return np.array([sample.prompt_id for sample in self.samples])
 
     @property
     def shown_arms(self) -> list[str]:
-        """Arms whose images were kept."""
+        """Names of the arms that keep their images, in the order of the stored images."""
         return [entry.name for entry in self.entries if entry.keep_images]
 
     def shown(self, sample: int) -> dict[str, Shown]:
-        """Image and noise of one sample (by position), of every arm that keeps them."""
+        """Return the image and noise of the sample at a position, for each arm that keeps them."""
+        # Every chunk but the last has exactly ``chunk_size`` samples.
         chunk, row = divmod(sample, self.chunk_size)
         part = ChunkResult.from_bytes(self.files[chunk].read_bytes())
         return {
@@ -105,7 +106,7 @@ class Results:
         }
 
     def noises(self, chunk: int) -> dict[str, npt.NDArray[np.float16]]:
-        """Noises (B, ...) of one chunk, of every arm that keeps them."""
+        """Return the noises (B, ...) of one chunk, for each arm that keeps them."""
         part = ChunkResult.from_bytes(self.files[chunk].read_bytes())
         return dict(zip(self.shown_arms, part.noises, strict=True))
 

@@ -1,4 +1,4 @@
-"""A trial from its samples to its files."""
+"""Preparation, computation and publication of a trial."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,24 +21,24 @@ from pipeline.identity import readable_json
 from pipeline.storage.durable import atomic_write
 
 EXAMPLES = 8
-"""Of the largest gains, the largest losses and the random samples, each."""
+"""Number of samples on the page of each kind: largest gains, largest losses and random."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A trial that is laid out."""
+    """Prepared trial with its chunks and their files."""
 
     setup: Setup
     chunks: Sequence[Sequence[Sample]]
     files: Sequence[Path]
-    """Where each chunk's result lies, or will lie."""
+    """Path of each chunk's result, which may not exist yet."""
     folder: Path
     data: DataSet | None
     categories: Categories
 
     @property
     def done(self) -> int:
-        """Chunks that are there already."""
+        """Number of finished chunks."""
         return sum(file.exists() for file in self.files)
 
 
@@ -49,8 +49,12 @@ def prepare(
     data: DataSet | None,
     folder: Path,
 ) -> Run:
-    """Fix samples and chunks. Raises ``UserError`` as ``draw_samples`` does, and ``ModelError``."""
-    be_deterministic()  # before the chunks are named by, among others, this process's threads
+    """Choose the samples and split them into chunks.
+
+    Raises ``UserError`` like ``draw_samples``, and ``ModelError``.
+    """
+    # The number of threads is part of the chunks' names, so it must be set before them.
+    be_deterministic()
     settings = setup.settings
     samples = draw_samples(
         prompts,
@@ -71,12 +75,12 @@ def prepare(
 
 
 def compute(run: Run, workers: int) -> Iterator[int]:
-    """Compute what is not there yet; yields as often as a chunk is done."""
+    """Compute the missing chunks and yield the position of each finished chunk."""
     return compute_missing(run.setup, run.chunks, run.files, workers)
 
 
 def publish(run: Run) -> Trial:
-    """Put the chunks together and write trial.json, trial.html, summary.md and summary.html."""
+    """Combine the chunks and write trial.json, trial.html, summary.md and summary.html."""
     setup = run.setup
     rewards = [reward.name for reward in setup.config.rewards]
     results = Results.read(setup.entries(), rewards, run.chunks, run.files)
@@ -95,7 +99,7 @@ def publish(run: Run) -> Trial:
 
 
 def _described(data: DataSet | None) -> dict[str, object] | None:
-    """The data set that the samples were held against."""
+    """Return the URL and plan IDs of the data set that the samples were checked against."""
     if data is None:
         return None
     return {"url": data.url, "plans": [manifest.plan_id for manifest in data.manifests]}

@@ -1,13 +1,14 @@
-"""The sign test: would a fair coin give so one-sided a result?"""
+"""Exact two-sided sign test."""
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Two-sided p-value of ``wins`` against ``losses`` under a fair coin; ties are left out.
+    """Return the two-sided p-value of wins and losses if both are equally likely.
 
-    Exact: P(at most the smaller number in n throws), doubled. Whole numbers alone until the last
-    division, so that thousands of throws neither overflow nor round.
+    Ties must be left out of both counts. The p-value is twice the binomial probability of at most
+    the smaller count, and at most 1.
     """
     throws = wins + losses
+    # Integers neither overflow nor round for thousands of throws. Only the last step divides.
     ways, tail = 1, 0
     for successes in range(min(wins, losses) + 1):
         tail += ways

@@ -1,4 +1,4 @@
-"""Where in frequency a noise, or its perturbation, has its power. C channels, H W latent size."""
+"""Radial power spectrum of a noise or a perturbation. C channels, H W latent size."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,10 +7,11 @@ Maps = npt.NDArray[np.float32]
 
 
 def radial_power(maps: Maps) -> npt.NDArray[np.float64]:
-    """Mean power at each radial frequency 0, 1, … of maps (C, H, W), over channels and directions.
+    """Return the mean power of maps (C, H, W) at each radial frequency 0, 1, ….
 
-    In units in which white noise of variance 1 has power 1 at every frequency. Frequency k is that
-    of k waves across the shorter side; what lies in the corners beyond half of it counts too.
+    The mean is over channels and directions. White noise of variance 1 has power 1 at every
+    frequency. Frequency k means k waves across the shorter side. The result includes the corners of
+    the spectrum, whose frequencies exceed half of that side.
     """
     height, width = maps.shape[-2:]
     power = np.abs(np.fft.fft2(maps.astype(np.float64), norm="ortho")) ** 2
