@@ -1,4 +1,4 @@
-"""What a trial found: every figure that a person is told, in one record."""
+"""Findings of a trial: all reported numbers in one record."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from pipeline.records import Record
 
 
 class Comparison(Record):
-    """An arm against another one, pair by pair, under one reward."""
+    """Paired comparison of two arms under one reward."""
 
     arm: str
     against: str
@@ -24,36 +24,36 @@ class Comparison(Record):
     num_prompts: int
     gain: Gain
     sign_test: float
-    """Two-sided p-value over prompts: is the mean gain of a prompt as often up as down?"""
+    """Two-sided p-value over prompts that the mean gain is as often positive as negative."""
     gap_closed: Estimate | None = None
-    """The share of golden noise's gain over standard noise; None where that is not told from 0, or
-    where the arm is not compared with standard noise."""
+    """Gain as a share of golden noise's gain over standard noise. None if golden noise's gain is
+    indistinguishable from 0, or if the arm is not compared with standard noise."""
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval of the gain does."""
+        """True if the interval of the gain excludes zero."""
         return self.gain.gain.low > 0 or self.gain.gain.high < 0
 
 
 class CategoryGain(Record):
-    """A comparison on the prompts of one category."""
+    """Comparison on the prompts of one category."""
 
     category: str
     comparison: Comparison
 
 
 class Diversity(Record):
-    """How different the images of one prompt are, over its seeds."""
+    """Difference between the images that one arm makes from the seeds of a prompt."""
 
     arm: str
     distance: float
-    """Mean RMS difference of two images, in units of the full range of a pixel."""
+    """Mean RMS difference of two images, as a fraction of the full pixel range."""
     ratio: Estimate | None
-    """To that of standard noise; far below 1 is a collapse."""
+    """Ratio to the distance of standard noise. A value far below 1 indicates a collapse."""
 
 
 class ArmCost(Record):
-    """What one image takes."""
+    """Cost of one image of an arm."""
 
     arm: str
     about: str
@@ -63,45 +63,45 @@ class ArmCost(Record):
 
 
 class Trial(Record):
-    """All findings."""
+    """All findings of a trial."""
 
     num_prompts: int
     num_samples: int
     subject: str
-    """The arm that the trial is about: the first network, or golden noise where there is none."""
+    """Name of the main arm: the first network, or golden noise if there is no network."""
     judging: str
-    """The reward that the claim is judged by."""
+    """Name of the reward that decides the main result."""
     selecting: str
-    """The reward that chooses the best of several seeds."""
+    """Name of the reward that chooses the best of several seeds."""
     costs: list[ArmCost]
     comparisons: list[Comparison]
-    """Each arm against the one that it is to be compared with."""
+    """Comparison of each arm with its baseline."""
     controls: list[str]
-    """Arms that explain a gain."""
+    """Names of the arms that explain a gain."""
     duels: list[Comparison]
-    """Each network against every other arm that it may be chosen in place of."""
+    """Comparison of each network with every alternative to it."""
     categories: list[CategoryGain]
     diversity: list[Diversity]
 
     @property
     def independent(self) -> bool:
-        """Whether the judging reward selected nothing."""
+        """True if the judging reward did not select pairs."""
         return self.judging != self.selecting
 
     def comparison(self, arm: str, reward: str) -> Comparison | None:
-        """An arm's own comparison under a reward, if it has been drawn."""
+        """Return an arm's comparison with its baseline under a reward, or None if it has none."""
         found = (c for c in self.comparisons if (c.arm, c.reward) == (arm, reward))
         return next(found, None)
 
     def cost(self, arm: str) -> ArmCost:
-        """An arm's cost."""
+        """Return the cost of an arm."""
         return next(cost for cost in self.costs if cost.arm == arm)
 
 
 def find(
     results: Results, selecting: str, judging: str, categories: Mapping[str, Sequence[str]]
 ) -> Trial:
-    """Compute every figure; ``categories`` are those of each prompt, which may have none."""
+    """Compute all findings. ``categories`` maps prompts to their categories, if they have any."""
     networks = [entry for entry in results.entries if entry.is_network]
     subjects = [GOLDEN, *(entry.name for entry in networks)]
     everywhere = np.ones(len(results.samples), bool)
@@ -141,8 +141,11 @@ def find(
 
 
 def to_json(trial: Trial, results: Results, described: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything: what decided the trial, its findings, and the scores of all samples, in columns;
-    null where an arm was not drawn, or an image could not be scored."""
+    """Return the settings, the findings and all samples' scores as JSON.
+
+    Scores are stored in columns. A score is null if an arm has no image of the sample, or if it
+    could not be scored.
+    """
     return {
         "trial": described,
         "findings": trial.model_dump(mode="json"),
@@ -162,7 +165,7 @@ def to_json(trial: Trial, results: Results, described: Mapping[str, Any]) -> dic
 
 
 def _comparisons(results: Results, arm: str, against: str, where: Mask) -> Iterator[Comparison]:
-    """Under every reward; none where nothing was drawn in both."""
+    """Yield a comparison under each reward; none if the arms have no sample in common."""
     mask = where & results.drawn_in_both(arm, against)
     if not mask.any():
         return
@@ -182,7 +185,7 @@ def _comparisons(results: Results, arm: str, against: str, where: Mask) -> Itera
 
 
 def _gap_closed(results: Results, arm: str, reward: str, where: Mask) -> Estimate | None:
-    """(arm - standard) / (golden - standard), over the samples that all three have."""
+    """Return (arm - standard) / (golden - standard) over the samples that all three have."""
     mask = where & results.drawn_in_both(GOLDEN, STANDARD)
     if not mask.any():
         return None
@@ -193,7 +196,7 @@ def _gap_closed(results: Results, arm: str, reward: str, where: Mask) -> Estimat
 
 
 def _masks(results: Results, categories: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Mask]]:
-    """The samples of each category, the categories in alphabetical order."""
+    """Yield each category, in alphabetical order, with the mask of its samples."""
     of_samples = [categories.get(sample.prompt, ()) for sample in results.samples]
     for category in sorted({name for names in of_samples for name in names}):
         yield category, np.array([category in names for names in of_samples])

@@ -1,4 +1,4 @@
-"""What decides a trial: samples, arms, models. Chunks of results are named by it."""
+"""Settings and models of a trial. Their digest is part of the names of the chunks' files."""
 
 from functools import cache
 from typing import Any, Protocol
@@ -20,47 +20,47 @@ from pipeline.stages.proposers.redenoise import Redenoise
 
 
 class Network(Protocol):
-    """A proposer that a trial judges: hashable, and sent to other processes by value."""
+    """Proposer that a trial evaluates. It must be hashable and picklable."""
 
     @property
     def name(self) -> str:
-        """How tables call it."""
+        """Name of the proposer in tables."""
         ...
 
     @property
     def digest(self) -> str:
-        """That of everything which decides its noise."""
+        """Digest of everything that affects its noise."""
         ...
 
     def load(self, device: torch.device) -> Proposer:
-        """Bring it into memory."""
+        """Load the proposer onto a device."""
         ...
 
 
 class TrialSettings(Record):
-    """What a person chooses, beside the configuration and the networks."""
+    """Settings of a trial besides the configuration and the networks."""
 
     sampling: SamplingConfig
-    """How images are sampled; the configuration's, but perhaps with more steps."""
+    """Sampling settings of the configuration, possibly with more steps."""
     seeds_per_prompt: int
     seed: int
-    """Root of the samples' seeds."""
+    """Root seed from which the seeds of the samples are derived."""
     batch_size: int
     guidance: tuple[float, ...]
-    """Scales at which proposed noise is compared with standard noise too."""
+    """Guidance scales at which proposed noise is also compared with standard noise."""
     plain_guidance: tuple[float, ...]
-    """Scales at which guided sampling of standard noise competes."""
+    """Guidance scales of the arms that sample standard noise with guidance."""
     limit_guidance: int | None
-    """Samples for the comparisons under guidance; None for all."""
+    """Maximum number of samples of the arms with more evaluations; None for all."""
     limit_controls: int | None
-    """Samples for the controls; None for all."""
+    """Maximum number of samples of the controls; None for all."""
 
 
 class Setup:
-    """A configuration, networks and settings: all that a process needs to compute chunks.
+    """Configuration, networks and settings: everything that a process needs to compute chunks.
 
-    Compared and hashed by what it loads, so that a process loads it once. Raises ``UserError`` for
-    a configuration that does more, or something else, than to re-denoise.
+    Setups are equal if their contents are equal, so that a process loads the models once. Raises
+    ``UserError`` unless re-denoising is the configuration's only proposer.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Setup:
         return isinstance(other, Setup) and self._key() == other._key()
 
     def __hash__(self) -> int:
-        # As text, because a reward's options are a table, which has no hash.
+        # The configuration is hashed as JSON because a reward's options are an unhashable dict.
         return hash((self.config.model_dump_json(), self.networks, self.settings))
 
     def _key(self) -> tuple[object, ...]:
@@ -89,21 +89,21 @@ class Setup:
 
     @property
     def selecting(self) -> str:
-        """The first reward that selected pairs; best-of-n seeds are chosen by it."""
+        """Name of the first reward that selects pairs. It also chooses the best of n seeds."""
         return next(reward.name for reward in self.config.rewards if reward.select)
 
     @property
     def judging(self) -> str:
-        """The reward that the claim is judged by: the first that selected nothing, if any."""
+        """Name of the first reward that does not select pairs, or else of the selecting reward."""
         independent = (reward.name for reward in self.config.rewards if not reward.select)
         return next(independent, self.selecting)
 
     def golden(self) -> Redenoise:
-        """The proposer of the data set's golden noise."""
+        """Return the proposer that makes golden noise like the data set's."""
         return Redenoise.of(self.redenoise, self.config.model.guidance)
 
     def entries(self) -> list[ArmSpec]:
-        """The arms."""
+        """Return the arms of the trial."""
         settings = self.settings
         return build_arms(
             Options(
@@ -119,7 +119,7 @@ class Setup:
         )
 
     def described(self) -> dict[str, Any]:
-        """All that decides the images and scores, as JSON: digests in place of paths."""
+        """Return everything that affects images and scores, as JSON with digests, not paths."""
         config = self.config
         return {
             "model": model_settings(config.model) | model_digests(config.model),
@@ -140,7 +140,7 @@ class Setup:
 
 @cache
 def load_bench(setup: Setup) -> ArmRunner:
-    """The models of a setup, loaded once a process. Raises ``ModelError``."""
+    """Load the models of a setup, once for each process. Raises ``ModelError``."""
     device = default_device()
     proposers = {network.name: network.load(device) for network in setup.networks}
     return ArmRunner(

@@ -1,4 +1,4 @@
-"""One page for the person who decides: what was compared, what it gained, and what it costs."""
+"""One-page summary of a trial: gains, controls, costs and limits."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from pipeline.stages.build_spec import BuildSpec
 
 
 def summary(trial: Trial, data: DataSet | None) -> list[Block]:
-    """The whole page."""
+    """Return the blocks of the summary."""
     return [
         Heading(f"Trial summary: {trial.subject} against {STANDARD}"),
         *(Paragraph(sentence) for sentence in sentences(trial, data)),
@@ -29,7 +29,7 @@ def summary(trial: Trial, data: DataSet | None) -> list[Block]:
 
 
 def sentences(trial: Trial, data: DataSet | None) -> list[str]:
-    """The verdict, then what was compared."""
+    """Return the main result and a description of the comparison."""
     return [*_verdict(trial), *_setting(trial, data)]
 
 
@@ -100,7 +100,7 @@ def _table(found: Sequence[Comparison]) -> Table:
 
 
 def _controls(trial: Trial) -> Iterator[str]:
-    """Whether the gain is the prompt's own."""
+    """Yield a sentence for each control under the judging reward."""
     for found in trial.comparisons:
         if found.arm in trial.controls and found.reward == trial.judging:
             about = trial.cost(found.arm).about
@@ -162,7 +162,7 @@ def _costs(trial: Trial, data: DataSet | None) -> Iterator[str]:
 
 
 def _limits(trial: Trial) -> Iterator[str]:
-    """Where it loses, or gains nothing: under guidance, and against other ways."""
+    """Yield sentences on guided comparisons and on alternatives that are not clearly worse."""
     guided = [
         found
         for found in trial.comparisons
@@ -193,7 +193,7 @@ def _said(found: Comparison) -> str:
 
 
 def _by_sign(found: Comparison, *, zero: str, above: str, below: str) -> str:
-    """What to say of a gain: told from zero or not, and on which side of it."""
+    """Return the phrase for a gain that is indistinguishable from, above or below zero."""
     if not found.excludes_zero:
         return zero
     return above if found.gain.gain.value > 0 else below

@@ -1,4 +1,4 @@
-"""Samples side by side: the images of every arm that keeps them, with their scores."""
+"""Galleries of samples: the images of all arms that keep them, with their scores."""
 
 from collections.abc import Sequence
 
@@ -12,23 +12,24 @@ from pipeline.evaluate.trial.results import Results, Shown
 from pipeline.evaluate.trial.spectrum import radial_power
 
 _SMALL = 128
-"""Images below this size are enlarged as hard pixels, so that nothing is made up."""
+"""Images smaller than this are enlarged without interpolation, which would invent detail."""
 
 _CHANNELS_SHOWN = 4
 
 
 def gallery(results: Results, samples: Sequence[int]) -> Html:
-    """Some samples, in order."""
+    """Return a gallery of the given samples, in order."""
     return tag("div", *(_sample(results, sample) for sample in samples), class_="gallery")
 
 
 def perturbation(results: Results, sample: int, subject: str) -> Html:
-    """What an arm did to one noise: both images, their difference, x'_T - x_T, its spectrum."""
+    """Return one sample's images, their difference, and x'_T - x_T with its spectrum."""
     shown = results.shown(sample)
     standard, other = shown[STANDARD], shown[subject]
     change = (other.noise.astype(np.float32) - standard.noise).reshape(
         -1, *standard.noise.shape[-2:]
     )
+    # All channels share one colour scale, so their magnitudes can be compared.
     largest = float(np.abs(change).max())
     tiles = [
         _tile(picture(standard.image, STANDARD), STANDARD),

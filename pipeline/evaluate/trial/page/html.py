@@ -1,4 +1,4 @@
-"""HTML and SVG from function calls: text is escaped, elements are closed."""
+"""Functions that build HTML and SVG. They escape text and close elements."""
 
 from collections.abc import Sequence
 from html import escape
@@ -7,13 +7,13 @@ from pipeline.evaluate.trial.page.style import STYLE
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Markup, which ``tag`` does not escape."""
 
     __slots__ = ()
 
 
 def tag(name: str, /, *children: str, **attributes: str | float) -> Html:
-    """An element. ``text_anchor`` is written text-anchor, and ``class_`` class."""
+    """Return an element. The attribute ``text_anchor`` becomes text-anchor, ``class_`` class."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_number(value))}"'
         for key, value in attributes.items()
@@ -25,7 +25,7 @@ def tag(name: str, /, *children: str, **attributes: str | float) -> Html:
 
 
 def page(title: str, body: Sequence[str]) -> str:
-    """A whole page, which needs no other file."""
+    """Return a self-contained page."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),

@@ -1,4 +1,4 @@
-"""Arrays as pictures that stand inside the page: data URIs. H W height and width."""
+"""Arrays as images that are embedded in the page as data URIs. H W height and width."""
 
 import base64
 import io
@@ -10,13 +10,13 @@ from PIL import Image
 from pipeline.evaluate.trial.page.html import Html, tag
 
 _LARGEST = 256
-"""Pixels on the longer side; larger images are shown smaller, so that a page can be sent around."""
+"""Maximum side length in pixels. Larger images are scaled down to keep the page small."""
 
 Pixels = npt.NDArray[np.uint8]
 
 
 def picture(pixels: Pixels, alt: str) -> Html:
-    """An image (H, W, 3): as it is, lossless, or scaled down where it is large."""
+    """Return an image element of (H, W, 3): lossless PNG, or scaled-down WebP if it is large."""
     image = Image.fromarray(pixels)
     buffer = io.BytesIO()
     if max(image.size) <= _LARGEST:
@@ -31,12 +31,13 @@ def picture(pixels: Pixels, alt: str) -> Html:
 
 
 def difference(one: Pixels, other: Pixels) -> Pixels:
-    """|one - other|: black where nothing changed."""
+    """Return |one - other|, which is black where the images are equal."""
+    # uint8 subtraction would wrap around below zero.
     return np.abs(one.astype(np.int16) - other.astype(np.int16)).astype(np.uint8)
 
 
 def signed_map(values: npt.NDArray[np.float32], largest: float) -> Pixels:
-    """A map (H, W) in colours: red above zero, blue below, white at it; full at ± ``largest``."""
+    """Return a map (H, W) as colours: blue at -``largest``, white at 0, red at ``largest``."""
     share = np.clip(values / (largest or 1.0), -1, 1)[..., None]
     red, blue = np.array([178, 24, 43]), np.array([33, 102, 172])
     colour = np.where(share > 0, red, blue)

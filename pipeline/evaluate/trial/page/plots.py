@@ -1,4 +1,4 @@
-"""Plots as inline SVG: intervals beside their names, a histogram, a few lines."""
+"""Plots as inline SVG: intervals, histograms and lines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from pipeline.evaluate.trial.page.html import Html, tag
 
 _GOOD, _BAD, _NONE, _LINE = "#18794e", "#c62a2f", "#8b9298", "#e3e6e8"
 LINES = ("#8b9298", "#0b68cb", "#18794e", "#ad5700", "#793aaf")
-"""Colours of lines that are told apart; the first is that of the reference."""
+"""Distinct line colours. The first is for the reference."""
 
 _ROW, _NAMES, _PLOT, _TEXT = 26, 300, 520, 210
 
 
 @dataclass(frozen=True)
 class Scale:
-    """From values to places on an axis, in pixels."""
+    """Linear map from values to positions on an axis, in pixels."""
 
     low: float
     high: float
@@ -27,19 +27,19 @@ class Scale:
     length: float
 
     def __call__(self, value: float) -> float:
-        """The place of a value."""
+        """Return the position of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * self.length
 
     def ticks(self) -> list[float]:
-        """About five to eight round values within the axis."""
+        """Return round values within the axis, at most nine."""
         step = _round_step((self.high - self.low) / 8)
         return [step * index for index in range(ceil(self.low / step), floor(self.high / step) + 1)]
 
 
 def forest(rows: Sequence[tuple[str, Estimate]]) -> Html:
-    """Differences with their intervals, a row each, around a line at zero.
+    """Return a forest plot: one row for each difference and its interval, and a line at zero.
 
-    Green and red where the interval excludes zero, grey where it does not.
+    Intervals above zero are green, intervals below zero are red, and others are grey.
     """
     low = min(0.0, *(estimate.low for _, estimate in rows))
     high = max(0.0, *(estimate.high for _, estimate in rows))
@@ -59,17 +59,17 @@ def forest(rows: Sequence[tuple[str, Estimate]]) -> Html:
 
 
 def histogram(values: Values, label: str, bins: int = 41) -> Html:
-    """How often each difference occurs, with a line at zero and one at the mean."""
+    """Return a histogram of differences with lines at zero and at the mean."""
     largest = float(np.abs(values).max()) or 1.0
     counts, edges = np.histogram(values, bins=bins, range=(-largest, largest))
     width, height = 720.0, 170.0
-    # A little room on both sides for the outer ticks' names.
+    # Margins for the labels of the outer ticks.
     scale = Scale(-largest, largest, 16, width - 16)
     parts = _grid(scale, height)
     for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
         middle = (left + right) / 2
         size = height * count / counts.max()
-        # The bin around zero holds ties: neither gains nor losses.
+        # The bin around zero contains ties, which are neither gains nor losses.
         colour = _NONE if abs(middle) < (right - left) / 2 else _GOOD if middle > 0 else _BAD
         parts.append(
             tag(
@@ -100,7 +100,7 @@ def histogram(values: Values, label: str, bins: int = 41) -> Html:
 
 
 def lines(curves: Sequence[tuple[str, Values]], label: str, width: float = 330.0) -> Html:
-    """Curves over 0, 1, 2, …, from zero up, with their names beside them, the reference first."""
+    """Return a line plot of curves over 0, 1, 2, … with a legend. The reference comes first."""
     height = 150.0
     top = max(float(values.max()) for _, values in curves) * 1.05 or 1.0
     last = max(len(values) for _, values in curves) - 1
@@ -138,7 +138,7 @@ def lines(curves: Sequence[tuple[str, Values]], label: str, width: float = 330.0
 
 
 def _grid(scale: Scale, height: float) -> list[Html]:
-    """Vertical lines at round values, named below; the one at zero is dark."""
+    """Return vertical lines with labels at round values. The line at zero is dark."""
     parts = []
     for tick in scale.ticks():
         is_zero = abs(tick) < 1e-12
@@ -167,8 +167,9 @@ def _colour(estimate: Estimate) -> str:
 
 
 def _round_step(step: float) -> float:
-    """The smallest of 1, 2, 5, 10 × a power of ten that is no smaller."""
+    """Round a step up to 1, 2, 5 or 10 times a power of ten."""
     power = 10.0 ** floor(log10(step))
+    # The tolerance absorbs the rounding error of a step that is already round.
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= step * 0.999)
 
 

@@ -1,4 +1,4 @@
-"""The page of a trial: one self-contained file."""
+"""Report of a trial as one self-contained HTML page."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -18,11 +18,11 @@ from pipeline.evaluate.trial.results import Results
 from pipeline.evaluate.trial.spectrum import radial_power
 
 _PERTURBATIONS = 2
-"""Of the largest gains, the largest losses and the random samples, each."""
+"""Number of samples of each kind: largest gains, largest losses and random."""
 
 
 def trial_page(trial: Trial, results: Results, examples: Examples, summary: Sequence[str]) -> str:
-    """All findings with plots and pictures; ``summary`` are the sentences it begins with."""
+    """Return the page: the ``summary`` sentences, then all findings with plots and images."""
     return page(
         "Trial of noises",
         [
@@ -62,7 +62,7 @@ def _headline(trial: Trial) -> Html:
 
 
 def _box(figure: str, what: str, kind: str = "") -> Html:
-    """A figure, with its interval where it has one, and what it is."""
+    """Return a box with a number, its interval if it has one, and a label."""
     value, bracket, interval = figure.partition(" [")
     return tag(
         "div",
@@ -235,7 +235,7 @@ def _perturbations(trial: Trial, results: Results, examples: Examples) -> Iterat
 
 
 def _mean_spectra(results: Results) -> list[tuple[str, Values]]:
-    """Mean radial power of the perturbation, over all samples, of each arm that keeps noises."""
+    """Return the mean radial power of the perturbation for each arm that keeps its noises."""
     powers: dict[str, list[Values]] = {}
     for chunk in range(len(results.files)):
         noises = results.noises(chunk)

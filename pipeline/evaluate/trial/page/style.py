@@ -1,4 +1,4 @@
-"""How pages look."""
+"""Style sheet of the pages."""
 
 STYLE = """
 :root { --ink: #1c2024; --faint: #687076; --line: #e3e6e8; --good: #18794e; --bad: #c62a2f;
