@@ -25,7 +25,7 @@ _REPEATS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """The size of a build."""
+    """Estimated size and cost of a build."""
 
     candidates: int
     units: int
@@ -65,8 +65,8 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
         image = _seconds(lambda: sample_images(denoiser, encoded, noise, one_step), device)
         judging = _seconds(lambda: judge(rewards, texts, images), device)
 
-    # Decoding has no call of its own: its time is what an image of one step takes beyond the
-    # network's evaluations. Timing noise can make that negative.
+    # Decoding cannot be timed separately. Its time is the time of an image with one step minus that
+    # of the step's forward evaluations. Timing noise can make the difference negative.
     in_one_step = forward_evaluations(one_step.guidance_scale, denoiser.guidance)
     decoding = max(image - in_one_step * evaluation, 0.0)
     return Estimate(

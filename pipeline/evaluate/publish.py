@@ -1,4 +1,4 @@
-"""Report and example picture of a plan, stored beside the data set."""
+"""Report and example picture of a plan, stored with the data set."""
 
 from dataclasses import dataclass
 

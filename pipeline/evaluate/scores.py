@@ -1,4 +1,4 @@
-"""The scores of all candidates of a plan, as arrays."""
+"""Scores of all candidates of a plan, as arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -33,7 +33,7 @@ MOST_SEEDS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ArmSpec:
-    """An arm with its name, its comparison and its limits."""
+    """Arm with its name, its comparison and its limits."""
 
     name: str
     arm: Arm

@@ -21,8 +21,9 @@ class Shown:
     """Image and noise of one arm for one sample."""
 
     image: npt.NDArray[np.uint8]
-    """(H, W, 3)."""
+    """Image, (H, W, 3)."""
     noise: npt.NDArray[np.float16]
+    """Initial noise of the image."""
 
 
 @dataclass(frozen=True, kw_only=True)

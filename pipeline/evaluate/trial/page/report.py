@@ -226,6 +226,7 @@ def _perturbations(trial: Trial, results: Results, examples: Examples) -> Iterat
         class_="note",
     )
     yield lines(_mean_spectra(results), "radial frequency", width=560)
+    # A sample can be in several lists, so duplicates are removed below.
     chosen = [
         *examples.gains[:_PERTURBATIONS],
         *examples.losses[:_PERTURBATIONS],
