@@ -1,6 +1,7 @@
-"""One batch of candidates: source images first, then every golden noise, sampled and judged.
+"""Computation of one batch: source images first, then every golden noise with its image.
 
-All golden noises of a candidate share its source image, which is sampled once. B batch.
+Each source image is sampled once. All golden noises of its candidate are compared with it.
+Shapes use B for the batch size.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from pipeline.stages.select import Judged, Selection
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """What a batch is computed with."""
+    """Models and proposers that compute a batch."""
 
     denoiser: Denoiser
     rewards: Mapping[str, Reward]
@@ -38,31 +39,40 @@ class Models:
 
 @dataclass(frozen=True, kw_only=True)
 class ProducedBatch:
-    """What a batch came to, a row a candidate."""
+    """Result of one batch, with one row per candidate."""
 
     source_noise: Tensor
-    """As it is stored, float16 (B, ...), on the CPU."""
+    """Source noise in its stored form: float16 (B, ...), on the CPU."""
     source_pixels: Tensor
-    """uint8 (B, H, W, 3) on the CPU."""
+    """Source images: uint8 (B, H, W, 3), on the CPU."""
     contests: list[BestProposal]
     image_evaluations: int
-    """Forward evaluations of one source image."""
+    """Number of forward evaluations for one source image."""
 
     @property
     def forward_evaluations(self) -> int:
-        """Of one latent each, summed over the batch."""
+        """Number of forward evaluations in the batch, each of one latent."""
         return sum(self.candidate_evaluations(row) for row in range(len(self.contests)))
 
     def candidate_evaluations(self, row: int) -> int:
-        """All that one candidate took."""
+        """Return the number of forward evaluations for the candidate in ``row``."""
         return self.image_evaluations + self.contests[row].forward_evaluations
 
 
 def produce_batch(
     candidates: Sequence[Candidate], encoded: EncodedPrompts, models: Models, spec: BuildSpec
 ) -> ProducedBatch:
-    """Compute a batch; ``encoded`` are its prompts."""
+    """Compute a batch of candidates.
+
+    Args:
+        candidates: The candidates, one per row.
+        encoded: Their encoded prompts, in the same order.
+        models: The denoiser, the rewards and the proposers.
+        spec: The settings of the plan.
+    """
     denoiser = models.denoiser
+    # This noise is already rounded to float16. The source image is sampled from the rounded values,
+    # so it belongs to the noise that is stored.
     noise = draw_source_noise(candidates, denoiser.latent_shape)
     latents = sample_clean(denoiser, encoded, noise, spec.sampling)
     originals = _SourceBatch(
@@ -78,6 +88,8 @@ def produce_batch(
         noise=as_model_input(noise).to(denoiser.device),
         latents=latents,
     )
+    # Golden noises arrive one at a time. Only the best of each candidate keeps its noise and image,
+    # so memory does not grow with the number of proposals.
     contests: list[BestProposal] = []
     for name, proposed in propose(models.proposers, denoiser, encoded, source):
         entrants = list(originals.entrants(name, proposed))
@@ -95,7 +107,7 @@ def produce_batch(
 
 
 class _SourceBatch:
-    """Source images with their scores, and what golden noise is compared with them by."""
+    """Source images with their scores, and the rule that compares golden images with them."""
 
     def __init__(
         self,
@@ -116,8 +128,10 @@ class _SourceBatch:
         )
 
     def entrants(self, name: str, proposed: ProposedNoise) -> Iterator[ScoredProposal]:
-        """Sample and judge one golden noise of each candidate."""
+        """Sample the image of one golden noise per candidate, and score and judge it."""
         denoiser, sampling = self._models.denoiser, self._recipe.sampling
+        # The golden image is sampled from the stored float16 noise, not from the float32 proposal.
+        # The stored pair is therefore exactly the pair that was scored.
         noise = stored(proposed.golden_noise).cpu()
         images = sample_images(denoiser, self._encoded, noise, sampling)
         scores = judge(self._models.rewards, self._prompts, images)
@@ -132,7 +146,7 @@ class _SourceBatch:
             status, reason = self._selection.decide(judged)
             yield ScoredProposal(
                 name=name,
-                # Copies: a row of it would keep the whole batch in memory.
+                # Clone the rows: a view would keep the tensor of the entire batch in memory.
                 golden_noise=noise[row].clone(),
                 pixels=images.pixels[row].clone(),
                 judged=judged,

@@ -1,6 +1,7 @@
-"""One unit, from candidates to packed pairs: every stage in the order of the data.
+"""Computation of one unit, from candidates to packed pairs.
 
-It knows nothing of Ray and of storage; a bare loop over it gives the same bytes as a cluster.
+This module uses neither Ray nor a store. A plain loop over ``produce_unit`` returns the same bytes
+as a cluster.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,13 +23,13 @@ from pipeline.storage.schema import NoisePair, PairSchema
 
 @dataclass(frozen=True, kw_only=True)
 class ProducedUnit:
-    """What a unit came to."""
+    """Result of one unit."""
 
     outcomes: tuple[Outcome, ...]
     data: bytes
-    """Arrow IPC file of the stored pairs, in the order of the outcomes."""
+    """Arrow IPC file of the stored pairs, in the order of ``outcomes``."""
     forward_evaluations: int
-    """Of one latent each, summed over the candidates."""
+    """Number of forward evaluations for all candidates, each of one latent."""
 
 
 def produce_unit(
@@ -41,12 +42,14 @@ def produce_unit(
 ) -> ProducedUnit:
     """Compute one unit, always in the same batches.
 
-    ``loaded`` are the spec's proposers that come from files, by name.
-
-    ``skipped`` maps positions in ``candidates`` that are not computed to the reason why their
-    candidate failed. They are padded, so that every batch keeps its shape and the other candidates
-    keep their bytes. A batch without any other candidate is left out, unless the whole unit is
-    skipped: the unit then shows whether something else than a candidate is at fault.
+    Args:
+        candidates: The candidates of the unit, in their order.
+        denoiser: The model.
+        rewards: The rewards by name.
+        spec: The settings of the plan.
+        skipped: Maps positions in ``candidates`` to the reason why that candidate failed. A skipped
+            candidate is replaced by padding and reported as failed.
+        loaded: The proposers that are loaded from files, by name.
     """
     skipped = skipped or {}
     proposers = {**spec.proposers, **(loaded or {})}
@@ -54,9 +57,15 @@ def produce_unit(
     made: list[_Made] = []
     with torch.inference_mode():
         encoded = _encode_once(denoiser, candidates, skipped)
+        # Skipped candidates are padded and the batches are never repacked. Kernels may round
+        # differently when the composition of a batch changes, so repacking would change the bytes
+        # of the other candidates.
         for rows in _batches(len(candidates), spec.batch_size):
             of_batch = [candidates[row] for row in rows]
             reasons = {row - rows.start: skipped[row] for row in rows if row in skipped}
+            # A batch of skipped candidates only is not computed. The exception is a unit that is
+            # skipped entirely: it is computed with padding alone, to tell a broken machine from a
+            # failing candidate.
             if len(reasons) == len(rows) and len(skipped) < len(candidates):
                 made.append(_left_out(of_batch, reasons, rewards))
             else:
@@ -72,7 +81,7 @@ def produce_unit(
 
 @dataclass(frozen=True, kw_only=True)
 class _Made:
-    """What a batch of a unit came to."""
+    """Result of one batch of a unit."""
 
     outcomes: list[Outcome]
     pairs: list[NoisePair]
@@ -112,10 +121,10 @@ def _make(
 def _encode_once(
     denoiser: Denoiser, candidates: Sequence[Candidate], skipped: Mapping[int, str]
 ) -> EncodedPrompts:
-    """Encode each distinct prompt once and lay the results out by candidate.
+    """Encode each distinct prompt once and return one row per candidate.
 
-    The text encoder receives the same number of prompts whatever is skipped. A prompt that only
-    skipped candidates have is replaced by the empty prompt.
+    A prompt that only skipped candidates use is replaced by the empty prompt. The text encoder
+    therefore always receives the same number of prompts.
     """
     prompts = [candidate.prompt for candidate in candidates]
     distinct = list(dict.fromkeys(prompts))
@@ -130,12 +139,12 @@ def _batches(total: int, size: int) -> Iterator[range]:
 
 
 def _padding(candidate: Candidate) -> Candidate:
-    """What is computed in a candidate's place: no text and a noise that says nothing."""
+    """Return the padding for a skipped candidate: an empty prompt and seed 0."""
     return candidate.model_copy(update={"prompt": "", "seed": 0})
 
 
 def _failed(candidate: Candidate, reason: str, rewards: Iterable[str]) -> Outcome:
-    """The outcome of a candidate that was not computed."""
+    """Return the outcome of a candidate that was skipped."""
     return Outcome(
         candidate=candidate.index,
         sample_id=candidate.sample_id,
@@ -160,7 +169,10 @@ def _outcome(
     *,
     truncated: bool,
 ) -> Outcome:
-    """The outcome of a candidate: that of its best golden noise, and the pair if it is stored."""
+    """Return the outcome of a computed candidate, taken from its best golden noise.
+
+    ``pair`` is None if the pair is not stored.
+    """
     contest = batch.contests[row]
     best = contest.best
     return Outcome(
@@ -188,7 +200,7 @@ def _pairs(
     skipped: Mapping[int, str],
     output: OutputConfig,
 ) -> dict[int, NoisePair]:
-    """The rows of a batch that are stored."""
+    """Return the pairs of a batch that are stored, by row."""
     wanted = {Status.KEPT, Status.REJECTED} if output.store_rejected else {Status.KEPT}
     return {
         row: _pair(candidates[row], batch, row, output)
