@@ -1,7 +1,7 @@
-"""The golden noises of one candidate against each other: the best stays, the others leave a record.
+"""Choice of the best golden noise of one candidate.
 
-They come one after the other, and only the best so far keeps its noise and its image, so memory
-does not grow with their number.
+Golden noises are compared one after the other. Only the best so far keeps its noise and its image,
+and the others leave a record. Memory therefore does not grow with their number.
 """
 
 from dataclasses import dataclass, replace
@@ -14,23 +14,23 @@ from pipeline.stages.select import Judged
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredProposal:
-    """One golden noise of one candidate, with all that is known of it."""
+    """One golden noise of one candidate with its image, scores and decision."""
 
     name: str
     golden_noise: Tensor
-    """As it is stored, float16 (...), on the CPU."""
+    """Golden noise in its stored form: float16 (...), on the CPU."""
     pixels: Tensor
-    """Its image, uint8 (H, W, 3), on the CPU."""
+    """Golden image: uint8 (H, W, 3), on the CPU."""
     judged: Judged
     status: Status
     reason: str | None
     preference: tuple[int, float]
-    """The greater, the better (``Selection.preference``)."""
+    """Sort key from ``Selection.preference``; a greater key is better."""
     forward_evaluations: int
-    """To make it and to sample its image."""
+    """Number of forward evaluations to make the noise and to sample its image."""
 
     def loses(self) -> LosingProposal:
-        """What is kept of it."""
+        """Return the record that is kept of a golden noise that is not the best."""
         return LosingProposal(
             name=self.name,
             status=self.status,
@@ -43,25 +43,26 @@ class ScoredProposal:
 
 @dataclass(frozen=True, kw_only=True)
 class BestProposal:
-    """What became of a candidate's golden noises so far."""
+    """Best golden noise of a candidate so far, with records of the others."""
 
     best: ScoredProposal
     before: tuple[LosingProposal, ...] = ()
-    """Those that came before the best."""
+    """Records of the golden noises proposed before the best."""
     after: tuple[LosingProposal, ...] = ()
+    """Records of the golden noises proposed after the best."""
 
     def joined_by(self, other: ScoredProposal) -> "BestProposal":
-        """The contest with one more; among equals the first is the best."""
+        """Return the result with one more golden noise. The earlier one wins a tie."""
         if other.preference > self.best.preference:
             return BestProposal(best=other, before=(*self.before, self.best.loses(), *self.after))
         return replace(self, after=(*self.after, other.loses()))
 
     @property
     def losers(self) -> tuple[LosingProposal, ...]:
-        """All but the best, in the order in which they came."""
+        """Records of all golden noises except the best, in the order of proposal."""
         return (*self.before, *self.after)
 
     @property
     def forward_evaluations(self) -> int:
-        """Of all golden noises and their images."""
+        """Number of forward evaluations for all golden noises and their images."""
         return self.best.forward_evaluations + sum(o.forward_evaluations for o in self.losers)

@@ -1,4 +1,4 @@
-"""A plan's settings as the stages take them, and what they cost."""
+"""Settings of a plan in the form that the stages use, and their cost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from pipeline.stages.score_rule import ScoreRule
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSpec:
-    """How the units of a plan are made."""
+    """Settings that compute the units of a plan."""
 
     guidance: Guidance
-    """How the model is guided."""
+    """Kind of guidance that the model uses."""
     sampling: SamplingConfig
     proposers: Mapping[str, Proposer]
-    """By name; those that come from files have yet to be loaded."""
+    """Maps names to proposers. Those from files are placeholders that a worker replaces."""
     from_images: bool
-    """Whether source images have a part in golden noise."""
+    """True if golden noise may be made from source images."""
     rule: ScoreRule
     gate: GateConfig
     output: OutputConfig
@@ -30,9 +30,9 @@ class BuildSpec:
 
     @classmethod
     def of(cls, plan: Plan) -> "BuildSpec":
-        """The spec of a plan."""
+        """Create the spec of a plan."""
         settings = plan.settings
-        # Plans of before there was a choice do not say.
+        # Older plans have no such setting: their models all used classifier-free guidance.
         guidance: Guidance = settings["model"].get("guidance", "classifier_free")
         return cls(
             guidance=guidance,
@@ -47,22 +47,26 @@ class BuildSpec:
 
     @property
     def proposals(self) -> int:
-        """Golden noises for one candidate."""
+        """Number of golden noises for one candidate."""
         return sum(proposer.proposals for proposer in self.proposers.values())
 
     def image_evaluations(self) -> int:
-        """Forward evaluations for one image."""
+        """Return the number of forward evaluations for one image."""
         return sample_evaluations(
             self.sampling.num_inference_steps, self.sampling.guidance_scale, self.guidance
         )
 
     def evaluations(self) -> int:
-        """Forward evaluations for one candidate, at most: its source image, its golden noises and
-        their images."""
+        """Return the maximum number of forward evaluations for one candidate.
+
+        It covers the source image, the golden noises and their images.
+        """
         making = sum(proposer.evaluations for proposer in self.proposers.values())
         return making + (1 + self.proposals) * self.image_evaluations()
 
     def golden_evaluations(self) -> int:
-        """Forward evaluations for a golden image by itself, at most: for one that wants nothing
-        else, the source image counts only where golden noise is made from it."""
+        """Return the maximum number of forward evaluations for a golden image alone.
+
+        The source image counts only if golden noise is made from it.
+        """
         return self.evaluations() - (0 if self.from_images else self.image_evaluations())

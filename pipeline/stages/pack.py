@@ -1,4 +1,4 @@
-"""Kept pairs as one Arrow file, the same bytes for the same pairs."""
+"""Packing of noise pairs into one Arrow file. Equal pairs give equal bytes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
@@ -9,7 +9,7 @@ from pipeline.storage.schema import NoisePair, PairSchema
 
 
 def pack_pairs(pairs: Sequence[NoisePair], schema: PairSchema, rows_per_batch: int) -> bytes:
-    """An Arrow IPC file of pairs in their order; without pairs, a file of no rows."""
+    """Return an Arrow IPC file of ``pairs`` in their order. The file may have no rows."""
     sink = pa.BufferOutputStream()
     write_batches(sink, schema.arrow(), [schema.to_batch(pairs)], rows_per_batch)
     return bytes(sink.getvalue())
@@ -21,9 +21,10 @@ def write_batches(
     batches: Iterable[pa.RecordBatch],
     rows_per_batch: int,
 ) -> None:
-    """Write rows as uncompressed record batches of a fixed number of rows (the last has the rest).
+    """Write rows as uncompressed record batches of ``rows_per_batch`` rows.
 
-    Uncompressed, so that a memory-mapped file is read without copying.
+    The last batch holds the remaining rows. The batches are not compressed, so a memory-mapped file
+    is read without copying.
     """
     with pa.ipc.new_file(sink, schema) as writer:
         for batch in _rebatched(batches, rows_per_batch):
@@ -46,5 +47,8 @@ def _rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Reco
 
 
 def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    """One record batch, copied: a slice would be written with the buffers of the whole."""
+    """Join slices into one record batch.
+
+    The rows are copied because a slice would be written with the buffers of its full batch.
+    """
     return pa.concat_batches(batches)

@@ -1,4 +1,4 @@
-"""From a configuration to a plan."""
+"""Creation of a plan from a configuration."""
 
 from pathlib import Path
 from typing import Any
@@ -19,35 +19,39 @@ from pipeline.prompts.choosing import ChosenPrompts, choose_prompts
 from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.proposers.files import check_networks, proposer_settings
 
-# Of [prompts]; the digest of the prompts stands for where they came from and how they were chosen.
+# Settings of [prompts] that enter the plan. The digest of the chosen prompts replaces the others,
+# which only describe the source of the prompts and their choice.
 _DECIDING_OF_PROMPTS = ("seeds_per_prompt", "seed")
 
 
 def make_plan(config: Config) -> tuple[Plan, PromptTable]:
-    """Read prompts and model files and fix what will be computed. Raises as ``prompts_of``."""
+    """Read the prompts and the model files, and return the plan with its prompts.
+
+    Raises the errors of ``prompts_of`` and ``plan_of``.
+    """
     return plan_of(config, prompts_of(config))
 
 
 def draft_plan(config: Config, chosen: ChosenPrompts) -> tuple[Plan, PromptTable]:
-    """A plan without the digests of models that are not here, and so without an id.
+    """Return a plan without the digests of models, and therefore without an id.
 
-    It says how much is to be computed.
+    It needs no model files and serves to estimate the amount of work.
     """
     return _plan(config, chosen, _settings(config))
 
 
 def prompts_of(config: Config) -> ChosenPrompts:
-    """The prompts that a configuration asks for.
+    """Return the prompts that a configuration selects.
 
-    Raises as ``choose_prompts`` does, and ``ModelError`` where the model's tokenizers are needed
-    and not there.
+    Raises the errors of ``choose_prompts``, and ``ModelError`` if the tokenizers of the model are
+    needed but missing.
     """
     if config.prompts.too_long != "drop":
         return choose_prompts(config.prompts, Path(), {})
     folder = locate_pipeline(config.model).folder
     limits = FAMILIES[check_model_folder(folder)].limits(config.model.max_sequence_length)
     parts = components(folder)
-    # A tokenizer without its text encoder, as T5's may be in SD3, cuts nothing.
+    # A tokenizer without its text encoder truncates nothing. SD3 may come without T5.
     read = {
         name: limit
         for name, limit in limits.items()
@@ -57,8 +61,12 @@ def prompts_of(config: Config) -> ChosenPrompts:
 
 
 def plan_of(config: Config, chosen: ChosenPrompts) -> tuple[Plan, PromptTable]:
-    """Fix what will be computed of some prompts. Raises ``ModelError`` and ``EntryPointError``."""
-    # Before anything is stored: a plan of a model that no worker can load would be in the way.
+    """Return the plan for the chosen prompts, with its id.
+
+    Raises ``ModelError`` and ``EntryPointError``.
+    """
+    # Check before anything is stored: a stored plan of a model that no worker can load would only
+    # block the next attempt.
     name = check_model_folder(locate_pipeline(config.model).folder)
     refuse_options(FAMILIES[name], _options(config), str(config.model))
     settings = _settings(config)
@@ -69,7 +77,7 @@ def plan_of(config: Config, chosen: ChosenPrompts) -> tuple[Plan, PromptTable]:
 
 
 def _options(config: Config) -> list[str]:
-    """Names of the options that are set of those that only some families take."""
+    """Return the names of the family-specific options that are set."""
     given = {**dict(config.model), "guidance_rescale": config.sampling.guidance_rescale or None}
     return [name for name in OPTIONS if given[name] is not None]
 
@@ -105,8 +113,8 @@ def _plan(
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    """All sections that decide, without where models are."""
-    # Both forms of one proposer are one plan.
+    """Return the settings that affect the result, without the locations of models."""
+    # A proposer can be configured in two forms. Both must give the same plan.
     settings = config.model_dump(mode="json", exclude={"cluster", "model", "redenoise", "npnet"})
     settings["proposers"] = proposer_settings(config)
     settings["prompts"] = {name: settings["prompts"][name] for name in _DECIDING_OF_PROMPTS}

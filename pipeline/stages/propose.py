@@ -1,4 +1,7 @@
-"""Source noise of each candidate, and the golden noises proposed for it. B batch."""
+"""Source noise of each candidate, and the golden noises proposed for it.
+
+Shapes use B for the batch size.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,53 +17,55 @@ from pipeline.errors import UserError
 from pipeline.records import Candidate
 from pipeline.stages.proposed_noise import ProposedNoise, checked
 
-# ``ProposedNoise`` is what a proposer of a user's own imports from here (docs/proposers.md).
+# Custom proposers import ``ProposedNoise`` from here (docs/proposers.md).
 __all__ = ["ProposedNoise", "Proposer", "Source", "draw_source_noise", "propose"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What the golden noises of a batch are made from."""
+    """Input of a proposer for one batch."""
 
     noise: Tensor
-    """The stored source noises, float32 (B, ...), on the denoiser's device."""
+    """Stored source noise as float32 (B, ...), on the device of the denoiser."""
     candidates: tuple[Candidate, ...] = ()
-    """Whose they are; none in a trial, whose samples are no candidates."""
+    """Candidates of the rows. Empty in a trial, whose samples are not candidates."""
     latents: Tensor | None = None
-    """Clean latents of the source images, shaped like ``noise``: a build samples each source image
-    once, before anything is proposed. None in a trial."""
+    """Clean latents of the source images, shaped like ``noise``. None in a trial.
+
+    A build samples each source image once, before it calls the proposers.
+    """
 
     def copy(self) -> "Source":
-        """The same source in memory of its own."""
+        """Return a copy that shares no memory with this source."""
         latents = None if self.latents is None else self.latents.clone()
         return Source(noise=self.noise.clone(), candidates=self.candidates, latents=latents)
 
 
 class Proposer(Protocol):
-    """A way from source noise to golden noise."""
+    """Interface of a method that makes golden noise from source noise."""
 
     @property
     def proposals(self) -> int:
-        """Golden noises for one candidate."""
+        """Number of golden noises for one candidate."""
         ...
 
     @property
     def evaluations(self) -> int:
-        """Forward evaluations for all golden noises of one candidate, at most; images apart."""
+        """Maximum number of forward evaluations for one candidate, without its images."""
         ...
 
     def propose(
         self, denoiser: Denoiser, prompts: EncodedPrompts, source: Source
     ) -> Sequence[ProposedNoise]:
-        """``proposals`` golden noises for each row of ``source``.
+        """Return ``proposals`` golden noises for each row of ``source``.
 
-        A row's results depend on its own noise, prompt and candidate alone.
+        The results of a row must depend only on its noise, prompt and candidate.
         """
         ...
 
 
 def draw_source_noise(candidates: Sequence[Candidate], latent_shape: Sequence[int]) -> Tensor:
-    """The stored source noises of some candidates, float16 (B, ...) on the CPU."""
+    """Draw the source noise of each candidate in its stored form: float16 (B, ...), on the CPU."""
     return torch.stack([stored(source_noise(c.seed, latent_shape)) for c in candidates])
 
 
@@ -70,12 +75,14 @@ def propose(
     prompts: EncodedPrompts,
     source: Source,
 ) -> Iterator[tuple[str, ProposedNoise]]:
-    """Every golden noise of every proposer, each with its name.
+    """Yield every golden noise of every proposer with its name.
 
-    It is the proposer's name, with /0, /1 … behind it where that makes several. Every proposer
-    receives copies of ``prompts`` and ``source``, and its results are copied, so that a proposer
-    that writes into tensors changes nothing but its own results. Raises ``UserError`` for a
-    proposer that returns something else than it promises.
+    The name is that of the proposer. A proposer that makes several golden noises gets the suffixes
+    ``/0``, ``/1`` and so on. Every proposer receives copies of ``prompts`` and ``source``, and its
+    results are copied. A proposer that writes into tensors therefore cannot change the input of
+    the others.
+
+    Raises ``UserError`` if a result does not match the attributes of its proposer.
     """
     for name, proposer in proposers.items():
         with settings_kept():

@@ -1,4 +1,7 @@
-"""Golden noises as a proposer returns them, and what is checked before they are used. B batch."""
+"""Golden noise that a proposer returns, and the checks of it.
+
+Shapes use B for the batch size.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -14,15 +17,15 @@ class ProposedNoise:
     """One golden noise for each row of a batch."""
 
     golden_noise: Tensor
-    """float32 (B, ...), on the denoiser's device."""
+    """Golden noise: float32 (B, ...), on the device of the denoiser."""
     forward_evaluations: tuple[int, ...]
-    """For each row, what it took: of one latent each."""
+    """Number of forward evaluations for each row, each of one latent."""
     converged: tuple[bool, ...]
-    """For each row, whether its golden noise can be trusted."""
+    """For each row, True if its golden noise can be trusted."""
 
     @classmethod
     def alike(cls, golden_noise: Tensor, forward_evaluations: int) -> Self:
-        """Noises that can all be trusted, and took the same."""
+        """Create converged golden noise with the same number of evaluations for every row."""
         rows = len(golden_noise)
         return cls(
             golden_noise=golden_noise,
@@ -32,10 +35,12 @@ class ProposedNoise:
 
 
 def checked(name: str, proposed: Any, source_noise: Tensor) -> ProposedNoise:
-    """A copy of what the proposer ``name`` returned, in float32 on the device of ``source_noise``.
+    """Check the result of the proposer ``name`` and return a copy of it.
 
-    Noise that is not finite passes: it fails its candidate alone. Raises ``UserError`` for a type
-    or a shape that does not fit.
+    The copy is float32, on the device of ``source_noise``. Non-finite noise passes this check,
+    because it fails only its candidate and not the build.
+
+    Raises ``UserError`` for a wrong type or shape.
     """
     if not isinstance(proposed, ProposedNoise):
         raise UserError(
@@ -65,7 +70,7 @@ def checked(name: str, proposed: Any, source_noise: Tensor) -> ProposedNoise:
 
 
 def _column(name: str, field: str, values: Any) -> list[Any]:
-    """A number or a flag for each row, as Python's own: elements of arrays are none."""
+    """Return one Python number or flag per row, converted from sequences, arrays or tensors."""
     try:
         column = torch.as_tensor(values)
     except (RuntimeError, TypeError, ValueError):

@@ -1,4 +1,7 @@
-"""Images from stored noise. B batch, H W image height and width."""
+"""Sampling of images from stored noise.
+
+Shapes use B for the batch size, and H and W for the height and width of an image.
+"""
 
 import io
 from dataclasses import dataclass
@@ -16,12 +19,12 @@ from pipeline.diffusion.sample import sample_latents
 
 @dataclass(frozen=True, kw_only=True)
 class SampledImages:
-    """A batch of images."""
+    """Batch of sampled images."""
 
     pixels: Tensor
-    """uint8 (B, H, W, 3) on the CPU; zero where an image is not finite."""
+    """Images: uint8 (B, H, W, 3), on the CPU. An image with non-finite values is all zeros."""
     finite: tuple[bool, ...]
-    """For each image, whether every value that the decoder gave was finite."""
+    """For each image, True if its latents and its decoded values are all finite."""
 
 
 def sample_images(
@@ -34,7 +37,10 @@ def sample_images(
 def sample_clean(
     denoiser: Denoiser, prompts: EncodedPrompts, noise: Tensor, config: SamplingConfig
 ) -> Tensor:
-    """Clean latents, float32 (B, ...) on the denoiser's device, from stored noise, float16."""
+    """Sample clean latents from stored noise.
+
+    ``noise`` is float16 (B, ...). The result is float32 (B, ...) on the device of the denoiser.
+    """
     return sample_latents(
         denoiser,
         prompts,
@@ -47,9 +53,9 @@ def sample_clean(
 
 
 def decode_images(denoiser: Denoiser, latents: Tensor) -> SampledImages:
-    """The images of clean latents (B, ...)."""
+    """Decode clean latents (B, ...) into images."""
     images = denoiser.decode(latents).cpu()
-    # The decoder may clamp an infinity away; the latents still show it.
+    # The decoder may clamp an infinite value, so check the latents as well.
     finite = _all_finite(latents.cpu()) & _all_finite(images)
     shown = torch.where(finite.view(-1, 1, 1, 1), images, torch.zeros(()))
     pixels = (shown * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
@@ -61,7 +67,7 @@ def _all_finite(batch: Tensor) -> Tensor:
 
 
 def encode_image(pixels: Tensor, image_format: Literal["png", "webp"]) -> bytes:
-    """An image, uint8 (H, W, 3), as a lossless file."""
+    """Encode an image, uint8 (H, W, 3), as a lossless file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels.numpy()).save(buffer, format=image_format, lossless=True)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Scores of images under every reward. B batch."""
+"""Scoring of images with every reward."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -11,15 +11,17 @@ from pipeline.models.reward import Reward
 from pipeline.stages.sample import SampledImages
 
 Scores = dict[str, list[float | None]]
-"""By reward name, a score for each image; None where none could be given."""
+"""Maps each reward's name to one score per image, or None where there is no score."""
 
 
 def judge(rewards: Mapping[str, Reward], prompts: Sequence[str], images: SampledImages) -> Scores:
-    """Score a batch under each reward; an image that is not finite gets no score.
+    """Score a batch of images with each reward.
 
-    Every reward receives copies: one that writes into its images changes neither the stored
-    pictures nor the scores of the next. Raises ``EntryPointError`` for a reward that does not
-    return one score for each image.
+    An image with non-finite values gets no score, and a non-finite score counts as missing. Every
+    reward receives copies, so a reward that writes into its images changes neither the stored
+    images nor the scores of the next reward.
+
+    Raises ``EntryPointError`` if a reward does not return one real score per image.
     """
     return {
         name: [
