@@ -35,7 +35,7 @@ def make_plan(config: Config) -> tuple[Plan, PromptTable]:
 def draft_plan(config: Config, chosen: ChosenPrompts) -> tuple[Plan, PromptTable]:
     """Return a plan without the digests of models, and therefore without an id.
 
-    It needs no model files and serves to estimate the amount of work.
+    It serves to estimate the amount of work where the model is not installed.
     """
     return _plan(config, chosen, _settings(config))
 

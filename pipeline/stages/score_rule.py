@@ -1,13 +1,13 @@
-"""What scores say of a candidate: whether its golden image wins, and by how much.
+"""Selection rules over the rewards of a candidate's two images.
 
-Pure arithmetic over the rewards that select. With gain g = golden − source, margin m and weight w
-of each, the golden image wins by the rule
+For each selecting reward, let g = golden − source be the gain, m the margin and w the weight. The
+golden image wins by the rule
 
     all            if g > m under every reward
     weighted_sum   if Σ w·g > Σ w·m
-    majority       if g > m under more than half of them: a reward is a vote, whatever its weight
+    majority       if g > m under more than half of the rewards; weights do not count
 
-and the *merit* of an image is Σ w·g under every rule: it orders several images of one candidate.
+The *merit* of an image is Σ w·g under every rule. It orders several images of one candidate.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,22 +17,22 @@ from pipeline.plan import Plan
 from pipeline.records import RuleName
 
 Scores = Mapping[str, float | None]
-"""Of one image, by reward; None where none could be given."""
+"""Maps each reward's name to the score of one image, or None if there is no score."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRule:
-    """How the rewards that select decide together; margins and weights are by their names."""
+    """Rule that combines the selecting rewards into one decision."""
 
     name: RuleName = "all"
     margins: Mapping[str, float]
-    """How much better the golden image must be."""
+    """Maps each selecting reward to the gain that the golden image must exceed."""
     weights: Mapping[str, float]
-    """What a gain counts where gains are added; more than 0."""
+    """Maps each selecting reward to the weight of its gain in a sum; greater than 0."""
 
     @classmethod
     def of(cls, plan: Plan, margins: Mapping[str, float] | None = None) -> "ScoreRule":
-        """The rule of a plan, with its own margins or with others."""
+        """Create the rule of a plan. ``margins`` replaces the margins of the plan."""
         return cls(
             name=plan.rule,
             margins=plan.margins if margins is None else margins,
@@ -40,12 +40,16 @@ class ScoreRule:
         )
 
     def missing(self, source: Scores, golden: Scores) -> str | None:
-        """The first reward that selects and has not scored both images, if there is one."""
+        """Return the first selecting reward that lacks a score for either image, or None."""
         return next((n for n in self.margins if source[n] is None or golden[n] is None), None)
 
     def objection(self, source: Scores, golden: Scores) -> str | None:
-        """Why the golden image does not win, or None if it does; no score may be missing."""
-        # Sums in place of differences: what is compared is what the scores themselves round to.
+        """Return the reason why the golden image loses, or None if it wins.
+
+        No score may be missing.
+        """
+        # Compare golden with source + margin, not a difference with the margin. A difference would
+        # add a rounding error.
         rivals = [
             (name, self.weights[name], better, before + self.margins[name])
             for name, before, better in self._pairs(source, golden)
@@ -61,7 +65,7 @@ class ScoreRule:
         return None if wins else f"selection:{self.name}"
 
     def merit(self, source: Scores, golden: Scores) -> float:
-        """Σ w·(golden − source); no score may be missing."""
+        """Return Σ w·(golden − source). No score may be missing."""
         pairs = self._pairs(source, golden)
         return sum(self.weights[name] * (better - before) for name, before, better in pairs)
 

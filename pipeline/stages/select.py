@@ -1,14 +1,14 @@
-"""Which candidates are kept: a decision over numbers alone.
+"""Decision to keep, reject or fail a candidate, from numbers alone.
 
-Reasons, in the order in which they are looked for:
+Reasons, in the order of the checks:
 
     failed    noise:not_finite           the golden noise holds NaN or infinity
-              image:not_finite           one of the two images does
-              reward:<name>:no_score     a reward that selects gave no score
+              image:not_finite           one of the two images holds NaN or infinity
+              reward:<name>:no_score     a selecting reward returned no score
     rejected  inversion:not_converged    exact inversion did not reach its tolerance
               gate:norm, gate:kurtosis   the golden noise does not look Gaussian
               reward:<name>              the golden image is not better by more than the margin
-              selection:weighted_sum,    the rewards together do not find it better
+              selection:weighted_sum,    the rewards together do not prefer it
               selection:majority         (``score_rule``)
 """
 
@@ -25,10 +25,10 @@ NOT_CONVERGED = "inversion:not_converged"
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """All that is known of a candidate when it is decided upon."""
+    """Measurements of a candidate that decide its status."""
 
     noise_stats: NoiseStats | None
-    """None where the golden noise is not finite."""
+    """Statistics of the golden noise, or None if it is not finite."""
     converged: bool
     images_finite: bool
     source_rewards: Mapping[str, float | None]
@@ -37,15 +37,15 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The rules of a plan."""
+    """Selection rules of a plan: the score rule and the gate."""
 
     rule: ScoreRule
     gate: GateConfig
     num_values: int
-    """D, values in one noise."""
+    """Number of values in one noise (D)."""
 
     def decide(self, judged: Judged) -> tuple[Status, str | None]:
-        """Status and reason of one candidate; the reason is None if it is kept."""
+        """Return the status and the reason of one candidate. The reason is None if it is kept."""
         if reason := self._failure(judged):
             return Status.FAILED, reason
         if reason := self._gate_reason(judged) or self._margin_reason(judged):
@@ -53,11 +53,11 @@ class Selection:
         return Status.KEPT, None
 
     def preference(self, judged: Judged) -> tuple[int, float]:
-        """Orders what was made for one candidate: the best is the greatest.
+        """Return a sort key for the golden noises of one candidate; the greatest is the best.
 
-        First what is kept; then what only its scores reject, which other margins could keep; then
-        what is rejected whatever it scores; then what failed. Among equals the merit decides
-        (``ScoreRule.merit``).
+        Kept noises come first. Noises that only their scores reject come second, because other
+        margins could keep them. Noises that the gate rejects come third, failed ones last. Equal
+        ranks are ordered by ``ScoreRule.merit``.
         """
         if self._failure(judged):
             return 0, 0.0
@@ -84,10 +84,10 @@ class Selection:
 
 
 def gate_reason(stats: NoiseStats, num_values: int, gate: GateConfig) -> str | None:
-    """Why a golden noise of D values does not pass for Gaussian, or None.
+    """Return the reason why a golden noise does not look Gaussian, or None if it does.
 
-    For D Gaussian values, ‖x‖/√D has a standard error of 1/√(2D) around 1 and the excess kurtosis
-    one of √(24/D) around 0.
+    For D Gaussian values, ‖x‖/√D has a standard error of 1/√(2D) around 1. The excess kurtosis has
+    a standard error of √(24/D) around 0. The limits of the gate count in these standard errors.
     """
     norm = sqrt(stats.mean**2 + stats.std**2)
     if abs(norm - 1) * sqrt(2 * num_values) > gate.max_norm_deviation:

@@ -1,4 +1,4 @@
-"""Random noises as golden noise: the baseline of every other proposer, and a way to build a set."""
+"""Golden noise chosen from random noises (best of n), the baseline of the other proposers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,33 +14,36 @@ from pipeline.stages.propose import ProposedNoise, Source
 
 @dataclass(frozen=True, kw_only=True)
 class BestOfN:
-    """Draws n noises for each candidate that have nothing to do with its source noise.
+    """Proposer that draws n noises per candidate, independent of its source noise.
 
-    Making them takes no evaluation; their images do.
+    Drawing a noise needs no forward evaluation. Only its image does.
     """
 
     name: str
-    """Two of them in one plan draw other noises."""
+    """Name of the proposer. It enters the seeds, so two proposers of one plan draw other noises."""
     n: int
     root_seed: int
-    """Of the plan, with ``seeds_per_prompt``: the seeds that candidates have are not drawn."""
+    """Root seed of the plan.
+
+    With ``seeds_per_prompt`` it gives the seeds of the prompt's candidates, which are not drawn.
+    """
     seeds_per_prompt: int
     evaluations: int = 0
 
     @property
     def proposals(self) -> int:
-        """Golden noises for one candidate."""
+        """Number of golden noises for one candidate."""
         return self.n
 
     def seeds(self, candidate: Candidate) -> list[int]:
-        """The seeds of a candidate's n noises; a smaller n has the first of them."""
+        """Return the n seeds of a candidate. A smaller n gives the first seeds of the same list."""
         taken = seeds_for(self.root_seed, candidate.prompt_id, self.seeds_per_prompt)
         return seeds_apart(f"{self.name}/{candidate.sample_id}", self.n, taken)
 
     def propose(
         self, denoiser: Denoiser, prompts: EncodedPrompts, source: Source
     ) -> Sequence[ProposedNoise]:
-        """The noises of n seeds, rounded as they are stored."""
+        """Draw the noises of n seeds, rounded to the stored float16."""
         seeds = [self.seeds(candidate) for candidate in source.candidates]
         shape, device = source.noise.shape[1:], source.noise.device
         return [

@@ -1,6 +1,6 @@
-"""What proposers take from files: networks, and code of the user's own.
+"""Proposers from files: trained networks and custom code.
 
-A plan holds their digests in place of paths, and a worker loads them where the configuration says.
+A plan stores the digests of the files. A worker loads them from the paths in its configuration.
 """
 
 import socket
@@ -21,21 +21,24 @@ from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers.network import NetworkProposer
 
 _NOT_DECIDING = {"path", "code", "allow_other_model"}
-"""Where files are, whose digest counts, and what only says that they are meant."""
+"""Settings that do not enter a plan.
+
+The digest of the files replaces their location, and ``allow_other_model`` only confirms a choice.
+"""
 
 
 def proposer_settings(config: Config) -> list[dict[str, Any]]:
-    """The proposers of a configuration as its plan has them.
+    """Return the settings of the proposers in the form that a plan stores.
 
-    Raises ``ModelError`` and ``EntryPointError`` for files that are not there, or cannot be used.
+    Raises ``ModelError`` and ``EntryPointError`` for files that are missing or unusable.
     """
     return [_settings(proposer) for proposer in config.all_proposers()]
 
 
 def check_networks(config: Config, model: Mapping[str, Any]) -> None:
-    """Refuse networks that were trained for another model than the plan's, ``model`` as it has it.
+    """Raise ``ModelError`` for a network that was trained for another model.
 
-    Raises ``ModelError``.
+    ``model`` holds the model settings of the plan.
     """
     proposers = config.all_proposers()
     networks = [p for p in proposers if isinstance(p, NPNetProposer) and not p.allow_other_model]
@@ -48,9 +51,10 @@ def check_networks(config: Config, model: Mapping[str, Any]) -> None:
 
 
 def check_proposers(config: Config, plan: Plan) -> None:
-    """Refuse files that are not those that the plan was made with.
+    """Check that the files of the proposers are those of the plan.
 
-    Raises ``ModelError`` and ``EntryPointError``.
+    Raises ``ModelError`` if they differ, and ``ModelError`` or ``EntryPointError`` if they are
+    unusable.
     """
     for proposer, settings in zip(config.all_proposers(), plan.proposers, strict=True):
         if _digest(proposer) != settings.get("digest"):
@@ -62,7 +66,7 @@ def check_proposers(config: Config, plan: Plan) -> None:
 
 
 def load_proposers(config: Config, denoiser: Denoiser) -> dict[str, Proposer]:
-    """The proposers of a configuration that come from files, by name.
+    """Load the proposers of a configuration that come from files, by name.
 
     Raises ``ModelError`` and ``EntryPointError``.
     """

@@ -1,4 +1,4 @@
-"""The proposal of a method that ends with an inversion."""
+"""Proposed noise of a method that ends with an inversion."""
 
 from pipeline.diffusion.guided_step import InversionResult
 from pipeline.stages.propose import ProposedNoise
@@ -7,7 +7,8 @@ from pipeline.stages.propose import ProposedNoise
 def proposed(result: InversionResult, *, down: int, up: int) -> ProposedNoise:
     """Return the golden noise of an inversion.
 
-    ``down`` counts the forward evaluations of all denoising steps, ``up`` those of one iteration.
+    ``down`` is the number of forward evaluations of all denoising steps. ``up`` is the number for
+    one iteration of the inversion.
     """
     return ProposedNoise(
         golden_noise=result.latents,

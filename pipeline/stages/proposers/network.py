@@ -11,10 +11,10 @@ from pipeline.stages.propose import ProposedNoise, Source
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkProposer:
-    """Applies a noise prompt network, once or several times.
+    """Proposer that applies a noise prompt network for one or more rounds.
 
-    A round counts as one forward evaluation of the denoiser. That is more than it costs: the
-    network is far smaller, and runs without guidance.
+    A round counts as one forward evaluation of the denoiser. This overstates its cost, because the
+    network is far smaller and runs without guidance.
     """
 
     proposals: ClassVar[int] = 1
@@ -23,13 +23,16 @@ class NetworkProposer:
 
     @property
     def evaluations(self) -> int:
-        """Forward evaluations for one candidate."""
+        """Number of forward evaluations for one candidate."""
         return self.rounds
 
     def propose(
         self, denoiser: Denoiser, prompts: EncodedPrompts, source: Source
     ) -> Sequence[ProposedNoise]:
-        """Golden noise for each row. Raises ``ModelError`` for a network of another model."""
+        """Return golden noise for each row.
+
+        Raises ``ModelError`` if the network belongs to another model.
+        """
         golden = source.noise
         for _ in range(self.rounds):
             golden = self.network(golden, prompts.embeds)

@@ -1,7 +1,7 @@
-"""The proposers of a plan, from its settings alone: what they make, and what that takes.
+"""Proposers of a plan, created from its settings alone.
 
-Those that come from files are loaded by a worker (``files``); for all that a plan wants to know,
-their settings are enough.
+Proposers from files are represented by their counts, which are enough to estimate the cost of a
+plan. A worker loads them (``files``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from pipeline.stages.proposers.zigzag import Zigzag
 
 @dataclass(frozen=True, kw_only=True)
 class NotLoaded:
-    """The counts of a proposer that has yet to be loaded from its files."""
+    """Placeholder with the counts of a proposer that a worker loads from files."""
 
     proposals: int
     evaluations: int
@@ -28,18 +28,20 @@ class NotLoaded:
     def propose(
         self, denoiser: Denoiser, prompts: EncodedPrompts, source: Source
     ) -> Sequence[ProposedNoise]:
-        """A programming error: a worker loads it first."""
+        """Raise ``AssertionError``: a worker must load the proposer first."""
         raise AssertionError("the plan's proposer comes from files: load it first")
 
 
 def planned_proposers(plan: Plan, guidance: Guidance) -> dict[str, Proposer]:
-    """The proposers of a plan by name, in its order, for a model that is guided so."""
+    """Return the proposers of a plan by name, in its order, for a kind of guidance."""
     return {str(each["name"]): _planned(each, plan, guidance) for each in plan.proposers}
 
 
 def makes_from_images(plan: Plan) -> bool:
-    """Whether source images have a part in golden noise, and so in its cost; of a user's own
-    proposer nobody knows."""
+    """Return True if golden noise may be made from source images, which then add to its cost.
+
+    A custom proposer may use them, so it counts as one that does.
+    """
     return any(each["kind"] in ("trajectory", "custom") for each in plan.proposers)
 
 

@@ -11,7 +11,7 @@ from pipeline.stages.proposers.inverted import proposed
 
 
 class Redenoise:
-    """Down a few steps at high guidance, back at low guidance."""
+    """Proposer that denoises a few steps at high guidance and inverts them at low guidance."""
 
     proposals = 1
 
@@ -21,13 +21,13 @@ class Redenoise:
 
     @classmethod
     def of(cls, config: RedenoiseConfig, guidance: Guidance) -> "Redenoise":
-        """The configuration's section as a proposer, for a model that is guided so."""
+        """Create the proposer from its configuration, for a kind of guidance."""
         settings = RedenoiseSettings(**config.model_dump(include={*RedenoiseConfig.model_fields}))
         return cls(settings, guidance)
 
     @property
     def evaluations(self) -> int:
-        """Forward evaluations for one candidate, at most: exact inversion may end earlier."""
+        """Maximum number of forward evaluations per candidate. Exact inversion may need fewer."""
         return redenoise_evaluations(self._settings, self._guidance)
 
     def propose(

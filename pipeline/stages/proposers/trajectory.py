@@ -1,8 +1,8 @@
-"""Golden noise by inverting the source image as a whole, at a low guidance scale.
+"""Golden noise by inverting all sampling steps of the source image at a low guidance scale.
 
-Down all steps of ``[sampling]`` at its scale, which the source image has paid for, and all of them
-up at ω_w: re-denoising with k = N. Up is DDIM or Euler, also where images are sampled with the
-scheduler that a model came with.
+This is re-denoising with k = N. The denoising steps are those of ``[sampling]`` at its guidance
+scale, and the source image has already paid for them. The inversion runs at ω_w. It uses DDIM or
+Euler, even if images are sampled with the scheduler of the model.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from pipeline.stages.proposers.inverted import proposed
 
 
 class Trajectory:
-    """The way of an image back to noise."""
+    """Proposer that inverts the source image back to noise."""
 
     proposals = 1
 
@@ -31,13 +31,16 @@ class Trajectory:
     def of(
         cls, config: TrajectoryProposer, num_inference_steps: int, guidance: Guidance
     ) -> "Trajectory":
-        """The configuration's section as a proposer; ``num_inference_steps`` are the image's."""
+        """Create the proposer from its configuration.
+
+        ``num_inference_steps`` is the number of sampling steps of the source image.
+        """
         settings = InversionSettings(**config.model_dump(exclude={"kind", "name"}))
         return cls(settings, num_inference_steps, guidance)
 
     @property
     def evaluations(self) -> int:
-        """Forward evaluations for one candidate, at most: exact inversion may end earlier."""
+        """Maximum number of forward evaluations per candidate. Exact inversion may need fewer."""
         return self._num_inference_steps * inversion_evaluations(self._settings, self._guidance)
 
     def propose(

@@ -1,4 +1,4 @@
-"""Golden noise by going down, up and down again at each of the first steps (Z-Sampling)."""
+"""Golden noise by zigzag steps (Z-Sampling): denoise, invert and denoise again."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from pipeline.stages.proposers.inverted import proposed
 
 
 class Zigzag:
-    """A zigzag along the first steps of a schedule, and the way back."""
+    """Proposer that takes zigzag steps along the start of a schedule and inverts the result."""
 
     proposals = 1
 
@@ -22,12 +22,12 @@ class Zigzag:
 
     @classmethod
     def of(cls, config: ZigzagProposer, guidance: Guidance) -> "Zigzag":
-        """The configuration's section as a proposer, for a model that is guided so."""
+        """Create the proposer from its configuration, for a kind of guidance."""
         return cls(StepsSettings(**config.model_dump(exclude={"kind", "name"})), guidance)
 
     @property
     def evaluations(self) -> int:
-        """Forward evaluations for one candidate, at most: exact inversion may end earlier."""
+        """Maximum number of forward evaluations per candidate. Exact inversion may need fewer."""
         return zigzag_evaluations(self._settings, self._guidance)
 
     def propose(
