@@ -85,6 +85,7 @@ def propose(
     Raises ``UserError`` if a result does not match the attributes of its proposer.
     """
     for name, proposer in proposers.items():
+        # A proposer may be custom code: it must not change the torch settings of the next stages.
         with settings_kept():
             made = proposer.propose(denoiser, prompts.copy(), source.copy())
         if not isinstance(made, Sequence):
@@ -98,6 +99,7 @@ def propose(
                 f"`proposals` says {proposer.proposals}"
             )
         spent = torch.zeros(len(source.noise), dtype=torch.long)
+        # A row may stay below its limit in each noise and exceed it in total, so add them up.
         for index, each in enumerate(made):
             proposed = checked(name, each, source.noise)
             spent += torch.tensor(proposed.forward_evaluations)

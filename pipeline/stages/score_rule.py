@@ -48,8 +48,8 @@ class ScoreRule:
 
         No score may be missing.
         """
-        # Compare golden with source + margin, not a difference with the margin. A difference would
-        # add a rounding error.
+        # Compare golden with source + margin, not the gain with the margin. Both sides are then
+        # rounded at the precision of the scores.
         rivals = [
             (name, self.weights[name], better, before + self.margins[name])
             for name, before, better in self._pairs(source, golden)

@@ -1,4 +1,4 @@
-"""Golden noise by zigzag steps (Z-Sampling): denoise, invert and denoise again."""
+"""Golden noise by zigzag steps (Z-Sampling): denoise, invert and denoise each step again."""
 
 from collections.abc import Sequence
 
