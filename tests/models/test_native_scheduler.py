@@ -89,7 +89,7 @@ def test_levels_that_leave_the_training_serve_sampling_and_redenoising_with_a_sp
     prompts = denoiser.encode_prompts(PROMPTS[:1])
     settings = RedenoiseSettings(num_inference_steps=STEPS, timestep_spacing="trailing")
     x_T = source_noise(0, denoiser.latent_shape)[None]
-    golden = [redenoise(d, prompts, x_T, settings).golden_noise for d in (denoiser, plain)]
+    golden = [redenoise(d, prompts, x_T, settings).latents for d in (denoiser, plain)]
     assert torch.equal(*golden)
 
 

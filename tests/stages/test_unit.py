@@ -71,7 +71,7 @@ def test_golden_noise_is_the_stored_source_noise_redenoised(kept: Kept) -> None:
     )
     with torch.inference_mode():
         encoded = denoiser.encode_prompts([pair.prompt for pair in pairs])
-        golden = redenoise(denoiser, encoded, noise.float(), settings).golden_noise.half()
+        golden = redenoise(denoiser, encoded, noise.float(), settings).latents.half()
     for pair, row in zip(pairs, golden, strict=True):
         assert row.numpy().tobytes() == pair.golden_noise.tobytes()
         assert not np.array_equal(pair.golden_noise, pair.source_noise)
