@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import VerificationError
 from pipeline.evaluate.statistics import Values
 from pipeline.plan import Plan
-from pipeline.reader.catalog import shard_refs
+from pipeline.reader.shard_refs import shard_refs
 from pipeline.reader.shards import open_whole, read_pairs
 from pipeline.records import Split
 from pipeline.storage.manifest import Manifest

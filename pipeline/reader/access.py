@@ -10,7 +10,7 @@ from torch.utils.data import get_worker_info
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.reader.cache import Cache
-from pipeline.reader.catalog import Catalog, ShardRef
+from pipeline.reader.catalog import Catalog
 from pipeline.reader.checked import Known
 from pipeline.reader.columns import PairColumns
 from pipeline.reader.files import map_shard
@@ -18,6 +18,7 @@ from pipeline.reader.open_shards import OpenShards
 from pipeline.reader.order import Indices
 from pipeline.reader.samples import Row
 from pipeline.reader.sending import stop_where_a_batch_is_lost
+from pipeline.reader.shard_refs import ShardRef
 from pipeline.reader.shards import read_columns
 from pipeline.reader.shared import SharedState
 

@@ -20,10 +20,11 @@ def check_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
         raise UserError(f"no {name} {value!r}; there are {', '.join(allowed)}")
 
 
-def check_at_least(name: str, value: int | None, least: int) -> None:
-    """Raise ``UserError`` if a number is smaller than ``least``. None is accepted."""
-    if value is not None and value < least:
-        raise UserError(f"{name} is at least {least}, not {value}")
+def check_at_least(least: int, **values: int | None) -> None:
+    """Raise ``UserError`` if a named number is smaller than ``least``. None is accepted."""
+    for name, value in values.items():
+        if value is not None and value < least:
+            raise UserError(f"{name} is at least {least}, not {value}")
 
 
 def names(name: str, values: Sequence[str]) -> tuple[str, ...]:

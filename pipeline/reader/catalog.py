@@ -11,16 +11,12 @@ from pipeline.reader.cache import Cache
 from pipeline.reader.files import open_ledger
 from pipeline.reader.filters import Filters, check_rewards, rows_passing
 from pipeline.reader.order import Indices, Pool
+from pipeline.reader.shard_refs import ShardRef, shard_refs
 from pipeline.records import Split
-from pipeline.storage.layout import ShardFormat
-from pipeline.storage.manifest import Manifest, SealedManifest, ShardInfo, read_success
+from pipeline.storage.manifest import Manifest, SealedManifest, read_success
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
-from pipeline.storage.schema import PairSchema
 from pipeline.storage.versions import Versions, choose_versions
-
-_PREFERRED: tuple[ShardFormat, ...] = ("arrow", "webdataset")
-"""Shard formats, fastest first. Arrow shards are memory-mapped and need no parsing."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +30,6 @@ class Source:
     """Version of the plans to read. None reads the current versions."""
     unsigned: bool = False
     """True to read a public bucket without credentials."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardRef:
-    """A shard and the store that holds it."""
-
-    store: ObjectStore
-    info: ShardInfo
-    format: ShardFormat
-    plan_id: str
-    schema: PairSchema
-
-    @property
-    def url(self) -> str:
-        """URL of the shard for messages."""
-        return f"{self.store.url}/{self.info.key}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,24 +209,6 @@ def _chosen(
     for _, manifest in parts:
         check_rewards(filters, manifest, store.url)
     return _Opened(store=store, weight=source.weight, parts=parts)
-
-
-def shard_refs(
-    store: ObjectStore, manifest: Manifest, split: Split, shard_format: ShardFormat | None = None
-) -> list[ShardRef]:
-    """Return the shards of a split in order. The default format is the one that reads fastest."""
-    formats = manifest.shards[split]
-    fastest = next(name for name in _PREFERRED if name in formats)
-    chosen = fastest if shard_format is None else shard_format
-    schema = PairSchema(
-        latent_shape=tuple(manifest.latent_shape),
-        reward_names=tuple(manifest.plan.reward_names),
-        schema_version=manifest.plan.schema_version,
-    )
-    return [
-        ShardRef(store=store, info=info, format=chosen, plan_id=manifest.plan_id, schema=schema)
-        for info in formats[chosen]
-    ]
 
 
 def _passing(

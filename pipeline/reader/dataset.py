@@ -16,7 +16,7 @@ from pipeline.reader.checked import num_pieces
 from pipeline.reader.cursor import Cursor
 from pipeline.reader.filters import Filters
 from pipeline.reader.order import Indices, epoch_order
-from pipeline.reader.preference import as_preference, preference_columns
+from pipeline.reader.preference import as_preference, check_view, preference_columns
 from pipeline.reader.prepared import check_prepared, prepared_loader
 from pipeline.reader.ranks import Ranks
 from pipeline.reader.samples import COLUMNS, TEXTS, Row, Sample, SampleSpec, to_batch, to_sample
@@ -103,14 +103,10 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
     ) -> None:
         super().__init__()
         check_one_of("remainder", remainder, REMAINDERS)
-        check_one_of("view", view, ("pair", "preference"))
         check_one_of("on_damage", on_damage, ("raise", "skip"))
-        check_at_least("batch_size", batch_size, 1)
-        check_at_least("seed", seed, 0)
-        check_at_least("shuffle_bytes", shuffle_bytes, 0)
-        check_at_least("prefetch", prefetch, 0)
-        if (view == "preference") != (reward is not None):
-            raise UserError('view="preference" and reward=… go together: it needs one to prefer by')
+        check_at_least(1, batch_size=batch_size)
+        check_at_least(0, seed=seed, shuffle_bytes=shuffle_bytes, prefetch=prefetch)
+        check_view(view, reward)
         self._ranks = Ranks(rank, world_size)
         filters = Filters(
             plans=None if plans is None else names("plans", plans),
@@ -184,7 +180,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffle with another epoch from the next iteration on, also in persistent workers."""
-        check_at_least("epoch", epoch, 0)
+        check_at_least(0, epoch=epoch)
         if self._is_prepared() and self._cursor.is_unread and epoch != self.epoch:
             raise UserError(
                 f"a loader that accelerate prepared begins epoch {epoch}, and this data set stands "
@@ -207,7 +203,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         For a plain ``DataLoader(pairs, batch_size=None, num_workers=…)``. The count starts where
         this epoch began or was resumed.
         """
-        check_at_least("batches", batches, 0)
+        check_at_least(0, batches=batches)
         return self._with_versions(self._cursor.state_after(self._slot(), batches))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

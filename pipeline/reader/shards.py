@@ -7,9 +7,9 @@ import numpy as np
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.reader.arrow_columns import read_arrow
-from pipeline.reader.catalog import ShardRef
 from pipeline.reader.checked import CheckedBytes
 from pipeline.reader.columns import UNREADABLE, PairColumns
+from pipeline.reader.shard_refs import ShardRef
 from pipeline.reader.tar_columns import read_tar
 from pipeline.records import NoiseStats
 from pipeline.storage.layout import ShardFormat

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,8 +50,8 @@ def sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_pipeline(tmp_path_factory.mktemp("sd"))
 
 
-def _load(folder: Path, checkpoint: Path | None = None, variant: str | None = None) -> None:
-    load_pipeline(PipelineFiles(folder=folder, checkpoint=checkpoint), FLOAT, variant)
+def _load(folder: Path, checkpoint: Path | None = None, variant: str | None = None) -> Any:
+    return load_pipeline(PipelineFiles(folder=folder, checkpoint=checkpoint), FLOAT, variant)
 
 
 def _weights(folder: Path) -> Path:
@@ -116,7 +117,11 @@ def test_names_of_older_libraries_are_read(sd: Path, tmp_path: Path) -> None:
     for new, old in older.items():
         weights = {k.replace(f".{new}.", f".{old}."): t for k, t in weights.items()}
     save_file(weights, vae, {"format": "pt"})
-    _load(folder)
+    read, expected = _load(folder), _load(sd)
+    for part in ("text_encoder", "vae"):
+        state, wanted = (getattr(pipe, part).state_dict() for pipe in (read, expected))
+        assert state.keys() == wanted.keys()
+        assert all(torch.equal(state[name], wanted[name]) for name in wanted)
 
 
 @pytest.mark.parametrize("damage", ["no shard", "cut short", "another header", "index too long"])

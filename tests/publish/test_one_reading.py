@@ -13,7 +13,7 @@ from pipeline.errors import VerificationError
 from pipeline.identity import sha256
 from pipeline.publish.verify.pairs import checked_pairs
 from pipeline.reader import NoisePairDataset
-from pipeline.reader.catalog import shard_refs
+from pipeline.reader.shard_refs import shard_refs
 from pipeline.records import Split
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.open import open_store

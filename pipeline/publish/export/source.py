@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pipeline.diffusion.noise import source_noise, stored
-from pipeline.reader.catalog import shard_refs
+from pipeline.reader.shard_refs import shard_refs
 from pipeline.reader.shards import open_whole, read_pairs
 from pipeline.records import Split
 from pipeline.storage.manifest import Manifest

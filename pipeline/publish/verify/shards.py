@@ -12,7 +12,7 @@ from pipeline.identity import prompt_id
 from pipeline.publish.verify.findings import Verification, read_promised, said_of
 from pipeline.publish.verify.pairs import checked_pairs
 from pipeline.publish.verify.units import Expected, content_of
-from pipeline.reader.catalog import ShardRef, shard_refs
+from pipeline.reader.shard_refs import ShardRef, shard_refs
 from pipeline.records import Outcome, Split
 from pipeline.storage import layout
 from pipeline.storage.layout import ShardFormat

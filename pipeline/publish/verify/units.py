@@ -14,7 +14,7 @@ from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Verification, read_promised, said_of
 from pipeline.publish.verify.pairs import checked_pairs
 from pipeline.publish.webdataset_shard import members
-from pipeline.reader.catalog import ShardRef
+from pipeline.reader.shard_refs import ShardRef
 from pipeline.records import Candidate, Outcome, Split
 from pipeline.storage import layout
 from pipeline.storage.funnel import FunnelCount

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.publish.gc import ReferenceStatus, find_strays
 from pipeline.publish.verify import verify
-from pipeline.reader.catalog import shard_refs
+from pipeline.reader.shard_refs import shard_refs
 from pipeline.reader.shards import open_whole, read_pairs
 from pipeline.records import Split
 from pipeline.storage import layout
