@@ -100,9 +100,26 @@ def _make(config: Config, overrides: Mapping[str, Any]) -> "S3Client":
     check_endpoint(client.meta.endpoint_url)
     amazon = ".amazonaws.com" in client.meta.endpoint_url
     if amazon or "addressing_style" in (getattr(client.meta.config, "s3", None) or {}):
-        return client
+        return _without_expect(client)
     by_path = config.merge(Config(s3={"addressing_style": "path"}))
-    return session.client("s3", config=by_path, **arguments)
+    return _without_expect(session.client("s3", config=by_path, **arguments))
+
+
+def _without_expect(client: "S3Client") -> "S3Client":
+    """Return ``client``, changed to upload without asking for a "100 Continue" first.
+
+    Botocore handles ``Expect: 100-continue`` wrongly in three cases. If the connection ends between
+    the status line and the empty line of the reply, it loops forever, and no time limit applies
+    (``AWSConnection._consume_headers``). After an empty upload it may take the status of an earlier
+    reply for the next one (boto/botocore#3755). Behind some TLS proxies every upload waits for the
+    read time limit (boto/botocore#3613). The header is not part of the signature.
+    """
+
+    def remove(request: Any, **_: Any) -> None:
+        request.headers.pop("Expect", None)
+
+    client.meta.events.register("before-send.s3", remove)
+    return client
 
 
 _loaders: dict[str | None, Any] = {}

@@ -123,3 +123,13 @@ class LosesReplies(Proxy):
 
     def _is_meant(self, request: bytes) -> bool:
         return request.startswith(self._start) and self._containing in request
+
+
+class CutsContinue(Proxy):
+    """A proxy that ends the connection after the first line of a "100 Continue" reply."""
+
+    def on_reply(self, link: Link, data: bytes) -> bytes:
+        if data.startswith(b"HTTP/1.1 100"):
+            link.client.sendall(data.partition(b"\r\n")[0] + b"\r\n")
+            raise HangUpError
+        return data

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -9,7 +10,7 @@ from infra.storage.seaweedfs import SeaweedFS
 from pipeline.errors import PermanentStoreError, RetryableStoreError
 from pipeline.storage.open import open_store
 from pipeline.storage.s3 import S3Store
-from tests.storage.faulty_servers import BusyStore, LosesReplies, serving
+from tests.storage.faulty_servers import BusyStore, CutsContinue, LosesReplies, serving
 
 
 @pytest.fixture
@@ -159,3 +160,14 @@ def test_killed_server_loses_nothing_and_is_waited_for(
         server.restart()
         assert store.get("k") == b"x"
         assert not store.put_if_absent("k", b"y")
+
+
+@pytest.mark.timeout(60)
+def test_connection_that_ends_within_100_continue_does_not_hang_the_client(
+    s3_server: SeaweedFS, s3_env: None, s3: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(CutsContinue(s3_server.endpoint_url)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        assert s3.put_if_absent("k", b"mine")
+        s3.put("empty", b"")
+        assert s3.get("k") == b"mine"
