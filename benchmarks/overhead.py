@@ -18,13 +18,13 @@ from statistics import median
 from time import perf_counter
 
 from benchmarks.workload import demo_config, drive, open_in, read_options, warm_workers
-from pipeline.build import BuildContext
 from pipeline.cluster.ray_session import ray_session
 from pipeline.config.sections import Config
 from pipeline.determinism import be_deterministic
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.unit import produce_unit
+from pipeline.workflows.build import BuildContext
 
 GOAL = 1.05
 

@@ -146,7 +146,7 @@ def plan_here(config: Path) -> dict[str, Any]:
 
     # Imported here, because a user also waits for imports.
     from pipeline.config.file import load_config
-    from pipeline.stages.planning import plan_of, prompts_of
+    from pipeline.workflows.plan import plan_of, prompts_of
 
     done("import")
     settings = load_config(config)

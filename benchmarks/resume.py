@@ -26,13 +26,13 @@ from time import perf_counter
 from typing import TypeVar
 
 from infra.storage.seaweedfs import SeaweedFS
-from pipeline.build import open_build, units_done
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
 from pipeline.plan import Plan
-from pipeline.stages.planning import make_plan
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
+from pipeline.workflows.build import open_build, units_done
+from pipeline.workflows.plan import make_plan
 
 GOAL_SECONDS, GOAL_BYTES = 60.0, 2e9
 UNIT_SIZE, SEEDS_PER_PROMPT = 64, 100

@@ -23,7 +23,6 @@ from typing import Any
 
 import ray
 
-from pipeline.build import BuildContext, open_build
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.ray_session import spawn_worker
 from pipeline.cluster.summary import UnitSummary
@@ -31,6 +30,7 @@ from pipeline.cluster.work import Work
 from pipeline.config.file import load_config
 from pipeline.config.sections import ClusterConfig, Config
 from pipeline.storage.open import open_store
+from pipeline.workflows.build import BuildContext, open_build
 
 
 def read_options(description: str, *, repeats: int, units: int) -> argparse.Namespace:

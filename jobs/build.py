@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from pipeline.cli import build, run
+from pipeline.cli.app import build, run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command()(build)

@@ -3,8 +3,8 @@
 The same command as ``npd evaluate``, on the machine where Ray starts the job.
 """
 
-from pipeline.cli import run
-from pipeline.commands.evaluate import trials
+from pipeline.cli.app import run
+from pipeline.cli.evaluate import trials
 
 if __name__ == "__main__":
     run(trials)

@@ -15,15 +15,15 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipeline.demo.training.diffusion import train_diffusion
-from pipeline.demo.training.evaluate import evaluate_models, evaluation_table
-from pipeline.demo.training.fit import Report
-from pipeline.demo.training.folder import assemble, save_half
-from pipeline.demo.training.pool import Pool, cached_pool
-from pipeline.demo.training.recipe import Recipe
-from pipeline.demo.training.reward import train_reward
-from pipeline.demo.training.settings import compare_settings, settings_table
-from pipeline.demo.training.vae import cached_latents, train_decoder, train_vae
+from jobs.demo_models.diffusion import train_diffusion
+from jobs.demo_models.evaluate import evaluate_models, evaluation_table
+from jobs.demo_models.fit import Report
+from jobs.demo_models.folder import assemble, save_half
+from jobs.demo_models.pool import Pool, cached_pool
+from jobs.demo_models.recipe import Recipe
+from jobs.demo_models.reward import train_reward
+from jobs.demo_models.settings import compare_settings, settings_table
+from jobs.demo_models.vae import cached_latents, train_decoder, train_vae
 from pipeline.errors import UserError
 from pipeline.storage.durable import atomic_write
 

@@ -12,7 +12,7 @@ import typer
 from accelerate import Accelerator
 from rich.console import Console
 
-from pipeline.cli import run
+from pipeline.cli.app import run
 from pipeline.config.file import load_config
 from pipeline.config.model import ModelConfig
 from pipeline.determinism import be_deterministic

@@ -24,7 +24,7 @@ LONGEST_FIRST = (
 
 SLOW_FOLDERS = (
     *("cluster", "end_to_end", "examples", "faults", "gpu", "infra", "jobs", "secrets", "training"),
-    *("evaluate/trial", "models/families", "models/rewards", "training"),
+    *("evaluate/trial", "models/diffusers/families", "models/rewards", "training"),
 )
 """Folders of tests that start processes, Ray or servers, or compute with many models."""
 

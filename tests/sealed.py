@@ -22,7 +22,6 @@ from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
 from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.build_spec import BuildSpec
-from pipeline.stages.planning import plan_of, prompts_of
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.storage import layout
 from pipeline.storage.manifest import Manifest, read_manifest, read_success
@@ -30,6 +29,7 @@ from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import write_plan
 from pipeline.storage.receipts import Receipt, commit_unit
+from pipeline.workflows.plan import plan_of, prompts_of
 
 CPU = torch.device("cpu")
 

@@ -14,9 +14,9 @@ DEADLINE_S = 300
 @pytest.mark.parametrize(
     ("modules", "expected"),
     [
-        (["pipeline.cli", "pipeline.config.file", "pipeline.publish.compact"], set()),
+        (["pipeline.cli.app", "pipeline.config.file", "pipeline.publish.compact"], set()),
         # Workers load models and the driver does not, though it has to name their class.
-        (["pipeline.build", "pipeline.repair", "jobs.build"], {"torch"}),
+        (["pipeline.workflows.build", "pipeline.workflows.repair", "jobs.build"], {"torch"}),
     ],
     ids=["command line", "driver"],
 )

@@ -17,8 +17,8 @@ from pipeline.publish.ledger import LedgerWriter
 from pipeline.publish.webdataset_shard import write_samples
 from pipeline.records import Outcome, Split, Status
 from pipeline.stages.pack import pack_pairs
-from pipeline.stages.planning import plan_of, prompts_of
 from pipeline.storage.plans import plan_bytes, prompts_bytes
+from pipeline.workflows.plan import plan_of, prompts_of
 from tests.stages.pairs import SCHEMA, make_pairs
 
 PLAN_IDS = {

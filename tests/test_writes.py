@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from jobs.demo_models.fit import fit
+from jobs.demo_models.pool import cached_pool, render_pool
+from jobs.demo_models.recipe import Schedule
+from jobs.demo_models.vae import cached_latents, new_vae
 from jobs.train_demo_models import _claim
-from pipeline.commands.output import write_output
+from pipeline.cli.output import write_output
 from pipeline.demo.scene_reward import DualEncoder, SceneReward, vocabulary_size
 from pipeline.demo.scenes import WORDS
-from pipeline.demo.training.fit import fit
-from pipeline.demo.training.pool import cached_pool, render_pool
-from pipeline.demo.training.recipe import Schedule
-from pipeline.demo.training.vae import cached_latents, new_vae
 from pipeline.errors import UserError
 from pipeline.npnet import NPNet
 from pipeline.storage.durable import atomic_write, whole_file, whole_folder

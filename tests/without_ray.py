@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from pipeline import build as steps
 from pipeline.cluster.work import Work
 from pipeline.cluster.worker import UnitWorker
 from pipeline.config.sections import Config
@@ -10,6 +9,7 @@ from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Commit
+from pipeline.workflows import build as steps
 
 
 def build_without_ray(store: ObjectStore, config: Config) -> None:

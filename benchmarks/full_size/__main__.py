@@ -31,18 +31,18 @@ from pipeline.config.sections import Config
 from pipeline.determinism import be_deterministic
 from pipeline.diffusion.guidance import guided_prediction
 from pipeline.diffusion.noise import source_noise
-from pipeline.models.call_options import call_options
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.call_options import call_options
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.parity import deviations
+from pipeline.models.diffusers.pipeline_options import apply_options
 from pipeline.models.load import default_device
-from pipeline.models.parity import deviations
-from pipeline.models.pipeline_options import apply_options
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.clip import Clip
 from pipeline.models.rewards.hps_v2 import HpsV2, vit_h_14
 from pipeline.models.rewards.image_reward import PUBLISHED, ImageReward, Network
 from pipeline.stages.build_spec import BuildSpec
-from pipeline.stages.planning import draft_plan, prompts_of
 from pipeline.stages.unit import produce_unit
+from pipeline.workflows.plan import draft_plan, prompts_of
 
 PROMPT = "a red fox in the snow beside a small lighthouse, oil on canvas"
 

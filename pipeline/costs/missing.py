@@ -5,7 +5,7 @@ from functools import partial
 
 from pipeline.config.sections import Config
 from pipeline.errors import ModelError
-from pipeline.models.pipeline_files import locate_pipeline
+from pipeline.models.diffusers.pipeline_files import locate_pipeline
 from pipeline.models.source import locate
 
 

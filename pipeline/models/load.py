@@ -10,10 +10,15 @@ from pipeline.config.model import ModelConfig
 from pipeline.config.proposers import NPNetConfig
 from pipeline.config.rewards import RewardConfig
 from pipeline.diffusion.denoiser import Denoiser
-from pipeline.models.call_options import call_options
+from pipeline.models.diffusers.call_options import call_options
+from pipeline.models.diffusers.pipeline_files import locate_pipeline
+from pipeline.models.diffusers.pipeline_options import (
+    Offload,
+    apply_options,
+    place,
+    sequential_faults,
+)
 from pipeline.models.model_identity import refuse_other_rows
-from pipeline.models.pipeline_files import locate_pipeline
-from pipeline.models.pipeline_options import Offload, apply_options, place, sequential_faults
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.custom import CustomReward
 from pipeline.models.rewards.kinds import published_class
@@ -22,7 +27,7 @@ from pipeline.models.source import locate
 from pipeline.npnet import NPNet
 
 if TYPE_CHECKING:
-    from pipeline.models.text_encoder import TextEncoder
+    from pipeline.models.diffusers.text_encoder import TextEncoder
 
 _DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -35,11 +40,11 @@ def load_denoiser(config: ModelConfig, device: torch.device, offload: Offload = 
     """Load the diffusion model of a configuration. Raises ``ModelError``."""
     # Imported here because diffusers takes seconds to import, and the driver imports this module
     # without loading any model.
-    from pipeline.models.declarations import refuse_other_prediction
-    from pipeline.models.diffusers_denoiser import DiffusersDenoiser
-    from pipeline.models.loras import fuse_loras
-    from pipeline.models.pipeline_folder import load_pipeline
-    from pipeline.models.scheduler_choice import choose_scheduler
+    from pipeline.models.diffusers.declarations import refuse_other_prediction
+    from pipeline.models.diffusers.denoiser import DiffusersDenoiser
+    from pipeline.models.diffusers.loras import fuse_loras
+    from pipeline.models.diffusers.pipeline_folder import load_pipeline
+    from pipeline.models.diffusers.scheduler_choice import choose_scheduler
 
     files = locate_pipeline(config)
     pipe = load_pipeline(files, _DTYPES[config.dtype], config.variant)
@@ -69,9 +74,9 @@ def load_text_encoder(config: ModelConfig, device: torch.device) -> "TextEncoder
     Network and decoder are read into main memory and dropped before anything moves to ``device``.
     On the CPU, float16 models are computed in float32.
     """
-    from pipeline.models.loras import fuse_loras
-    from pipeline.models.pipeline_folder import load_pipeline
-    from pipeline.models.text_encoder import TextEncoder
+    from pipeline.models.diffusers.loras import fuse_loras
+    from pipeline.models.diffusers.pipeline_folder import load_pipeline
+    from pipeline.models.diffusers.text_encoder import TextEncoder
 
     on_cpu = device.type == "cpu" and config.dtype == "float16"
     dtype = torch.float32 if on_cpu else _DTYPES[config.dtype]

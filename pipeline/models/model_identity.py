@@ -7,14 +7,14 @@ from typing import Any
 from pipeline.config.model import ModelConfig
 from pipeline.errors import ModelError
 from pipeline.identity import canonical_json
-from pipeline.models.model_settings import model_digests, model_settings
-from pipeline.models.pipeline_files import (
+from pipeline.models.diffusers.pipeline_files import (
     PipelineFiles,
     locate_pipeline,
     pipeline_digest,
     text_digest,
     variants_in,
 )
+from pipeline.models.model_settings import model_digests, model_settings
 from pipeline.npnet.config import Layout
 from pipeline.npnet.latents import latents_of
 from pipeline.npnet.origin import ModelIdentity, Origin

@@ -4,8 +4,8 @@ from typing import Any
 
 from pipeline.config.model import ModelConfig
 from pipeline.config.source import SourceConfig
-from pipeline.models.model_index import steps_offset
-from pipeline.models.pipeline_files import locate_pipeline, pipeline_digest
+from pipeline.models.diffusers.model_index import steps_offset
+from pipeline.models.diffusers.pipeline_files import locate_pipeline, pipeline_digest
 from pipeline.models.source import source_digest
 
 PLACES = frozenset(SourceConfig.model_fields)

@@ -66,7 +66,7 @@ def drop_too_long(
 def _limit(folder: Path, of_family: int | None, max_tokens: int | None) -> TokenLimit:
     from transformers import AutoTokenizer  # a second, which nothing else here should cost
 
-    from pipeline.models.model_index import check_tokenizer
+    from pipeline.models.diffusers.model_index import check_tokenizer
 
     check_tokenizer(folder)
     try:

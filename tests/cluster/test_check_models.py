@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.cluster.worker import check_models
 from pipeline.errors import ModelError
-from pipeline.stages.planning import make_plan
+from pipeline.workflows.plan import make_plan
 from tests.sealed import changed, write_config
 
 

@@ -10,10 +10,10 @@ import pytest
 import ray
 from ray.exceptions import RayActorError
 
+from pipeline.cli.console import show_progress
 from pipeline.cluster import stragglers
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.summary import UnitSummary
-from pipeline.commands.console import show_progress
 from pipeline.config.sections import ClusterConfig
 from pipeline.errors import BuildError, BuildStoppedError, ModelError, PermanentStoreError
 from pipeline.storage.receipts import Commit

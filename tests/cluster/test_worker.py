@@ -18,10 +18,10 @@ from pipeline.errors import (
     WorkerLeavingError,
 )
 from pipeline.records import Status
-from pipeline.stages.planning import make_plan
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import write_plan
 from pipeline.storage.receipts import Commit, Receipt, read_receipt
+from pipeline.workflows.plan import make_plan
 from tests.sealed import write_config
 from tests.stages.broken_models import WrappedDenoiser
 

@@ -7,10 +7,10 @@ import pytest
 from pipeline.cluster.work import Work
 from pipeline.cluster.worker import UnitWorker
 from pipeline.errors import ModelError
-from pipeline.stages.planning import make_plan
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import write_plan
 from pipeline.storage.receipts import read_receipt
+from pipeline.workflows.plan import make_plan
 from tests.npnet.layouts import shaken
 from tests.sealed import demo_prompts, write_config
 from tests.stages.proposers.test_network import LAYOUT, settings

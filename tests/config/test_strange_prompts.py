@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.config.file import BUNDLED, load_config
 from pipeline.errors import ConfigError, PromptFileError
-from pipeline.stages.planning import prompts_of
+from pipeline.workflows.plan import prompts_of
 
 DEMO = (BUNDLED / "demo.toml").read_text("utf-8")
 PATH = 'path = "prompts.txt"'

@@ -8,16 +8,16 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
+from jobs.demo_models.evaluate import load_vae
+from jobs.demo_models.fit import Draws, fit, learning_rate
+from jobs.demo_models.pool import as_images, as_pixels, render_pool
+from jobs.demo_models.prompts import demo_prompts
+from jobs.demo_models.recipe import Recipe, Schedule
+from jobs.demo_models.vae import reconstruct
 from jobs.train_demo_models import main as train_demo_models
 from jobs.train_demo_models import train_all
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scenes import WORDS, caption
-from pipeline.demo.training.evaluate import load_vae
-from pipeline.demo.training.fit import Draws, fit, learning_rate
-from pipeline.demo.training.pool import as_images, as_pixels, render_pool
-from pipeline.demo.training.prompts import demo_prompts
-from pipeline.demo.training.recipe import Recipe, Schedule
-from pipeline.demo.training.vae import reconstruct
 from pipeline.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def test_fit_resumed_equals_fit_uninterrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut after the checkpoint at step 4 of 10, run again: the same weights, bit for bit."""
-    monkeypatch.setattr("pipeline.demo.training.fit.CHECKPOINT_EVERY", 4)
+    monkeypatch.setattr("jobs.demo_models.fit.CHECKPOINT_EVERY", 4)
     schedule = Schedule(
         steps=10, batch_size=8, learning_rate=0.1, falling=0.5, warmup=2, ema_decay=0.9
     )

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.demo.training.fit import CHECKPOINT_EVERY, Draws, fit, learning_rate
-from pipeline.demo.training.recipe import Recipe, Schedule
+from jobs.demo_models.fit import CHECKPOINT_EVERY, Draws, fit, learning_rate
+from jobs.demo_models.recipe import Recipe, Schedule
 
 PLAIN = Schedule(steps=1000, batch_size=1, learning_rate=2.0, falling=0.4, warmup=10)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from jobs.demo_models.pool import render_pool
 from pipeline.demo.drawing import render
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scenes import Scene, Thing, caption
-from pipeline.demo.training.pool import render_pool
 from pipeline.demo.vision import connected_components, find_objects
 
 

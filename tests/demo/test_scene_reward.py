@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from jobs.demo_models.evaluate import pair_accuracy
+from jobs.demo_models.pool import render_pool
+from jobs.demo_models.reward import bradley_terry, contrast, corrupt, presence
 from pipeline.demo.drawing import render
 from pipeline.demo.scene_reward import CONFIG_FILE, WEIGHTS_FILE, SceneReward, word_ids
 from pipeline.demo.scenes import caption
-from pipeline.demo.training.evaluate import pair_accuracy
-from pipeline.demo.training.pool import render_pool
-from pipeline.demo.training.reward import bradley_terry, contrast, corrupt, presence
 from pipeline.errors import ModelError
 
 FOLDER = Path(__file__).parents[2] / "pipeline" / "demo" / "reward"

@@ -5,6 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.demo_models.diffusion import noisy_captions
+from jobs.demo_models.pool import render_pool
+from jobs.demo_models.prompts import DEMO, HELD_OUT, TRAIN, all_prompts
+from jobs.demo_models.reward import corrupt
 from pipeline.demo.drawing import GROUND, PAINT, SIDE, coverage, place, relation_holds, render
 from pipeline.demo.scenes import (
     COLOURS,
@@ -19,10 +23,6 @@ from pipeline.demo.scenes import (
     parse,
     redraw_word,
 )
-from pipeline.demo.training.diffusion import noisy_captions
-from pipeline.demo.training.pool import render_pool
-from pipeline.demo.training.prompts import DEMO, HELD_OUT, TRAIN, all_prompts
-from pipeline.demo.training.reward import corrupt
 
 BLUE_RING = Thing("blue", "ring")
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.diffusion.noise import source_noise
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.models.tiny import tiny_pipeline
 
 

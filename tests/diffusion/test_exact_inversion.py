@@ -12,7 +12,7 @@ from pipeline.diffusion.redenoise import (
     redenoise_evaluations,
 )
 from pipeline.diffusion.step import kappa
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.diffusion.guidance import combine, forward_evaluations, guided_prediction
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 
 PROMPTS = ["a red circle", "blue", "z"]
 

@@ -19,7 +19,7 @@ from pipeline.diffusion.redenoise import (
 from pipeline.diffusion.schedule import Spacing
 from pipeline.diffusion.step import kappa, step_coefficients
 from pipeline.errors import UserError
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor
 

@@ -11,7 +11,7 @@ from pipeline.diffusion.redenoise import (
     RedenoiseSettings,
     redenoise,
 )
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser
 

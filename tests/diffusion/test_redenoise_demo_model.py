@@ -10,7 +10,7 @@ from torch import Tensor
 import pipeline.demo
 from pipeline.diffusion.guided_step import InversionResult
 from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 
 FOLDER = Path(pipeline.demo.__file__).parent / "model"

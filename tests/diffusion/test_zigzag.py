@@ -11,7 +11,7 @@ from pipeline.diffusion.guided_step import Inversion
 from pipeline.diffusion.redenoise import RedenoiseSettings, StepsSettings, redenoise
 from pipeline.diffusion.step import step_coefficients
 from pipeline.diffusion.zigzag import zigzag, zigzag_evaluations
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor
 

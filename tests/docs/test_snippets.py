@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from jobs import build as build_job
 from jobs import train_npnet
-from pipeline import cli
+from pipeline.cli.app import app as cli
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout
 from tests.docs.markdown import FILES, ROOT, code_blocks, commands, mentions
@@ -60,7 +60,7 @@ def _app(job: Callable[..., None]) -> typer.Typer:
 
 
 _APPS = {
-    ("npd",): cli.app,
+    ("npd",): cli,
     ("python", "-m", "jobs.build"): build_job.app,
     ("python", "-m", "jobs.train_npnet"): _app(train_npnet.job),
 }

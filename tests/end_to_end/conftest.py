@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cli
+from pipeline.cli.app import app as cli
 from pipeline.config.file import load_config
 from pipeline.storage.open import open_store
 from tests.end_to_end.builds import NUM_UNITS, Ended, Npd, write_config

@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import build as steps
 from pipeline.config.file import load_config
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
+from pipeline.workflows import build as steps
 from tests.end_to_end.builds import (
     DEADLINE_S,
     NUM_UNITS,

@@ -14,12 +14,12 @@ from pipeline.evaluate.estimate import estimate
 from pipeline.evaluate.examples import QUANTILES, ExamplePair, example_pairs, shown_reward
 from pipeline.evaluate.grid import draw_grid
 from pipeline.evaluate.guidance import plain_guidance
-from pipeline.evaluate.publish import report_plan
 from pipeline.evaluate.report import make_report, table
 from pipeline.evaluate.scores import read_scores
 from pipeline.reader import NoisePairDataset
 from pipeline.reader.samples import REWARDS
 from pipeline.storage.open import open_store
+from pipeline.workflows.report import report_plan
 from tests.sealed import Built, changed, demo_models, manifest_of, write_config
 from tests.stages.pairs import make_pairs
 

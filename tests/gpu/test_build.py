@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline import build as steps
 from pipeline.cluster.ray_session import ray_session
 from pipeline.config.file import load_config
 from pipeline.config.sections import ClusterConfig, Config
@@ -14,6 +13,7 @@ from pipeline.errors import BuildError
 from pipeline.records import Outcome
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import read_receipt
+from pipeline.workflows import build as steps
 from tests.end_to_end.builds import CONFIG, sealed_bytes, write_config
 
 HERE = Path(__file__).parent

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from infra.storage.seaweedfs import SeaweedFS
-from pipeline import build as steps
 from pipeline.reader import Cache, NoisePairDataset
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
+from pipeline.workflows import build as steps
 from tests.conftest import BUCKET
 from tests.infra.files import policy
 from tests.infra.iam import Policy, Request

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from typer.testing import CliRunner
 
 from infra.storage.seaweedfs import SeaweedFS
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.errors import AccessDeniedError, PermanentStoreError, UserError
 from pipeline.reader import Cache, NoisePairDataset, NoisePairTable, Source
 from pipeline.storage.open import open_store

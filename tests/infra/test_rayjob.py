@@ -11,7 +11,7 @@ from ray._private import ray_constants
 
 from jobs import build as job
 from pipeline.config.file import load_config
-from pipeline.stages.planning import make_plan
+from pipeline.workflows.plan import make_plan
 from tests.infra.crd import errors, strict, strict_rayjob_schema
 from tests.infra.files import ROOT, of_kind
 from tests.infra.pods import containers, literal_secrets, pod_templates

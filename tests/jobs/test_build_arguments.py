@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from jobs import build as job
-from pipeline import cli
+from pipeline.cli.app import app as cli
 
 
 def test_build_job_takes_the_arguments_of_npd_build() -> None:

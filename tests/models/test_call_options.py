@@ -14,11 +14,11 @@ from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.errors import ConfigError, ModelError
-from pipeline.models.call_options import OPTIONS
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
-from pipeline.models.families import FAMILIES
+from pipeline.models.diffusers.call_options import OPTIONS
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.families import FAMILIES
 from pipeline.prompts.token_limit import drop_too_long, token_limits
-from pipeline.stages.planning import make_plan, prompts_of
+from pipeline.workflows.plan import make_plan, prompts_of
 from tests.models.families.tiny_pipelines import build, options_of
 from tests.prompts.reading import prompts_of as as_read
 from tests.sealed import changed, write_config

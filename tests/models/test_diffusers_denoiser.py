@@ -22,7 +22,7 @@ from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.diffusion.step import NoiseLevel
 from pipeline.errors import ModelError
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.models.families.tiny_pipelines import build
 from tests.models.tiny import (
     SD_BETAS,

@@ -16,7 +16,7 @@ from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.errors import ModelError
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.models.families.tiny_pipelines import build
 from tests.models.tiny import SD_BETAS, tiny_scheduler
 

@@ -8,7 +8,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from pipeline.errors import ModelError
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.models.families.tiny_pipelines import build, options_of
 from tests.models.tiny import tiny_pipeline
 

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.config.model import ModelConfig
 from pipeline.errors import ModelError
+from pipeline.models.diffusers.pipeline_files import locate_pipeline, pipeline_digest
 from pipeline.models.model_settings import model_digests, model_settings
-from pipeline.models.pipeline_files import locate_pipeline, pipeline_digest
 from tests.models.hub import COMMIT, REPOSITORY, Hub, point_to, serve
 
 INDEX = {

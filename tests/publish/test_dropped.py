@@ -8,10 +8,10 @@ import pytest
 from pipeline.errors import UserError, VerificationError
 from pipeline.publish.gc import ReferenceStatus, find_strays
 from pipeline.publish.verify import verify
-from pipeline.repair import restore_dropped
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import dropped_key_of
+from pipeline.workflows.repair import restore_dropped
 from tests.publish.damage import flip
 from tests.sealed import Built, write_config
 

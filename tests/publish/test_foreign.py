@@ -8,16 +8,16 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.build import BuildContext, units_done
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.errors import VerificationError
 from pipeline.publish.gc import ReferenceStatus, find_strays
 from pipeline.publish.verify import verify
-from pipeline.status import status
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import stored_plans
+from pipeline.workflows.build import BuildContext, units_done
+from pipeline.workflows.status import status
 from tests.publish.repairs import repaired
 from tests.sealed import Built, receipt_of
 

@@ -12,12 +12,12 @@ from pipeline.publish.repair import repair
 from pipeline.publish.verify import verify
 from pipeline.reader import NoisePairDataset
 from pipeline.records import Split
-from pipeline.status import status
 from pipeline.storage import layout
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import read_success
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.sealing import name_in_success, sealed_as
+from pipeline.workflows.status import status
 from tests.sealed import Built
 from tests.two_versions import TwoVersions, _two_versions, select_scene, two_versions
 

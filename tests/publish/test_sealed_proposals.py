@@ -19,10 +19,10 @@ from pipeline.publish.select import select
 from pipeline.publish.verify import verify
 from pipeline.records import Outcome, RuleName
 from pipeline.stages.build_spec import BuildSpec
-from pipeline.stages.planning import plan_of, prompts_of
 from pipeline.stages.unit import produce_unit
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import Manifest
+from pipeline.workflows.plan import plan_of, prompts_of
 from tests.sealed import SETTINGS, Built, changed, demo_models, demo_prompts, write_config
 
 MARGINS = {"a": 0.0, "b": 0.25, "c": 0.5}

@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from infra.storage.seaweedfs import SeaweedFS
-from pipeline import cli
+from pipeline.cli.app import app as cli
 from pipeline.errors import NPDError
 from tests import sealed
 from tests.conftest import BUCKET

@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from pipeline.records import Candidate
 from pipeline.stages.build_spec import BuildSpec
-from pipeline.stages.planning import make_plan
 from pipeline.stages.unit import ProducedUnit
 from pipeline.storage.schema import NoisePair, PairSchema
+from pipeline.workflows.plan import make_plan
 from tests.sealed import SETTINGS, changed, demo_prompts, write_config
 
 SCHEMA = PairSchema(latent_shape=(4, 8, 8), reward_names=("scene", "oracle"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.config.file import BUNDLED, load_config
 from pipeline.errors import ModelError, UserError
 from pipeline.evaluate.trial.network import networks_of, refuse_other_networks

@@ -1,14 +1,13 @@
 """``npd build`` as simulated processes: a driver, and workers that it starts and replaces.
 
 Ray and the models are simulated. Whatever touches the store is the real code, in the order of
-``pipeline/cli.py``, ``pipeline/build.py`` and ``pipeline/cluster/worker.py``.
+``pipeline/cli/app.py``, ``pipeline/workflows/build.py`` and ``pipeline/cluster/worker.py``.
 """
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from pipeline.build import BuildContext, sealed, units_done
 from pipeline.errors import BuildError, NPDError, PermanentStoreError, PlanConflictError
 from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
@@ -18,6 +17,7 @@ from pipeline.storage.plans import read_plan, read_prompt_table, stored_plans, w
 from pipeline.storage.probe import probe
 from pipeline.storage.receipts import Commit, Receipt, commit_unit
 from pipeline.storage.s3 import S3Store
+from pipeline.workflows.build import BuildContext, sealed, units_done
 from tests.faults.simulated.scheduler import Process, Scheduler
 from tests.faults.simulated.stand_in import StandIn
 

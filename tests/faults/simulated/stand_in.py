@@ -16,10 +16,10 @@ from pipeline.identity import sha256
 from pipeline.plan import Plan, PromptTable
 from pipeline.records import SCHEMA_VERSION, Candidate, Outcome, Status
 from pipeline.stages.pack import pack_pairs
-from pipeline.stages.planning import make_plan
 from pipeline.storage import layout
 from pipeline.storage.receipts import Receipt
 from pipeline.storage.schema import NoisePair, PairSchema
+from pipeline.workflows.plan import make_plan
 from tests.sealed import changed, write_config
 
 SHAPE = (4, 8, 8)

@@ -18,9 +18,9 @@ from pipeline.diffusion.denoiser import EncodedPrompts
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
 from pipeline.diffusion.sample import sample_latents
-from pipeline.models.diffusers_denoiser import DiffusersDenoiser
-from pipeline.models.families import FAMILIES
-from pipeline.models.text_encoder import TextEncoder
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
+from pipeline.models.diffusers.families import FAMILIES
+from pipeline.models.diffusers.text_encoder import TextEncoder
 from tests.models.families.references import REFERENCES, Reference, flux
 from tests.models.families.tiny_pipelines import PIPELINES, build, options_of
 

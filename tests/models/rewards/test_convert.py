@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.errors import ModelError, UserError
 from pipeline.models.rewards.convert import convert
 from pipeline.models.rewards.kinds import published_class

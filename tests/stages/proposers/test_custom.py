@@ -13,9 +13,9 @@ from pipeline.cluster.worker import check_models
 from pipeline.config.sections import Config
 from pipeline.errors import EntryPointError, ModelError, UserError
 from pipeline.stages.build_spec import BuildSpec
-from pipeline.stages.planning import make_plan
 from pipeline.stages.proposers.files import load_proposers
 from pipeline.stages.unit import ProducedUnit, produce_unit
+from pipeline.workflows.plan import make_plan
 from tests.sealed import demo_models, demo_prompts, write_config
 from tests.stages.broken_models import WrappedDenoiser
 from tests.stages.demo_unit import KEEP_ALL, stored_pairs

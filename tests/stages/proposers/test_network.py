@@ -18,10 +18,10 @@ from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout
 from pipeline.npnet.latents import PackedLatents
 from pipeline.stages.build_spec import BuildSpec
-from pipeline.stages.planning import make_plan
 from pipeline.stages.propose import Source
 from pipeline.stages.proposers.network import NetworkProposer
 from pipeline.stages.unit import produce_unit
+from pipeline.workflows.plan import make_plan
 from tests.npnet.layouts import shaken
 from tests.npnet.origins import OTHER_MODEL, save_trained_for
 from tests.sealed import demo_models, demo_prompts, write_config

@@ -1,0 +1,151 @@
+"""The training loop of all stages: AdamW, learning-rate schedule, weight average, resumption.
+
+The random numbers of a stage are a function of (seed, stage, step), never of a generator's
+history. An interrupted run therefore resumes to the same weights as an undisturbed one.
+"""
+
+import copy
+import math
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from jobs.demo_models.recipe import Schedule
+from pipeline.storage.durable import whole_file
+
+CHECKPOINT_EVERY = 250
+"""Number of steps between checkpoints."""
+
+Report = Callable[[str, int, int, float], None]
+"""Callback that receives (stage, step, steps, loss) after every step."""
+
+
+class Draws:
+    """Random generators of one step: numpy for choices, torch for noise."""
+
+    def __init__(self, seed: int, stage: str, step: int) -> None:
+        entropy = [seed, zlib.crc32(stage.encode()), step]
+        self.numpy = np.random.default_rng(entropy)
+        self.torch = torch.Generator().manual_seed(int(self.numpy.integers(2**62)))
+
+    def normal(self, *shape: int) -> Tensor:
+        """Return standard normal noise."""
+        return torch.randn(shape, generator=self.torch)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Return uniform numbers in [0, 1)."""
+        return torch.rand(shape, generator=self.torch)
+
+
+def learning_rate(schedule: Schedule, step: int) -> float:
+    """Return the rate at ``step``: linear rise, plateau, cosine decay to zero."""
+    rise = min(1.0, (step + 1) / schedule.warmup)
+    steps = schedule.planned_steps(step)
+    left = (steps - step) / max(1.0, steps * schedule.falling)
+    fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, left))
+    return schedule.learning_rate * rise * fall
+
+
+def fit(
+    stage: str,
+    model: nn.Module,
+    loss_of: Callable[[Draws, int], Tensor],
+    schedule: Schedule,
+    *,
+    folder: Path,
+    seed: int,
+    report: Report,
+) -> None:
+    """Train ``model`` on ``loss_of(draws, batch_size)`` and load its final weights into it.
+
+    Writes ``<stage>.safetensors`` at the end, and skips a stage that has this file. Parameters
+    that do not require gradients are not changed.
+    """
+    done = folder / f"{stage}.safetensors"
+    if not done.exists():
+        _train(
+            model,
+            lambda step: loss_of(Draws(seed, stage, step), schedule.batch_size),
+            schedule,
+            folder / f"{stage}.checkpoint",
+            partial(report, stage),
+        )
+        with whole_file(done) as unfinished:
+            save_file(_contiguous(model.state_dict()), unfinished)
+    model.load_state_dict(load_file(done))
+    model.eval().requires_grad_(False)
+
+
+def _train(
+    model: nn.Module,
+    loss_at: Callable[[int], Tensor],
+    schedule: Schedule,
+    checkpoint: Path,
+    report: Callable[[int, int, float], None],
+) -> None:
+    """Run the remaining steps. The loss of a step depends only on its number."""
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, weight_decay=1e-4)
+    average = copy.deepcopy(model) if schedule.ema_decay else model
+    first = _resume(checkpoint, model, average, optimizer)
+    for step in range(first, schedule.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(schedule, step)
+        loss = loss_at(step)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        if schedule.ema_decay:
+            _follow(average, model, schedule.ema_decay, step)
+        report(step + 1, schedule.steps, float(loss.detach()))
+        if (step + 1) % CHECKPOINT_EVERY == 0:
+            _save(checkpoint, model, average, optimizer, step + 1)
+    model.load_state_dict(average.state_dict())
+
+
+def _follow(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move the average towards the model; the decay is smaller in the first steps."""
+    # At a full decay from the start, the random initial weights would stay in the average.
+    keep = min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+            slow.lerp_(fast, 1.0 - keep)
+
+
+def _save(
+    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    state: dict[str, Any] = {
+        "model": model.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+    }
+    with whole_file(path) as unfinished:
+        torch.save(state, unfinished)
+
+
+def _resume(
+    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> int:
+    """Load a checkpoint if there is one, and return the next step."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.contiguous() for name, tensor in state.items()}

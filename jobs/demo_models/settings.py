@@ -1,0 +1,154 @@
+"""Comparison of golden noise settings on the demo model: a table of the model card.
+
+The table includes two controls: an independent second seed, because a filter picks winners by
+construction, and plain guidance at other scales, which also spends more evaluations.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from jobs.demo_models.prompts import demo_prompts
+from jobs.demo_models.sampling import golden_noises, noises, sample_images
+from pipeline.demo.oracle import SceneOracle
+from pipeline.demo.scene_reward import SceneReward
+from pipeline.diffusion.denoiser import EncodedPrompts
+from pipeline.diffusion.noise import noise_stats
+from pipeline.diffusion.redenoise import RedenoiseSettings
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
+from pipeline.records import NoiseStats
+
+SECOND_SEED = 10_000
+"""First seed of the noises of the control."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Settings of golden noise with a guidance scale of sampling."""
+
+    name: str
+    guidance_scale: float
+    """Guidance W at which both pictures are sampled."""
+    redenoise: RedenoiseSettings | None
+    """Settings of re-denoising; None for an independent noise instead of a golden one."""
+
+
+def _zigzag(steps: int, of: int, high: float) -> RedenoiseSettings:
+    return RedenoiseSettings(num_inference_steps=of, num_steps=steps, guidance_scale=high)
+
+
+SETTINGS = (
+    Setting(name="3→1, 10 of 20", guidance_scale=1.0, redenoise=_zigzag(10, 20, 3.0)),
+    Setting(name="5.5→1, 1 of 10", guidance_scale=1.0, redenoise=_zigzag(1, 10, 5.5)),
+    Setting(name="independent seed (control)", guidance_scale=1.0, redenoise=None),
+    Setting(name="3→1, 10 of 20", guidance_scale=2.0, redenoise=_zigzag(10, 20, 3.0)),
+    Setting(
+        name="5.5→1, 1 of 10 (published form)", guidance_scale=5.5, redenoise=_zigzag(1, 10, 5.5)
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A row of the table. Pairs are a mean and the half width of its 95% interval."""
+
+    setting: Setting
+    wins: tuple[float, float]
+    """Share of the pairs whose golden picture has the higher reward."""
+    reward_gain: tuple[float, float]
+    source_oracle: float
+    golden_oracle: float
+    oracle_gain: tuple[float, float]
+    std: float
+    """Mean standard deviation of the golden noises."""
+    kurtosis: float
+    """Mean excess kurtosis of the golden noises."""
+    relative_change: float
+
+
+def compare_settings(model: Path, reward_folder: Path, count: int) -> list[Comparison]:
+    """Compare all settings on ``count`` held-out prompts, with one source noise each.
+
+    Raises ModelError for a folder that cannot be used.
+    """
+    cpu = torch.device("cpu")
+    denoiser = DiffusersDenoiser.load(model, device=cpu, dtype=torch.float32)
+    reward, oracle = SceneReward.load(reward_folder, cpu), SceneOracle()
+    prompts = demo_prompts(count)
+    encoded = denoiser.encode_prompts(prompts)
+    source = noises(count, 0, denoiser.latent_shape)
+    judged: dict[float, Tensor] = {}
+
+    def judge(x_T: Tensor, guidance_scale: float) -> Tensor:
+        images = sample_images(denoiser, encoded, x_T, guidance_scale)
+        return torch.stack([reward.score(prompts, images), oracle.score(prompts, images)])
+
+    rows = []
+    for setting in SETTINGS:
+        scale = setting.guidance_scale
+        if scale not in judged:
+            judged[scale] = judge(source, scale)
+        golden = _golden_of(setting, denoiser, encoded, source)
+        rows.append(_compare(setting, judged[scale], judge(golden, scale), source, golden))
+    return rows
+
+
+def settings_table(rows: list[Comparison], count: int) -> Table:
+    """Return the rows as a printable table."""
+    columns = ("W", "golden noise", "wins %", "reward gain", "oracle", "gain", "std", "kurtosis")
+    table = Table(*columns, title=f"Golden noise on the demo model, n = {count}, ± 95%")
+    for row in rows:
+        table.add_row(
+            f"{row.setting.guidance_scale:g}",
+            row.setting.name,
+            f"{100 * row.wins[0]:.1f} ± {100 * row.wins[1]:.1f}",
+            f"{row.reward_gain[0]:+.2f} ± {row.reward_gain[1]:.2f}",
+            f"{row.source_oracle:.3f} → {row.golden_oracle:.3f}",
+            f"{row.oracle_gain[0]:+.3f} ± {row.oracle_gain[1]:.3f}",
+            f"{row.std:.3f}",
+            f"{row.kurtosis:+.3f}",
+        )
+    return table
+
+
+def mean_interval(values: Tensor) -> tuple[float, float]:
+    """Return the mean of ``values`` (n,) and the half width of its normal 95% interval."""
+    return float(values.mean()), 1.96 * float(values.std()) / math.sqrt(len(values))
+
+
+def _golden_of(
+    setting: Setting, denoiser: DiffusersDenoiser, prompts: EncodedPrompts, source: Tensor
+) -> Tensor:
+    if setting.redenoise is None:
+        return noises(len(source), SECOND_SEED, denoiser.latent_shape)
+    return golden_noises(denoiser, prompts, source, setting.redenoise)
+
+
+def _compare(
+    setting: Setting, before: Tensor, after: Tensor, source: Tensor, golden: Tensor
+) -> Comparison:
+    """Return a row from rewards and oracle scores (2, n) and noises (n, C, H, W)."""
+    gain = (after - before).double()
+    stats = [_finite_stats(x, y) for x, y in zip(source, golden, strict=True)]
+    return Comparison(
+        setting=setting,
+        wins=mean_interval((gain[0] > 0).double()),
+        reward_gain=mean_interval(gain[0]),
+        source_oracle=float(before[1].mean()),
+        golden_oracle=float(after[1].mean()),
+        oracle_gain=mean_interval(gain[1]),
+        std=fmean([one.std for one in stats]),
+        kurtosis=fmean([one.kurtosis for one in stats]),
+        relative_change=fmean([one.relative_change for one in stats]),
+    )
+
+
+def _finite_stats(source: Tensor, golden: Tensor) -> NoiseStats:
+    stats = noise_stats(source, golden)
+    assert stats is not None, "every setting of the table leaves the demo model's noise finite"
+    return stats

@@ -1,0 +1,204 @@
+"""Terminal output of the commands: progress, summaries and formatted numbers."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from pipeline.cluster.summary import UnitSummary
+from pipeline.plan import Plan
+from pipeline.prompt_funnel import PromptFunnel
+from pipeline.storage.funnel import Funnel
+from pipeline.storage.keys import printable
+from pipeline.storage.manifest import Manifest
+from pipeline.storage.plans import dropped_key_of
+from pipeline.storage.receipts import Commit
+from pipeline.storage.versions import PlanVersion
+from pipeline.workflows.status import PlanStatus
+
+if TYPE_CHECKING:
+    # Not imported at run time: it imports torch, which takes seconds.
+    from pipeline.publish.verify import Verification
+
+_FOREIGN_SHOWN = 20
+
+console = Console(stderr=True, highlight=False)
+"""Console for progress and remarks, on standard error. Results go to standard output."""
+
+
+@dataclass
+class Tally:
+    """Counts over the units computed by this run, without those of earlier runs."""
+
+    candidates: int = 0
+    kept: int = 0
+    compute_seconds: float = 0.0
+    different: int = 0
+    """Number of units whose second attempt gave other bytes than the first."""
+
+    def add(self, summary: UnitSummary) -> None:
+        """Add one unit to the counts."""
+        self.candidates += summary.candidates
+        self.kept += summary.kept
+        self.compute_seconds += summary.compute_seconds
+        self.different += summary.commit is Commit.DIFFERENT
+
+
+def show_progress(summaries: Iterable[UnitSummary], *, done: int, total: int) -> Tally:
+    """Show a progress bar until ``summaries`` ends, and return the counts of this run.
+
+    The bar shows units done, the kept rate, candidates per second and the time left.
+    """
+    tally = Tally()
+    begin = perf_counter()
+    columns = (
+        TextColumn("units"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rates]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("units", completed=done, total=total, rates="loading the models")
+        for summary in summaries:
+            tally.add(summary)
+            rate = tally.candidates / (perf_counter() - begin)
+            kept = tally.kept / tally.candidates
+            progress.update(bar, advance=1, rates=f"kept {kept:.0%}, {rate:.1f} candidates/s")
+    return tally
+
+
+def show_manifest(manifest: Manifest, url: str) -> None:
+    """Print the summary of a sealed version: a table of shards, the selection and the funnel."""
+    table = Table(title=f"Noise Prompt Dataset {manifest.plan_id}", title_justify="left")
+    table.add_column("split")
+    for name in ("format", "pairs", "shards", "bytes"):
+        table.add_column(name, justify="right")
+    for split, formats in manifest.shards.items():
+        for shard_format, shards in formats.items():
+            pairs = sum(shard.num_samples for shard in shards)
+            size = human_bytes(sum(shard.num_bytes for shard in shards))
+            table.add_row(split, shard_format, str(pairs), str(len(shards)), size)
+    console.print(table)
+    # With one reward every rule decides alike, so the rule is not shown.
+    rule = "" if len(manifest.selection) == 1 else f" ({manifest.plan.rule})"
+    console.print(f"version {manifest.version}, kept where better{rule}: {margins_line(manifest)}")
+    console.print(funnel_line(manifest.funnel))
+    console.print(f"sealed at {url}", soft_wrap=True)
+
+
+def show_status(status: PlanStatus) -> None:
+    """Print the progress of a plan and its versions to standard output."""
+    state = "sealed" if status.sealed else "not sealed"
+    share = status.units_done / status.plan.num_units
+    print(
+        f"plan {status.plan.plan_id}: {status.units_done} of {status.plan.num_units} units "
+        f"({share:.0%}), {state}"
+    )
+    for version in status.versions:
+        print(f"  version {version.number}{version_line(version)}")
+    if not status.is_listed:
+        print("  these credentials may not list the store; other plans and versions are not shown")
+
+
+def version_line(version: PlanVersion) -> str:
+    """Return the state of a version as text to print after its number."""
+    mark = " (current)" if version.is_current else ""
+    if version.manifest is None:
+        return f"{mark}: {'removed' if version.is_removed else f'damaged: {version.damage}'}"
+    pairs = f"{version.manifest.funnel.kept} pairs"
+    return f"{mark}: {pairs}, kept where better: {margins_line(version.manifest)}"
+
+
+def margins_line(manifest: Manifest) -> str:
+    """Return each selecting reward with its margin, such as ``scene by 0.1``."""
+    return ", ".join(f"{name} by {margin:g}" for name, margin in manifest.selection.items())
+
+
+def show_verification(found: "Verification") -> None:
+    """Print each finding of a verification, then a summary, to standard output."""
+    for problem in found.problems:
+        print(f"wrong: {printable(problem.key)}: {problem.text}")
+    for disagreement in found.disagreements:
+        print(f"differs: {printable(disagreement.key)}: {disagreement.text}")
+    for orphan in found.orphans:
+        print(f"orphan: {orphan.key}: {orphan.why}")
+    if found.orphans:
+        print("orphans are never read; `npd gc` lists and deletes those that are garbage")
+    if found.not_listed:
+        print(f"orphans and disagreements were not looked for: {found.not_listed}")
+    for file in found.foreign[:_FOREIGN_SHOWN]:
+        print(f"foreign: {printable(file.key)}: {file.why}")
+    if found.foreign:
+        more = len(found.foreign) - _FOREIGN_SHOWN
+        also = f" ({more} more are not shown)" if more > 0 else ""
+        print(f"foreign files are never read or deleted{also}")
+    print(
+        f"{found.manifests} plans, {found.units} units, {found.candidates} candidates, "
+        f"{found.shards} shards, {found.pairs} pairs, {human_bytes(found.num_bytes)} read: "
+        f"{len(found.orphans)} orphans, {len(found.disagreements)} disagreements, "
+        f"{len(found.problems)} problems"
+    )
+
+
+def funnel_line(funnel: Funnel) -> str:
+    """Return the funnel as one line: kept, rejected and failed candidates with their reasons."""
+    parts = [f"{funnel.kept} of {funnel.candidates} candidates kept ({funnel.kept_rate:.1%})"]
+    parts += [f"{count} rejected by {reason}" for reason, count in funnel.rejected.items()]
+    parts += [f"{count} failed by {reason}" for reason, count in funnel.failed.items()]
+    if funnel.truncated:
+        parts.append(f"{funnel.truncated} with a truncated prompt")
+    return ", ".join(parts)
+
+
+def show_prompts(plan: Plan, url: str) -> None:
+    """Print the prompt funnel of a plan and the location of its list of dropped prompts."""
+    for name, counts in prompt_lines(plan.prompt_funnel):
+        console.print(f"{name}: {counts}")
+    if (key := dropped_key_of(plan)) is not None:
+        console.print(f"dropped prompts, with their reasons: {url}/{key}", soft_wrap=True)
+
+
+def prompt_lines(funnel: PromptFunnel) -> Iterator[tuple[str, str]]:
+    """Yield the prompt funnel as (name, counts): the total, each source, the safety verdicts.
+
+    Sources are listed only if there are several.
+    """
+    groups = [("prompts", funnel.kept, funnel.rows, funnel.dropped)]
+    if len(funnel.sources) > 1:
+        groups += [(f"  {s.name}", s.kept, s.rows, s.dropped) for s in funnel.sources]
+    for name, kept, rows, dropped in groups:
+        reasons = ", ".join(f"{count} {reason.value}" for reason, count in dropped.items())
+        yield name, f"{kept} of {rows} rows{reasons and f': {reasons}'}"
+    if funnel.verdicts:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in funnel.verdicts.items())
+        yield "  safety verdicts", counts
+
+
+def human_bytes(count: float) -> str:
+    """Format a number of bytes with a decimal prefix (1 kB = 1000 B)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def human_seconds(seconds: float) -> str:
+    """Format a duration in seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

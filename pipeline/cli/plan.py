@@ -1,0 +1,139 @@
+"""The command ``npd plan``, which estimates the size and the cost of a build.
+
+If the model files exist, the command measures the cost on this machine. Otherwise it uses published
+figures of the model, so a build can be planned before renting a GPU or downloading weights.
+"""
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.arguments import ConfigArgument
+from pipeline.cli.console import human_bytes, human_seconds, prompt_lines
+from pipeline.cli.output import write_output
+from pipeline.config.file import load_config
+from pipeline.config.sections import Config
+from pipeline.errors import ModelError
+
+if TYPE_CHECKING:
+    from pipeline.costs.architectures import Architecture
+    from pipeline.costs.gpu_hours import GpuHours
+    from pipeline.plan import Plan
+    from pipeline.prompts.choosing import ChosenPrompts
+
+plans = typer.Typer()
+
+Lines = Iterator[tuple[str, str]]
+
+
+@plans.command()
+def plan(
+    config: ConfigArgument,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="Number of GPUs. Default: the configured workers.")
+    ] = None,
+    dropped: Annotated[
+        Path | None,
+        typer.Option(help="Also write the dropped prompts and their reasons to this Parquet file."),
+    ] = None,
+) -> None:
+    """Estimate what a build will compute and cost, without building anything."""
+    from pipeline.workflows.plan import prompts_of
+
+    settings = load_config(config)
+    chosen = prompts_of(settings)
+    if dropped is not None:
+        write_output(dropped, chosen.dropped)
+    for name, value in _describe(settings, chosen, gpus or settings.cluster.workers):
+        print(f"{name:20} {value}")
+
+
+def _describe(config: Config, chosen: "ChosenPrompts", gpus: int) -> Lines:
+    from pipeline.costs.architectures import architecture_of
+    from pipeline.costs.missing import missing_models
+
+    missing = missing_models(config)
+    architecture = architecture_of(config.model)
+    if not missing:
+        yield from _measured(config, chosen, gpus)
+    elif architecture is None:
+        raise ModelError("\n".join(map(str, missing)))
+    else:
+        # A plan id covers the digests of the model files, so it is unknown without them.
+        yield "plan", "no id until all models are present"
+        for error in missing:
+            yield "missing", str(error)
+        yield from _published(config, chosen, architecture, gpus)
+
+
+def _measured(config: Config, chosen: "ChosenPrompts", workers: int) -> Lines:
+    """Yield the estimate measured with the models on this machine."""
+    from pipeline.evaluate.estimate import estimate
+    from pipeline.workflows.plan import plan_of
+
+    plan, prompts = plan_of(config, chosen)
+    cost = estimate(plan, prompts, config)
+    seconds = plan.num_candidates * cost.seconds_per_candidate / workers
+    yield "plan", plan.plan_id
+    yield from _sizes(plan, config, cost.evaluations_per_candidate, cost.bytes_per_pair)
+    yield (
+        "time",
+        f"about {human_seconds(seconds)} on {workers} workers as fast as this machine "
+        f"({cost.seconds_per_candidate:.3f} s per candidate)",
+    )
+
+
+def _published(
+    config: Config, chosen: "ChosenPrompts", architecture: "Architecture", gpus: int
+) -> Lines:
+    """Yield the estimate from published figures of the model."""
+    from pipeline.costs.gpu_hours import gpu_hours
+    from pipeline.costs.pair_bytes import pair_bytes
+    from pipeline.stages.build_spec import BuildSpec
+    from pipeline.workflows.plan import draft_plan
+
+    plan, prompts = draft_plan(config, chosen)
+    recipe = BuildSpec.of(plan)
+    # Each candidate samples its source image once, and one image per proposed golden noise.
+    evaluations, images = recipe.evaluations(), 1 + recipe.proposals
+    size = pair_bytes(
+        config.output,
+        architecture.latent_values(config.model),
+        3 * prod(architecture.size(config.model)),
+        prompts.table["prompt"].to_pylist(),
+    )
+    yield from _sizes(plan, config, evaluations, size)
+    costs = gpu_hours(architecture, config.model, plan.num_candidates, evaluations, images)
+    for cost in costs:
+        yield f"{cost.speed.gpu}, {cost.speed.software}", _hours(cost, gpus)
+    if not costs:
+        height, width = architecture.size(config.model)
+        yield "GPU-hours", f"no published speed of {architecture.name} at {height} × {width}"
+
+
+def _sizes(plan: "Plan", config: Config, evaluations: int, pair_bytes: int) -> Lines:
+    candidates = plan.num_candidates
+    # An upper bound: it assumes that every candidate is kept.
+    total = candidates * pair_bytes * len(config.output.formats)
+    yield from prompt_lines(plan.prompt_funnel)
+    yield "candidates", f"{candidates}"
+    yield "units", f"{plan.num_units} of {plan.unit_size} candidates"
+    yield (
+        "forward evaluations",
+        f"{evaluations} per candidate, {candidates * evaluations:,} in total",
+    )
+    yield (
+        "bytes",
+        f"{human_bytes(pair_bytes)} per kept pair and format, "
+        f"at most {human_bytes(total)} in total",
+    )
+
+
+def _hours(cost: "GpuHours", gpus: int) -> str:
+    text = f"{cost.arithmetic()}, without judging"
+    if gpus > 1:
+        text += f"; {human_seconds(cost.hours * 3600 / gpus)} on {gpus}"
+    return f"{text} [{cost.speed.source}]"

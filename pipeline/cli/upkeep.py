@@ -1,0 +1,158 @@
+"""Commands that maintain an existing data set: gc, select, prune and repair."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.arguments import PlanOption, UrlArgument, parse_duration, parse_margin
+from pipeline.cli.console import (
+    console,
+    human_bytes,
+    human_seconds,
+    show_manifest,
+    show_verification,
+    version_line,
+)
+from pipeline.config.file import load_config
+from pipeline.publish.gc import (
+    ReferenceStatus,
+    UnreferencedObject,
+    amount_of,
+    delete_garbage,
+    find_strays,
+)
+from pipeline.storage.keys import printable
+from pipeline.storage.local import LocalStore
+from pipeline.storage.open import open_store
+
+upkeep = typer.Typer()
+
+_LONGEST_WRITE = timedelta(hours=1)
+"""Minimum age of a temporary file before it is deleted; a running writer needs seconds."""
+
+
+@upkeep.command()
+def gc(
+    url: UrlArgument,
+    older_than: Annotated[
+        str, typer.Option(help="Keep objects younger than this, such as 30m or 1d. 0s is safe.")
+    ] = "1d",
+    delete: Annotated[bool, typer.Option("--delete", help="Delete, instead of listing.")] = False,
+) -> None:
+    """List or delete objects that nothing can ever refer to again. Safe while builds run."""
+    now = datetime.now(UTC)
+    grace = parse_duration(older_than)
+    store = open_store(url)
+
+    def garbage() -> Iterator[UnreferencedObject]:
+        for found in find_strays(store):
+            # A build that runs now, or is resumed later, may still commit a pending object.
+            if found.standing is ReferenceStatus.PENDING:
+                continue
+            is_garbage = found.standing is ReferenceStatus.GARBAGE
+            is_young = is_garbage and found.modified > now - grace
+            print(_line(found, now) + (f" (younger than {older_than}: kept)" if is_young else ""))
+            if is_garbage and not is_young:
+                yield found
+
+    if not delete:
+        found = amount_of(garbage())
+        print(
+            f"{found.objects} objects of garbage, {human_bytes(found.num_bytes)}: "
+            "nothing was deleted; use --delete to delete them"
+        )
+        return
+    found = delete_garbage(store, garbage())
+    print(f"{found.objects} objects of garbage, {human_bytes(found.num_bytes)}: deleted")
+    if isinstance(store, LocalStore):
+        # Even with a grace period of 0 s, a recent temporary file may belong to a running writer.
+        files = store.remove_leftovers(max(grace, _LONGEST_WRITE).total_seconds())
+        print(f"{files} temporary files of interrupted writers: deleted")
+
+
+@upkeep.command()
+def select(
+    url: UrlArgument,
+    margin: Annotated[
+        list[str], typer.Option(help="Margin of a reward, such as scene=0.1. May be repeated.")
+    ],
+    plan: PlanOption = None,
+) -> None:
+    """Select pairs with other margins. Writes a new version of a sealed plan, without a GPU."""
+    from pipeline.publish.compact import compact_in
+    from pipeline.publish.select import select as select_anew
+
+    store = open_store(url)
+    margins = dict(map(parse_margin, margin))
+    with console.status("selecting pairs"):
+        made = select_anew(store, margins, partial(map, partial(compact_in, store)), plan)
+    if not made.is_new:
+        console.print(f"this selection already exists, as version {made.manifest.version}")
+    show_manifest(made.manifest, store.url)
+
+
+@upkeep.command()
+def prune(
+    url: UrlArgument,
+    version: Annotated[
+        list[int] | None,
+        typer.Option(help="Version to remove. May be repeated. Default: all before the current."),
+    ] = None,
+    plan: PlanOption = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove, instead of listing.")] = False,
+) -> None:
+    """List, or permanently remove, versions that a later selection has superseded."""
+    from pipeline.publish.prune import find_superseded
+    from pipeline.publish.prune import prune as remove
+
+    store = open_store(url)
+    found = find_superseded(store, plan, version or ())
+    for each in found:
+        amount = remove(store, each) if delete else each.amount
+        print(
+            f"{'removed' if delete else 'superseded'}: version {each.version.number} of plan "
+            f"{each.version.plan_id}{version_line(each.version)}; {amount.objects} objects, "
+            f"{human_bytes(amount.num_bytes)}"
+        )
+    if not delete:
+        print(f"{len(found)} versions: nothing was removed; use --delete to remove them")
+
+
+@upkeep.command()
+def repair(
+    url: UrlArgument,
+    config: Annotated[
+        str | None,
+        typer.Option(help="Configuration of the build; needed for units and dropped prompts."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster. Default: RAY_ADDRESS, or a local Ray."),
+    ] = None,
+) -> None:
+    """Rebuild the damaged files of a sealed data set, byte for byte, then verify it."""
+    from pipeline.publish.repair import repair as make_again
+    from pipeline.publish.verify import verify
+    from pipeline.workflows.repair import recompute_on_ray, restore_dropped
+
+    store = open_store(url)
+    settings = None if config is None else load_config(config)
+    with console.status("rebuilding damaged files"):
+        for key in make_again(store, recompute_on_ray(store, settings, address)):
+            print(f"rebuilt: {key}")
+        for key in restore_dropped(store, settings):
+            print(f"rebuilt: {key}")
+    with console.status("reading and checking all data"):
+        found = verify(store)
+    show_verification(found)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def _line(found: UnreferencedObject, now: datetime) -> str:
+    age = human_seconds(max(0.0, (now - found.modified).total_seconds()))
+    size = human_bytes(found.num_bytes)
+    return f"{found.standing}: {printable(found.key)}, {size}, {age} old: {found.why}"

@@ -1,1 +1,0 @@
-"""Commands of ``npd`` that ``cli`` does not define, their arguments and their console output."""

@@ -1,0 +1,98 @@
+"""Steps of a build in order: plan, compute, publish.
+
+A build that runs again resumes. Units with a receipt are not computed again, and a sealed plan is
+not built again.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from pipeline.cluster.driver import Driver
+from pipeline.cluster.ray_session import spawn_worker
+from pipeline.cluster.summary import UnitSummary
+from pipeline.cluster.tasks import map_tasks
+from pipeline.config.sections import Config
+from pipeline.errors import PlanConflictError
+from pipeline.plan import Plan, PromptTable
+from pipeline.publish.compact import CompactedShard, ShardTask, compact
+from pipeline.publish.seal import seal
+from pipeline.storage.manifest import Manifest, read_manifest, read_success
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.plans import stored_plans, write_plan
+from pipeline.storage.probe import probe
+from pipeline.storage.receipts import done_units
+from pipeline.workflows.plan import plan_of, prompts_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildContext:
+    """A plan, its configuration and prompts, and the store that it is built into."""
+
+    store: ObjectStore
+    config: Config
+    plan: Plan
+    prompts: PromptTable
+
+
+def open_build(store: ObjectStore, config: Config, *, add: bool = False) -> BuildContext:
+    """Make the plan of a configuration and store it, or find it in the store.
+
+    Raise ``UserError`` if the configuration names missing files, ``StoreError`` if the store cannot
+    be built into, and ``PlanConflictError`` if the store holds another plan and ``add`` is False.
+    """
+    chosen = prompts_of(config)
+    plan, prompts = plan_of(config, chosen)
+    # Commits rely on put-if-absent. A store that ignores it would lose data silently, so it is
+    # tested before anything is written.
+    probe(store)
+    others = [other for other in stored_plans(store) if other != plan.plan_id]
+    if others and not add:
+        raise PlanConflictError(
+            f"{store.url} already holds plan {', '.join(others)}, and this configuration is plan "
+            f"{plan.plan_id}. Choose another output, or add this plan to it with --add"
+        )
+    stored = write_plan(store, plan, prompts, chosen.dropped)
+    return BuildContext(store=store, config=config, plan=stored, prompts=prompts)
+
+
+def sealed(opened: BuildContext) -> Manifest | None:
+    """Return the manifest if the plan is already sealed, else None."""
+    success = read_success(opened.store)
+    found = success.of(opened.plan.plan_id) if success else None
+    return read_manifest(opened.store, found) if found else None
+
+
+def units_done(opened: BuildContext) -> bytearray:
+    """Return a byte for each unit: 1 if it has a receipt, else 0."""
+    done = bytearray(opened.plan.num_units)
+    for unit in done_units(opened.store, opened.plan.plan_id, opened.plan.num_units):
+        done[unit] = 1
+    return done
+
+
+def compute(
+    opened: BuildContext, done: bytearray, stop: Callable[[], bool] = lambda: False
+) -> Iterator[UnitSummary]:
+    """Compute every unit that is not done, on the connected Ray cluster.
+
+    Yield one summary per unit, in any order. Raise ``UserError`` and ``PermanentStoreError`` at
+    once, ``BuildError`` if a unit cannot be computed, and ``BuildStoppedError`` soon after ``stop``
+    returns True.
+    """
+    driver = Driver(
+        lambda: spawn_worker(opened.store.url, opened.plan.plan_id, opened.config),
+        opened.config.cluster,
+        unit_size=lambda unit: len(opened.plan.unit_range(unit)),
+        stop=stop,
+    )
+    return driver.run(unit for unit, is_done in enumerate(done) if not is_done)
+
+
+def publish(opened: BuildContext) -> Manifest:
+    """Compact and seal the plan on the connected Ray cluster. Raise the same errors as ``seal``."""
+    in_flight = 2 * opened.config.cluster.workers
+
+    def on_cluster(tasks: Iterable[ShardTask]) -> Iterator[CompactedShard]:
+        return map_tasks(compact, tasks, in_flight=in_flight)
+
+    return seal(opened.store, opened.plan, opened.prompts, on_cluster)
