@@ -27,14 +27,13 @@ from pipeline.publish.compact import WRITERS, put_content_addressed
 from pipeline.publish.ledger import LedgerWriter
 from pipeline.records import SCHEMA_VERSION, NoiseStats, Outcome, Split, Status
 from pipeline.storage import layout
-from pipeline.storage.funnel import FunnelCount
+from pipeline.storage.formats.checked_bytes import ShardInfo, pieces_of
 from pipeline.storage.layout import ShardFormat
-from pipeline.storage.manifest import LedgerInfo, Manifest, ShardInfo
+from pipeline.storage.manifest import FunnelCount, LedgerInfo, Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
-from pipeline.storage.pieces import pieces_of
 from pipeline.storage.schema import NoisePair, PairSchema
-from pipeline.storage.sealing import seal_manifest
+from pipeline.storage.success import seal_manifest
 
 SDXL = (4, 128, 128)
 

@@ -24,11 +24,12 @@ from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.storage import layout
-from pipeline.storage.manifest import Manifest, read_manifest, read_success
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import write_plan
 from pipeline.storage.receipts import Receipt, commit_unit
+from pipeline.storage.success import read_manifest, read_success
 from pipeline.workflows.plan import plan_of, prompts_of
 
 CPU = torch.device("cpu")

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from pipeline.publish.export.source import sealed_pairs
 from pipeline.records import Split
-from pipeline.storage.manifest import read_manifest, read_success
 from pipeline.storage.open import open_store
 from pipeline.storage.schema import NoisePair
+from pipeline.storage.success import read_manifest, read_success
 
 BATCH_SIZE = 64
 FILE_BYTES = 64 * 1024 * 1024

@@ -220,7 +220,7 @@ def report(
     unsigned: UnsignedOption = False,
 ) -> None:
     """Report on a sealed data set: funnel, gains, controls and a picture of sample pairs."""
-    from pipeline.storage.manifest import sealed_plans
+    from pipeline.storage.success import sealed_plans
     from pipeline.storage.versions import choose_versions
     from pipeline.workflows.report import report_plan
 

@@ -19,9 +19,8 @@ from rich.table import Table
 from pipeline.cluster.summary import UnitSummary
 from pipeline.plan import Plan
 from pipeline.prompt_funnel import PromptFunnel
-from pipeline.storage.funnel import Funnel
-from pipeline.storage.keys import printable
-from pipeline.storage.manifest import Manifest
+from pipeline.storage.manifest import Funnel, Manifest
+from pipeline.storage.object_store import printable
 from pipeline.storage.plans import dropped_key_of
 from pipeline.storage.receipts import Commit
 from pipeline.storage.versions import PlanVersion

@@ -24,8 +24,8 @@ from pipeline.publish.gc import (
     delete_garbage,
     find_strays,
 )
-from pipeline.storage.keys import printable
 from pipeline.storage.local import LocalStore
+from pipeline.storage.object_store import printable
 from pipeline.storage.open import open_store
 
 upkeep = typer.Typer()

@@ -20,8 +20,7 @@ from pipeline.evaluate.scores import Mask, Scores
 from pipeline.evaluate.statistics import Estimate
 from pipeline.plan import Plan
 from pipeline.stages.build_spec import BuildSpec
-from pipeline.storage.funnel import Funnel
-from pipeline.storage.manifest import Manifest
+from pipeline.storage.manifest import Funnel, Manifest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,11 @@ from pipeline.publish.webdataset_shard import write_tar
 from pipeline.records import Split
 from pipeline.stages.pack import write_batches
 from pipeline.storage import layout
+from pipeline.storage.durable import scratch_folder
+from pipeline.storage.formats.checked_bytes import Pieces, ShardInfo, pieces_of
 from pipeline.storage.layout import ShardFormat
-from pipeline.storage.manifest import ShardInfo
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
-from pipeline.storage.pieces import Pieces, pieces_of
-from pipeline.storage.scratch import scratch_folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,11 +31,10 @@ from itertools import groupby
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.storage.layout import Kind, ParsedKey, place_of
-from pipeline.storage.manifest import read_version
 from pipeline.storage.object_store import ObjectInfo, ObjectStore
 from pipeline.storage.plans import dropped_key_of, read_plan
 from pipeline.storage.receipts import read_receipt
-from pipeline.storage.versions import is_removed
+from pipeline.storage.versions import is_removed, read_version
 
 
 class ReferenceStatus(StrEnum):

@@ -15,8 +15,8 @@ from pipeline.identity import readable_json, sha256
 from pipeline.publish.gc import Amount
 from pipeline.records import SCHEMA_VERSION
 from pipeline.storage import layout
-from pipeline.storage.manifest import read_success, sealed_plans
 from pipeline.storage.object_store import ObjectInfo, ObjectStore
+from pipeline.storage.success import read_success, sealed_plan, sealed_plans
 from pipeline.storage.versions import PlanVersion, Removal, read_removal, read_versions
 
 
@@ -45,10 +45,8 @@ def find_superseded(
     that is running may be about to make it current. Raises ``UserError`` for a version
     that is current or does not exist, and ``VerificationError`` for a damaged ``_SUCCESS``.
     """
-    plans = [sealed.plan_id for sealed in sealed_plans(store, plan_id)]
-    if numbers and len(plans) > 1:
-        raise UserError(f"{store.url} holds several plans; name one: {', '.join(plans)}")
-    return [each for plan in plans for each in _of_plan(store, plan, numbers)]
+    plans = [sealed_plan(store, plan_id)] if numbers else sealed_plans(store, plan_id)
+    return [each for plan in plans for each in _of_plan(store, plan.plan_id, numbers)]
 
 
 def prune(store: ObjectStore, superseded: Superseded) -> Amount:

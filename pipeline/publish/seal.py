@@ -16,13 +16,13 @@ from pipeline.publish.reselection import Reselection
 from pipeline.publish.shard_plan import ShardPlan, plan_shards
 from pipeline.records import Split
 from pipeline.storage import layout
-from pipeline.storage.funnel import FunnelCount
+from pipeline.storage.durable import scratch_folder
+from pipeline.storage.formats.checked_bytes import ShardInfo
 from pipeline.storage.layout import ShardFormat
-from pipeline.storage.manifest import LedgerInfo, Manifest, ShardInfo
+from pipeline.storage.manifest import FunnelCount, LedgerInfo, Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Receipt, read_receipts
-from pipeline.storage.scratch import scratch_folder
-from pipeline.storage.sealing import seal_manifest
+from pipeline.storage.success import seal_manifest
 
 Compactor = Callable[[Iterable[ShardTask]], Iterator[CompactedShard]]
 """Function that runs ``compact`` over tasks and keeps their order, locally or on a cluster."""

@@ -9,18 +9,19 @@ from pipeline.publish.reselection import Reselection
 from pipeline.publish.seal import Compactor, draft
 from pipeline.records import Status
 from pipeline.storage.layout import Kind
-from pipeline.storage.manifest import (
-    Manifest,
-    SealedManifest,
-    read_success,
-    read_version,
-    sealed_plans,
-)
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_plan, read_prompts
 from pipeline.storage.receipts import read_receipts
-from pipeline.storage.sealing import name_in_success, put_manifest, sealed_as
-from pipeline.storage.versions import is_removed, read_removal, version_numbers
+from pipeline.storage.success import (
+    SealedManifest,
+    name_in_success,
+    put_manifest,
+    read_success,
+    sealed_as,
+    sealed_plan,
+)
+from pipeline.storage.versions import is_removed, read_removal, read_version, version_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ def select(
     again. Raises ``UserError`` for an unknown plan or reward, and if the selection needs pairs that
     the plan did not store.
     """
-    plan = read_plan(store, _plan_id(store, plan_id))
+    plan = read_plan(store, sealed_plan(store, plan_id).plan_id)
     wanted = _margins(plan, margins)
     numbers = version_numbers(store, plan.plan_id)
     # A version with these margins exists after an interrupted selection, too: the second try only
@@ -91,14 +92,6 @@ def _make_current(store: ObjectStore, sealed: SealedManifest) -> None:
             f"{store.url}: v{sealed.version} of plan {sealed.plan_id} was removed at the same "
             "moment; run the same command again"
         )
-
-
-def _plan_id(store: ObjectStore, plan_id: str | None) -> str:
-    sealed = sealed_plans(store, plan_id)
-    if len(sealed) > 1:
-        names = ", ".join(each.plan_id for each in sealed)
-        raise UserError(f"{store.url} holds several plans; name one: {names}")
-    return sealed[0].plan_id
 
 
 def _margins(plan: Plan, margins: Mapping[str, float]) -> dict[str, float]:

@@ -11,7 +11,6 @@ from torch.utils.data import get_worker_info
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Catalog
-from pipeline.reader.checked import Known
 from pipeline.reader.columns import PairColumns
 from pipeline.reader.files import map_shard
 from pipeline.reader.open_shards import OpenShards
@@ -21,6 +20,7 @@ from pipeline.reader.sending import stop_where_a_batch_is_lost
 from pipeline.reader.shard_refs import ShardRef
 from pipeline.reader.shards import read_columns
 from pipeline.reader.shared import SharedState
+from pipeline.storage.formats.checked_bytes import Known
 
 _DAMAGE = (ObjectNotFoundError, VerificationError)
 

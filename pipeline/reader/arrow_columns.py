@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.reader.arrow_messages import read_blocks
-from pipeline.reader.checked import CheckedBytes
 from pipeline.reader.columns import IMAGES, NUMBERS, TEXTS, PairColumns, Scores
+from pipeline.storage.formats.checked_bytes import CheckedBytes
 from pipeline.storage.schema import Noise, PairSchema
 
 _LARGE = ("source_noise", "golden_noise", *IMAGES)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.reader.checked import CheckedBytes
+from pipeline.storage.formats.checked_bytes import CheckedBytes
 
 _MAGIC = b"ARROW1"
 _STREAM_START = 8

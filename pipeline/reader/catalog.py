@@ -13,9 +13,10 @@ from pipeline.reader.filters import Filters, check_rewards, rows_passing
 from pipeline.reader.order import Indices, Pool
 from pipeline.reader.shard_refs import ShardRef, shard_refs
 from pipeline.records import Split
-from pipeline.storage.manifest import Manifest, SealedManifest, read_success
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
+from pipeline.storage.success import SealedManifest, sealed_plans
 from pipeline.storage.versions import Versions, choose_versions
 
 
@@ -129,7 +130,7 @@ def read_catalog(
     if not sources:
         raise UserError("no source to read: give a URL, or one Source or more")
     stores = [_open(source) for source in sources]
-    current = [_current(store) for store in stores]
+    current = [sealed_plans(store) for store in stores]
     _check_plans(stores, current, filters)
     chosen = [
         _chosen(source, store, sealed, filters)
@@ -180,13 +181,6 @@ def _open(source: Source) -> ObjectStore:
     if not source.weight > 0:
         raise UserError(f"{source.url}: a weight is positive, not {source.weight:g}")
     return open_store(source.url, unsigned=source.unsigned)
-
-
-def _current(store: ObjectStore) -> list[SealedManifest]:
-    success = read_success(store)
-    if success is None:
-        raise UserError(f"{store.url}: no sealed data set here; finish it with `npd build`")
-    return success.manifests
 
 
 def _check_plans(

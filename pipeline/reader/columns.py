@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.reader.checked import CheckedBytes
+from pipeline.storage.formats.checked_bytes import CheckedBytes
 from pipeline.storage.schema import Noise
 
 Scores = Mapping[str, npt.NDArray[np.float32]]

@@ -12,7 +12,6 @@ from pipeline.reader.access import ShardAccess
 from pipeline.reader.arguments import check_at_least, check_one_of, names, split_named
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Source, read_catalog, sources_of
-from pipeline.reader.checked import num_pieces
 from pipeline.reader.cursor import Cursor
 from pipeline.reader.filters import Filters
 from pipeline.reader.order import Indices, epoch_order
@@ -25,6 +24,7 @@ from pipeline.reader.shared_memory_batch import SharedMemoryBatch
 from pipeline.reader.slots import REMAINDERS, Partition, Remainder
 from pipeline.reader.state import State, WorkerSlot
 from pipeline.reader.versions import VERSIONS, refuse_other_versions, versions_of
+from pipeline.storage.formats.checked_bytes import num_pieces
 from pipeline.storage.versions import Versions
 
 

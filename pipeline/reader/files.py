@@ -14,10 +14,10 @@ from pipeline.errors import (
 )
 from pipeline.reader.cache import Cache, DamagedError
 from pipeline.reader.cache_errors import ANOTHER_FOLDER
-from pipeline.reader.checked import CheckedBytes, Known
+from pipeline.storage.formats.checked_bytes import CheckedBytes, Known, ShardInfo
 from pipeline.storage.layout import place_of
 from pipeline.storage.local import LocalStore
-from pipeline.storage.manifest import LedgerInfo, ShardInfo
+from pipeline.storage.manifest import LedgerInfo
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.versions import read_removal
 

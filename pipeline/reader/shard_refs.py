@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from pipeline.records import Split
+from pipeline.storage.formats.checked_bytes import ShardInfo
 from pipeline.storage.layout import ShardFormat
-from pipeline.storage.manifest import Manifest, ShardInfo
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.schema import PairSchema
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.reader.arrow_columns import read_arrow
-from pipeline.reader.checked import CheckedBytes
 from pipeline.reader.columns import UNREADABLE, PairColumns
 from pipeline.reader.shard_refs import ShardRef
 from pipeline.reader.tar_columns import read_tar
 from pipeline.records import NoiseStats
+from pipeline.storage.formats.checked_bytes import CheckedBytes
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.local import LocalStore
 from pipeline.storage.schema import Noise, NoisePair, PairSchema

@@ -12,12 +12,12 @@ from pipeline.reader.access import ShardAccess
 from pipeline.reader.arguments import names, split_named
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Source, read_catalog
-from pipeline.reader.checked import num_pieces
 from pipeline.reader.filters import Filters
 from pipeline.reader.indexing import rows_at
 from pipeline.reader.order import Indices
 from pipeline.reader.samples import COLUMNS, Row, SampleSpec, to_batch, to_sample
 from pipeline.reader.shared import SharedState
+from pipeline.storage.formats.checked_bytes import num_pieces
 from pipeline.storage.versions import Versions
 
 

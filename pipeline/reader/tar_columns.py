@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from pipeline.identity import canonical_json
-from pipeline.reader.checked import CheckedBytes
 from pipeline.reader.columns import IMAGES, TEXTS, PairColumns, Scores
 from pipeline.reader.tar_members import Members, read_members
 from pipeline.records import NoiseStats, Record
+from pipeline.storage.formats.checked_bytes import CheckedBytes
 from pipeline.storage.schema import NOISE_STATS, Noise, PairSchema
 
 _PNG = b"\x89PNG"

@@ -8,15 +8,19 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.storage.keys import RESERVED
+from pipeline.errors import UserError
+from pipeline.storage.object_store import RESERVED
 
 TEMP_PREFIX = f"{RESERVED}tmp-"
 
 _MKDIR_ATTEMPTS = 100
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -109,6 +113,21 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """Yield an empty folder and remove it at the end. Raises ``UserError`` if the disk is full."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=prefix) as name:
+            yield Path(name)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise UserError(
+            f"no room for temporary files in {tempfile.gettempdir()}: {error.strerror}; free some "
+            "space there, or name another folder with the environment variable TMPDIR"
+        ) from error
 
 
 def _unfinished(path: Path) -> Path:

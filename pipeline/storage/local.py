@@ -40,8 +40,7 @@ from pipeline.storage.durable import (
     temp_file,
 )
 from pipeline.storage.file_lock import locked
-from pipeline.storage.keys import RESERVED, check_key
-from pipeline.storage.object_store import ObjectInfo
+from pipeline.storage.object_store import RESERVED, ObjectInfo, check_key
 
 _LOCK_NAME = f"{RESERVED}lock"
 

@@ -1,40 +1,73 @@
-"""Manifests: the list of files of a data set, from which readers start.
+"""Manifests: the files and the provenance of one version of a plan.
 
-``_SUCCESS`` names the sealed manifests, one for each plan in the data set. A manifest names shards
-and ledger. Both depend only on the computed results and contain no times, hosts or attempt ids.
+A manifest names shards and ledger. It depends only on the computed results and contains no times,
+hosts or attempt ids. Its consistency is checked at every read, without looking at its files.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from pydantic_core import from_json
 
-from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
+from pipeline.errors import VerificationError
 from pipeline.fingerprint import Fingerprint
-from pipeline.identity import sha256
+from pipeline.identity import readable_json
 from pipeline.plan import Plan
-from pipeline.records import OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, Record, Split
+from pipeline.records import OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, Outcome, Record, Split, Status
 from pipeline.storage import layout
-from pipeline.storage.funnel import Funnel
-from pipeline.storage.layout import Kind, ShardFormat
-from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.pieces import Pieces
-from pipeline.storage.structure import contradictions
+from pipeline.storage.formats.checked_bytes import ShardInfo, is_complete
+from pipeline.storage.layout import ShardFormat
 
 _READABLE = range(OLDEST_SCHEMA_VERSION, SCHEMA_VERSION + 1)
 
 
-class ShardInfo(Record):
-    """Key, digest and size of one shard."""
+class Funnel(Record):
+    """Counts of candidates. Each candidate is kept, rejected or failed."""
 
-    key: str
-    sha256: str
-    num_samples: int
-    num_bytes: int
-    """Size of the file in bytes."""
-    pieces: Pieces | None = None
-    """Digests of pieces; None in older data sets, whose reads are checked by ``sha256`` alone."""
+    candidates: int
+    kept: int
+    rejected: dict[str, int]
+    """Maps each reason to the number of candidates rejected for it."""
+    failed: dict[str, int]
+    """Maps each reason to the number of candidates that failed with it."""
+    truncated: int
+    """Number of candidates, of any status, whose prompt the text encoder truncated."""
+
+    @property
+    def kept_rate(self) -> float:
+        """Fraction of candidates that were kept; 0 if there are none."""
+        return self.kept / self.candidates if self.candidates else 0.0
+
+
+class FunnelCount:
+    """Accumulator of outcomes for a ``Funnel``."""
+
+    def __init__(self) -> None:
+        self._statuses: Counter[Status] = Counter()
+        self._reasons: dict[Status, Counter[str]] = {
+            Status.REJECTED: Counter(),
+            Status.FAILED: Counter(),
+        }
+        self._truncated = 0
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Add some outcomes to the counts."""
+        for outcome in outcomes:
+            self._statuses[outcome.status] += 1
+            self._truncated += outcome.truncated
+            if outcome.reason is not None:
+                self._reasons[outcome.status][outcome.reason] += 1
+
+    def total(self) -> Funnel:
+        """Return the counts so far."""
+        return Funnel(
+            candidates=self._statuses.total(),
+            kept=self._statuses[Status.KEPT],
+            rejected=dict(sorted(self._reasons[Status.REJECTED].items())),
+            failed=dict(sorted(self._reasons[Status.FAILED].items())),
+            truncated=self._truncated,
+        )
 
 
 class LedgerInfo(Record):
@@ -78,193 +111,23 @@ class Manifest(Record):
         return chain(chain.from_iterable(formats), [self.ledger])
 
 
-class SealedManifest(Record):
-    """Entry of ``_SUCCESS`` for one manifest."""
-
-    plan_id: str
-    key: str
-    sha256: str
-    selection: dict[str, float]
-    """Margins of the manifest, repeated here so that a damaged manifest can be rebuilt."""
-
-    @property
-    def version(self) -> int:
-        """Version number of the manifest."""
-        place = layout.place_of(self.key)
-        assert place is not None and place.version is not None, f"{self.key} names a manifest"
-        return place.version
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """Serialize a manifest for storage."""
+    return readable_json(manifest.model_dump(mode="json"))
 
 
-class Success(Record):
-    """Content of ``_SUCCESS``."""
-
-    schema_version: int
-    manifests: list[SealedManifest]
-    """Entries sorted by plan id."""
-
-    def of(self, plan_id: str) -> SealedManifest | None:
-        """Return the sealed manifest of a plan, or None."""
-        return next((sealed for sealed in self.manifests if sealed.plan_id == plan_id), None)
-
-
-def read_success(store: ObjectStore) -> Success | None:
-    """Read ``_SUCCESS``, or return None before the first seal. Raises ``VerificationError``."""
+def parse_manifest(where: str, data: bytes) -> Manifest:
+    """Parse a manifest of a readable schema version. Raises ``VerificationError``."""
     try:
-        data = store.get(layout.SUCCESS_KEY)
-    except ObjectNotFoundError:
-        return None
-    return parse_success(f"{store.url}/{layout.SUCCESS_KEY}", data)
-
-
-def parse_success(where: str, data: bytes) -> Success:
-    """Parse the content of ``_SUCCESS``. Raises ``VerificationError``."""
-    try:
-        version = _schema_version(data)
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise VerificationError(_other_version(where, version))
-        success = Success.model_validate_json(data)
-    except ValueError as error:  # also pydantic's
-        raise VerificationError(f"{where}: {error}") from None
-    if not success.manifests:
-        raise VerificationError(f"{where}: names no manifest; `npd repair` repairs it")
-    for plan_id, count in Counter(sealed.plan_id for sealed in success.manifests).items():
-        if count > 1:
-            raise VerificationError(f"{where}: names plan {plan_id} twice; `npd repair` repairs it")
-    for sealed in success.manifests:
-        place = layout.place_of(sealed.key)
-        if place is None or (place.kind, place.plan_id) != (Kind.MANIFEST, sealed.plan_id):
-            raise VerificationError(f"{where}: {sealed.key} is no manifest of its plan")
-    return success
-
-
-def sealed_plans(store: ObjectStore, plan_id: str | None = None) -> list[SealedManifest]:
-    """Return the sealed manifests of a store, or only that of the given plan.
-
-    Raises ``UserError`` if nothing, or not this plan, is sealed. Raises ``VerificationError``
-    for a damaged ``_SUCCESS``.
-    """
-    success = read_success(store)
-    if success is None or not success.manifests:
-        raise UserError(f"{store.url}: nothing is sealed here; finish it with `npd build`")
-    if plan_id is None:
-        return success.manifests
-    sealed = success.of(plan_id)
-    if sealed is None:
-        names = ", ".join(each.plan_id for each in success.manifests)
-        raise UserError(f"{store.url}: no plan {plan_id!r} is sealed here; there are {names}")
-    return [sealed]
-
-
-def read_manifest(store: ObjectStore, sealed: SealedManifest) -> Manifest:
-    """Read a sealed manifest and check its digest. Raises ``VerificationError``."""
-    try:
-        data = store.get(sealed.key)
-    except ObjectNotFoundError:
-        raise VerificationError(
-            f"{store.url}/{sealed.key}: {layout.SUCCESS_KEY} names it, and it is not there"
-        ) from None
-    remedy = "; `npd repair` makes it again from the receipts"
-    manifest = _checked_manifest(store, sealed, data, remedy)
-    if manifest.selection != sealed.selection:
-        raise VerificationError(
-            f"{store.url}/{sealed.key}: its selection is not that in {layout.SUCCESS_KEY}; "
-            "`npd repair` repairs it"
-        )
-    return manifest
-
-
-def contradicts_itself(store: ObjectStore, sealed: SealedManifest) -> bool:
-    """Return True if a manifest has the promised bytes but contradicts itself.
-
-    No build can have written such a manifest. Its digest then protects nothing, and a manifest
-    rebuilt from the receipts may replace it.
-    """
-    try:
-        data = store.get(sealed.key)
-    except ObjectNotFoundError:
-        return False
-    if sha256(data) != sealed.sha256:
-        return False
-    try:
-        manifest = _parse_manifest(sealed.key, data)
-    except VerificationError:
-        return False
-    return any(contradictions(manifest))
-
-
-def read_version(store: ObjectStore, plan_id: str, version: int) -> Manifest:
-    """Read any version of a plan's manifest, including unsealed and superseded ones.
-
-    Raises ``ObjectNotFoundError``, and ``VerificationError`` for one that is damaged.
-    """
-    success = read_success(store)
-    sealed = success.of(plan_id) if success else None
-    if sealed is not None and sealed.key == layout.manifest_key(plan_id, version):
-        return read_manifest(store, sealed)
-    return read_unpromised(store, plan_id, version)[1]
-
-
-def read_unpromised(
-    store: ObjectStore, plan_id: str, version: int
-) -> tuple[SealedManifest, Manifest]:
-    """Read a manifest that ``_SUCCESS`` does not name; return its would-be entry and itself.
-
-    No stored digest covers its bytes. It must be consistent and match the identity of its plan
-    (``structure.py``). It then names its files by their digests. Raises ``ObjectNotFoundError``
-    and ``VerificationError``.
-    """
-    key = layout.manifest_key(plan_id, version)
-    data = store.get(key)
-    itself = SealedManifest(plan_id=plan_id, key=key, sha256=sha256(data), selection={})
-    manifest = _checked_manifest(store, itself, data)
-    if manifest.plan.identity() != plan_id:
-        raise VerificationError(f"{store.url}/{key}: damaged: its plan is not the one of its id")
-    return itself.model_copy(update={"selection": manifest.selection}), manifest
-
-
-def latest_manifests(store: ObjectStore) -> list[SealedManifest]:
-    """Return, for each plan, the highest version that is neither damaged nor removed."""
-    places = [place for info in store.list("manifests/") if (place := layout.place_of(info.key))]
-    removed = {(p.plan_id, p.version) for p in places if p.kind is Kind.REMOVAL}
-    latest: dict[str, SealedManifest] = {}
-    for place in places:
-        is_removed = (place.plan_id, place.version) in removed
-        if place.kind is not Kind.MANIFEST or place.version is None or is_removed:
-            continue
-        highest = latest.get(place.plan_id)
-        if highest is None or place.version > highest.version:
-            try:
-                latest[place.plan_id], _ = read_unpromised(store, place.plan_id, place.version)
-            except (ObjectNotFoundError, VerificationError):  # removed meanwhile, or damaged
-                continue
-    return [sealed for _, sealed in sorted(latest.items())]
-
-
-def _checked_manifest(
-    store: ObjectStore, sealed: SealedManifest, data: bytes, remedy: str = ""
-) -> Manifest:
-    where = f"{store.url}/{sealed.key}"
-    if sha256(data) != sealed.sha256:
-        raise VerificationError(f"{where}: not the bytes that {layout.SUCCESS_KEY} promises")
-    manifest = _parse_manifest(where, data)
-    if layout.manifest_key(manifest.plan_id, manifest.version) != sealed.key:
-        raise VerificationError(f"{where}: the manifest of another plan or version")
-    if wrong := next(contradictions(manifest), None):
-        raise VerificationError(f"{where}: damaged: {wrong}{remedy}")
-    return manifest
-
-
-def _parse_manifest(where: str, data: bytes) -> Manifest:
-    try:
-        version = _schema_version(data)
+        version = stored_schema_version(data)
         if not isinstance(version, int) or version not in _READABLE:
-            raise VerificationError(_other_version(where, version))
+            raise VerificationError(other_version(where, version))
         return Manifest.model_validate_json(data)
     except ValueError as error:  # also pydantic's
         raise VerificationError(f"{where}: no manifest: {error}") from None
 
 
-def _schema_version(data: bytes) -> object:
+def stored_schema_version(data: bytes) -> object:
     """Return ``schema_version`` of a JSON object. Raises ``ValueError`` for other JSON."""
     content = from_json(data)  # unlike ``json.loads``, it survives any nesting
     if not isinstance(content, dict):
@@ -272,10 +135,80 @@ def _schema_version(data: bytes) -> object:
     return content.get("schema_version")
 
 
-def _other_version(where: str, version: object) -> str:
+def other_version(where: str, version: object) -> str:
+    """Return the error message for a file of an unreadable schema version."""
     is_newer = isinstance(version, int) and version > SCHEMA_VERSION
     remedy = "upgrade noise-prompt-dataset" if is_newer else "read it with the one that wrote it"
     return (
         f"{where}: written with schema_version {version}, this reads {OLDEST_SCHEMA_VERSION} to "
         f"{SCHEMA_VERSION}; {remedy}"
     )
+
+
+def contradictions(manifest: Manifest) -> Iterator[str]:
+    """Yield a message for each missing entry, wrong key and wrong count of a manifest."""
+    plan = manifest.plan
+    if manifest.plan_id != plan.plan_id:
+        yield f"its plan is {plan.plan_id}"
+    try:
+        selecting, formats = plan.margins.keys(), set(plan.settings["output"]["formats"])
+    except (LookupError, TypeError, ValueError) as error:  # settings are any JSON
+        yield f"its plan has no settings that a build writes: {error!r}"
+        return
+    if manifest.selection.keys() != selecting:
+        yield f"its selection has the rewards {_listed(manifest.selection)}"
+    if not manifest.latent_shape or min(manifest.latent_shape) < 1:
+        yield f"the latent shape is {manifest.latent_shape}"
+    yield from _of_counts(manifest)
+    faults = [fault for split in Split for fault in _of_split(manifest, split, formats)]
+    yield from faults
+    if not faults:
+        held, kept = sum(map(manifest.num_samples, Split)), manifest.funnel.kept
+        if held != kept:
+            yield f"its shards hold {held} pairs, and its funnel keeps {kept}"
+
+
+def _of_counts(manifest: Manifest) -> Iterator[str]:
+    funnel, ledger, wanted = manifest.funnel, manifest.ledger, manifest.plan.num_candidates
+    counted = funnel.kept + sum(funnel.rejected.values()) + sum(funnel.failed.values())
+    if not counted == funnel.candidates == wanted:
+        yield f"its funnel has {funnel.candidates} candidates, and {counted} by what became of them"
+    if ledger.num_rows != wanted:
+        yield f"its ledger has {ledger.num_rows} rows for {wanted} candidates"
+    if ledger.key != layout.ledger_key(manifest.plan_id, manifest.version, ledger.sha256):
+        yield f"the key of its ledger is {ledger.key}"
+
+
+def _of_split(manifest: Manifest, split: Split, wanted: set[str]) -> Iterator[str]:
+    formats = manifest.shards.get(split)
+    if formats is None:
+        yield f"it has no split {split}"
+    elif formats.keys() != wanted:
+        has = f"the formats {_listed(formats)}" if formats else "no formats"
+        yield f"its split {split} has {has}, and the plan {_listed(wanted)}"
+    else:
+        for shard_format, shards in formats.items():
+            for index, info in enumerate(shards):
+                yield from _of_shard(manifest, split, shard_format, index, info)
+        if len({tuple(info.num_samples for info in shards) for shards in formats.values()}) > 1:
+            yield f"{split}: the shards of the formats {_listed(formats)} hold other counts"
+
+
+def _of_shard(
+    manifest: Manifest, split: Split, shard_format: ShardFormat, index: int, info: ShardInfo
+) -> Iterator[str]:
+    """Yield faults of a shard. Its index is part of its key, so no file can be named twice."""
+    where = f"shard {index} of {split} ({shard_format})"
+    key = layout.shard_key(
+        manifest.plan_id, manifest.version, split, index, info.sha256, shard_format
+    )
+    if info.key != key:
+        yield f"the key of {where} is {info.key}, not {key}"
+    if info.num_samples < 1 or info.num_bytes < 1:
+        yield f"{where} has {info.num_samples} pairs in {info.num_bytes} bytes"
+    elif info.pieces is not None and not is_complete(info.pieces, info.num_bytes):
+        yield f"the digests of its pieces do not cover {where}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -2,7 +2,8 @@
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.identity import sha256
-from pipeline.storage.manifest import LedgerInfo, ShardInfo
+from pipeline.storage.formats.checked_bytes import ShardInfo
+from pipeline.storage.manifest import LedgerInfo
 from pipeline.storage.object_store import ObjectStore
 
 

@@ -28,8 +28,7 @@ from pipeline.storage.content import (
     sha256_of,
 )
 from pipeline.storage.durable import atomic_write
-from pipeline.storage.keys import check_key
-from pipeline.storage.object_store import ObjectInfo
+from pipeline.storage.object_store import ObjectInfo, check_key
 from pipeline.storage.s3_client import make_client, making_client
 from pipeline.storage.s3_errors import (
     broke_off,

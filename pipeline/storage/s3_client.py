@@ -5,6 +5,9 @@ Environment, profile and instance role decide endpoint, region and credentials. 
 - AWS_REGION is read, as the other SDKs do and boto3 does not.
 - Endpoints other than Amazon's get path-style addresses, because ``http://bucket.minio:9000`` does
   not resolve. A profile that sets ``addressing_style`` keeps it.
+
+Unusable settings that would put a secret into error messages are rejected first: botocore repeats
+the endpoint in its errors, and http.client repeats a header that it rejects.
 """
 
 import gc
@@ -14,14 +17,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.utils import parse_timestamp
-
-from pipeline.storage.s3_settings import check_credentials, check_endpoint
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -31,6 +33,7 @@ READ_TIMEOUT_S = 60
 MAX_ATTEMPTS = 6
 """Number of tries, about 15 s with the pauses of standard mode; AWS_MAX_ATTEMPTS overrides it."""
 
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 _lock = threading.Lock()
 
@@ -71,7 +74,7 @@ def make_client(**overrides: Any) -> "S3Client":
     ``overrides`` are arguments of ``boto3.session.Session.client``. Raises botocore's errors,
     and ``ValueError`` for an unusable setting; its message leaves out the value.
     """
-    check_credentials(os.environ)
+    _check_credentials(os.environ)
     return _make(_config(), overrides)
 
 
@@ -97,7 +100,7 @@ def _make(config: Config, overrides: Mapping[str, Any]) -> "S3Client":
         client = session.client("s3", config=config, **arguments)
     except ValueError:  # botocore's message repeats the endpoint, which may hold a password
         raise ValueError("the endpoint is not a URL like https://host:port") from None
-    check_endpoint(client.meta.endpoint_url)
+    _check_endpoint(client.meta.endpoint_url)
     amazon = ".amazonaws.com" in client.meta.endpoint_url
     if amazon or "addressing_style" in (getattr(client.meta.config, "s3", None) or {}):
         return _without_expect(client)
@@ -167,3 +170,32 @@ def _config() -> Config:
 
 def _retry_mode() -> Any:
     return os.environ.get("AWS_RETRY_MODE", "standard")
+
+
+def _check_credentials(environ: Mapping[str, str]) -> None:
+    """Reject credentials with white space, mostly the line break at the end of a secret's file.
+
+    Raises ``ValueError``.
+    """
+    for name in _CREDENTIALS:
+        text = environ.get(name, "")
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError(
+                f"{name} holds white space, a line break or another character that no credential "
+                "has; set it without"
+            )
+
+
+def _check_endpoint(url: str) -> None:
+    """Reject an endpoint with more than scheme, host, port and path.
+
+    User info and a query have no effect, because requests are signed with the access key.
+    Raises ``ValueError``.
+    """
+    if any(mark in url for mark in "@?#"):  # not urlsplit: a password may contain a slash
+        host = urlsplit(f"//{url.rpartition('@')[2].rpartition('://')[2]}").netloc
+        raise ValueError(
+            f"the endpoint at {host} is given with user info, a query "
+            "or a fragment, of which S3 makes no use: take them out, and give credentials in "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )

@@ -18,17 +18,18 @@ from pipeline.errors import (
     UserError,
     VerificationError,
 )
+from pipeline.identity import sha256
 from pipeline.records import Record
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind, place_of
-from pipeline.storage.manifest import (
-    Manifest,
+from pipeline.storage.manifest import Manifest
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.success import (
     SealedManifest,
+    checked_manifest,
     read_manifest,
     read_success,
-    read_unpromised,
 )
-from pipeline.storage.object_store import ObjectStore
 
 Versions = int | Mapping[str, int] | None
 """Version to read: a number for a single plan, a mapping by plan id, or None for the current."""
@@ -115,6 +116,54 @@ def version_numbers(store: ObjectStore, plan_id: str) -> dict[int, set[Kind]]:
         if place is not None and place.version is not None:
             kinds.setdefault(place.version, set()).add(place.kind)
     return kinds
+
+
+def read_version(store: ObjectStore, plan_id: str, version: int) -> Manifest:
+    """Read any version of a plan's manifest, including unsealed and superseded ones.
+
+    Raises ``ObjectNotFoundError``, and ``VerificationError`` for one that is damaged.
+    """
+    success = read_success(store)
+    sealed = success.of(plan_id) if success else None
+    if sealed is not None and sealed.key == layout.manifest_key(plan_id, version):
+        return read_manifest(store, sealed)
+    return read_unpromised(store, plan_id, version)[1]
+
+
+def read_unpromised(
+    store: ObjectStore, plan_id: str, version: int
+) -> tuple[SealedManifest, Manifest]:
+    """Read a manifest that ``_SUCCESS`` does not name; return its would-be entry and itself.
+
+    No stored digest covers its bytes. It must be consistent and match the identity of its plan
+    (``structure.py``). It then names its files by their digests. Raises ``ObjectNotFoundError``
+    and ``VerificationError``.
+    """
+    key = layout.manifest_key(plan_id, version)
+    data = store.get(key)
+    itself = SealedManifest(plan_id=plan_id, key=key, sha256=sha256(data), selection={})
+    manifest = checked_manifest(store, itself, data)
+    if manifest.plan.identity() != plan_id:
+        raise VerificationError(f"{store.url}/{key}: damaged: its plan is not the one of its id")
+    return itself.model_copy(update={"selection": manifest.selection}), manifest
+
+
+def latest_manifests(store: ObjectStore) -> list[SealedManifest]:
+    """Return, for each plan, the highest version that is neither damaged nor removed."""
+    places = [place for info in store.list("manifests/") if (place := layout.place_of(info.key))]
+    removed = {(p.plan_id, p.version) for p in places if p.kind is Kind.REMOVAL}
+    latest: dict[str, SealedManifest] = {}
+    for place in places:
+        is_removed = (place.plan_id, place.version) in removed
+        if place.kind is not Kind.MANIFEST or place.version is None or is_removed:
+            continue
+        highest = latest.get(place.plan_id)
+        if highest is None or place.version > highest.version:
+            try:
+                latest[place.plan_id], _ = read_unpromised(store, place.plan_id, place.version)
+            except (ObjectNotFoundError, VerificationError):  # removed meanwhile, or damaged
+                continue
+    return [sealed for _, sealed in sorted(latest.items())]
 
 
 def read_removal(store: ObjectStore, plan_id: str, version: int) -> Removal | None:

@@ -6,8 +6,9 @@ from pipeline.errors import ModelError, UserError
 from pipeline.models.model_identity import planned_identity
 from pipeline.npnet.latents import Latents, PictureShape, latents_of
 from pipeline.npnet.origin import ModelIdentity, TrainingData
-from pipeline.storage.manifest import Manifest, SealedManifest, read_manifest, read_success
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.open import open_store
+from pipeline.storage.success import SealedManifest, sealed_manifests
 
 SealedPlan = tuple[SealedManifest, Manifest]
 
@@ -17,11 +18,7 @@ Noises = tuple[Latents | None, PictureShape]
 
 def sealed_plans(url: str) -> tuple[SealedPlan, ...]:
     """All plans of a sealed data set. Raises ``UserError`` if nothing is sealed."""
-    store = open_store(url)
-    success = read_success(store)
-    if success is None:
-        raise UserError(f"{store.url}: no sealed data set here; finish it with `npd build`")
-    return tuple((sealed, read_manifest(store, sealed)) for sealed in success.manifests)
+    return tuple(sealed_manifests(open_store(url)))
 
 
 def training_data(plans: Sequence[SealedPlan]) -> tuple[TrainingData, ...]:

@@ -16,11 +16,12 @@ from pipeline.errors import PlanConflictError
 from pipeline.plan import Plan, PromptTable
 from pipeline.publish.compact import CompactedShard, ShardTask, compact
 from pipeline.publish.seal import seal
-from pipeline.storage.manifest import Manifest, read_manifest, read_success
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import stored_plans, write_plan
 from pipeline.storage.probe import probe
 from pipeline.storage.receipts import done_units
+from pipeline.storage.success import read_manifest, read_success
 from pipeline.workflows.plan import plan_of, prompts_of
 
 

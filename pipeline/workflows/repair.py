@@ -10,11 +10,11 @@ from pipeline.plan import Plan, PromptTable
 from pipeline.publish.repair import Recompute
 from pipeline.records import SCHEMA_VERSION
 from pipeline.storage import layout
-from pipeline.storage.manifest import read_success
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import dropped_key_of, read_plan, write_plan
 from pipeline.storage.receipts import done_units
+from pipeline.storage.success import read_success
 from pipeline.workflows.build import BuildContext, compute
 from pipeline.workflows.plan import make_plan, plan_of, prompts_of
 

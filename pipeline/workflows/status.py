@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from pipeline.errors import AccessDeniedError
 from pipeline.plan import Plan
-from pipeline.storage.manifest import Success, read_manifest, read_success
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_plan, stored_plans
 from pipeline.storage.receipts import done_units
+from pipeline.storage.success import Success, read_manifest, read_success
 from pipeline.storage.versions import PlanVersion, read_versions
 
 

@@ -11,9 +11,9 @@ import pytest
 from pipeline.identity import readable_json, sha256
 from pipeline.records import Split
 from pipeline.storage import layout
+from pipeline.storage.formats.checked_bytes import pieces_of
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.manifest import Manifest
-from pipeline.storage.pieces import pieces_of
 from tests.sealed import manifest_of
 
 Damage = Callable[[Path], None]

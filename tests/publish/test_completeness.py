@@ -11,7 +11,7 @@ from pipeline.publish.export import order_export
 from pipeline.reader import NoisePairDataset, NoisePairTable
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
-from pipeline.storage.sealing import name_in_success, sealed_as
+from pipeline.storage.success import name_in_success, sealed_as
 from tests.publish.damage import edit_json, reseal_json
 from tests.publish.problems import only_problem_in
 from tests.publish.repairs import objects_of, repaired

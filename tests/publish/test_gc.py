@@ -21,11 +21,12 @@ from pipeline.records import Split
 from pipeline.stages.pack import pack_pairs
 from pipeline.stages.unit import ProducedUnit
 from pipeline.storage import layout
-from pipeline.storage.manifest import Manifest, read_manifest, read_success
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import Commit, commit_unit
 from pipeline.storage.schema import PairSchema
+from pipeline.storage.success import read_manifest, read_success
 from tests.sealed import Built, receipt_of
 
 EMPTY = pack_pairs([], PairSchema(latent_shape=(4, 8, 8), reward_names=("scene", "oracle")), 2)

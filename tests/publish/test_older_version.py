@@ -26,9 +26,11 @@ from pipeline.reader import NoisePairDataset
 from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.storage.local import LocalStore
-from pipeline.storage.manifest import Manifest, read_manifest, read_success, read_version
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.plans import read_plan, read_prompt_table
 from pipeline.storage.receipts import read_receipts
+from pipeline.storage.success import read_manifest, read_success
+from pipeline.storage.versions import read_version
 from pipeline.workflows.repair import recompute_on_ray
 
 ARCHIVE = Path(__file__).with_name("version_2.tar.xz")

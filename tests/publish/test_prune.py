@@ -14,9 +14,8 @@ from pipeline.reader import NoisePairDataset
 from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.local import LocalStore
-from pipeline.storage.manifest import read_success
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.sealing import name_in_success, sealed_as
+from pipeline.storage.success import name_in_success, read_success, sealed_as
 from pipeline.workflows.status import status
 from tests.sealed import Built
 from tests.two_versions import TwoVersions, _two_versions, select_scene, two_versions

@@ -12,7 +12,7 @@ from pipeline.publish.select import select
 from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
-from pipeline.storage.sealing import success_bytes
+from pipeline.storage.success import success_bytes
 from tests.publish.damage import (
     DAMAGES,
     Damage,

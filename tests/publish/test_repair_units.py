@@ -7,10 +7,10 @@ import pytest
 from pipeline.publish.repair import repair
 from pipeline.records import Split
 from pipeline.storage import layout
-from pipeline.storage.manifest import read_success
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import read_receipt
+from pipeline.storage.success import read_success
 from tests.publish.damage import DAMAGES, Damage, flip
 from tests.publish.repairs import objects_of, recompute_from, repaired
 from tests.sealed import Built, built_once, manifest_of

@@ -11,9 +11,9 @@ from pipeline.publish.verify import verify
 from pipeline.records import Split, Status
 from pipeline.stages.pack import pack_pairs
 from pipeline.storage import layout
-from pipeline.storage.manifest import read_manifest, read_success
 from pipeline.storage.open import open_store
 from pipeline.storage.schema import PairSchema
+from pipeline.storage.success import read_manifest, read_success
 from tests.sealed import Built, build, changed, manifest_of, receipt_of
 
 SEALED = ("shards", "ledgers", "manifests", "_SUCCESS")

@@ -16,8 +16,10 @@ from pipeline.reader import NoisePairDataset
 from pipeline.records import Outcome, Split, Status
 from pipeline.storage import layout
 from pipeline.storage.local import LocalStore
-from pipeline.storage.manifest import Manifest, read_manifest, read_success, read_version
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.success import read_manifest, read_success
+from pipeline.storage.versions import read_version
 from tests.sealed import SETTINGS, Built, build, changed, demo_prompts, receipt_of
 
 
@@ -211,7 +213,7 @@ def test_one_of_several_plans_is_chosen_by_name(
     folder: LocalStore, two_plans: tuple[Manifest, Manifest]
 ) -> None:
     first, second = two_plans
-    with pytest.raises(UserError, match="several plans; name one: "):
+    with pytest.raises(UserError, match="several plans; name one with --plan: "):
         _select(folder, 0.5)
     with pytest.raises(UserError, match="no plan 'p' is sealed here; there are "):
         _select(folder, 0.5, "p")

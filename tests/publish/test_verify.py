@@ -9,10 +9,9 @@ from pipeline.publish.verify import verify
 from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind, ParsedKey
-from pipeline.storage.manifest import SealedManifest
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import Commit, commit_unit
-from pipeline.storage.sealing import success_bytes
+from pipeline.storage.success import SealedManifest, success_bytes
 from tests.publish.damage import edit_json, reseal
 from tests.publish.problems import only_problem_in, problems_in
 from tests.sealed import Built, manifest_of, receipt_of

@@ -11,7 +11,7 @@ import webdataset
 
 from pipeline.publish.webdataset_shard import write_tar
 from pipeline.records import Split
-from pipeline.storage.manifest import ShardInfo
+from pipeline.storage.formats.checked_bytes import ShardInfo
 from tests.sealed import manifest_of
 from tests.stages.pairs import SCHEMA, make_pairs
 

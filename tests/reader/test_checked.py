@@ -12,8 +12,7 @@ from benchmarks.sdxl_pairs import write_pairs
 from pipeline.errors import VerificationError
 from pipeline.reader import NoisePairDataset, NoisePairTable
 from pipeline.records import Split
-from pipeline.storage.manifest import ShardInfo
-from pipeline.storage.pieces import PIECE_BYTES
+from pipeline.storage.formats.checked_bytes import PIECE_BYTES, ShardInfo
 from tests.publish.damage import drop_pieces
 from tests.sealed import manifest_of
 

@@ -160,9 +160,9 @@ def test_split_unknown_names_those_there_are(sealed_folder: Path) -> None:
 
 def test_store_not_sealed_is_said(built: Built, tmp_path: Path) -> None:
     built.commit(open_store(str(tmp_path)))
-    with pytest.raises(UserError, match="no sealed data set here"):
+    with pytest.raises(UserError, match="nothing is sealed here"):
         NoisePairDataset(str(tmp_path))
-    with pytest.raises(UserError, match="no sealed data set here"):
+    with pytest.raises(UserError, match="nothing is sealed here"):
         NoisePairDataset(str(tmp_path / "nowhere"))
 
 

@@ -11,10 +11,11 @@ from pipeline.errors import UserError
 from pipeline.identity import prompt_id
 from pipeline.prompts.choosing import distinct_prompts
 from pipeline.records import Split
-from pipeline.storage.manifest import Manifest, read_manifest, read_success
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_prompts
 from pipeline.storage.promised import get_promised
+from pipeline.storage.success import sealed_manifests
 
 _SEEN = (Split.TRAIN, Split.VALIDATION)
 _EXAMPLES = 3
@@ -42,10 +43,7 @@ def read_data_set(store: ObjectStore) -> DataSet:
 
     Raises ``UserError`` if nothing is sealed, and ``VerificationError`` if a file is damaged.
     """
-    success = read_success(store)
-    if success is None:
-        raise UserError(f"{store.url}: no sealed data set here; finish it with `npd build`")
-    manifests = tuple(read_manifest(store, sealed) for sealed in success.manifests)
+    manifests = tuple(manifest for _, manifest in sealed_manifests(store))
     splits: dict[str, Split] = {}
     seeds: set[int] = set()
     for manifest in manifests:

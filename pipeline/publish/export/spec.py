@@ -8,9 +8,10 @@ from pipeline.errors import UserError
 from pipeline.identity import readable_json
 from pipeline.publish.export.formats import FORMATS, FormatName, format_named
 from pipeline.records import SCHEMA_VERSION, Record, Split
-from pipeline.storage.manifest import Manifest, SealedManifest, sealed_plans
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.schema import PairSchema
+from pipeline.storage.success import sealed_plan
 from pipeline.storage.versions import choose_versions
 
 SAMPLES_PER_FILE = 1000
@@ -85,7 +86,7 @@ def order_export(
     ``plan_id`` may be omitted if only one plan is sealed. Raises ``UserError`` for an unknown
     format, split, plan or version, a split without pairs, and licences for a format without a card.
     """
-    ((sealed, manifest),) = choose_versions(store, [_sealed(store, plan_id)], version)
+    ((sealed, manifest),) = choose_versions(store, [sealed_plan(store, plan_id)], version)
     name = format_named(format_name)
     if licences is not None and not FORMATS[name].has_card:
         with_card = ", ".join(each for each, made in FORMATS.items() if made.has_card)
@@ -98,14 +99,6 @@ def order_export(
         samples_per_file=samples_per_file,
         licences=_checked(licences or Licences()),
     )
-
-
-def _sealed(store: ObjectStore, plan_id: str | None) -> SealedManifest:
-    sealed = sealed_plans(store, plan_id)
-    if len(sealed) > 1:
-        names = ", ".join(each.plan_id for each in sealed)
-        raise UserError(f"{store.url} holds several plans; name one with --plan: {names}")
-    return sealed[0]
 
 
 def _splits(manifest: Manifest, names: Sequence[str]) -> tuple[Split, ...]:

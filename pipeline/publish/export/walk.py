@@ -22,9 +22,9 @@ from pipeline.publish.export.source import sealed_pairs
 from pipeline.publish.export.spec import ExportSpec
 from pipeline.records import Split
 from pipeline.storage.content import CHUNK_BYTES
+from pipeline.storage.durable import scratch_folder
 from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.scratch import scratch_folder
 
 DESCRIPTION = "export.json"
 """Name of the file that identifies the export; written first."""

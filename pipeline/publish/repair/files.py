@@ -8,9 +8,9 @@ from pipeline.plan import Plan, PromptTable
 from pipeline.publish.compact import CompactedShard, ShardTask, compact_in
 from pipeline.publish.seal import draft
 from pipeline.storage.layout import SUCCESS_KEY
-from pipeline.storage.manifest import Manifest, SealedManifest, contradicts_itself
+from pipeline.storage.manifest import Manifest, manifest_bytes
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.sealing import manifest_bytes, name_in_success, sealed_as
+from pipeline.storage.success import SealedManifest, contradicts_itself, name_in_success, sealed_as
 
 
 def repair_files(

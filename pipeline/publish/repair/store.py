@@ -12,9 +12,10 @@ from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Verification
 from pipeline.publish.verify.units import check_ledger, check_units
 from pipeline.storage import layout
-from pipeline.storage.manifest import Manifest, SealedManifest, read_manifest, read_success
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_plan, read_prompt_table
+from pipeline.storage.success import SealedManifest, read_manifest, read_success
 
 Recompute = Callable[[Plan, PromptTable, Sequence[int]], ObjectStore]
 """Function that computes units of a plan into a store under ``layout.repairs_prefix``."""

@@ -5,15 +5,16 @@ from functools import partial
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.storage import layout
 from pipeline.storage.layout import place_of
-from pipeline.storage.manifest import (
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.success import (
     SealedManifest,
     Success,
-    latest_manifests,
+    name_in_success,
+    nothing_sealed,
     read_success,
-    read_unpromised,
+    success_bytes,
 )
-from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.sealing import name_in_success, success_bytes
+from pipeline.storage.versions import latest_manifests, read_unpromised
 
 
 def repair_success(store: ObjectStore) -> list[str]:
@@ -34,7 +35,7 @@ def repair_success(store: ObjectStore) -> list[str]:
         )
     if success is None:
         if not latest:
-            raise VerificationError(f"{store.url}: nothing is sealed here; use `npd build`")
+            raise VerificationError(nothing_sealed(store))
         store.put(layout.SUCCESS_KEY, success_bytes(latest))
         return [layout.SUCCESS_KEY]
     misnamed = [each for each in map(partial(_as_stored, store), success.manifests) if each]

@@ -2,10 +2,10 @@
 
 from pipeline.errors import VerificationError
 from pipeline.reader.arrow_messages import check_footer, read_blocks
-from pipeline.reader.checked import CheckedBytes
 from pipeline.reader.columns import UNREADABLE
 from pipeline.reader.shard_refs import ShardRef
 from pipeline.reader.shards import read_columns, read_pairs
+from pipeline.storage.formats.checked_bytes import CheckedBytes
 from pipeline.storage.schema import NoisePair
 
 

@@ -15,10 +15,10 @@ from pipeline.publish.verify.units import Expected, content_of
 from pipeline.reader.shard_refs import ShardRef, shard_refs
 from pipeline.records import Outcome, Split
 from pipeline.storage import layout
+from pipeline.storage.formats.checked_bytes import pieces_of
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.pieces import pieces_of
 from pipeline.storage.schema import NoisePair
 
 Rewards = dict[str, float | None]

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pipeline.errors import (
     AccessDeniedError,
     ObjectNotFoundError,
-    UserError,
     VerificationError,
 )
 from pipeline.plan import Plan, PromptTable
@@ -16,16 +15,12 @@ from pipeline.publish.verify.shards import check_shards
 from pipeline.publish.verify.units import check_ledger, check_units
 from pipeline.storage import layout
 from pipeline.storage.layout import place_of
-from pipeline.storage.manifest import (
-    Manifest,
-    SealedManifest,
-    latest_manifests,
-    read_success,
-)
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import dropped_key_of, read_plan, read_prompt_table
 from pipeline.storage.receipts import disagreement_keys, read_disagreement, read_receipt
-from pipeline.storage.versions import check_one_plan, choose_versions
+from pipeline.storage.success import SealedManifest, nothing_sealed, of_plan, read_success
+from pipeline.storage.versions import check_one_plan, choose_versions, latest_manifests
 
 
 def verify(
@@ -38,9 +33,7 @@ def verify(
     manifest at all, and ``UserError`` for an unknown plan or version.
     """
     found = Verification()
-    sealed = [each for each in _sealed(store, found) if plan_id is None or each.plan_id == plan_id]
-    if plan_id is not None and not sealed:
-        raise UserError(f"{store.url}: no plan {plan_id!r} is sealed here")
+    sealed = of_plan(store, _sealed(store, found), plan_id)
     check_one_plan(store, [each.plan_id for each in sealed], version)
     plans: list[Plan] = []
     for each in sealed:
@@ -73,9 +66,7 @@ def _sealed(store: ObjectStore, found: Verification) -> Sequence[SealedManifest]
         found.add(layout.SUCCESS_KEY, said_of(store, layout.SUCCESS_KEY, error))
     else:
         if success is None and not latest:
-            raise VerificationError(
-                f"{store.url}: nothing is sealed here; finish it with `npd build`"
-            )
+            raise VerificationError(nothing_sealed(store))
         if success is None:
             found.add(layout.SUCCESS_KEY, "missing, and there is a manifest")
         else:

@@ -17,8 +17,8 @@ from pipeline.publish.webdataset_shard import members
 from pipeline.reader.shard_refs import ShardRef
 from pipeline.records import Candidate, Outcome, Split
 from pipeline.storage import layout
-from pipeline.storage.funnel import FunnelCount
-from pipeline.storage.manifest import LedgerInfo, ShardInfo
+from pipeline.storage.formats.checked_bytes import ShardInfo
+from pipeline.storage.manifest import FunnelCount, LedgerInfo
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Receipt, read_receipt
 from pipeline.storage.schema import NoisePair, PairSchema

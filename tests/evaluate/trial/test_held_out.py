@@ -60,7 +60,7 @@ def test_prompts_from_nowhere_are_refused(sealed_folder: Path, tmp_path: Path) -
     data = read_data_set(open_store(str(sealed_folder)))
     with pytest.raises(UserError, match="has no test split"):
         held_out_prompts(None, "prompt", replace(data, splits={"a": Split.TRAIN}))
-    with pytest.raises(UserError, match="no sealed data set here"):
+    with pytest.raises(UserError, match="nothing is sealed here"):
         read_data_set(open_store(str(tmp_path)))
 
 

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import ObjectNotFoundError
-from pipeline.storage.keys import check_key
-from pipeline.storage.object_store import ObjectInfo
+from pipeline.storage.object_store import ObjectInfo, check_key
 from tests.faults.simulated.objects import Objects, StoredObject
 
 

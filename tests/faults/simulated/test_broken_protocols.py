@@ -11,9 +11,9 @@ from pipeline.reader.shard_refs import shard_refs
 from pipeline.reader.shards import open_whole, read_pairs
 from pipeline.records import Split
 from pipeline.storage import layout
-from pipeline.storage.manifest import read_manifest, read_success
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Commit, Receipt
+from pipeline.storage.success import read_manifest, read_success
 from tests.faults.simulated.calls import Call, Fault
 from tests.faults.simulated.campaign import open_simulation
 from tests.faults.simulated.cases import Case, NoiseLevel, Protocol

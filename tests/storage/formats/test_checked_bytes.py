@@ -6,7 +6,7 @@ import io
 import pytest
 import xxhash
 
-from pipeline.storage.pieces import PIECE_BYTES, Pieces, digest_of, pieces_of
+from pipeline.storage.formats.checked_bytes import PIECE_BYTES, Pieces, digest_of, pieces_of
 
 
 def test_digest_is_xxh3_of_64_bits() -> None:
