@@ -1,23 +1,35 @@
-"""Which prompts a build is made for: read, sieved, sampled, and all of it accounted for."""
+"""Which prompts a build is made for: read, sieved, sampled, and all of it accounted for.
 
+The list of dropped prompts, each with its reason."""
+
+import io
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pipeline.config.prompts import PromptsConfig
 from pipeline.entry_point import entry_digest
 from pipeline.identity import file_sha256, sha256
 from pipeline.prompt_funnel import PromptFunnel, SourceFunnel
-from pipeline.prompts.block_list import drop_blocked, read_block_list
-from pipeline.prompts.dropped import dropped_bytes, dropped_table
+from pipeline.prompts.filters import (
+    SAFE,
+    FilterResult,
+    drop_blank,
+    drop_blocked,
+    drop_repeated,
+    drop_unsafe,
+    read_block_list,
+    sieve_prompts,
+)
 from pipeline.prompts.near_duplicates import drop_near_repeated
-from pipeline.prompts.prompt import Sieve, SourcePrompt
-from pipeline.prompts.safety import SAFE, drop_unsafe
+from pipeline.prompts.prompt import Drop, Sieve, SourcePrompt
 from pipeline.prompts.sampling import drop_not_sampled
-from pipeline.prompts.sieving import FilterResult, drop_blank, drop_repeated, sieve_prompts
 from pipeline.prompts.sources import read_source
 from pipeline.prompts.token_limit import drop_too_long, token_limits
 from pipeline.records import DropReason
@@ -136,3 +148,45 @@ def _settings(config: PromptsConfig) -> dict[str, Any]:
         },
     )
     return {name: value for name, value in settings.items() if value not in ([], {})}
+
+
+DROPPED_COLUMNS = pa.schema(
+    [
+        ("source", pa.string()),
+        ("row", pa.int64()),
+        ("prompt", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("resembles", pa.string()),
+        ("resembles_source", pa.string()),
+        ("resembles_row", pa.int64()),
+    ]
+)
+"""``row`` counts from 0 within its source; what ``resembles`` says is null where nothing is."""
+
+_BATCH = 10_000
+
+
+def dropped_table(drops: Iterable[tuple[SourcePrompt, Drop]]) -> pa.Table:
+    """The drops as a table, a row each."""
+    rows = [
+        {
+            "source": prompt.source,
+            "row": prompt.row,
+            "prompt": prompt.text,
+            "reason": drop.reason.value,
+            "detail": drop.detail,
+            "resembles": drop.resembles and drop.resembles.text,
+            "resembles_source": drop.resembles and drop.resembles.source,
+            "resembles_row": drop.resembles and drop.resembles.row,
+        }
+        for prompt, drop in drops
+    ]
+    return pa.Table.from_pylist(rows, schema=DROPPED_COLUMNS)
+
+
+def dropped_bytes(table: pa.Table) -> bytes:
+    """The list as it is stored: Parquet."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

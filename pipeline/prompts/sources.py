@@ -1,27 +1,28 @@
-"""From sources to prompts: normalised, each with the place where it was read."""
+"""From sources to prompts: normalised, each with the place where it was read.
+
+The files that a path of a source stands for.
+
+Text: a line a prompt."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from glob import has_magic
 from itertools import islice
 from pathlib import Path
 
 from pipeline.config.prompts import PromptFormat, PromptSourceConfig
 from pipeline.errors import PromptFileError
 from pipeline.identity import normalise_prompt
-from pipeline.prompts.files import source_files
-from pipeline.prompts.formats.arrow import read_arrow
-from pipeline.prompts.formats.compression import Codec, codec_of
-from pipeline.prompts.formats.csv_table import read_csv, read_tsv
-from pipeline.prompts.formats.hub import read_hub
-from pipeline.prompts.formats.jsonl import read_jsonl
-from pipeline.prompts.formats.parquet import read_parquet
-from pipeline.prompts.formats.text import read_text
-from pipeline.prompts.formats.webdataset import read_webdataset
-from pipeline.prompts.prompt import SourcePrompt
-from pipeline.prompts.visible import is_visible
+from pipeline.prompts.columnar import read_arrow, read_parquet, saved_files
+from pipeline.prompts.csv_table import read_csv, read_tsv
+from pipeline.prompts.hub import read_hub
+from pipeline.prompts.jsonl import read_jsonl
+from pipeline.prompts.prompt import SourcePrompt, is_visible
+from pipeline.prompts.text_file import Codec, codec_of, utf8_lines
+from pipeline.prompts.webdataset import read_webdataset
 
 _READERS: Mapping[PromptFormat, Callable[[Path, PromptSourceConfig], Iterator[str | None]]] = {
-    "text": read_text,
+    "text": lambda path, source: utf8_lines(path),
     "jsonl": read_jsonl,
     "csv": read_csv,
     "tsv": read_tsv,
@@ -100,3 +101,41 @@ def _format_of(path: Path, source: PromptSourceConfig) -> PromptFormat:
     if codec is not None and codec not in _DECOMPRESSED.get(name, ("gzip", "zstd")):
         raise PromptFileError(f"{path}: decompress it first; {name} with {codec} is not read")
     return name
+
+
+def source_files(path: str, split: str | None) -> list[Path]:
+    """Return the file itself, the files of a pattern, sorted, or those of a saved folder.
+
+    What exists under its literal name is not a pattern, such as a folder named ``[x]`` in which
+    the configuration is. Raises ``PromptFileError`` where there is no such file.
+    """
+    try:
+        return _files(Path(path), split)
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise PromptFileError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # a NUL in the name
+        if isinstance(error, PromptFileError):
+            raise
+        raise PromptFileError(f"{path}: cannot be read: {error}") from None
+
+
+def _files(path: Path, split: str | None) -> list[Path]:
+    if path.is_dir():
+        return saved_files(path, split)
+    if path.exists():
+        if split is not None:
+            raise PromptFileError(f"{path}: a file has no splits; leave split out")
+        return [path]
+    folder = next((parent for parent in path.parents if parent.is_dir()), None)
+    pattern = str(path if folder is None else path.relative_to(folder))
+    if folder is None or not has_magic(pattern):
+        braces = "; braces are not a pattern: use *, ? and [0-9]" if "{" in pattern else ""
+        raise PromptFileError(f"{path}: no such prompt file{braces}")
+    found = sorted(file for file in folder.glob(pattern) if not file.is_dir())
+    if not found:
+        raise PromptFileError(f"{path}: no file is so named")
+    if split is not None:
+        raise PromptFileError(f"{path}: files have no splits; leave split out")
+    if other := [file for file in found if not file.is_file()]:
+        raise PromptFileError(f"{other[0]}: a broken link, or not a regular file")
+    return found

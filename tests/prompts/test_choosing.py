@@ -14,8 +14,12 @@ from pipeline.config.file import BUNDLED
 from pipeline.config.prompts import PromptsConfig
 from pipeline.errors import PromptChoiceError, PromptFileError
 from pipeline.identity import file_sha256, sha256
-from pipeline.prompts.choosing import ChosenPrompts, choose_prompts, distinct_prompts
-from pipeline.prompts.dropped import DROPPED_COLUMNS
+from pipeline.prompts.choosing import (
+    DROPPED_COLUMNS,
+    ChosenPrompts,
+    choose_prompts,
+    distinct_prompts,
+)
 
 MODEL, LIMITS = BUNDLED / "model", {"tokenizer": None}
 TEXT = [

@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from pipeline.config.prompts import PromptsConfig
 from pipeline.errors import PromptChoiceError, PromptFileError
 from pipeline.identity import normalise_prompt
-from pipeline.prompts.choosing import ChosenPrompts, choose_prompts
-from pipeline.prompts.dropped import DROPPED_COLUMNS
-from pipeline.prompts.visible import is_visible
+from pipeline.prompts.choosing import DROPPED_COLUMNS, ChosenPrompts, choose_prompts
+from pipeline.prompts.prompt import is_visible
 
 # Quotes, separators of every kind, and letters that cannot be seen.
 _SIGNS = "\"',;\t a\u00e9b\\{}#\x0b\x0c\x1c\x85\u2028\u2029\u200b\ufeff二🙂"

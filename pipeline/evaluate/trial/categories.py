@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pipeline.errors import PromptFileError
 from pipeline.identity import normalise_prompt
-from pipeline.prompts.formats.csv_table import table_rows
-from pipeline.prompts.formats.jsonl import JsonObject, jsonl_rows, text_field
+from pipeline.prompts.csv_table import table_rows
+from pipeline.prompts.jsonl import JsonObject, jsonl_rows, text_field
 from pipeline.prompts.sources import format_by_suffix
 
 Categories = dict[str, tuple[str, ...]]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.prompts.formats.csv_records import csv_records
+from pipeline.prompts.csv_table import csv_records
 from tests.prompts.reading import error_of, rows_of
 
 # Without the carriage return, which the standard library reads as a line end anywhere.

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.config.prompts import PromptSourceConfig
 from pipeline.errors import PromptFileError
-from pipeline.prompts.formats.lines import utf8_lines
+from pipeline.prompts.text_file import utf8_lines
 
 JsonObject = dict[str, Any]
 

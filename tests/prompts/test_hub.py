@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.config.prompts import PromptSourceConfig
 from pipeline.errors import PromptFileError
-from pipeline.prompts.formats.hub import read_hub, stream_data_set
+from pipeline.prompts.hub import read_hub, stream_data_set
 
 PROMPTS = [f"prompt number {number}" for number in range(30)]
 REVISION = "0123456789abcdef0123456789abcdef01234567"

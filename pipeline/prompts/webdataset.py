@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pipeline.config.prompts import PromptSourceConfig
 from pipeline.errors import PromptFileError
-from pipeline.prompts.formats.jsonl import json_object, text_field
-from pipeline.prompts.formats.lines import LONGEST
+from pipeline.prompts.jsonl import json_object, text_field
+from pipeline.prompts.text_file import LONGEST
 
 # As webdataset takes them: a member without a suffix, or with a name that begins with a dot, is of
 # no sample, and neither is what lies under __meta__.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.prompts.formats import lines
+from pipeline.prompts import text_file
 from tests.prompts.reading import error_of, rows_of
 
 PROMPTS = [f"prompt number {number}, 二つの円" for number in range(300)]
@@ -115,7 +115,7 @@ def test_compressed_unknown_inner_suffix_asks_for_the_format(tmp_path: Path) -> 
 def test_compressed_line_without_an_end_is_refused_in_bounded_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "LONGEST", 1000)
+    monkeypatch.setattr(text_file, "LONGEST", 1000)
     packer = zlib.compressobj(wbits=31)
     path = tmp_path / "bomb.txt.gz"
     path.write_bytes(packer.compress(b"a\n" + b" " * 3000) + packer.flush())

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.config.prompts import PromptSourceConfig
 from pipeline.errors import PromptFileError
-from pipeline.prompts.formats.columns import ROWS_AT_ONCE, check_column, texts_of
+from pipeline.prompts.columnar import ROWS_AT_ONCE, check_column, texts_of
 
 if TYPE_CHECKING:
     from datasets import IterableDataset

@@ -1,18 +1,73 @@
-"""Arrow files and streams, and the folders of them that ``datasets`` writes.
+"""A text column of Arrow's record batches, from whatever they were read.
+
+Arrow files and streams, and the folders of them that ``datasets`` writes.
 
 Read with pyarrow alone: what lies on this machine needs neither ``datasets`` nor a network.
-"""
+
+
+Parquet: the prompt is in one of the columns; the others are not read."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.config.prompts import PromptSourceConfig
 from pipeline.errors import PromptFileError
-from pipeline.prompts.formats.columns import check_column, texts_of
+
+ROWS_AT_ONCE = 4096
+
+
+def check_column(schema: pa.Schema, column: str, where: str) -> None:
+    """Refuse a schema in which a column is missing, repeated, or holds no text.
+
+    A column of nulls alone is one of text without a value. Raises ``PromptFileError``, which says
+    ``where`` and names the columns that would do.
+    """
+    texts = [field.name for field in schema if _is_text(field.type)]
+    choice = f"has text in {', '.join(map(repr, texts))}" if texts else "no column holds text"
+    if column not in schema.names:
+        columns = ", ".join(map(repr, schema.names))
+        raise PromptFileError(
+            f"{where}: no column {column!r} among {columns}; {choice}; set column"
+        )
+    refuse_repeated(schema.names, column, where)
+    kind = schema.field(column).type
+    if not (_is_text(kind) or pa.types.is_null(kind)):
+        raise PromptFileError(f"{where}: column {column!r} holds {kind}, not text; {choice}")
+
+
+def refuse_repeated(names: Sequence[str], column: str, where: str) -> None:
+    """Refuse columns of which several have the name. Raises ``PromptFileError``."""
+    count = names.count(column)
+    if count > 1:
+        raise PromptFileError(
+            f"{where}: {count} columns have the name {column!r}; rename all but one"
+        )
+
+
+def texts_of(batch: pa.RecordBatch, column: str, where: str) -> Iterator[str | None]:
+    """The values of a column that ``check_column`` let pass; None where they are null."""
+    values = batch.column(column)
+    try:
+        values.validate(full=True)  # offsets of a damaged file can point out of its memory
+    except pa.ArrowInvalid as error:
+        raise PromptFileError(
+            f"{where}: column {column!r} is not UTF-8, or is damaged: {error}"
+        ) from None
+    yield from values.to_pylist()
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
 
 _DICT, _STATE = "dataset_dict.json", "state.json"
 
@@ -115,3 +170,14 @@ def _check_end(file: pa.NativeFile, where: str) -> None:
     file.seek(end - len(mark))
     if file.read(len(mark)) != mark:
         raise pa.ArrowInvalid("the mark of the stream's end is missing")
+
+
+def read_parquet(path: Path, source: PromptSourceConfig) -> Iterator[str | None]:
+    """A row a row; null is no prompt. Raises ``PromptFileError``."""
+    try:
+        with pq.ParquetFile(path) as file:
+            check_column(file.schema_arrow, source.column, str(path))
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=[source.column]):
+                yield from texts_of(batch, source.column, str(path))
+    except (pa.ArrowException, OSError) as error:
+        raise PromptFileError(f"{path}: not Parquet, cut off or damaged: {error}") from error
