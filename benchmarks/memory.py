@@ -16,9 +16,8 @@ import ray
 
 from benchmarks.workload import demo_config, drive, open_in, warm_workers
 from pipeline.cluster.driver import Driver
+from pipeline.cluster.messages import Sign, UnitSummary, Work
 from pipeline.cluster.ray_session import ray_session
-from pipeline.cluster.summary import Sign, UnitSummary
-from pipeline.cluster.work import Work
 from pipeline.config.sections import ClusterConfig
 from pipeline.storage.receipts import Commit
 

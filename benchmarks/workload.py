@@ -23,10 +23,9 @@ from typing import Any
 
 import ray
 
+from pipeline.cluster.actor import spawn_worker
 from pipeline.cluster.driver import Driver
-from pipeline.cluster.ray_session import spawn_worker
-from pipeline.cluster.summary import UnitSummary
-from pipeline.cluster.work import Work
+from pipeline.cluster.messages import UnitSummary, Work
 from pipeline.config.file import load_config
 from pipeline.config.sections import ClusterConfig, Config
 from pipeline.storage.open import open_store

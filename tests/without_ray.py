@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from pipeline.cluster.work import Work
+from pipeline.cluster.messages import Work
 from pipeline.cluster.worker import UnitWorker
 from pipeline.config.sections import Config
 from pipeline.publish.compact import compact_in

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from pipeline.cluster.summary import UnitSummary
+from pipeline.cluster.messages import UnitSummary
 from pipeline.plan import Plan
 from pipeline.prompt_funnel import PromptFunnel
 from pipeline.storage.manifest import Funnel, Manifest

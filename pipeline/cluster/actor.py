@@ -5,9 +5,20 @@ from types import FrameType
 
 import ray
 
-from pipeline.cluster.summary import Sign
+from pipeline.cluster.messages import UNITS_IN_FLIGHT, Sign
 from pipeline.cluster.worker import UnitWorker
+from pipeline.cluster.worker_handle import ActorHandle
 from pipeline.config.sections import Config
+
+_CONTROL_CALLS = 2
+"""Concurrent calls beside the work: one ``health_check`` and one ``leave``."""
+
+_WORKER_ENVIRONMENT = {
+    # cuBLAS is deterministic only with this, and only if set before the process uses the GPU.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    # A plan names local files, so a worker must not load a model from the hub.
+    "HF_HUB_OFFLINE": "1",
+}
 
 
 class WorkerActor(UnitWorker):
@@ -38,3 +49,21 @@ class WorkerActor(UnitWorker):
         # Restored here, so that a second SIGTERM ends the process at once.
         self.leave()
         signal.signal(signal.SIGTERM, self._ray_handler)
+
+
+def spawn_worker(url: str, plan_id: str, config: Config) -> ActorHandle:
+    """Start a ``WorkerActor`` with the configured GPUs and CPUs."""
+    # Ray neither restarts the actor nor repeats its calls: the driver decides what follows a
+    # failure.
+    return (
+        ray.remote(WorkerActor)
+        .options(
+            num_gpus=config.cluster.gpus_per_worker,
+            num_cpus=config.cluster.cpus_per_worker,
+            max_concurrency=UNITS_IN_FLIGHT + _CONTROL_CALLS,
+            max_restarts=0,
+            max_task_retries=0,
+            runtime_env={"env_vars": _WORKER_ENVIRONMENT},
+        )
+        .remote(url, plan_id, config)
+    )

@@ -7,7 +7,7 @@ cost a worker process.
 
 from collections.abc import Generator
 
-from pipeline.cluster.work import Fault, Work
+from pipeline.cluster.messages import Fault, Work
 
 Positions = tuple[int, ...]
 

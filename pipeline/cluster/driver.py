@@ -6,15 +6,14 @@ that crashes loses no finished work.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from statistics import median
 from time import monotonic
 
 from pipeline.cluster.failures import FailureTracker
-from pipeline.cluster.nodes import free_resources
-from pipeline.cluster.roster import ActorHandle, CallResult, Worker
-from pipeline.cluster.stragglers import Pace
-from pipeline.cluster.summary import UnitSummary
-from pipeline.cluster.work import Work
+from pipeline.cluster.messages import UnitSummary, Work
+from pipeline.cluster.ray_session import free_resources
+from pipeline.cluster.worker_handle import ActorHandle, CallResult, Worker
 from pipeline.cluster.worker_pool import WorkerPool
 from pipeline.config.sections import ClusterConfig
 from pipeline.errors import BuildStoppedError
@@ -202,3 +201,32 @@ class Driver:
             return True
         self._copied_and_done.add(unit)
         return False
+
+
+SLOW = 2.0
+"""Multiple of the median duration after which a unit is late."""
+
+_REMEMBERED = 1001
+"""Number of recent durations in the median. It bounds the memory of a long build."""
+
+
+class Pace:
+    """Durations of finished units."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+
+    def add(self, seconds: float) -> None:
+        """Record the duration of a finished unit."""
+        self._seconds.append(seconds)
+        del self._seconds[:-_REMEMBERED]
+
+    def straggler(self, out: Mapping[int, float]) -> int | None:
+        """Return the longest-running unit of ``out`` if it is late, else None.
+
+        ``out`` maps each running unit to its seconds so far.
+        """
+        if not out or not self._seconds:
+            return None
+        unit = max(out, key=lambda unit: out[unit])
+        return unit if out[unit] > SLOW * median(self._seconds) else None

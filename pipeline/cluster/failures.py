@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from pipeline.cluster.bisection import Bisection
-from pipeline.cluster.work import Failure, Work
+from pipeline.cluster.messages import Failure, Work
 from pipeline.errors import (
     BuildError,
     DeviceMemoryError,

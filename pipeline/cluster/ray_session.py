@@ -1,17 +1,18 @@
-"""Connection to a Ray cluster, or to a local Ray that runs as long as it is needed."""
+"""Connection to a Ray cluster or a local Ray, its machines, and a parallel map over its tasks."""
 
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import ray
+from ray._private.state import state
+from ray.exceptions import RayTaskError
 
-from pipeline.cluster.actor import WorkerActor
-from pipeline.cluster.roster import ActorHandle
-from pipeline.cluster.work import UNITS_IN_FLIGHT
-from pipeline.config.sections import ClusterConfig, Config
+from pipeline.config.sections import ClusterConfig
 
 logger = logging.getLogger(__name__)
 
@@ -20,16 +21,6 @@ _TOO_SLOW = "timed out during startup"
 
 _OBJECT_STORE_BYTES = 100_000_000
 """Only unit numbers and summaries pass through it; 75 MB is Ray's minimum."""
-
-_CONTROL_CALLS = 2
-"""Concurrent calls beside the work: one ``health_check`` and one ``leave``."""
-
-_WORKER_ENVIRONMENT = {
-    # cuBLAS is deterministic only with this, and only if set before the process uses the GPU.
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-    # A plan names local files, so a worker must not load a model from the hub.
-    "HF_HUB_OFFLINE": "1",
-}
 
 
 @contextmanager
@@ -74,19 +65,45 @@ def _start_ray(cpus_needed: int) -> None:
             ray.shutdown()
 
 
-def spawn_worker(url: str, plan_id: str, config: Config) -> ActorHandle:
-    """Start a ``WorkerActor`` with the configured GPUs and CPUs."""
-    # Ray neither restarts the actor nor repeats its calls: the driver decides what follows a
-    # failure.
-    return (
-        ray.remote(WorkerActor)
-        .options(
-            num_gpus=config.cluster.gpus_per_worker,
-            num_cpus=config.cluster.cpus_per_worker,
-            max_concurrency=UNITS_IN_FLIGHT + _CONTROL_CALLS,
-            max_restarts=0,
-            max_task_retries=0,
-            runtime_env={"env_vars": _WORKER_ENVIRONMENT},
-        )
-        .remote(url, plan_id, config)
-    )
+def draining_nodes() -> set[str]:
+    """Return the ids of machines that will stop, after a spot notice or a scale-down.
+
+    Ray 2.60 has no public call for this.
+    """
+    return set(state.get_draining_nodes())
+
+
+def living_nodes() -> set[str]:
+    """Return the ids of the machines that Ray reports as alive."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def free_resources() -> dict[str, float]:
+    """Return the currently free amount of each resource, such as CPU and GPU."""
+    return dict(ray.available_resources())
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_tasks(
+    function: Callable[[Item], Result], items: Iterable[Item], *, in_flight: int
+) -> Iterator[Result]:
+    """Yield ``function(item)`` for each item, in order, with at most ``in_flight`` tasks running.
+
+    Ray repeats a task whose machine dies. An error of ``function`` is raised without Ray's wrapper.
+    """
+    # Retries are safe: the function is pure, and an error it raises itself is not retried.
+    task = ray.remote(num_cpus=1, max_retries=3)(function)
+    running: deque[Any] = deque()
+    try:
+        for item in items:
+            running.append(task.remote(item))
+            # Waiting here limits the running tasks and takes inputs only as they are needed.
+            if len(running) >= in_flight:
+                yield ray.get(running.popleft())
+        while running:
+            yield ray.get(running.popleft())
+    except RayTaskError as error:
+        raise error.cause if error.cause is not None else error from None

@@ -18,8 +18,7 @@ import torch
 
 from pipeline.cluster.heartbeat import Heartbeat
 from pipeline.cluster.heartbeat_denoiser import HeartbeatDenoiser
-from pipeline.cluster.summary import UnitSummary
-from pipeline.cluster.work import Work
+from pipeline.cluster.messages import UnitSummary, Work
 from pipeline.config.sections import Config
 from pipeline.determinism import be_deterministic
 from pipeline.diffusion.denoiser import Denoiser

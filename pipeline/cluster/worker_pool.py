@@ -13,10 +13,9 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
-from pipeline.cluster.nodes import draining_nodes, living_nodes
-from pipeline.cluster.roster import ActorHandle, CallResult, ObjectRef, Worker
-from pipeline.cluster.summary import UnitSummary
-from pipeline.cluster.work import Failure, Fault, Work
+from pipeline.cluster.messages import Failure, Fault, UnitSummary, Work
+from pipeline.cluster.ray_session import draining_nodes, living_nodes
+from pipeline.cluster.worker_handle import ActorHandle, CallResult, ObjectRef, Worker
 from pipeline.config.sections import ClusterConfig
 from pipeline.errors import (
     BuildError,

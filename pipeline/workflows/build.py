@@ -7,10 +7,10 @@ not built again.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from pipeline.cluster.actor import spawn_worker
 from pipeline.cluster.driver import Driver
-from pipeline.cluster.ray_session import spawn_worker
-from pipeline.cluster.summary import UnitSummary
-from pipeline.cluster.tasks import map_tasks
+from pipeline.cluster.messages import UnitSummary
+from pipeline.cluster.ray_session import map_tasks
 from pipeline.config.sections import Config
 from pipeline.errors import PlanConflictError
 from pipeline.plan import Plan, PromptTable

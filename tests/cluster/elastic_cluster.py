@@ -18,8 +18,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from pipeline.cluster.driver import Driver
-from pipeline.cluster.summary import UnitSummary
-from pipeline.cluster.work import Work
+from pipeline.cluster.messages import UnitSummary, Work
 from pipeline.config.sections import ClusterConfig
 from tests.cluster import stand_ins
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import ray
 
 from pipeline.cluster.heartbeat import Heartbeat
-from pipeline.cluster.summary import Sign, UnitSummary
-from pipeline.cluster.work import Work
+from pipeline.cluster.messages import Sign, UnitSummary, Work
 from pipeline.storage.receipts import Commit
 
 BARRIER_TIMEOUT_S = 300

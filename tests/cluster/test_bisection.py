@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cluster.bisection import Bisection
-from pipeline.cluster.work import Fault, Work
+from pipeline.cluster.messages import Fault, Work
 
 UNIT = 5
 FAULT = Fault(kind="ArithmeticError", message="no solution")

@@ -11,9 +11,9 @@ import ray
 from ray.exceptions import RayActorError
 
 from pipeline.cli.console import show_progress
-from pipeline.cluster import stragglers
+from pipeline.cluster import driver
 from pipeline.cluster.driver import Driver
-from pipeline.cluster.summary import UnitSummary
+from pipeline.cluster.messages import UnitSummary
 from pipeline.config.sections import ClusterConfig
 from pipeline.errors import BuildError, BuildStoppedError, ModelError, PermanentStoreError
 from pipeline.storage.receipts import Commit
@@ -33,7 +33,7 @@ HANG_S = 4.0
 @pytest.fixture(autouse=True)
 def _nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disable stragglers, so that attempts can be counted on a busy machine."""
-    monkeypatch.setattr(stragglers, "SLOW", math.inf)
+    monkeypatch.setattr(driver, "SLOW", math.inf)
 
 
 class Spawn:
@@ -195,7 +195,7 @@ def test_driver_worker_that_is_slow_and_moves_is_left_alone(tmp_path: Path) -> N
 def test_driver_straggler_is_given_to_an_idle_worker_and_the_first_wins(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stragglers, "SLOW", 2.0)
+    monkeypatch.setattr(driver, "SLOW", 2.0)
     spawn = Spawn(slow_workers.Straggles, tmp_path)
     assert _numbers(_run(spawn, range(8))) == list(range(8))
     assert "unit 3 is late" in caplog.text

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.cluster.failures import FailureTracker
-from pipeline.cluster.work import Failure, Fault, Work
+from pipeline.cluster.messages import Failure, Fault, Work
 from pipeline.errors import (
     BuildError,
     DeviceMemoryError,

@@ -1,6 +1,6 @@
 """A unit is late if it takes much longer than the median of the others."""
 
-from pipeline.cluster.stragglers import Pace
+from pipeline.cluster.driver import Pace
 
 
 def _pace(*seconds: float) -> Pace:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster.tasks import map_tasks
+from pipeline.cluster.ray_session import map_tasks
 from pipeline.errors import VerificationError
 from tests.cluster.stand_in_tasks import begin_in_pairs, refuse_three, square
 

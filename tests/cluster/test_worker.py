@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.cluster.work import Fault, Work
+from pipeline.cluster.messages import Fault, Work
 from pipeline.cluster.worker import UnitWorker
 from pipeline.diffusion.denoiser import Conditioning
 from pipeline.errors import (

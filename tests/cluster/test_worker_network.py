@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster.work import Work
+from pipeline.cluster.messages import Work
 from pipeline.cluster.worker import UnitWorker
 from pipeline.errors import ModelError
 from pipeline.storage.open import open_store

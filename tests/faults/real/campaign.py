@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from pipeline.cluster.work import UNITS_IN_FLIGHT
+from pipeline.cluster.messages import UNITS_IN_FLIGHT
 from tests.faults.real.build_process import BuildProcess
 from tests.faults.real.chaos import Strike
 from tests.faults.real.fault import Struck

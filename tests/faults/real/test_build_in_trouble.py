@@ -11,7 +11,7 @@ from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from infra.storage.seaweedfs import SeaweedFS
-from pipeline.cluster.work import UNITS_IN_FLIGHT
+from pipeline.cluster.messages import UNITS_IN_FLIGHT
 from pipeline.config.file import load_config
 from pipeline.storage.local import LocalStore
 from pipeline.storage.open import open_store

@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.cluster.summary import UnitSummary
-from pipeline.cluster.work import UNITS_IN_FLIGHT, Failure, Work
+from pipeline.cluster.messages import UNITS_IN_FLIGHT, Failure, UnitSummary, Work
 
 # Ray's handles carry no usable types.
 ActorHandle = Any

@@ -1,9 +1,10 @@
-"""Work that the driver sends to workers, and the ways in which it fails."""
+"""Messages between the driver and the workers: work, its failures, summaries, health checks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.errors import NPDError
+from pipeline.storage.receipts import Commit
 
 UNITS_IN_FLIGHT = 2
 """Units sent to a worker at a time: one computes while the other is packed and uploaded."""
@@ -49,3 +50,28 @@ class Failure:
     """The error if it is an ``NPDError``, else None."""
     blamed: bool
     """False if the work cannot have caused the failure, for example when its machine was lost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitSummary:
+    """Counts of one finished unit. Latents never pass through the driver."""
+
+    unit: int
+    candidates: int
+    kept: int
+    rejected: int
+    failed: int
+    compute_seconds: float
+    commit: Commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sign:
+    """Answer of a worker to a health check."""
+
+    count: int
+    """Number of steps so far. An unchanged count means that the work does not progress."""
+    leaving: bool
+    """True if the worker accepts no more units, after a call of the driver or a signal."""
+    node: str
+    """Ray's id of the machine."""
