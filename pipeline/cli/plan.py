@@ -19,8 +19,8 @@ from pipeline.config.sections import Config
 from pipeline.errors import ModelError
 
 if TYPE_CHECKING:
-    from pipeline.costs.architectures import Architecture
-    from pipeline.costs.gpu_hours import GpuHours
+    from pipeline.costs.plan_costs import GpuHours
+    from pipeline.costs.published import Architecture
     from pipeline.plan import Plan
     from pipeline.prompts.choosing import ChosenPrompts
 
@@ -52,8 +52,8 @@ def plan(
 
 
 def _describe(config: Config, chosen: "ChosenPrompts", gpus: int) -> Lines:
-    from pipeline.costs.architectures import architecture_of
-    from pipeline.costs.missing import missing_models
+    from pipeline.costs.plan_costs import missing_models
+    from pipeline.costs.published import architecture_of
 
     missing = missing_models(config)
     architecture = architecture_of(config.model)
@@ -90,8 +90,7 @@ def _published(
     config: Config, chosen: "ChosenPrompts", architecture: "Architecture", gpus: int
 ) -> Lines:
     """Yield the estimate from published figures of the model."""
-    from pipeline.costs.gpu_hours import gpu_hours
-    from pipeline.costs.pair_bytes import pair_bytes
+    from pipeline.costs.plan_costs import gpu_hours, pair_bytes
     from pipeline.stages.build_spec import BuildSpec
     from pipeline.workflows.plan import draft_plan
 

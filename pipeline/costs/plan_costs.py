@@ -1,11 +1,20 @@
-"""GPU-hours of a plan by published speeds, with the arithmetic."""
+"""GPU-hours of a plan by published speeds, with the arithmetic.
 
+Bytes of a stored pair.
+
+Which models of a configuration are not on this machine."""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 from pipeline.config.model import ModelConfig
-from pipeline.costs.architectures import Architecture
-from pipeline.costs.speeds import SPEEDS, Speed
+from pipeline.config.sections import Config, OutputConfig
+from pipeline.costs.published import SPEEDS, Architecture, Speed
+from pipeline.errors import ModelError
+from pipeline.models.diffusers.pipeline_files import locate_pipeline
+from pipeline.models.source import locate
 
 _SECONDS_AN_HOUR = 3600
 
@@ -48,3 +57,39 @@ def gpu_hours(
         for speed in SPEEDS
         if speed.architecture == architecture.name
     ]
+
+
+_FLOAT16 = 2
+
+
+def pair_bytes(
+    output: OutputConfig, latent_values: int, image_values: int, prompts: Sequence[str]
+) -> int:
+    """Noises exactly, images as if they did not compress, and a prompt as long as most.
+
+    ``latent_values`` and ``image_values`` are the numbers in one latent and in one image.
+    """
+    noises = 2 if output.source_noise else 1
+    images = 0 if output.images == "none" else 2 * image_values
+    prompt = sum(len(prompt.encode()) for prompt in prompts) // len(prompts)
+    return noises * _FLOAT16 * latent_values + images + prompt
+
+
+def missing_models(config: Config) -> list[ModelError]:
+    """For each model that is not here, what to fetch and where to put it; nothing is fetched."""
+    return list(filter(None, map(_error, _lookups(config))))
+
+
+def _lookups(config: Config) -> Iterator[Callable[[], object]]:
+    yield partial(locate_pipeline, config.model, fetch=False)
+    for source in (*config.model.loras, *config.rewards):
+        if source.has_place:
+            yield partial(locate, source, fetch=False)
+
+
+def _error(lookup: Callable[[], object]) -> ModelError | None:
+    try:
+        lookup()
+    except ModelError as error:
+        return error
+    return None

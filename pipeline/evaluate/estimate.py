@@ -9,7 +9,7 @@ from time import perf_counter
 import torch
 
 from pipeline.config.sections import Config, SamplingConfig
-from pipeline.costs.pair_bytes import pair_bytes
+from pipeline.costs.plan_costs import pair_bytes
 from pipeline.determinism import be_deterministic
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.diffusion.guidance import forward_evaluations

@@ -4,10 +4,8 @@ import pytest
 
 from pipeline.config.model import ModelConfig
 from pipeline.config.sections import OutputConfig
-from pipeline.costs.architectures import ARCHITECTURES, architecture_of
-from pipeline.costs.gpu_hours import gpu_hours
-from pipeline.costs.pair_bytes import pair_bytes
-from pipeline.costs.speeds import SPEEDS, Speed
+from pipeline.costs.plan_costs import gpu_hours, pair_bytes
+from pipeline.costs.published import ARCHITECTURES, SPEEDS, Speed, architecture_of
 
 SDXL = ModelConfig(path="models/stable-diffusion-xl-base-1.0", name="SDXL")
 
