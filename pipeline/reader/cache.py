@@ -11,24 +11,32 @@ Complete files are read without locks and without writes. So they can be read on
 in the folder of another user, and on file systems without locks.
 """
 
+import errno
+import hashlib
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import CacheError
-from pipeline.reader.cache_errors import ANOTHER_FOLDER, explained
-from pipeline.reader.download import DamagedError, Fetch, download
-from pipeline.storage.file_lock import locked, try_lock
+from pipeline.reader.cache_folder import ANOTHER_FOLDER, cache_errors, is_at, lock_folder, reserve
+from pipeline.storage.file_lock import locked
 
-__all__ = ["Cache", "DamagedError", "Fetch"]
+_PART_BYTES = 16 * 1024 * 1024
+_CONNECTIONS = 4
+"""Number of parts of one object that are downloaded concurrently."""
 
-_PART = ".part"
-_OURS = re.compile(r"[0-9a-f]{64}((\.\d+)?\.part)?")
-"""Pattern of the cache's file names. Other files in the folder are never removed."""
+_CANNOT_RESERVE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
+
+Fetch = Callable[[int, int], bytes]
+"""Function of a start and a length that returns these bytes of an object."""
+
+
+class DamagedError(Exception):
+    """The downloaded bytes do not match the expected size or digest."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ class Cache:
         another size is replaced. Raises ``DamagedError`` if the downloaded bytes have another
         digest and ``CacheError`` if the folder cannot be used or is too small.
         """
-        with explained(self.folder, num_bytes):
+        with cache_errors(self.folder, num_bytes):
             path = self.folder / digest
             while True:
                 try:
@@ -96,138 +104,76 @@ class Cache:
             ) from error
 
     def _fetch(self, path: Path, num_bytes: int, fetch: Fetch) -> None:
-        part, file = self._reserved(path, num_bytes)
+        part, file = reserve(path, num_bytes, self.num_bytes)
         with file, locked(file):
-            if not _stands_at(part, file):
+            if not is_at(part, file):
                 return  # another process has finished it, or removed it
             if path.exists():
                 self._remove(part)
                 return
             try:
-                download(file.fileno(), path.name, num_bytes, fetch)
+                _download(file.fileno(), path.name, num_bytes, fetch)
                 # The rename needs the folder lock: a listing could miss or repeat the file.
-                with self._locked():
+                with lock_folder(self.folder):
                     if path.exists():  # another user was faster
                         part.unlink()
                     else:
                         part.rename(path)
             except BaseException:
-                if _stands_at(part, file):
+                if is_at(part, file):
                     self._remove(part)
                 raise
 
     def _remove(self, part: Path) -> None:
         """Remove an unfinished download under the folder's lock."""
-        with self._locked():
+        with lock_folder(self.folder):
             part.unlink(missing_ok=True)
 
-    def _reserved(self, path: Path, num_bytes: int) -> tuple[Path, BinaryIO]:
-        """Return a file of full size for a download, locked unless another process holds it."""
-        if num_bytes > self.num_bytes:
-            raise CacheError(
-                f"the cache in {self.folder} holds {self.num_bytes:,} bytes, less than one shard "
-                f"of {num_bytes:,}; give it more, as in cache=Cache(folder, num_bytes)"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._locked():
-            part = _part_of(path)
-            self._make_room(num_bytes, part)
-            file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
-            if try_lock(file):
-                # Other processes count the size of the file, so reserve it before the download. A
-                # failure here is reported by the download.
-                with suppress(OSError):
-                    file.truncate(num_bytes)
-            return part, file
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Lock the folder. A listing could miss or repeat a file that is renamed meanwhile."""
-        with _open_to_lock(self.folder / ".lock", os.O_CREAT) as lock, locked(lock):
-            yield
+def _download(descriptor: int, digest: str, num_bytes: int, fetch: Fetch) -> None:
+    """Download an object into an open file and verify its SHA-256 digest.
 
-    def _make_room(self, num_bytes: int, part: Path) -> None:
-        """Remove abandoned downloads, then the least recently used files.
-
-        Raises ``CacheError`` if files that this user may not remove take too much space.
-        """
-        for name in _names(self.folder, but=part):
-            if name.endswith(_PART) and _is_left_over(self.folder / name):
-                _is_removed(self.folder / name)
-        there = sorted(_sizes(self.folder, but=part))
-        used = sum(size for _, size, _ in there)
-        kept = 0
-        for _, size, name in there:
-            if used + num_bytes <= self.num_bytes:
-                return
-            if name.endswith(_PART):
-                continue
-            if _is_removed(self.folder / name):
-                used -= size
-            else:
-                kept += size
-        if kept + num_bytes > self.num_bytes:
-            raise CacheError(
-                f"the cache in {self.folder} holds {self.num_bytes:,} bytes and has no room for "
-                f"{num_bytes:,}: {kept:,} bytes of other users are in it, and other users' files "
-                f"stay; give it more with cache=Cache(folder, num_bytes), or {ANOTHER_FOLDER}"
-            )
-
-
-def _part_of(path: Path) -> Path:
-    """Return the path of this user's download. It never is a file of another user."""
-    part = path.with_suffix(_PART)
+    Raises ``DamagedError`` for missing bytes or another digest, ``OSError`` if the file cannot be
+    written, and the errors of ``fetch``.
+    """
+    _allocate(descriptor, num_bytes)
+    seen = hashlib.sha256()
+    starts = range(0, num_bytes, _PART_BYTES)
+    lengths = [min(_PART_BYTES, num_bytes - start) for start in starts]
+    threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="npd-fetch")
     try:
-        is_ours = part.stat().st_uid == os.getuid()
-    except FileNotFoundError:
-        is_ours = True
-    return part if is_ours else path.with_suffix(f".{os.getuid()}{_PART}")
+        # ``map`` yields the parts in order, as the digest needs them, while later parts download.
+        pieces = threads.map(fetch, starts, lengths)
+        for start, length, piece in zip(starts, lengths, pieces, strict=True):
+            if len(piece) != length:
+                raise DamagedError(digest)
+            _write(descriptor, piece, start)
+            seen.update(piece)
+    finally:
+        threads.shutdown(cancel_futures=True)  # after a failure, skip the remaining parts
+    if seen.hexdigest() != digest:
+        raise DamagedError(digest)
+    # A network file system may report a full disk only now. Also, without the sync a power cut
+    # could leave the final name with a content of zeros, and a reader without verification would
+    # use them.
+    os.fsync(descriptor)
 
 
-def _stands_at(path: Path, file: BinaryIO) -> bool:
-    """Return True if ``path`` still refers to the open file."""
+def _allocate(descriptor: int, num_bytes: int) -> None:
+    """Reserve disk space. A sparse file would have the right size without any reserved blocks."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False
-
-
-def _open_to_lock(path: Path, flags: int = 0) -> BinaryIO:
-    """Open a file for locking. Read permission is enough for a file of another user."""
-    try:
-        return os.fdopen(os.open(path, os.O_RDWR | flags, 0o666), "r+b", buffering=0)
-    except PermissionError:
-        if not path.exists():
+        os.posix_fallocate(descriptor, 0, num_bytes)
+    except OSError as error:
+        if error.errno not in _CANNOT_RESERVE:
             raise
-        return path.open("rb", buffering=0)
+        os.ftruncate(descriptor, num_bytes)  # a full disk is then reported by the writes
 
 
-def _is_left_over(part: Path) -> bool:
-    """Return True if a download is abandoned: no process holds its lock."""
-    try:
-        with _open_to_lock(part) as file:
-            return try_lock(file)
-    except (PermissionError, FileNotFoundError):
-        return False  # it belongs to another user or was removed
-
-
-def _is_removed(path: Path) -> bool:
-    """Remove a file. Return False if this user may not remove it."""
-    try:
-        path.unlink(missing_ok=True)
-    except PermissionError:
-        return False
-    return True
-
-
-def _sizes(folder: Path, *, but: Path) -> Iterator[tuple[int, int, str]]:
-    """Yield the time of last use, the size and the name of each cached file."""
-    for name in _names(folder, but=but):
-        with suppress(FileNotFoundError):
-            stat = (folder / name).stat()
-            yield stat.st_mtime_ns, stat.st_size, name
-
-
-def _names(folder: Path, *, but: Path) -> list[str]:
-    names = (path.name for path in folder.iterdir())
-    return [name for name in names if _OURS.fullmatch(name) and name != but.name]
+def _write(descriptor: int, piece: bytes, start: int) -> None:
+    """Write a piece at a position. Short writes, as on a nearly full disk, are continued."""
+    left = memoryview(piece)
+    while left:
+        count = os.pwrite(descriptor, left, start)
+        if not count:
+            raise OSError(errno.EIO, "a write took no bytes")
+        left, start = left[count:], start + count

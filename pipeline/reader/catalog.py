@@ -9,8 +9,8 @@ from pipeline.errors import UserError
 from pipeline.identity import canonical_json, sha256
 from pipeline.reader.cache import Cache
 from pipeline.reader.files import open_ledger
-from pipeline.reader.filters import Filters, check_rewards, rows_passing
 from pipeline.reader.order import Indices, Pool
+from pipeline.reader.selection import Filters, check_rewards, rows_passing
 from pipeline.reader.shard_refs import ShardRef, shard_refs
 from pipeline.records import Split
 from pipeline.storage.manifest import Manifest

@@ -7,8 +7,9 @@ from typing import Any
 from torch.utils.data import get_worker_info
 
 from pipeline.errors import UserError
-from pipeline.reader.shared import SharedState
-from pipeline.reader.state import State, WorkerSlot, read_state, whole
+from pipeline.reader.partition import WorkerSlot
+from pipeline.reader.shared_state import SharedState
+from pipeline.reader.state import State, read_state, whole
 
 
 class Cursor:

@@ -9,21 +9,26 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.errors import UserError
 from pipeline.reader.access import ShardAccess
-from pipeline.reader.arguments import check_at_least, check_one_of, names, split_named
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Source, read_catalog, sources_of
 from pipeline.reader.cursor import Cursor
-from pipeline.reader.filters import Filters
+from pipeline.reader.loaders import is_prepared
 from pipeline.reader.order import Indices, epoch_order
-from pipeline.reader.preference import as_preference, check_view, preference_columns
-from pipeline.reader.prepared import check_prepared, prepared_loader
-from pipeline.reader.ranks import Ranks
+from pipeline.reader.partition import REMAINDERS, Partition, Remainder, WorkerSlot
+from pipeline.reader.processes import Ranks
 from pipeline.reader.samples import COLUMNS, TEXTS, Row, Sample, SampleSpec, to_batch, to_sample
-from pipeline.reader.shared import SharedState
-from pipeline.reader.shared_memory_batch import SharedMemoryBatch
-from pipeline.reader.slots import REMAINDERS, Partition, Remainder
-from pipeline.reader.state import State, WorkerSlot
-from pipeline.reader.versions import VERSIONS, refuse_other_versions, versions_of
+from pipeline.reader.selection import (
+    check_at_least,
+    check_one_of,
+    check_view,
+    filters_from,
+    names,
+    split_named,
+)
+from pipeline.reader.shared_memory import SharedMemoryBatch
+from pipeline.reader.shared_state import SharedState
+from pipeline.reader.state import State
+from pipeline.reader.versions import refuse_other_versions, with_versions
 from pipeline.storage.formats.checked_bytes import num_pieces
 from pipeline.storage.versions import Versions
 
@@ -108,20 +113,15 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         check_at_least(0, seed=seed, shuffle_bytes=shuffle_bytes, prefetch=prefetch)
         check_view(view, reward)
         self._ranks = Ranks(rank, world_size)
-        filters = Filters(
-            plans=None if plans is None else names("plans", plans),
-            min_gain=min_gain or {},
-            prompt=prompt,
-            scored=() if reward is None else (reward,),
-        )
-        columns = names("columns", columns)
+        filters = filters_from(plans, min_gain, prompt, reward)
         sources = sources_of(url, version, unsigned=unsigned)
         self._catalog = read_catalog(sources, split_named(split), filters, cache)
-        self._form = SampleSpec(
+        self._spec = SampleSpec(
             latent_shape=self._catalog.latent_shape,
             reward_names=self._catalog.reward_names,
             dtype=dtype,
-            columns=columns if reward is None else preference_columns(columns),
+            columns=names("columns", columns),
+            reward=reward,
         )
         read = {
             "data": self._catalog.digest,
@@ -134,7 +134,6 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         self._batch_size = batch_size
         self._remainder = remainder
         self._drop_last = drop_last
-        self._reward = reward
         self._shuffle_bytes = shuffle_bytes
         self._shared = SharedState([num_pieces(ref.info) for ref in self._catalog.shards])
         self._access = ShardAccess(
@@ -195,7 +194,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         Raises ``UserError`` if workers of a plain ``DataLoader`` read: they read ahead, and only
         the training loop can count. Use ``state_after`` then.
         """
-        return self._with_versions(self._cursor.state_dict())
+        return with_versions(self._cursor.state_dict(), self._catalog)
 
     def state_after(self, batches: int) -> dict[str, Any]:
         """Return the state after each rank has used ``batches`` batches (or samples) of this epoch.
@@ -204,7 +203,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         this epoch began or was resumed.
         """
         check_at_least(0, batches=batches)
-        return self._with_versions(self._cursor.state_after(self._slot(), batches))
+        return with_versions(self._cursor.state_after(self._slot(), batches), self._catalog)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state, with any number of ranks and workers.
@@ -231,9 +230,6 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
             return _raising(error)
         return self._samples(*self._access.locate(self._rows(start, slot)), slot)
 
-    def _with_versions(self, state: dict[str, Any]) -> dict[str, Any]:
-        return {**state, VERSIONS: versions_of(self._catalog)}
-
     def _samples(self, shards: Indices, places: Indices, slot: WorkerSlot) -> Iterator[Sample]:
         self._access.set_prefetch_order(shards)
         size = slot.deal.batch_size
@@ -252,11 +248,9 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
     def _given(self, rows: list[Row]) -> Sample:
         is_worker = get_worker_info() is not None
         if self._batch_size is None:
-            sample = to_sample(rows[0], self._form)
+            sample = to_sample(rows[0], self._spec)
         else:
-            sample = to_batch(rows, self._form, shared=is_worker)
-        if self._reward is not None:
-            sample = as_preference(sample, self._reward)
+            sample = to_batch(rows, self._spec, shared=is_worker)
         return SharedMemoryBatch(sample) if is_worker else sample
 
     def _rows(self, start: State, slot: WorkerSlot) -> Indices:
@@ -273,20 +267,13 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         return self._catalog.row_numbers(owners[order], drawn[order])
 
     def _is_prepared(self) -> bool:
-        """Return True under a loader that accelerate prepared.
-
-        Raises ``UserError`` if that loader would read wrongly.
-        """
-        loader = prepared_loader(self)
-        if loader is not None:
-            with_texts = any(name in TEXTS for name in self._form.columns)
-            check_prepared(
-                loader,
-                self._ranks.here()[1],
-                with_texts=with_texts,
-                gives_samples=self._batch_size is None,
-            )
-        return loader is not None
+        """Return True under a loader that accelerate prepared. It is also checked."""
+        return is_prepared(
+            self,
+            self._ranks,
+            with_texts=any(name in TEXTS for name in self._spec.columns),
+            gives_samples=self._batch_size is None,
+        )
 
     def _slot(self) -> WorkerSlot:
         _, deal = self._rank_and_deal()

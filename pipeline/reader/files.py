@@ -13,7 +13,7 @@ from pipeline.errors import (
     VerificationError,
 )
 from pipeline.reader.cache import Cache, DamagedError
-from pipeline.reader.cache_errors import ANOTHER_FOLDER
+from pipeline.reader.cache_folder import ANOTHER_FOLDER
 from pipeline.storage.formats.checked_bytes import CheckedBytes, Known, ShardInfo
 from pipeline.storage.layout import place_of
 from pipeline.storage.local import LocalStore

@@ -1,5 +1,6 @@
-"""Conversion of shard rows to samples and to batches of tensors."""
+"""Conversion of shard rows to samples, to batches of tensors and to preferences."""
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan, prod
@@ -8,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import UserError
-from pipeline.reader.batch_memory import Layout, shared_empty
 from pipeline.reader.columns import IMAGES, PairColumns
-from pipeline.reader.pictures import EncodedPictures, decode_picture
+from pipeline.reader.shared_memory import Layout, shared_empty
 from pipeline.storage.schema import Noise
 
 Row = tuple[PairColumns, int]
@@ -24,31 +25,76 @@ TEXTS = ("plan_id", "sample_id", "prompt", "prompt_id")
 NOISES = ("source_noise", "golden_noise")
 REWARDS = ("source_rewards", "golden_rewards")
 COLUMNS = (*TEXTS, "seed", *NOISES, *REWARDS, "noise_stats", *IMAGES)
+_PREFERENCE = ("winner_noise", "loser_noise", "reward_gap")
+"""Columns of a preference, which replace ``NOISES`` and ``REWARDS``."""
+
+
+def decode_picture(encoded: bytes) -> Tensor:
+    """Decode a stored picture to a uint8 tensor of shape (H, W, 3)."""
+    with Image.open(io.BytesIO(encoded)) as picture:
+        return torch.from_numpy(np.array(picture.convert("RGB")))
+
+
+class EncodedPictures:
+    """Encoded pictures of a batch. Their common ``shape`` is known before they are decoded.
+
+    Raises ``UserError`` for pictures of several sizes.
+    """
+
+    def __init__(self, name: str, encoded: Sequence[bytes]) -> None:
+        self._pictures = [Image.open(io.BytesIO(each)) for each in encoded]
+        sizes = {picture.size for picture in self._pictures}
+        if len(sizes) > 1:
+            found = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+            raise UserError(
+                f"a batch cannot hold pictures of several sizes: {name} has {found}; read one plan "
+                "(plans=), single samples (batch_size=None), or no pictures (columns=)"
+            )
+        ((width, height),) = sizes
+        self.shape = (len(encoded), height, width, 3)
+
+    def decode(self, room: Tensor) -> Tensor:
+        """Decode all pictures into ``room``, a uint8 tensor of shape ``self.shape``."""
+        places = room.numpy()
+        for place, picture in zip(places, self._pictures, strict=True):
+            with picture:
+                place[...] = np.asarray(picture.convert("RGB"))
+        return room
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSpec:
-    """Columns and data types of a sample. Raises ``UserError`` for an unknown column."""
+    """Content of a sample. Raises ``UserError`` for an unknown column."""
 
     latent_shape: tuple[int, ...]
     reward_names: tuple[str, ...]
     dtype: torch.dtype = torch.float16
     """Data type of the noises."""
     columns: tuple[str, ...] = COLUMNS
+    reward: str | None = None
+    """Reward by which pairs are returned as preferences. None returns pairs."""
 
     def __post_init__(self) -> None:
+        allowed = COLUMNS if self.reward is None else (*COLUMNS, *_PREFERENCE)
         for name in self.columns:
-            if name not in COLUMNS:
-                raise UserError(f"no column {name!r}; there are {', '.join(COLUMNS)}")
+            if name not in allowed:
+                raise UserError(f"no column {name!r}; there are {', '.join(allowed)}")
         if not self.dtype.is_floating_point:
             raise UserError(f"noise is read as a floating point type, not {self.dtype}")
 
+    @property
+    def stored_columns(self) -> tuple[str, ...]:
+        """Columns to read from a shard. A preference is computed from noises and scores."""
+        if self.reward is None:
+            return self.columns
+        return tuple(name for name in COLUMNS if name in (*self.columns, *NOISES, *REWARDS))
 
-def to_sample(row: Row, form: SampleSpec) -> Sample:
+
+def to_sample(row: Row, spec: SampleSpec) -> Sample:
     """Return one pair. Its tensors have no batch dimension and are writable copies."""
     columns, index = row
     sample: Sample = {}
-    for name in form.columns:
+    for name in spec.stored_columns:
         if name == "plan_id":
             sample[name] = columns.plan_id
         elif name in TEXTS:
@@ -57,26 +103,26 @@ def to_sample(row: Row, form: SampleSpec) -> Sample:
             sample[name] = int(columns.seeds[index])
         elif name in NOISES:
             # Copy in numpy, because torch warns about arrays that are not writable.
-            noise = torch.from_numpy(_noise(row, name, form).copy())
-            sample[name] = noise.view(form.latent_shape).to(form.dtype)
+            noise = torch.from_numpy(_noise(row, name, spec).copy())
+            sample[name] = noise.view(spec.latent_shape).to(spec.dtype)
         elif name in IMAGES:
             if name in columns.images:
                 sample[name] = decode_picture(columns.images[name](index))
         else:
-            sample[name] = _numbers(row, name, form)
-    return sample
+            sample[name] = _numbers(row, name, spec)
+    return sample if spec.reward is None else _as_preference(sample, spec.reward)
 
 
-def to_batch(rows: Sequence[Row], form: SampleSpec, *, shared: bool) -> Sample:
+def to_batch(rows: Sequence[Row], spec: SampleSpec, *, shared: bool) -> Sample:
     """Collate pairs into a batch: texts are lists, other columns are tensors of shape (B, …).
 
     With ``shared``, noises and pictures are written to shared memory directly. A DataLoader worker
     then sends them without another copy.
     """
-    pictures = _pictures(rows, form)
-    room = _room(len(rows), form, pictures) if shared else {}
+    pictures = _pictures(rows, spec)
+    room = _room(len(rows), spec, pictures) if shared else {}
     batch: Sample = {}
-    for name in form.columns:
+    for name in spec.stored_columns:
         if name == "plan_id":
             batch[name] = [columns.plan_id for columns, _ in rows]
         elif name in TEXTS:
@@ -84,79 +130,97 @@ def to_batch(rows: Sequence[Row], form: SampleSpec, *, shared: bool) -> Sample:
         elif name == "seed":
             batch[name] = torch.from_numpy(np.array([c.seeds[i] for c, i in rows], np.int64))
         elif name in NOISES:
-            batch[name] = _noises(rows, name, form, room.get(name))
+            batch[name] = _noises(rows, name, spec, room.get(name))
         elif name in pictures:
             shape = pictures[name].shape
             into = room[name] if shared else torch.empty(shape, dtype=torch.uint8)
             batch[name] = pictures[name].decode(into)
         elif name not in IMAGES:
             batch[name] = {
-                key: torch.from_numpy(_column(rows, name, key)) for key in _keys(rows, name, form)
+                key: torch.from_numpy(_column(rows, name, key)) for key in _keys(rows, name, spec)
             }
-    return batch
+    return batch if spec.reward is None else _as_preference(batch, spec.reward)
 
 
-def _pictures(rows: Sequence[Row], form: SampleSpec) -> dict[str, EncodedPictures]:
+def _pictures(rows: Sequence[Row], spec: SampleSpec) -> dict[str, EncodedPictures]:
     """Return the encoded pictures of each column that is present in all rows."""
     return {
         name: EncodedPictures(name, [columns.images[name](index) for columns, index in rows])
-        for name in form.columns
+        for name in spec.stored_columns
         if name in IMAGES and all(name in columns.images for columns, _ in rows)
     }
 
 
 def _room(
-    num_rows: int, form: SampleSpec, pictures: Mapping[str, EncodedPictures]
+    num_rows: int, spec: SampleSpec, pictures: Mapping[str, EncodedPictures]
 ) -> dict[str, Tensor]:
     """Return shared memory for each column of noises and pictures."""
     layouts: dict[str, Layout] = {
-        name: ((num_rows, *form.latent_shape), form.dtype)
-        for name in form.columns
+        name: ((num_rows, *spec.latent_shape), spec.dtype)
+        for name in spec.stored_columns
         if name in NOISES
     }
     layouts |= {name: (column.shape, torch.uint8) for name, column in pictures.items()}
     return dict(zip(layouts, shared_empty([*layouts.values()]), strict=True)) if layouts else {}
 
 
-def _noise(row: Row, name: str, form: SampleSpec) -> Noise:
+def _noise(row: Row, name: str, spec: SampleSpec) -> Noise:
     """Return a noise as a flat float16 array: stored, or rebuilt from the seed."""
     columns, index = row
     rows = columns.golden_noise if name == "golden_noise" else columns.source_noise
     if rows is not None:
         return rows(index)
-    rebuilt = stored(source_noise(int(columns.seeds[index]), form.latent_shape))
+    rebuilt = stored(source_noise(int(columns.seeds[index]), spec.latent_shape))
     noise: Noise = rebuilt.reshape(-1).numpy()
     return noise
 
 
-def _noises(rows: Sequence[Row], name: str, form: SampleSpec, room: Tensor | None) -> Tensor:
+def _noises(rows: Sequence[Row], name: str, spec: SampleSpec, room: Tensor | None) -> Tensor:
     """Return the noises of all rows as one tensor, written to ``room`` if given."""
-    shape = (len(rows), *form.latent_shape)
-    noises = [_noise(row, name, form) for row in rows]
+    shape = (len(rows), *spec.latent_shape)
+    noises = [_noise(row, name, spec) for row in rows]
     # Stored noises are float16. Without a conversion they are written to ``room`` in one copy.
-    if room is not None and form.dtype is torch.float16:
+    if room is not None and spec.dtype is torch.float16:
         np.concatenate(noises, out=room.numpy().reshape(-1))
         return room
     # Allocate with numpy, which requests huge pages. torch does not, and was measured to be 1.5 to
     # 5 times slower here.
     gathered = torch.from_numpy(np.concatenate(noises, out=np.empty(prod(shape), np.float16)))
     gathered = gathered.view(shape)
-    return gathered.to(form.dtype) if room is None else room.copy_(gathered)
+    return gathered.to(spec.dtype) if room is None else room.copy_(gathered)
 
 
-def _numbers(row: Row, name: str, form: SampleSpec) -> dict[str, float]:
-    return {key: float(_column([row], name, key)[0]) for key in _keys([row], name, form)}
+def _numbers(row: Row, name: str, spec: SampleSpec) -> dict[str, float]:
+    return {key: float(_column([row], name, key)[0]) for key in _keys([row], name, spec)}
 
 
-def _keys(rows: Sequence[Row], name: str, form: SampleSpec) -> Iterable[str]:
+def _keys(rows: Sequence[Row], name: str, spec: SampleSpec) -> Iterable[str]:
     """Return the keys of a column of numbers.
 
     Rewards have the keys of all plans, so that samples of several plans can be collated.
     """
-    return form.reward_names if name in REWARDS else rows[0][0].numbers[name]
+    return spec.reward_names if name in REWARDS else rows[0][0].numbers[name]
 
 
 def _column(rows: Sequence[Row], name: str, key: str) -> npt.NDArray[np.float32]:
     """Return one number per row as a float32 array. NaN if the row's plan lacks the number."""
     columns = [(columns.numbers[name].get(key), index) for columns, index in rows]
     return np.array([nan if each is None else each[i] for each, i in columns], np.float32)
+
+
+def _as_preference(sample: Sample, reward: str) -> Sample:
+    """Replace noises and scores by ``winner_noise``, ``loser_noise`` and ``reward_gap``.
+
+    The winner is the noise with the higher score under ``reward``. The golden noise wins a tie. The
+    gap is never negative. It is a float for a sample and float32 of shape (B,) for a batch.
+    """
+    source, golden = (sample[name] for name in NOISES)
+    gain = sample["golden_rewards"][reward] - sample["source_rewards"][reward]
+    kept = {name: value for name, value in sample.items() if name not in (*NOISES, *REWARDS)}
+    if isinstance(gain, Tensor):
+        golden_wins = (gain >= 0).view(-1, *[1] * (source.dim() - 1))
+        winner = torch.where(golden_wins, golden, source)
+        loser = torch.where(golden_wins, source, golden)
+    else:
+        winner, loser = (golden, source) if gain >= 0 else (source, golden)
+    return {**kept, "winner_noise": winner, "loser_noise": loser, "reward_gap": abs(gain)}

@@ -11,34 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from pipeline.errors import UserError
-from pipeline.reader.order import Indices
-from pipeline.reader.progress import Progress
-from pipeline.reader.slots import Partition
+from pipeline.reader.partition import Partition, Progress, WorkerSlot
 
 _KIND = "noise-pairs"
 _VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerSlot:
-    """A DataLoader worker's part of the places of its rank."""
-
-    deal: Partition
-    num_workers: int = 1
-    worker: int = 0
-
-    def places(self, of_rank: Indices, taken: int) -> Indices:
-        """Return this worker's places of a rank, without the first ``taken`` batches.
-
-        Worker w of W makes the batches w, w + W, …, which is the order in which a DataLoader asks
-        its workers.
-        """
-        turn, worker = np.divmod(np.arange(len(of_rank)) // self.deal.batch_size, self.num_workers)
-        places: Indices = of_rank[(worker == self.worker) & (turn >= taken)]
-        return places
 
 
 @dataclass(frozen=True, kw_only=True)

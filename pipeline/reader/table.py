@@ -1,22 +1,22 @@
-"""Random access to the pairs of a sealed data set."""
+"""Random access to the pairs of a sealed data set, with the indexing rules of numpy."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
 from pipeline.errors import UserError
 from pipeline.reader.access import ShardAccess
-from pipeline.reader.arguments import names, split_named
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Source, read_catalog
-from pipeline.reader.filters import Filters
-from pipeline.reader.indexing import rows_at
 from pipeline.reader.order import Indices
 from pipeline.reader.samples import COLUMNS, Row, SampleSpec, to_batch, to_sample
-from pipeline.reader.shared import SharedState
+from pipeline.reader.selection import filters_from, names, split_named
+from pipeline.reader.shared_state import SharedState
 from pipeline.storage.formats.checked_bytes import num_pieces
 from pipeline.storage.versions import Versions
 
@@ -51,15 +51,11 @@ class NoisePairTable(Dataset[dict[str, Any]]):
         cache: Cache | None = None,
         mapped_bytes: int = 64_000_000_000,
     ) -> None:
-        filters = Filters(
-            plans=None if plans is None else names("plans", plans),
-            min_gain=min_gain or {},
-            prompt=prompt,
-        )
+        filters = filters_from(plans, min_gain, prompt)
         self._catalog = read_catalog(
             [Source(url, version=version, unsigned=unsigned)], split_named(split), filters, cache
         )
-        self._form = SampleSpec(
+        self._spec = SampleSpec(
             latent_shape=self._catalog.latent_shape,
             reward_names=self._catalog.reward_names,
             dtype=dtype,
@@ -92,10 +88,10 @@ class NoisePairTable(Dataset[dict[str, Any]]):
         """
         rows = self.row_of(key) if isinstance(key, str) else rows_at(key, len(self))
         if isinstance(rows, int):
-            return to_sample(self._located(np.array([rows]))[0], self._form)
+            return to_sample(self._located(np.array([rows]))[0], self._spec)
         if not len(rows):
             raise UserError("no rows are no batch: ask for one or more")
-        return to_batch(self._located(rows), self._form, shared=False)
+        return to_batch(self._located(rows), self._spec, shared=False)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[row] for row in range(len(self)))
@@ -125,3 +121,71 @@ class NoisePairTable(Dataset[dict[str, Any]]):
         numbers = self._catalog.row_numbers(np.zeros_like(rows), rows)
         shards, places = self._access.locate(numbers)
         return self._access.rows(shards.tolist(), places.tolist())
+
+
+_ALLOWED = "give an integer, a slice, or one list, array or tensor of integers or of booleans"
+
+
+def rows_at(key: Any, count: int) -> int | Indices:
+    """Return the row, or the array of rows, that ``np.arange(count)[key]`` gives.
+
+    ``key`` is an integer of any type, a slice, or a list, array or tensor. Lists, arrays and
+    tensors hold integers, or ``count`` booleans as a mask. Raises ``IndexError`` for keys that
+    numpy rejects and for keys that change the number of dimensions in numpy, such as a single
+    boolean or a tuple.
+    """
+    if isinstance(key, slice):
+        return np.arange(*key.indices(count), dtype=np.int64)
+    if _is_integer(key):
+        return _inside(index(key), count)
+    array = _as_array(key)
+    if array.dtype == bool and array.ndim == 1:
+        if len(array) != count:
+            raise IndexError(f"a mask of {len(array)} booleans for {count} rows")
+        return np.flatnonzero(array)
+    if not np.issubdtype(array.dtype, np.integer) or array.ndim > 1:
+        raise _refused(key)
+    if array.ndim == 0:
+        return _inside(int(array), count)
+    return np.array([_inside(row, count) for row in array.tolist()], np.int64)
+
+
+def _is_integer(key: Any) -> bool:
+    """Return True for a single integer. Arrays and tensors of one element are not integers."""
+    if isinstance(key, bool | np.bool_ | np.ndarray | torch.Tensor):
+        return False
+    return hasattr(key, "__index__")
+
+
+def _as_array(key: Any) -> npt.NDArray[Any]:
+    if isinstance(key, torch.Tensor):
+        if key.dtype is torch.uint8:
+            raise IndexError(
+                "a tensor of uint8 is a mask to torch and row numbers to numpy; "
+                "convert it with .bool() or .long()"
+            )
+        if key.is_floating_point() or key.is_complex():
+            raise _refused(key)
+        return np.asarray(key.cpu())
+    if key is None or isinstance(key, tuple):
+        raise _refused(key)
+    if isinstance(key, list) and not key:
+        # numpy accepts an empty list as an index, but converts it to a float array.
+        return np.empty(0, np.int64)
+    try:
+        return np.asarray(key)
+    except ValueError as error:  # lists of several lengths
+        raise _refused(key) from error
+
+
+def _inside(row: int, count: int) -> int:
+    if not -count <= row < count:
+        raise IndexError(f"row {row} of {count}")
+    return row % count
+
+
+def _refused(key: Any) -> IndexError:
+    kind = type(key).__name__
+    if isinstance(key, np.ndarray | torch.Tensor):
+        kind += f" of shape {tuple(key.shape)} and {key.dtype}"
+    return IndexError(f"{kind} is no index of rows: {_ALLOWED}")

@@ -24,6 +24,11 @@ _MOST_TRIED = 10_000
 _Versions = Mapping[str, int]
 
 
+def with_versions(state: Mapping[str, Any], catalog: Catalog) -> dict[str, Any]:
+    """Return a state with the versions of the data that it is a position in."""
+    return {**state, VERSIONS: versions_of(catalog)}
+
+
 def versions_of(catalog: Catalog) -> list[dict[str, int]]:
     """Return a mapping from plan id to version for each source."""
     return [

@@ -17,7 +17,7 @@ import webdataset
 
 from pipeline.publish.export import export, order_export
 from pipeline.reader import NoisePairDataset, NoisePairTable
-from pipeline.reader.pictures import decode_picture
+from pipeline.reader.samples import decode_picture
 from pipeline.records import Split
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.open import open_store

@@ -12,7 +12,7 @@ from torch import Tensor, multiprocessing
 from torch.utils.data import DataLoader
 
 from pipeline.reader import NoisePairDataset
-from pipeline.reader.shared_memory_batch import SharedMemoryBatch
+from pipeline.reader.shared_memory import SharedMemoryBatch
 
 
 @pytest.fixture(params=sorted(multiprocessing.get_all_sharing_strategies()))

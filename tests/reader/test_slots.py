@@ -3,8 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.reader.progress import Progress
-from pipeline.reader.slots import REMAINDERS, Partition
+from pipeline.reader.partition import REMAINDERS, Partition, Progress
 
 _DEALS = st.builds(
     Partition,

@@ -1,4 +1,4 @@
-"""Partition of an epoch into the places of each rank and DataLoader worker.
+"""Partition of an epoch into the places of each rank and DataLoader worker, and its progress.
 
 An epoch is partitioned in steps. In each step, every rank receives one batch, in the order of the
 ranks. Worker w of W makes the batches w, w + W, … of its rank. This is the order in which a
@@ -6,6 +6,7 @@ DataLoader asks its workers, so the data of a rank does not depend on its number
 samples are batches of one.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,9 @@ import numpy as np
 from pipeline.reader.order import Indices
 
 Remainder = Literal["drop", "repeat", "keep"]
+
+Stretch = tuple[int, int]
+"""Half-open range of places, [start, stop)."""
 
 REMAINDERS: tuple[Remainder, ...] = ("drop", "repeat", "keep")
 
@@ -87,3 +91,70 @@ class Partition:
         turn, worker = np.divmod(np.arange(num_steps), len(taken))
         done = np.flatnonzero(turn < np.array(taken)[worker]) * self.step
         return [(start, min(start + self.step, end)) for start in done.tolist() if start < end]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSlot:
+    """A DataLoader worker's part of the places of its rank."""
+
+    deal: Partition
+    num_workers: int = 1
+    worker: int = 0
+
+    def places(self, of_rank: Indices, taken: int) -> Indices:
+        """Return this worker's places of a rank, without the first ``taken`` batches.
+
+        Worker w of W makes the batches w, w + W, …, which is the order in which a DataLoader asks
+        its workers.
+        """
+        turn, worker = np.divmod(np.arange(len(of_rank)) // self.deal.batch_size, self.num_workers)
+        places: Indices = of_rank[(worker == self.worker) & (turn >= taken)]
+        return places
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Places of an epoch that are done: all before ``position`` and some stretches after it.
+
+    Stretches arise when DataLoader workers collate single samples into batches. The samples of two
+    workers alternate, so the first worker's batch can be done while the second worker's is not.
+    """
+
+    position: int = 0
+    ahead: tuple[Stretch, ...] = ()
+
+    def remaining(self, total: int) -> Indices:
+        """Return the remaining places of ``total``, in order."""
+        left = np.arange(self.position, total)
+        if not self.ahead:
+            return left
+        done = np.zeros(len(left), bool)
+        for start, stop in self.ahead:
+            done[start - self.position : stop - self.position] = True
+        return left[~done]
+
+    def num_remaining(self, total: int) -> int:
+        """Return the number of remaining places of ``total``."""
+        return total - self.position - sum(stop - start for start, stop in self.ahead)
+
+    def after(self, total: int, dealt: Iterable[Stretch]) -> "Progress":
+        """Return the progress after more stretches are done.
+
+        The stretches in ``dealt`` count positions among the remaining places, not in the epoch.
+        """
+        stretches = list(dealt)
+        if not self.ahead and all(start == 0 for start, _ in stretches):
+            done_first = max((stop for _, stop in stretches), default=0)
+            return Progress(position=self.position + done_first)
+        remaining = self.remaining(total)
+        done = np.zeros(len(remaining), bool)
+        for start, stop in stretches:
+            done[start:stop] = True
+        left = remaining[~done]
+        if not len(left):
+            return Progress(position=total)
+        gaps = np.flatnonzero(np.diff(left) > 1)
+        ahead = [(int(left[i]) + 1, int(left[i + 1])) for i in gaps]
+        if left[-1] + 1 < total:
+            ahead.append((int(left[-1]) + 1, total))
+        return Progress(position=int(left[0]), ahead=tuple(ahead))

@@ -1,8 +1,11 @@
-"""Filters that select the pairs to read from the ledger, before any shard is opened."""
+"""Selection of the pairs to read: checked arguments and filters on the ledger.
+
+The filters are applied to the ledger before any shard is opened.
+"""
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -55,6 +58,21 @@ class Filters:
             "scored": sorted(self.scored),
         }
         return {name: value for name, value in said.items() if value}
+
+
+def filters_from(
+    plans: Sequence[str] | None,
+    min_gain: Mapping[str, float] | None,
+    prompt: str | None,
+    reward: str | None = None,
+) -> Filters:
+    """Return the filters of a reader's arguments. With ``reward``, both noises need its score."""
+    return Filters(
+        plans=None if plans is None else names("plans", plans),
+        min_gain=min_gain or {},
+        prompt=prompt,
+        scored=() if reward is None else (reward,),
+    )
 
 
 def check_rewards(filters: Filters, manifest: Manifest, where: str) -> None:
@@ -110,3 +128,38 @@ def _matching(prompts: pa.ChunkedArray, expression: str) -> Mask:
     coded = prompts.combine_chunks().dictionary_encode()
     found = np.array([search(text) is not None for text in coded.dictionary.to_pylist()], bool)
     return found[coded.indices.to_numpy()] if len(coded) else np.zeros(0, bool)
+
+
+def split_named(name: str) -> Split:
+    """Return the split with a name. Raise ``UserError`` if there is none."""
+    try:
+        return Split(name)
+    except ValueError:
+        raise UserError(f"no split {name!r}; there are {', '.join(Split)}") from None
+
+
+def check_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise ``UserError`` if a value is not in ``allowed``."""
+    if value not in allowed:
+        raise UserError(f"no {name} {value!r}; there are {', '.join(allowed)}")
+
+
+def check_at_least(least: int, **values: int | None) -> None:
+    """Raise ``UserError`` if a named number is smaller than ``least``. None is accepted."""
+    for name, value in values.items():
+        if value is not None and value < least:
+            raise UserError(f"{name} is at least {least}, not {value}")
+
+
+def check_view(view: str, reward: str | None) -> None:
+    """Raise ``UserError`` for an unknown view, or if ``reward`` does not go with it."""
+    check_one_of("view", view, ("pair", "preference"))
+    if (view == "preference") != (reward is not None):
+        raise UserError('view="preference" and reward=… go together: it needs one to prefer by')
+
+
+def names(name: str, values: Sequence[str]) -> tuple[str, ...]:
+    """Return names as a tuple. Raise ``UserError`` for a string: its letters would be the names."""
+    if isinstance(values, str):
+        raise UserError(f"{name} is a list of names, not the text {values!r}")
+    return tuple(values)

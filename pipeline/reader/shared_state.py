@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.reader.batch_memory import shared_empty
 from pipeline.reader.processes import is_starting_a_process, loader_process
+from pipeline.reader.shared_memory import shared_empty
 
 _EPOCH, _WORKERS, _LOADED, _RESUMED, _FROM_LOADED = range(5)
 _NUM_NUMBERS = 5
