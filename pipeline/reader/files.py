@@ -79,8 +79,8 @@ def _use(
     """Return ``use(file)`` for an object. A damaged copy in the cache is replaced once."""
     if isinstance(store, LocalStore) and cache is None:
         try:
-            here = (store.root / info.key).open("rb", buffering=0)
-        except FileNotFoundError:
+            here = store.open(info.key)
+        except ObjectNotFoundError:
             raise _missing(store, info) from None
         return use(here)
     cache = cache or Cache.default()

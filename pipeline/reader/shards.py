@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.errors import VerificationError
 from pipeline.reader.arrow_columns import read_arrow
 from pipeline.reader.columns import UNREADABLE, PairColumns
 from pipeline.reader.shard_refs import ShardRef
@@ -60,11 +60,8 @@ def read_pairs(columns: PairColumns, schema: PairSchema) -> Iterator[NoisePair]:
 def _content(ref: ShardRef) -> CheckedBytes:
     if not isinstance(ref.store, LocalStore):
         return CheckedBytes(ref.store.get(ref.info.key), ref.info, None, ref.url)
-    try:
-        with (ref.store.root / ref.info.key).open("rb", buffering=0) as file:
-            return CheckedBytes(file, ref.info, None, ref.url)
-    except FileNotFoundError:
-        raise ObjectNotFoundError(f"no object {ref.info.key!r} in {ref.store.url}") from None
+    with ref.store.open(ref.info.key) as file:
+        return CheckedBytes(file, ref.info, None, ref.url)
 
 
 def _pair(columns: PairColumns, row: int, latent_shape: tuple[int, ...]) -> NoisePair:

@@ -6,24 +6,22 @@ Limits:
 - put-if-version needs ``flock``. It is safe among processes of one machine. Over NFS it is only
   as safe as the locks of the mount, so several machines should share an S3 store instead.
 - A key cannot also be the folder of another key (``a`` and ``a/b``). S3 allows this.
+- A store is not trusted: it may come from somebody else. Only regular files are opened, and no link
+  that leads out of the folder is followed.
 """
 
-import errno
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
-from pipeline.errors import (
-    AccessDeniedError,
-    ObjectNotFoundError,
-    PermanentStoreError,
-    RetryableStoreError,
-    StoreError,
-)
+from pipeline.errors import ObjectNotFoundError, PermanentStoreError
 from pipeline.storage.content import (
     CHUNK_BYTES,
     BytesContent,
@@ -40,26 +38,10 @@ from pipeline.storage.durable import (
     temp_file,
 )
 from pipeline.storage.file_lock import locked
+from pipeline.storage.local_errors import local_error
 from pipeline.storage.object_store import RESERVED, ObjectInfo, check_key
 
 _LOCK_NAME = f"{RESERVED}lock"
-
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-
-_RETRYABLE = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
-
-_REMEDIES = {
-    errno.EACCES: "give this user write permission or choose another output",
-    errno.EPERM: "the file system forbids it (without hard links it cannot hold a store)",
-    errno.EOPNOTSUPP: "a store needs a file system with hard links and file locks",
-    errno.ENOLCK: "a store needs a file system with hard links and file locks",
-    errno.ENOSYS: "a store needs a file system with hard links and file locks",
-    errno.EROFS: "it is mounted read-only; choose another output",
-    errno.ENOTDIR: "part of this path is a file, not a folder; choose another output",
-    errno.EISDIR: "it is a folder; remove it or choose another output",
-    errno.ENOSPC: "free some space and run the same command again; what is committed stays",
-    errno.EDQUOT: "raise the quota and run the same command again; what is committed stays",
-}
 
 
 class LocalStore:
@@ -69,16 +51,39 @@ class LocalStore:
         self.root = root.absolute()
         self.url = self.root.as_uri()
 
+    @cached_property
+    def _real_root(self) -> str:
+        """Path of the folder without links, ending in a separator."""
+        return f"{os.path.realpath(self.root).rstrip(os.sep)}{os.sep}"
+
     def get(self, key: str) -> bytes:
         """Return the object's bytes. Raises ``ObjectNotFoundError``."""
-        with self._reading(key) as path:
-            return path.read_bytes()
+        with self.open(key) as file, self._reading(key):
+            return file.read()
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return up to ``length`` bytes from ``start``. Raises ``ObjectNotFoundError``."""
-        with self._reading(key) as path, path.open("rb") as file:
+        with self.open(key) as file, self._reading(key):
             file.seek(start)
             return file.read(length)
+
+    def open(self, key: str) -> BinaryIO:
+        """Open the object without a buffer.
+
+        Raises ``ObjectNotFoundError``, and ``PermanentStoreError`` if the key is a link that leads
+        out of the store, a FIFO or a device.
+        """
+        with self._reading(key) as path:
+            self._check_confined(path)
+            # Without O_NONBLOCK, opening a FIFO waits for a writer.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                os.close(descriptor)
+                if stat.S_ISDIR(mode):
+                    raise IsADirectoryError
+                raise PermanentStoreError(f"cannot read {path}: it is not a regular file")
+            return os.fdopen(descriptor, "rb", buffering=0)
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
         """Return the object and its SHA-256, which is the version for ``put_if_version``."""
@@ -93,6 +98,7 @@ class LocalStore:
         """Return size and time of an object, or None if it does not exist."""
         try:
             with self._reading(key) as path:
+                self._check_confined(path)
                 if path.is_dir():
                     return None
                 return _info(key, path.stat())
@@ -117,8 +123,8 @@ class LocalStore:
         """Replace the object if it is still at ``version`` (compare and swap)."""
         with self._writing(key) as path, temp_file(path.parent, [data]) as temp, self._locked():
             try:
-                current = path.read_bytes()
-            except FileNotFoundError:
+                current = self.get(key)
+            except ObjectNotFoundError:
                 return False
             if sha256(current).hexdigest() != version:
                 return current == data  # identical bytes count as written
@@ -133,10 +139,13 @@ class LocalStore:
         if self.root.exists() and not self.root.is_dir():
             raise PermanentStoreError(f"cannot list {self.root}: it is a file, not a folder")
         for key in self._walk(prefix.rpartition("/")[0], prefix):
+            path = self.root / key
             try:
-                yield _info(key, (self.root / key).stat())
+                yield _info(key, path.stat())
             except FileNotFoundError:
                 continue  # deleted during the walk
+            except OSError:  # a link to itself: listed, so that it is reported, and never read
+                yield _info(key, path.lstat())
 
     def delete(self, key: str) -> None:
         """Remove an object and folders that become empty; do nothing if it does not exist."""
@@ -154,7 +163,7 @@ class LocalStore:
         removed = 0
         for path in self.root.rglob(f"{TEMP_PREFIX}*"):
             try:
-                if path.stat().st_mtime <= newest_kept:
+                if path.lstat().st_mtime <= newest_kept:
                     path.unlink()
                     removed += 1
             except FileNotFoundError:
@@ -164,29 +173,39 @@ class LocalStore:
     def _create(self, key: str, content: Content) -> bool:
         with self._writing(key) as path:
             if path.is_file():  # avoids a long copy; the hard link below decides
-                return self._holds(path, content)
+                return self._holds(key, content)
             with temp_file(path.parent, chunks(content)) as temp:
                 # A link fails if the name exists, while a rename would silently replace the file.
                 try:
                     path.hardlink_to(temp)
                 except FileExistsError:
-                    return self._holds(path, content)
+                    return self._holds(key, content)
                 sync_directory(path.parent)
                 return True
 
-    def _holds(self, path: Path, content: Content) -> bool:
-        existing = FileContent(path)
-        if existing.num_bytes != content.num_bytes:
+    def _holds(self, key: str, content: Content) -> bool:
+        info = self.head(key)
+        if info is None or info.num_bytes != content.num_bytes:
             return False
-        if sha256_of(chunks(existing)) != sha256_of(chunks(content)):
+        if sha256_of(self._pieces(key)) != sha256_of(chunks(content)):
             return False
-        sync_directory(path.parent)  # its writer may not have synced the name yet
+        # Its writer may not have synced the name yet.
+        sync_directory((self.root / key).parent)
         return True
 
     def _pieces(self, key: str) -> Iterator[bytes]:
-        with self._reading(key) as path, path.open("rb") as file:
+        with self.open(key) as file, self._reading(key):
             while piece := file.read(CHUNK_BYTES):
                 yield piece
+
+    def _check_confined(self, path: Path) -> None:
+        """Raise ``PermanentStoreError`` if a link on the way to ``path`` leads out of the store."""
+        real = os.path.realpath(path)
+        if not real.startswith(self._real_root):
+            raise PermanentStoreError(
+                f"cannot use {path}: a link leads out of the store, to {real}; copy the data into "
+                f"the store (`cp -rL`)"
+            )
 
     def _walk(self, folder: str, prefix: str) -> Iterator[str]:
         """Yield keys below a folder in order; memory holds the names of one folder per level."""
@@ -210,7 +229,7 @@ class LocalStore:
     def _locked(self) -> Iterator[None]:
         """Hold the store's lock, which every replace and delete takes during its critical step."""
         make_directory(self.root)
-        descriptor = os.open(self.root / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(self.root / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             with locked(descriptor):
                 yield
@@ -225,15 +244,17 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise ObjectNotFoundError(f"no object {key!r} in {self.url}") from error
         except OSError as error:
-            raise _store_error("read", path, error) from error
+            raise local_error("read", path, error) from error
 
     @contextmanager
     def _writing(self, key: str) -> Iterator[Path]:
         path = self.root / check_key(key)
+        # The last part is replaced or created, never followed.
+        self._check_confined(path.parent / "x")
         try:
             yield path
         except OSError as error:
-            raise _store_error("write", path, error) from error
+            raise local_error("write", path, error) from error
 
 
 def _info(key: str, status: os.stat_result) -> ObjectInfo:
@@ -249,22 +270,13 @@ def _names(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
             return sorted(
-                f"{entry.name}/" if entry.is_dir() else entry.name
+                f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
                 for entry in entries
                 if not entry.name.startswith(RESERVED)
-                and not (entry.is_symlink() and entry.is_dir())  # could form a loop
+                # A linked folder could form a loop. is_dir is False for a link to itself.
+                and not (entry.is_symlink() and Path(entry).is_dir())
             )
     except (FileNotFoundError, NotADirectoryError):
         return []  # does not exist, or was deleted during the walk
     except OSError as error:
-        raise _store_error("list", folder, error) from error
-
-
-def _store_error(doing: str, path: Path, error: OSError) -> StoreError:
-    kind: type[StoreError] = PermanentStoreError
-    if error.errno in _RETRYABLE:
-        kind = RetryableStoreError
-    elif error.errno in _DENIED:
-        kind = AccessDeniedError
-    remedy = _REMEDIES.get(error.errno or 0, "check the path and the file system")
-    return kind(f"cannot {doing} {path}: {error.strerror or error}; {remedy}")
+        raise local_error("list", folder, error) from error
