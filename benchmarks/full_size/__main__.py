@@ -34,7 +34,7 @@ from pipeline.diffusion.noise import source_noise
 from pipeline.models.diffusers.call_options import call_options
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.models.diffusers.parity import deviations
-from pipeline.models.diffusers.pipeline_options import apply_options
+from pipeline.models.diffusers.pipelines import apply_options
 from pipeline.models.load import default_device
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.clip import Clip

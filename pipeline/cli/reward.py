@@ -19,7 +19,7 @@ def convert_reward(
     out: Annotated[Path, typer.Argument(help="Output folder; use it as the path of the reward.")],
 ) -> None:
     """Convert the published files of a reward to safetensors, without running code from them."""
-    from pipeline.models.rewards.convert import convert
+    from pipeline.models.rewards.kinds import convert
 
     with console.status(f"reading {kind}"):
         convert(kind, source, out)

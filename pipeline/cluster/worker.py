@@ -26,7 +26,7 @@ from pipeline.errors import DeviceError, DeviceMemoryError, ModelError, Retryabl
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import sha256
 from pipeline.models.load import default_device, load_denoiser, load_rewards
-from pipeline.models.model_settings import model_digests
+from pipeline.models.model_identity import model_digests
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.identity import reward_digest
 from pipeline.plan import Plan

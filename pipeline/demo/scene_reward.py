@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from pipeline.errors import ModelError
-from pipeline.models.full_precision import full_precision
+from pipeline.models.reward import full_precision
 from pipeline.storage.durable import atomic_write, whole_file
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"

@@ -12,12 +12,6 @@ from pipeline.config.rewards import RewardConfig
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.models.diffusers.call_options import call_options
 from pipeline.models.diffusers.pipeline_files import locate_pipeline
-from pipeline.models.diffusers.pipeline_options import (
-    Offload,
-    apply_options,
-    place,
-    sequential_faults,
-)
 from pipeline.models.model_identity import refuse_other_rows
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.custom import CustomReward
@@ -27,7 +21,8 @@ from pipeline.models.source import locate
 from pipeline.npnet import NPNet
 
 if TYPE_CHECKING:
-    from pipeline.models.diffusers.text_encoder import TextEncoder
+    from pipeline.models.diffusers.pipelines import Offload
+    from pipeline.models.diffusers.text_encoders import TextEncoder
 
 _DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -36,15 +31,22 @@ _DTYPES: Mapping[str, torch.dtype] = {
 }
 
 
-def load_denoiser(config: ModelConfig, device: torch.device, offload: Offload = "none") -> Denoiser:
+def load_denoiser(
+    config: ModelConfig, device: torch.device, offload: "Offload" = "none"
+) -> Denoiser:
     """Load the diffusion model of a configuration. Raises ``ModelError``."""
     # Imported here because diffusers takes seconds to import, and the driver imports this module
     # without loading any model.
     from pipeline.models.diffusers.declarations import refuse_other_prediction
     from pipeline.models.diffusers.denoiser import DiffusersDenoiser
     from pipeline.models.diffusers.loras import fuse_loras
-    from pipeline.models.diffusers.pipeline_folder import load_pipeline
-    from pipeline.models.diffusers.scheduler_choice import choose_scheduler
+    from pipeline.models.diffusers.pipelines import (
+        apply_options,
+        load_pipeline,
+        place,
+        sequential_faults,
+    )
+    from pipeline.models.diffusers.schedulers import choose_scheduler
 
     files = locate_pipeline(config)
     pipe = load_pipeline(files, _DTYPES[config.dtype], config.variant)
@@ -75,8 +77,8 @@ def load_text_encoder(config: ModelConfig, device: torch.device) -> "TextEncoder
     On the CPU, float16 models are computed in float32.
     """
     from pipeline.models.diffusers.loras import fuse_loras
-    from pipeline.models.diffusers.pipeline_folder import load_pipeline
-    from pipeline.models.diffusers.text_encoder import TextEncoder
+    from pipeline.models.diffusers.pipelines import load_pipeline
+    from pipeline.models.diffusers.text_encoders import TextEncoder
 
     on_cpu = device.type == "cpu" and config.dtype == "float16"
     dtype = torch.float32 if on_cpu else _DTYPES[config.dtype]

@@ -1,12 +1,14 @@
-"""Identity of a diffusion model. It decides which noise prompt networks may be used with it."""
+"""Identity of a diffusion model: its settings and digests in a plan, and which networks fit it."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.model import ModelConfig
+from pipeline.config.source import SourceConfig
 from pipeline.errors import ModelError
 from pipeline.identity import canonical_json
+from pipeline.models.diffusers.model_index import steps_offset
 from pipeline.models.diffusers.pipeline_files import (
     PipelineFiles,
     locate_pipeline,
@@ -14,10 +16,18 @@ from pipeline.models.diffusers.pipeline_files import (
     text_digest,
     variants_in,
 )
-from pipeline.models.model_settings import model_digests, model_settings
+from pipeline.models.source import source_digest
 from pipeline.npnet.config import Layout
 from pipeline.npnet.latents import latents_of
 from pipeline.npnet.origin import ModelIdentity, Origin
+
+PLACES = frozenset(SourceConfig.model_fields)
+"""Fields with the location of files. They are not part of a plan."""
+
+# Earlier versions fused layers with individual alphas in another strength. The mark changes the id
+# of plans with LoRAs, so no build continues with units that were fused differently.
+_FUSED_BY = "file"
+"""Marks in the plan that each layer's strength is read from the LoRA file."""
 
 _SAME_MODEL = frozenset(
     {
@@ -40,6 +50,39 @@ _SAME_MODEL = frozenset(
 )
 """Settings of ``[model]`` that change neither the model nor its prompt embeddings. Every other
 setting, also one that is added later, makes it another model."""
+
+
+def model_settings(model: ModelConfig) -> dict[str, Any]:
+    """Return the settings of ``[model]`` that decide the result, without the files."""
+    settings = model.model_dump(mode="json", exclude={*PLACES, "config", "variant"})
+    settings["loras"] = [{"scale": lora.scale} for lora in model.loras]
+    return settings
+
+
+def model_digests(model: ModelConfig) -> dict[str, Any]:
+    """Return the digests of the model's files, to add to ``model_settings``.
+
+    Raises ``ModelError``.
+    """
+    return {
+        "digest": pipeline_digest(locate_pipeline(model), model.variant),
+        "loras": [
+            {"scale": lora.scale, "digest": source_digest(lora), "fused_by": _FUSED_BY}
+            for lora in model.loras
+        ],
+    }
+
+
+def leading_offset(model: ModelConfig) -> dict[str, Any]:
+    """Return the offset of leading timesteps, to add to ``model_settings``. Raises ``ModelError``.
+
+    It is needed if a proposer uses leading timesteps.
+    """
+    # Earlier versions used the offset 1 for every model. Only models with another offset have
+    # another schedule now, so only their plans get a new id.
+    options = {} if model.scheduler is None else model.scheduler.options
+    offset = options.get("steps_offset", steps_offset(locate_pipeline(model).folder))
+    return {} if offset == 1 else {"steps_offset": offset}
 
 
 def planned_identity(settings: Mapping[str, Any]) -> ModelIdentity:

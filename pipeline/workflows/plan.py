@@ -12,7 +12,7 @@ from pipeline.models.diffusers.call_options import OPTIONS, refuse_options
 from pipeline.models.diffusers.families import FAMILIES
 from pipeline.models.diffusers.model_index import check_model_folder, components
 from pipeline.models.diffusers.pipeline_files import locate_pipeline
-from pipeline.models.model_settings import PLACES, leading_offset, model_digests, model_settings
+from pipeline.models.model_identity import PLACES, leading_offset, model_digests, model_settings
 from pipeline.models.rewards.identity import reward_digest
 from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
 from pipeline.prompts.choosing import ChosenPrompts, choose_prompts

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline.determinism import be_deterministic
-from pipeline.models.full_precision import full_precision
+from pipeline.models.reward import full_precision
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
-from pipeline.models.diffusers.pipeline_options import Offload, place, sequential_faults
+from pipeline.models.diffusers.pipelines import Offload, place, sequential_faults
 from tests.models.families.tiny_pipelines import PIPELINES, build, options_of
 
 PROMPTS = ["a red apple", "x", "a big blue and"]

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.config.file import load_config
-from pipeline.models.model_identity import planned_identity
-from pipeline.models.model_settings import model_digests, model_settings
+from pipeline.models.model_identity import model_digests, model_settings, planned_identity
 
 
 @pytest.fixture(scope="module")

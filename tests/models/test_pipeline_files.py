@@ -10,7 +10,7 @@ import pytest
 from pipeline.config.model import ModelConfig
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.pipeline_files import locate_pipeline, pipeline_digest
-from pipeline.models.model_settings import model_digests, model_settings
+from pipeline.models.model_identity import model_digests, model_settings
 from tests.models.hub import COMMIT, REPOSITORY, Hub, point_to, serve
 
 INDEX = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.errors import ModelError
-from pipeline.models.diffusers.pipeline_options import place, sequential_faults
+from pipeline.models.diffusers.pipelines import place, sequential_faults
 from tests.models.tiny import tiny_pipeline
 
 

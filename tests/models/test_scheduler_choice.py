@@ -6,7 +6,7 @@ from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from pipeline.diffusion.step import NoiseLevel
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
-from pipeline.models.diffusers.scheduler_choice import choose_scheduler
+from pipeline.models.diffusers.schedulers import choose_scheduler
 from tests.models.tiny import SD_BETAS, tiny_pipeline, tiny_scheduler
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.diffusion.denoiser import Conditioning, Denoiser, EncodedPrompts, Guidance
 from pipeline.diffusion.schedule import Schedule, Spacing
-from pipeline.models.diffusers.native_scheduler import NativeScheduler
+from pipeline.models.diffusers.schedulers import NativeScheduler
 from pipeline.models.reward import Reward
 
 

@@ -12,7 +12,7 @@ from pipeline.evaluate.trial.arm_runner import ArmRunner
 from pipeline.evaluate.trial.arm_specs import GOLDEN, ArmSpec, Options, build_arms
 from pipeline.fingerprint import fingerprint
 from pipeline.models.load import default_device, load_denoiser, load_rewards
-from pipeline.models.model_settings import model_digests, model_settings
+from pipeline.models.model_identity import model_digests, model_settings
 from pipeline.models.rewards.identity import reward_digest
 from pipeline.records import Record
 from pipeline.stages.propose import Proposer

@@ -17,17 +17,25 @@ from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.errors import ModelError, UserError
 from pipeline.models.diffusers.call_options import given, refuse_options
 from pipeline.models.diffusers.families import FAMILIES, Inputs
-from pipeline.models.diffusers.flow_schedule import flow_schedule, is_flow, refuse_other_flows
-from pipeline.models.diffusers.made_size import refuse_other_size
-from pipeline.models.diffusers.native_scheduler import NativeScheduler, refuse_other_schedulers
-from pipeline.models.diffusers.network_call import NetworkCall, batched_paths, replaced, tensors
-from pipeline.models.diffusers.parity import check_parity
+from pipeline.models.diffusers.noise_levels import (
+    TrainingSchedule,
+    flow_schedule,
+    is_flow,
+    refuse_other_flows,
+)
+from pipeline.models.diffusers.parity import check_parity, refuse_other_size
 from pipeline.models.diffusers.pipeline_files import PipelineFiles
-from pipeline.models.diffusers.pipeline_folder import load_pipeline
-from pipeline.models.diffusers.recording_scheduler import RecordingScheduler
-from pipeline.models.diffusers.text_limits import TextLimits
+from pipeline.models.diffusers.pipelines import load_pipeline
+from pipeline.models.diffusers.recording import (
+    NetworkCall,
+    RecordingScheduler,
+    batched_paths,
+    replaced,
+    tensors,
+)
+from pipeline.models.diffusers.schedulers import NativeScheduler, refuse_other_schedulers
+from pipeline.models.diffusers.text_encoders import TextLimits
 from pipeline.models.diffusers.traced_pipeline import TracedPipeline
-from pipeline.models.diffusers.training_schedule import TrainingSchedule
 
 
 class DiffusersDenoiser:

@@ -1,4 +1,4 @@
-"""Parity check between a pipeline's call and our predictions, made when a model is loaded.
+"""Checks of a loaded model against its pipeline's call: equal predictions, and images of the size.
 
 The pipeline runs with a scheduler that records the prediction at each step, and we predict from the
 same latents. Anything that a pipeline does besides calling its network (a renormalisation after
@@ -7,7 +7,7 @@ guidance, a timestep in another type, a second network for some levels) shows as
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from pipeline.diffusion.guidance import guided_prediction
 from pipeline.diffusion.noise import source_noise
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.families.family import NEGATIVE, Inputs
-from pipeline.models.diffusers.recording_scheduler import RecordingScheduler
+from pipeline.models.diffusers.recording import RecordingScheduler
 from pipeline.models.diffusers.traced_pipeline import TracedPipeline
 
 if TYPE_CHECKING:
@@ -51,6 +51,34 @@ def check_parity(
                 f"{deviation}, the pipeline's prediction differs from ours by {deviation.size:.2g} "
                 f"(allowed: {allowed:g}); pairs of this model would be wrong"
             )
+
+
+def refuse_other_size(
+    pipe: Any,
+    images: Tensor,
+    where: str,
+    *,
+    height: int | None,
+    width: int | None,
+    num_frames: int | None,
+) -> None:
+    """Raise ``ModelError`` if a pipeline made images of another size than was asked for.
+
+    ``images`` are (1, 3, H, W), or (1, F, 3, H, W) for a video. The error names the sizes that the
+    model supports.
+    """
+    made = tuple(images.shape[-2:])
+    asked = (height or made[0], width or made[1])
+    if asked != made:
+        raise ModelError(
+            f"{where}: asked for images of {asked[0]} × {asked[1]} pixels, the model "
+            f"makes {made[0]} × {made[1]}: set height and width in [model] to that size"
+        )
+    if num_frames is not None and num_frames != images.shape[1]:
+        raise ModelError(
+            f"{where}: asked for a video of {num_frames} frames, the model makes "
+            f"{images.shape[1]}; set num_frames in [model] to {_allowed_frames(pipe, num_frames)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +129,14 @@ def deviations(
                 guidance_scale=scale,
                 size=_relative_difference(ours, expected.float()),
             )
+
+
+def _allowed_frames(pipe: Any, num_frames: int) -> str:
+    """Return the two nearest supported numbers of frames, as text."""
+    # The first latent frame decodes to one frame, each further one to ``step`` frames.
+    step = pipe.vae_scale_factor_temporal
+    below = (num_frames - 1) // step * step + 1
+    return f"{below} or {below + step} ({step}·k + 1)"
 
 
 def _their_outputs(

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.models.diffusers.families import Family, Inputs
 from pipeline.models.diffusers.families.family import NEGATIVE
-from pipeline.models.diffusers.network_call import NetworkCall
-from pipeline.models.diffusers.recording_scheduler import RecordingScheduler
+from pipeline.models.diffusers.recording import NetworkCall, RecordingScheduler
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 It is a linear head on the image vectors of CLIP ViT-L/14 and does not read the prompt. The
 reference is christophschuhmann/improved-aesthetic-predictor, with its head for SAC, LOGOS and AVA.
+ImageReward has a head of the same layers.
 """
 
 from collections.abc import Sequence
@@ -10,17 +11,36 @@ from typing import Self
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.models.rewards.clip import Clip
-from pipeline.models.rewards.clip_judge import ClipJudge
-from pipeline.models.rewards.head import LinearHead
+from pipeline.models.rewards.clip_rewards import ClipReward
 from pipeline.models.rewards.pixels import pillow_pixels
 from pipeline.models.rewards.published import AESTHETIC_HEAD, PARTS
 from pipeline.models.rewards.weights import fill, read_tensors
 
 
-class Aesthetic(ClipJudge):
+class LinearHead(nn.Module):
+    """Five linear layers that map features (B, width) to scores (B,), without activations."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        # The identities stand for the dropout of training. They keep the numbers of the layers,
+        # and so the published names of the weights.
+        self.layers = nn.Sequential(
+            *(nn.Linear(width, 1024), nn.Identity()),
+            *(nn.Linear(1024, 128), nn.Identity()),
+            *(nn.Linear(128, 64), nn.Identity()),
+            *(nn.Linear(64, 16), nn.Linear(16, 1)),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compute the scores of ``features``."""
+        scores: Tensor = self.layers(features)
+        return scores.squeeze(-1)
+
+
+class Aesthetic(ClipReward):
     """Aesthetic ratings from about 1 to 10. They are comparable between all images."""
 
     kind = "aesthetic"

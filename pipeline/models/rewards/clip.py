@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from pipeline.errors import ModelError
-from pipeline.models.full_precision import full_precision
+from pipeline.models.reward import full_precision
 from pipeline.models.rewards.published import CONFIG, PARTS, WEIGHTS, check_folder
 from pipeline.models.rewards.weights import Tensors, fill, read_tensors
 

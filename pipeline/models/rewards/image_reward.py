@@ -23,12 +23,11 @@ from transformers import (
 
 from pipeline.errors import ModelError
 from pipeline.identity import readable_json
-from pipeline.models.full_precision import full_precision
-from pipeline.models.rewards.blip_layout import from_published
-from pipeline.models.rewards.head import LinearHead
+from pipeline.models.reward import full_precision
+from pipeline.models.rewards.aesthetic import LinearHead
 from pipeline.models.rewards.pixels import pillow_pixels
 from pipeline.models.rewards.published import BERT_VOCABULARY, CONFIG, PARTS, WEIGHTS, check_folder
-from pipeline.models.rewards.weights import fill, read_tensors
+from pipeline.models.rewards.weights import Tensors, fill, read_tensors
 
 KIND = "image_reward"
 
@@ -64,6 +63,35 @@ _MEAN, _STD = 0.16717362830052426, 1.0333394966054072
 
 _TOKENS = 35
 """Number of tokens that are read, including start and end."""
+
+_VISION = "blip.visual_encoder."
+
+_TEXT = "blip.text_encoder."
+
+_HEAD = "mlp."
+
+_DROPPED = (
+    "text_encoder.embeddings.position_ids",
+    "vision_proj.weight",
+    "vision_proj.bias",
+    "text_proj.weight",
+    "text_proj.bias",
+)
+"""A buffer, and weights that only BLIP's pre-training needs."""
+
+_VISION_NAMES = {
+    "cls_token": "embeddings.class_embedding",
+    "pos_embed": "embeddings.position_embedding",
+    "patch_embed.proj": "embeddings.patch_embedding",
+    "norm": "post_layernorm",
+}
+
+_BLOCK_NAMES = {
+    "norm1": "layer_norm1",
+    "norm2": "layer_norm2",
+    "attn.qkv": "self_attn.qkv",
+    "attn.proj": "self_attn.projection",
+}
 
 
 class Network(nn.Module):
@@ -140,6 +168,34 @@ class ImageReward:
             return_tensors="pt",
         )
         return encoded["input_ids"], encoded["attention_mask"]
+
+
+def _renamed(name: str) -> str:
+    if name.startswith(_VISION):
+        return f"vision.{_vision(name.removeprefix(_VISION))}"
+    if name.startswith(_TEXT):
+        return f"text.{name.removeprefix(_TEXT)}"
+    return f"head.{name.removeprefix(_HEAD)}"
+
+
+def _vision(name: str) -> str:
+    if name in _VISION_NAMES:  # parameters of the network itself
+        return _VISION_NAMES[name]
+    stem, _, parameter = name.rpartition(".")
+    if not stem.startswith("blocks."):
+        return f"{_VISION_NAMES.get(stem, stem)}.{parameter}"
+    _, number, inner = stem.split(".", 2)
+    return f"encoder.layers.{number}.{_BLOCK_NAMES.get(inner, inner)}.{parameter}"
+
+
+def from_published(tensors: Tensors) -> Tensors:
+    """Return the weights renamed to ``vision.``, ``text.`` and ``head.``."""
+    # Unknown names are kept. They are rejected when the weights are compared with the network.
+    return {
+        _renamed(name): tensor
+        for name, tensor in tensors.items()
+        if name.removeprefix("blip.") not in _DROPPED
+    }
 
 
 def _sizes(folder: Path) -> dict[str, dict[str, Any]]:

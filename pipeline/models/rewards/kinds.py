@@ -1,11 +1,17 @@
-"""Classes of the published rewards. They are imported on demand, because they need transformers."""
+"""Published rewards: the class of each kind, and its conversion to safetensors.
+
+Classes are imported on demand, because they need transformers.
+"""
 
 from pathlib import Path
 from typing import Protocol, Self
 
 import torch
 
+from pipeline.errors import ModelError, UserError
 from pipeline.models.reward import Reward
+from pipeline.models.rewards.published import PARTS
+from pipeline.storage.durable import whole_folder
 
 
 class PublishedReward(Reward, Protocol):
@@ -33,11 +39,11 @@ def published_class(kind: str) -> type[PublishedReward]:
 
             return HpsV2
         case "pick_score":
-            from pipeline.models.rewards.pick_score import PickScore
+            from pipeline.models.rewards.clip_rewards import PickScore
 
             return PickScore
         case "clip_score":
-            from pipeline.models.rewards.clip_score import ClipScore
+            from pipeline.models.rewards.clip_rewards import ClipScore
 
             return ClipScore
         case "aesthetic":
@@ -45,3 +51,19 @@ def published_class(kind: str) -> type[PublishedReward]:
 
             return Aesthetic
     raise AssertionError(f"{kind!r} is not a published reward; the configuration checks the kind")
+
+
+def convert(kind: str, source: Path, out: Path) -> None:
+    """Read a published reward and write it as safetensors, which load faster than a pickle.
+
+    ``out`` appears only when it is complete. Raises ``UserError``.
+    """
+    if kind not in PARTS:
+        raise UserError(f"{kind!r} is not a published reward; choose from {', '.join(PARTS)}")
+    if out.exists():
+        raise UserError(f"{out} exists; give the name of a new folder")
+    if not source.is_dir():
+        raise ModelError(f"{source}: no such folder; it must contain the published files")
+    reward = published_class(kind).load(source, torch.device("cpu"))
+    with whole_folder(out) as unfinished:
+        reward.save(unfinished)

@@ -20,7 +20,7 @@ from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.models.diffusers.families import FAMILIES
-from pipeline.models.diffusers.text_encoder import TextEncoder
+from pipeline.models.diffusers.text_encoders import TextEncoder
 from tests.models.families.references import REFERENCES, Reference, flux
 from tests.models.families.tiny_pipelines import PIPELINES, build, options_of
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from pipeline.models.rewards.open_clip_layout import from_open_clip
+from pipeline.models.rewards.hps_v2 import from_open_clip
 from tests.models.rewards.recorded import tokens, weights
 from tests.models.rewards.reference.subjects import BLIP_SIZES, CLIP_TEXT, CLIP_VISION, weight
 

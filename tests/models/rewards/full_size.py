@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.models.rewards.blip_layout import from_published
-from pipeline.models.rewards.image_reward import PUBLISHED, ImageReward, Network
+from pipeline.models.rewards.image_reward import PUBLISHED, ImageReward, Network, from_published
 from pipeline.models.rewards.weights import fill
 from tests.models.rewards.folders import bert_words
 from tests.models.rewards.recorded import scores, weights

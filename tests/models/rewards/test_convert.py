@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from pipeline.errors import ModelError, UserError
-from pipeline.models.rewards.convert import convert
-from pipeline.models.rewards.kinds import published_class
+from pipeline.models.rewards.kinds import convert, published_class
 from pipeline.models.rewards.published import PARTS
 from tests.models.rewards.reference.subjects import PROMPTS, images
 

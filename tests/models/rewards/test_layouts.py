@@ -3,10 +3,8 @@
 import torch
 from transformers import CLIPModel
 
-from pipeline.models.rewards.blip_layout import from_published
-from pipeline.models.rewards.hps_v2 import vit_h_14
-from pipeline.models.rewards.image_reward import PUBLISHED, Network
-from pipeline.models.rewards.open_clip_layout import from_open_clip
+from pipeline.models.rewards.hps_v2 import from_open_clip, vit_h_14
+from pipeline.models.rewards.image_reward import PUBLISHED, Network, from_published
 from tests.models.rewards.recorded import layout
 
 

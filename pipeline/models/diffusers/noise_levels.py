@@ -1,6 +1,8 @@
-"""Noise levels ᾱ, timesteps and prediction type, read from the scheduler of a diffusers model.
+"""Noise levels of a model, read from the scheduler of its pipeline.
 
-This is for models that were trained with ᾱ. For flow-matching models see ``flow_schedule``.
+Models that were trained with ᾱ have a ``TrainingSchedule``. The σ of a flow-matching model depend
+on its shift and, for FLUX, on the size of the image. The pipeline's call computes them, so they are
+recorded there (``traced_pipeline``) and not repeated here.
 
 Only the numbers are read. Steps are computed by ``pipeline.diffusion.step``. Converting a scheduler
 with ``DDIMScheduler.from_config`` would silently change them (clip_sample, spacing, SNR shift).
@@ -14,6 +16,7 @@ from diffusers import (
     DDPMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     PNDMScheduler,
 )
 from torch import Tensor
@@ -41,6 +44,9 @@ _OTHER_LEVELS = (
     "use_karras_sigmas",
     "use_lu_lambdas",
 )
+
+# With these options a step is not just x' = x + (σ' - σ)·v, or σ does not descend.
+_UNSUPPORTED_FLOW_OPTIONS = ("invert_sigmas", "stochastic_sampling", "solver_p")
 
 
 class TrainingSchedule:
@@ -143,3 +149,27 @@ def _refuse_unsupported(scheduler: Any, where: str) -> None:
             "because at ᾱ = 0 the prediction ε does not determine x_0; only v_prediction models "
             "are trained that way"
         )
+
+
+def is_flow(scheduler: Any) -> bool:
+    """Return True if a model with this scheduler predicts the velocity between data and noise."""
+    return (
+        isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
+        or scheduler.config.get("prediction_type") == "flow_prediction"
+    )
+
+
+def refuse_other_flows(scheduler: Any, where: str) -> None:
+    """Raise ``ModelError`` for options with which a step is not a deterministic Euler step."""
+    if refused := [name for name in _UNSUPPORTED_FLOW_OPTIONS if scheduler.config.get(name)]:
+        raise ModelError(
+            f"{where}: the scheduler's {', '.join(refused)} cannot be inverted; "
+            "set it to false in scheduler/scheduler_config.json"
+        )
+
+
+def flow_schedule(scheduler: Any) -> Schedule:
+    """Return the schedule of a flow-matching scheduler whose timesteps are set."""
+    return Schedule.of_sigmas(
+        [float(t) for t in scheduler.timesteps], [float(sigma) for sigma in scheduler.sigmas]
+    )
