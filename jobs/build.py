@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import typer
 
-from pipeline.cli.app import build, run
+from pipeline.cli.app import run
+from pipeline.cli.build import build
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command()(build)

@@ -15,7 +15,7 @@ from jobs.demo_models.pool import cached_pool, render_pool
 from jobs.demo_models.recipe import Schedule
 from jobs.demo_models.vae import cached_latents, new_vae
 from jobs.train_demo_models import _claim
-from pipeline.cli.output import write_output
+from pipeline.cli.console import write_output
 from pipeline.demo.scene_reward import DualEncoder, SceneReward, vocabulary_size
 from pipeline.demo.scenes import WORDS
 from pipeline.errors import UserError

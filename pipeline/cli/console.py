@@ -1,7 +1,8 @@
-"""Terminal output of the commands: progress, summaries and formatted numbers."""
+"""Output of the commands: progress, summaries, formatted numbers and files."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,10 @@ from rich.progress import (
 from rich.table import Table
 
 from pipeline.cluster.messages import UnitSummary
+from pipeline.errors import UserError
 from pipeline.plan import Plan
 from pipeline.prompt_funnel import PromptFunnel
+from pipeline.storage.durable import atomic_write
 from pipeline.storage.manifest import Funnel, Manifest
 from pipeline.storage.object_store import printable
 from pipeline.storage.plans import dropped_key_of
@@ -201,3 +204,11 @@ def human_seconds(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file atomically. Raise ``UserError`` if it cannot be written."""
+    try:
+        atomic_write(path, [data])
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another file") from error

@@ -8,10 +8,7 @@ from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, Vers
 from pipeline.cli.console import console, human_bytes
 from pipeline.storage.open import open_store
 
-exports = typer.Typer()
 
-
-@exports.command()
 def export(
     url: UrlArgument,
     out: Annotated[

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.arguments import ConfigArgument
-from pipeline.cli.console import human_bytes, human_seconds, prompt_lines
-from pipeline.cli.output import write_output
+from pipeline.cli.console import human_bytes, human_seconds, prompt_lines, write_output
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
 from pipeline.errors import ModelError
@@ -24,12 +23,9 @@ if TYPE_CHECKING:
     from pipeline.plan import Plan
     from pipeline.prompts.choosing import ChosenPrompts
 
-plans = typer.Typer()
-
 Lines = Iterator[tuple[str, str]]
 
 
-@plans.command()
 def plan(
     config: ConfigArgument,
     gpus: Annotated[

@@ -28,13 +28,10 @@ from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import printable
 from pipeline.storage.open import open_store
 
-upkeep = typer.Typer()
-
 _LONGEST_WRITE = timedelta(hours=1)
 """Minimum age of a temporary file before it is deleted; a running writer needs seconds."""
 
 
-@upkeep.command()
 def gc(
     url: UrlArgument,
     older_than: Annotated[
@@ -73,7 +70,6 @@ def gc(
         print(f"{files} temporary files of interrupted writers: deleted")
 
 
-@upkeep.command()
 def select(
     url: UrlArgument,
     margin: Annotated[
@@ -94,7 +90,6 @@ def select(
     show_manifest(made.manifest, store.url)
 
 
-@upkeep.command()
 def prune(
     url: UrlArgument,
     version: Annotated[
@@ -121,7 +116,6 @@ def prune(
         print(f"{len(found)} versions: nothing was removed; use --delete to remove them")
 
 
-@upkeep.command()
 def repair(
     url: UrlArgument,
     config: Annotated[

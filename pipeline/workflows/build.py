@@ -1,7 +1,7 @@
-"""Steps of a build in order: plan, compute, publish.
+"""Steps of a build: ``open_build``, ``sealed``, ``units_done``, ``compute``, ``publish``.
 
-A build that runs again resumes. Units with a receipt are not computed again, and a sealed plan is
-not built again.
+They are called in this order (``cli/build.py``). A build that runs again resumes: units with a
+receipt are not computed again, and a sealed plan is not built again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -46,33 +46,28 @@ def open_build(store: ObjectStore, config: Config, *, add: bool = False) -> Buil
     # Commits rely on put-if-absent. A store that ignores it would lose data silently, so it is
     # tested before anything is written.
     probe(store)
-    others = [other for other in stored_plans(store) if other != plan.plan_id]
-    if others and not add:
-        raise PlanConflictError(
-            f"{store.url} already holds plan {', '.join(others)}, and this configuration is plan "
-            f"{plan.plan_id}. Choose another output, or add this plan to it with --add"
-        )
+    _check_other_plans(store, plan, add=add)
     stored = write_plan(store, plan, prompts, chosen.dropped)
     return BuildContext(store=store, config=config, plan=stored, prompts=prompts)
 
 
-def sealed(opened: BuildContext) -> Manifest | None:
+def sealed(context: BuildContext) -> Manifest | None:
     """Return the manifest if the plan is already sealed, else None."""
-    success = read_success(opened.store)
-    found = success.of(opened.plan.plan_id) if success else None
-    return read_manifest(opened.store, found) if found else None
+    success = read_success(context.store)
+    found = success.of(context.plan.plan_id) if success else None
+    return read_manifest(context.store, found) if found else None
 
 
-def units_done(opened: BuildContext) -> bytearray:
+def units_done(context: BuildContext) -> bytearray:
     """Return a byte for each unit: 1 if it has a receipt, else 0."""
-    done = bytearray(opened.plan.num_units)
-    for unit in done_units(opened.store, opened.plan.plan_id, opened.plan.num_units):
+    done = bytearray(context.plan.num_units)
+    for unit in done_units(context.store, context.plan.plan_id, context.plan.num_units):
         done[unit] = 1
     return done
 
 
 def compute(
-    opened: BuildContext, done: bytearray, stop: Callable[[], bool] = lambda: False
+    context: BuildContext, done: bytearray, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[UnitSummary]:
     """Compute every unit that is not done, on the connected Ray cluster.
 
@@ -81,19 +76,28 @@ def compute(
     returns True.
     """
     driver = Driver(
-        lambda: spawn_worker(opened.store.url, opened.plan.plan_id, opened.config),
-        opened.config.cluster,
-        unit_size=lambda unit: len(opened.plan.unit_range(unit)),
+        lambda: spawn_worker(context.store.url, context.plan.plan_id, context.config),
+        context.config.cluster,
+        unit_size=lambda unit: len(context.plan.unit_range(unit)),
         stop=stop,
     )
     return driver.run(unit for unit, is_done in enumerate(done) if not is_done)
 
 
-def publish(opened: BuildContext) -> Manifest:
+def publish(context: BuildContext) -> Manifest:
     """Compact and seal the plan on the connected Ray cluster. Raise the same errors as ``seal``."""
-    in_flight = 2 * opened.config.cluster.workers
+    in_flight = 2 * context.config.cluster.workers
 
     def on_cluster(tasks: Iterable[ShardTask]) -> Iterator[CompactedShard]:
         return map_tasks(compact, tasks, in_flight=in_flight)
 
-    return seal(opened.store, opened.plan, opened.prompts, on_cluster)
+    return seal(context.store, context.plan, context.prompts, on_cluster)
+
+
+def _check_other_plans(store: ObjectStore, plan: Plan, *, add: bool) -> None:
+    others = [other for other in stored_plans(store) if other != plan.plan_id]
+    if others and not add:
+        raise PlanConflictError(
+            f"{store.url} already holds plan {', '.join(others)}, and this configuration is plan "
+            f"{plan.plan_id}. Choose another output, or add this plan to it with --add"
+        )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.app import app as cli
+from pipeline.cli.app import main
 from pipeline.config.file import load_config
 from pipeline.storage.open import open_store
 from tests.end_to_end.builds import NUM_UNITS, Ended, Npd, write_config
@@ -23,7 +23,7 @@ def npd(
         monkeypatch.setattr(sys, "argv", ["npd", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            main()
         code = caught.value.code
         return Ended(code if isinstance(code, int) else 0, *capsys.readouterr())
 

@@ -7,13 +7,13 @@ import pytest
 import typer
 
 from jobs import build as job
-from pipeline.cli.app import app as cli
+from pipeline.cli.build import build
 
 
 def test_build_job_takes_the_arguments_of_npd_build() -> None:
     (command,) = job.app.registered_commands
-    assert command.callback is cli.build
-    assert "config" in inspect.signature(cli.build).parameters
+    assert command.callback is build
+    assert "config" in inspect.signature(build).parameters
 
 
 @pytest.mark.parametrize(

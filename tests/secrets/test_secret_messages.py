@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from infra.storage.seaweedfs import SeaweedFS
-from pipeline.cli.app import app as cli
+from pipeline.cli.app import main
 from pipeline.errors import NPDError
 from tests import sealed
 from tests.conftest import BUCKET
@@ -134,7 +134,7 @@ def npd(
     def run(*arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["npd", *map(str, arguments)])
         with pytest.raises(SystemExit):
-            cli.main()
+            main()
         return "".join(capfd.readouterr())
 
     yield run

@@ -1,7 +1,7 @@
 """``npd build`` as simulated processes: a driver, and workers that it starts and replaces.
 
 Ray and the models are simulated. Whatever touches the store is the real code, in the order of
-``pipeline/cli/app.py``, ``pipeline/workflows/build.py`` and ``pipeline/cluster/worker.py``.
+``pipeline/cli/build.py``, ``pipeline/workflows/build.py`` and ``pipeline/cluster/worker.py``.
 """
 
 from collections import Counter, deque

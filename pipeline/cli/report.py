@@ -1,0 +1,58 @@
+"""The command ``npd report``, which reports on a sealed data set."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
+from pipeline.cli.console import console, write_output
+from pipeline.config.file import load_config
+from pipeline.errors import UserError
+from pipeline.storage.open import open_store
+
+
+def report(
+    url: UrlArgument,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            help="Also sample with plain guidance at this scale, from the same source noises."
+        ),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="Configuration of the build; --guidance needs its models.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Also write the picture of sample pairs to this file.")
+    ] = None,
+    plan: PlanOption = None,
+    version: VersionOption = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="Path or URL for the report. Default: the store of the data set."),
+    ] = None,
+    unsigned: UnsignedOption = False,
+) -> None:
+    """Report on a sealed data set: funnel, gains, controls and a picture of sample pairs."""
+    from pipeline.storage.success import sealed_plans
+    from pipeline.storage.versions import choose_versions
+    from pipeline.workflows.report import report_plan
+
+    if (guidance is None) != (config is None):
+        raise UserError(
+            "--guidance and --config must be given together; --guidance needs the models"
+        )
+    store = open_store(url, unsigned=unsigned)
+    target = store if out is None else open_store(out)
+    current = sealed_plans(store, plan)
+    settings = None if config is None else load_config(config)
+    for sealed, manifest in choose_versions(store, current, version):
+        made = report_plan(
+            store, manifest, settings, guidance, target=target, is_current=sealed in current
+        )
+        print(made.text)
+        for key in made.keys:
+            console.print(f"written: {target.url}/{key}", soft_wrap=True)
+        if picture is not None and made.picture is not None:
+            write_output(picture, made.picture)
