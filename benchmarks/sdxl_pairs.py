@@ -24,15 +24,15 @@ from pipeline.identity import file_sha256, prompt_id, seeds_for, sha256, split_f
 from pipeline.plan import Plan
 from pipeline.prompt_funnel import PromptFunnel
 from pipeline.publish.compact import WRITERS, put_content_addressed
-from pipeline.publish.ledger import LedgerWriter
 from pipeline.records import SCHEMA_VERSION, NoiseStats, Outcome, Split, Status
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import ShardInfo, pieces_of
+from pipeline.storage.formats.ledger import LedgerInfo, LedgerWriter
+from pipeline.storage.formats.pairs import NoisePair, PairSchema
 from pipeline.storage.layout import ShardFormat
-from pipeline.storage.manifest import FunnelCount, LedgerInfo, Manifest
+from pipeline.storage.manifest import FunnelCount, Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
-from pipeline.storage.schema import NoisePair, PairSchema
 from pipeline.storage.success import seal_manifest
 
 SDXL = (4, 128, 128)

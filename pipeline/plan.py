@@ -5,18 +5,11 @@ the digests of the model files and all settings except ``[cluster]``. It covers 
 files and not their paths. The same configuration therefore finds and resumes the same plan.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pyarrow as pa
-
-from pipeline.identity import canonical_json, prompt_id, seeds_for, sha256, short, split_for
+from pipeline.identity import canonical_json, sha256, short
 from pipeline.prompt_funnel import PromptFunnel
-from pipeline.records import Candidate, Record, RuleName, Split
-
-PROMPT_COLUMNS = pa.schema(
-    [("prompt_id", pa.string()), ("prompt", pa.string()), ("split", pa.string())]
-)
+from pipeline.records import Record, RuleName
 
 # Dropped prompts do not affect the result, and an id cannot cover itself.
 _NOT_DECIDING = {"plan_id", "prompt_funnel", "num_duplicates"}
@@ -97,40 +90,3 @@ class Plan(Record):
         """Return the positions of the candidates of a unit in the plan."""
         start = unit * self.unit_size
         return range(start, min(start + self.unit_size, self.num_candidates))
-
-
-class PromptTable:
-    """Table of the distinct prompts of a plan. All candidates are derived from it."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table
-
-    def candidates(self, plan: Plan, positions: Sequence[int]) -> Iterator[Candidate]:
-        """Yield the candidates at ``positions``. All seeds of a prompt are adjacent in the plan."""
-        for position in positions:
-            row, seed_index = divmod(position, plan.seeds_per_prompt)
-            name = self.table["prompt_id"][row].as_py()
-            yield Candidate(
-                index=position,
-                prompt=self.table["prompt"][row].as_py(),
-                prompt_id=name,
-                split=Split(self.table["split"][row].as_py()),
-                seed=seeds_for(plan.root_seed, name, seed_index + 1)[seed_index],
-            )
-
-    def is_of(self, plan: Plan) -> bool:
-        """Return True if every column matches the prompts of ``plan``."""
-        if self.table.schema != PROMPT_COLUMNS or self.sha256() != plan.prompts_sha256:
-            return False
-        # The digest covers the prompts only. The other columns are derived from them and compared.
-        fractions = {split: float(plan.settings["splits"][split.value]) for split in Split}
-        names = [prompt_id(prompt) for prompt in self.table["prompt"].to_pylist()]
-        splits = [split_for(name, fractions).value for name in names]
-        return (self.table["prompt_id"].to_pylist(), self.table["split"].to_pylist()) == (
-            names,
-            splits,
-        )
-
-    def sha256(self) -> str:
-        """Return the digest of the prompts in order."""
-        return sha256(canonical_json(self.table["prompt"].to_pylist()))

@@ -17,13 +17,14 @@ from pipeline.fingerprint import fingerprint
 from pipeline.identity import sha256
 from pipeline.models.load import load_denoiser, load_rewards
 from pipeline.models.reward import Reward
-from pipeline.plan import Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
 from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.storage import layout
+from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store

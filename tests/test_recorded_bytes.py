@@ -12,12 +12,13 @@ import pytest
 
 from pipeline.config.file import load_config
 from pipeline.identity import file_sha256, sha256
-from pipeline.plan import Plan, PromptTable
-from pipeline.publish.ledger import LedgerWriter
-from pipeline.publish.webdataset_shard import write_samples
+from pipeline.plan import Plan
 from pipeline.records import Outcome, Split, Status
-from pipeline.stages.pack import pack_pairs
-from pipeline.storage.plans import plan_bytes, prompts_bytes
+from pipeline.storage.formats.arrow_shard import pack_pairs
+from pipeline.storage.formats.ledger import LedgerWriter
+from pipeline.storage.formats.prompts import PromptTable
+from pipeline.storage.formats.webdataset_shard import write_samples
+from pipeline.storage.plans import plan_bytes
 from pipeline.workflows.plan import plan_of, prompts_of
 from tests.stages.pairs import SCHEMA, make_pairs
 
@@ -45,7 +46,7 @@ def test_recorded_bytes_of_the_demo_plan() -> None:
         == "6e4536c1e4110b584dcab199321e83a57708f63ab12a4ec733b5a1ed0d78e4af"
     )
     assert (
-        sha256(prompts_bytes(prompts))
+        sha256(prompts.to_bytes())
         == "c8d70b63aa80582a3124cebbc03022920f8e52d949cb1402aab0f59dba609ab5"
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from benchmarks.peers.peer import BATCH_SIZE, FILE_BYTES, Batch, Reading, train_pairs
-from pipeline.storage.schema import NoisePair
+from pipeline.storage.formats.pairs import NoisePair
 
 
 class LitData:

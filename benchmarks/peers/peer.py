@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.publish.export.source import sealed_pairs
+from pipeline.publish.export.walk import sealed_pairs
 from pipeline.records import Split
+from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.open import open_store
-from pipeline.storage.schema import NoisePair
-from pipeline.storage.success import read_manifest, read_success
+from pipeline.storage.success import sealed_manifests
 
 BATCH_SIZE = 64
 FILE_BYTES = 64 * 1024 * 1024
@@ -58,9 +58,7 @@ class Peer(Protocol):
 def train_pairs(sealed: Path) -> Iterator[NoisePair]:
     """Return the pairs of the train split."""
     store = open_store(str(sealed))
-    success = read_success(store)
-    assert success is not None, f"{sealed} is sealed"
-    return sealed_pairs(store, read_manifest(store, success.manifests[0]), Split.TRAIN)
+    return sealed_pairs(store, sealed_manifests(store)[0][1], Split.TRAIN)
 
 
 def presigned(url: str, keys: Sequence[str]) -> list[str]:

@@ -98,7 +98,7 @@ def _published(
         config.output,
         architecture.latent_values(config.model),
         3 * prod(architecture.size(config.model)),
-        prompts.table["prompt"].to_pylist(),
+        prompts.prompts,
     )
     yield from _sizes(plan, config, evaluations, size)
     costs = gpu_hours(architecture, config.model, plan.num_candidates, evaluations, images)

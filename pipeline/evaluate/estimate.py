@@ -14,11 +14,12 @@ from pipeline.determinism import be_deterministic
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.models.load import default_device, load_denoiser, load_rewards
-from pipeline.plan import Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import draw_source_noise
 from pipeline.stages.sample import sample_images
 from pipeline.stages.score import judge
+from pipeline.storage.formats.prompts import PromptTable
 
 _REPEATS = 5
 

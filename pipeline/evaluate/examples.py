@@ -2,26 +2,20 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice
-from math import nan
-from typing import Any
+from itertools import accumulate, compress
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import VerificationError
 from pipeline.evaluate.statistics import Values
 from pipeline.plan import Plan
-from pipeline.reader.shard_refs import shard_refs
-from pipeline.reader.shards import open_whole, read_pairs
 from pipeline.records import Split
+from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.promised import get_promised
-from pipeline.storage.schema import NoisePair
+from pipeline.storage.sealed_files import open_whole, read_ledger, shard_refs
 
 QUANTILES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
 """Quantiles of the gain over all kept pairs; the lowest one is usually a loss."""
@@ -51,41 +45,34 @@ def example_pairs(store: ObjectStore, manifest: Manifest, reward: str) -> list[E
     Reads only the shards that hold them and checks each against its digest. Raises
     ``VerificationError`` if a shard is damaged or does not hold the pair that the ledger names.
     """
-    columns = ["sample_id", "split", "status", "source_rewards", "golden_rewards"]
-    content = get_promised(store, manifest.ledger)
-    ledger = pq.read_table(pa.BufferReader(content), columns=columns)
-    rows = [row for row in ledger.to_pylist() if row["status"] == "kept"]
-    places = _places_in_split([row["split"] for row in rows])
-    gains = np.array([_gain(row, reward) for row in rows], dtype=np.float64)
+    ledger = read_ledger(store, manifest.ledger)
+    kept = ledger.kept()
+    splits = list(compress(ledger.splits(), kept))
+    sample_ids = list(compress(ledger.sample_ids(), kept))
+    places = _places_in_split(splits)
+    golden, source = ledger.golden_rewards()[reward], ledger.source_rewards()[reward]
+    gains = golden[kept].astype(np.float64) - source[kept]
     examples = []
     for quantile, index in _at_quantiles(gains):
-        pair = _read_pair(store, manifest, Split(rows[index]["split"]), places[index])
-        if pair.sample_id != rows[index]["sample_id"]:
+        pair = _read_pair(store, manifest, splits[index], places[index])
+        if pair.sample_id != sample_ids[index]:
             raise VerificationError(
-                f"{store.url}: the ledger names {rows[index]['sample_id']} where the shards of "
-                f"{rows[index]['split']} hold {pair.sample_id}; run `npd verify`"
+                f"{store.url}: the ledger names {sample_ids[index]} where the shards of "
+                f"{splits[index]} hold {pair.sample_id}; run `npd verify`"
             )
         examples.append(ExamplePair(pair=pair, quantile=quantile))
     return examples
 
 
-def _places_in_split(splits: Sequence[str]) -> list[int]:
+def _places_in_split(splits: Sequence[Split]) -> list[int]:
     """Return for each row the number of earlier rows of the same split."""
     # Shards hold a split's pairs in ledger order, so this number finds the pair in the shards.
-    seen: Counter[str] = Counter()
+    seen: Counter[Split] = Counter()
     places = []
     for split in splits:
         places.append(seen[split])
         seen[split] += 1
     return places
-
-
-def _gain(row: Mapping[str, Any], reward: str) -> float:
-    """Return the gain of a ledger row, or NaN if one of its images has no score."""
-    source, golden = (
-        (row[name] or {}).get(reward) for name in ("source_rewards", "golden_rewards")
-    )
-    return nan if source is None or golden is None else golden - source
 
 
 def _at_quantiles(gains: Values) -> list[tuple[float, int]]:
@@ -102,4 +89,4 @@ def _read_pair(store: ObjectStore, manifest: Manifest, split: Split, place: int)
     index = bisect_right(ends, place)
     row = place - (ends[index - 1] if index else 0)
     shard = shards[index]
-    return next(islice(read_pairs(open_whole(shard), shard.schema), row, None))
+    return open_whole(shard).pair(row)

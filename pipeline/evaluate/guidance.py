@@ -11,11 +11,12 @@ from pipeline.diffusion.sample import sample_evaluations
 from pipeline.evaluate.gains import Gain, paired_gain
 from pipeline.evaluate.scores import Scores
 from pipeline.models.reward import Reward
-from pipeline.plan import Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import draw_source_noise
 from pipeline.stages.sample import sample_images
 from pipeline.stages.score import judge
+from pipeline.storage.formats.prompts import PromptTable
 
 _MOST_SAMPLED = 256
 

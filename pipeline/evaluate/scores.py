@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.evaluate.statistics import Values
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.promised import get_promised
+from pipeline.storage.sealed_files import read_ledger
 
 Mask = npt.NDArray[np.bool_]
 
@@ -50,27 +48,16 @@ def read_scores(store: ObjectStore, manifest: Manifest) -> Scores:
 
     Raises ``VerificationError`` if the ledger does not match the digest in the manifest.
     """
-    table = pq.read_table(pa.BufferReader(get_promised(store, manifest.ledger)))
-    # Ledgers before schema version 3 have neither of the last two columns.
-    is_older = "proposal" not in table.column_names
+    ledger = read_ledger(store, manifest.ledger)
+    stats = ledger.noise_stats()
+    proposals, evaluations = ledger.proposals(), ledger.forward_evaluations()
     return Scores(
-        prompt_ids=np.array(table["prompt_id"].to_pylist()),
-        kept=np.array([status == "kept" for status in table["status"].to_pylist()]),
-        source=_fields(table["source_rewards"]),
-        golden=_fields(table["golden_rewards"]),
-        std=_fields(table["noise_stats"])["std"],
-        kurtosis=_fields(table["noise_stats"])["kurtosis"],
-        proposal=None if is_older else np.array([n or "" for n in table["proposal"].to_pylist()]),
-        evaluations=None if is_older else table["forward_evaluations"].to_numpy().astype(float),
+        prompt_ids=np.array(ledger.prompt_ids()),
+        kept=ledger.kept(),
+        source={name: values.astype(float) for name, values in ledger.source_rewards().items()},
+        golden={name: values.astype(float) for name, values in ledger.golden_rewards().items()},
+        std=np.array(stats["std"]),
+        kurtosis=np.array(stats["kurtosis"]),
+        proposal=None if proposals is None else np.array([name or "" for name in proposals]),
+        evaluations=None if evaluations is None else evaluations.astype(float),
     )
-
-
-def _fields(column: pa.ChunkedArray) -> dict[str, Values]:
-    names = [field.name for field in column.type]
-    rows = column.to_pylist()
-    return {name: np.array([_value(row, name) for row in rows], dtype=np.float64) for name in names}
-
-
-def _value(row: Mapping[str, float | None] | None, name: str) -> float:
-    value = None if row is None else row[name]
-    return float("nan") if value is None else value

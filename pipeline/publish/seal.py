@@ -9,17 +9,23 @@ from pathlib import Path
 
 from pipeline.fingerprint import Fingerprint
 from pipeline.identity import canonical_json, file_sha256
-from pipeline.plan import Plan, PromptTable
-from pipeline.publish.compact import CompactedShard, ShardTask, put_content_addressed
-from pipeline.publish.ledger import LedgerWriter
+from pipeline.plan import Plan
+from pipeline.publish.compact import (
+    CompactedShard,
+    ShardPlan,
+    ShardTask,
+    plan_shards,
+    put_content_addressed,
+)
 from pipeline.publish.reselection import Reselection
-from pipeline.publish.shard_plan import ShardPlan, plan_shards
 from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.durable import scratch_folder
 from pipeline.storage.formats.checked_bytes import ShardInfo
+from pipeline.storage.formats.ledger import LedgerInfo, LedgerWriter
+from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.layout import ShardFormat
-from pipeline.storage.manifest import FunnelCount, LedgerInfo, Manifest
+from pipeline.storage.manifest import FunnelCount, Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Receipt, read_receipts
 from pipeline.storage.success import seal_manifest

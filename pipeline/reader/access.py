@@ -13,15 +13,14 @@ from torch.utils.data import get_worker_info
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Catalog
-from pipeline.reader.columns import PairColumns
 from pipeline.reader.files import map_shard
 from pipeline.reader.loaders import stop_where_a_batch_is_lost
 from pipeline.reader.order import Indices
 from pipeline.reader.samples import Row
-from pipeline.reader.shard_refs import ShardRef
-from pipeline.reader.shards import read_columns
 from pipeline.reader.shared_state import SharedState
 from pipeline.storage.formats.checked_bytes import Known
+from pipeline.storage.formats.pairs import PairColumns
+from pipeline.storage.sealed_files import ShardRef, read_columns
 
 _OPENING_THREADS = 2
 

@@ -11,11 +11,12 @@ from pipeline.reader.cache import Cache
 from pipeline.reader.files import open_ledger
 from pipeline.reader.order import Indices, Pool
 from pipeline.reader.selection import Filters, check_rewards, rows_passing
-from pipeline.reader.shard_refs import ShardRef, shard_refs
 from pipeline.records import Split
+from pipeline.storage.formats.ledger import Ledger
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
+from pipeline.storage.sealed_files import ShardRef, shard_refs
 from pipeline.storage.success import SealedManifest, sealed_plans
 from pipeline.storage.versions import Versions, choose_versions
 
@@ -212,8 +213,8 @@ def _passing(
         return None
     masks = []
     for _, manifest in source.parts:
-        with open_ledger(source.store, manifest.ledger, cache) as ledger:
-            masks.append(rows_passing(filters, manifest, split, ledger))
+        with open_ledger(source.store, manifest.ledger, cache) as file:
+            masks.append(rows_passing(filters, manifest, split, Ledger(file)))
     return np.concatenate(masks) if masks else np.zeros(0, bool)
 
 

@@ -16,7 +16,15 @@ from pipeline.reader.loaders import is_prepared
 from pipeline.reader.order import Indices, epoch_order
 from pipeline.reader.partition import REMAINDERS, Partition, Remainder, WorkerSlot
 from pipeline.reader.processes import Ranks
-from pipeline.reader.samples import COLUMNS, TEXTS, Row, Sample, SampleSpec, to_batch, to_sample
+from pipeline.reader.samples import (
+    COLUMNS,
+    SAMPLE_TEXTS,
+    Row,
+    Sample,
+    SampleSpec,
+    to_batch,
+    to_sample,
+)
 from pipeline.reader.selection import (
     check_at_least,
     check_one_of,
@@ -271,7 +279,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         return is_prepared(
             self,
             self._ranks,
-            with_texts=any(name in TEXTS for name in self._spec.columns),
+            with_texts=any(name in SAMPLE_TEXTS for name in self._spec.columns),
             gives_samples=self._batch_size is None,
         )
 

@@ -15,9 +15,9 @@ from pipeline.errors import (
 from pipeline.reader.cache import Cache, DamagedError
 from pipeline.reader.cache_folder import ANOTHER_FOLDER
 from pipeline.storage.formats.checked_bytes import CheckedBytes, Known, ShardInfo
+from pipeline.storage.formats.ledger import LedgerInfo
 from pipeline.storage.layout import place_of
 from pipeline.storage.local import LocalStore
-from pipeline.storage.manifest import LedgerInfo
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.versions import read_removal
 

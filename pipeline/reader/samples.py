@@ -14,17 +14,26 @@ from torch import Tensor
 
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import UserError
-from pipeline.reader.columns import IMAGES, PairColumns
 from pipeline.reader.shared_memory import Layout, shared_empty
-from pipeline.storage.schema import Noise
+from pipeline.storage.formats.pairs import (
+    GOLDEN_REWARDS,
+    IMAGES,
+    NOISES,
+    NUMBERS,
+    REWARDS,
+    SEED,
+    SOURCE_REWARDS,
+    TEXTS,
+    Noise,
+    PairColumns,
+)
 
 Row = tuple[PairColumns, int]
 Sample = dict[str, Any]
 
-TEXTS = ("plan_id", "sample_id", "prompt", "prompt_id")
-NOISES = ("source_noise", "golden_noise")
-REWARDS = ("source_rewards", "golden_rewards")
-COLUMNS = (*TEXTS, "seed", *NOISES, *REWARDS, "noise_stats", *IMAGES)
+PLAN_ID = "plan_id"
+SAMPLE_TEXTS = (PLAN_ID, *TEXTS)
+COLUMNS = (*SAMPLE_TEXTS, SEED, *NOISES, *NUMBERS, *IMAGES)
 _PREFERENCE = ("winner_noise", "loser_noise", "reward_gap")
 """Columns of a preference, which replace ``NOISES`` and ``REWARDS``."""
 
@@ -95,11 +104,11 @@ def to_sample(row: Row, spec: SampleSpec) -> Sample:
     columns, index = row
     sample: Sample = {}
     for name in spec.stored_columns:
-        if name == "plan_id":
+        if name == PLAN_ID:
             sample[name] = columns.plan_id
         elif name in TEXTS:
             sample[name] = columns.texts[name][index]
-        elif name == "seed":
+        elif name == SEED:
             sample[name] = int(columns.seeds[index])
         elif name in NOISES:
             # Copy in numpy, because torch warns about arrays that are not writable.
@@ -123,11 +132,11 @@ def to_batch(rows: Sequence[Row], spec: SampleSpec, *, shared: bool) -> Sample:
     room = _room(len(rows), spec, pictures) if shared else {}
     batch: Sample = {}
     for name in spec.stored_columns:
-        if name == "plan_id":
+        if name == PLAN_ID:
             batch[name] = [columns.plan_id for columns, _ in rows]
         elif name in TEXTS:
             batch[name] = [columns.texts[name][index] for columns, index in rows]
-        elif name == "seed":
+        elif name == SEED:
             batch[name] = torch.from_numpy(np.array([c.seeds[i] for c, i in rows], np.int64))
         elif name in NOISES:
             batch[name] = _noises(rows, name, spec, room.get(name))
@@ -167,7 +176,7 @@ def _room(
 def _noise(row: Row, name: str, spec: SampleSpec) -> Noise:
     """Return a noise as a flat float16 array: stored, or rebuilt from the seed."""
     columns, index = row
-    rows = columns.golden_noise if name == "golden_noise" else columns.source_noise
+    rows = columns.noises.get(name)
     if rows is not None:
         return rows(index)
     rebuilt = stored(source_noise(int(columns.seeds[index]), spec.latent_shape))
@@ -215,7 +224,7 @@ def _as_preference(sample: Sample, reward: str) -> Sample:
     gap is never negative. It is a float for a sample and float32 of shape (B,) for a batch.
     """
     source, golden = (sample[name] for name in NOISES)
-    gain = sample["golden_rewards"][reward] - sample["source_rewards"][reward]
+    gain = sample[GOLDEN_REWARDS][reward] - sample[SOURCE_REWARDS][reward]
     kept = {name: value for name, value in sample.items() if name not in (*NOISES, *REWARDS)}
     if isinstance(gain, Tensor):
         golden_wins = (gain >= 0).view(-1, *[1] * (source.dim() - 1))

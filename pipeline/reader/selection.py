@@ -7,19 +7,13 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.errors import UserError, VerificationError
-from pipeline.records import Split, Status
+from pipeline.records import Split
+from pipeline.storage.formats.ledger import Ledger, Mask
 from pipeline.storage.manifest import Manifest
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,48 +80,29 @@ def check_rewards(filters: Filters, manifest: Manifest, where: str) -> None:
             )
 
 
-def rows_passing(filters: Filters, manifest: Manifest, split: Split, ledger: BinaryIO) -> Mask:
+def rows_passing(filters: Filters, manifest: Manifest, split: Split, ledger: Ledger) -> Mask:
     """Return a boolean mask of the pairs of a split that pass, in the order of its shards.
 
     The ledger holds all candidates in the plan's order. The shards hold the kept candidates in the
     same order. Raises ``VerificationError`` if their numbers differ.
     """
-    columns = ["split", "status"]
-    columns += ["prompt"] * (filters.prompt is not None)
-    columns += ["source_rewards", "golden_rewards"] * bool(filters.min_gain or filters.scored)
-    ledger.seek(0)
-    table = pq.read_table(ledger, columns=columns)
-    kept = pc.and_(
-        pc.equal(table["split"], split.value), pc.equal(table["status"], Status.KEPT.value)
-    )
-    table = table.filter(kept)
-    if table.num_rows != manifest.num_samples(split):
+    kept = ledger.kept(split)
+    num_kept = int(kept.sum())
+    if num_kept != manifest.num_samples(split):
         raise VerificationError(
-            f"{manifest.ledger.key}: {table.num_rows} pairs of {split} are kept, "
+            f"{manifest.ledger.key}: {num_kept} pairs of {split} are kept, "
             f"the shards hold {manifest.num_samples(split)}"
         )
-    passing = np.ones(table.num_rows, bool)
-    for name in (*filters.min_gain, *filters.scored):
-        gain = _scores(table, "golden_rewards", name) - _scores(table, "source_rewards", name)
+    passing = np.ones(num_kept, bool)
+    rewards = (*filters.min_gain, *filters.scored)
+    golden, source = (ledger.golden_rewards(), ledger.source_rewards()) if rewards else ({}, {})
+    for name in rewards:
+        gain = (golden[name] - source[name])[kept]
         # A missing score is NaN. Comparisons with NaN are false, so the pair does not pass.
         passing &= gain >= filters.min_gain.get(name, -math.inf)
     if filters.prompt is not None:
-        passing &= _matching(table["prompt"], filters.prompt)
+        passing &= ledger.prompts_match(filters.prompt)[kept]
     return passing
-
-
-def _scores(table: pa.Table, column: str, name: str) -> npt.NDArray[np.float32]:
-    scores = pc.struct_field(table[column], name)
-    numbers: npt.NDArray[np.float32] = pc.fill_null(scores, math.nan).to_numpy()
-    return numbers
-
-
-def _matching(prompts: pa.ChunkedArray, expression: str) -> Mask:
-    """Return a mask of the prompts that match. Each distinct prompt is searched only once."""
-    search = re.compile(expression).search
-    coded = prompts.combine_chunks().dictionary_encode()
-    found = np.array([search(text) is not None for text in coded.dictionary.to_pylist()], bool)
-    return found[coded.indices.to_numpy()] if len(coded) else np.zeros(0, bool)
 
 
 def split_named(name: str) -> Split:

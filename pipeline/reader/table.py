@@ -113,7 +113,7 @@ class NoisePairTable(Dataset[dict[str, Any]]):
             rows_by_id: dict[str, list[int]] = {}
             located = self._located(np.arange(len(self)))
             for row, (columns, place) in enumerate(located):
-                rows_by_id.setdefault(columns.texts["sample_id"][place], []).append(row)
+                rows_by_id.setdefault(columns.sample_ids[place], []).append(row)
             self._rows_by_id = rows_by_id
         return self._rows_by_id
 

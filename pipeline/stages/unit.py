@@ -15,10 +15,10 @@ from pipeline.models.reward import Reward
 from pipeline.records import Candidate, Outcome, Status
 from pipeline.stages.batch import Models, ProducedBatch, produce_batch
 from pipeline.stages.build_spec import BuildSpec
-from pipeline.stages.pack import pack_pairs
 from pipeline.stages.propose import Proposer
 from pipeline.stages.sample import encode_image
-from pipeline.storage.schema import NoisePair, PairSchema
+from pipeline.storage.formats.arrow_shard import pack_pairs
+from pipeline.storage.formats.pairs import NoisePair, PairSchema
 
 
 @dataclass(frozen=True, kw_only=True)

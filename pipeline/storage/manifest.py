@@ -17,6 +17,7 @@ from pipeline.plan import Plan
 from pipeline.records import OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, Outcome, Record, Split, Status
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import ShardInfo, is_complete
+from pipeline.storage.formats.ledger import LedgerInfo
 from pipeline.storage.layout import ShardFormat
 
 _READABLE = range(OLDEST_SCHEMA_VERSION, SCHEMA_VERSION + 1)
@@ -68,16 +69,6 @@ class FunnelCount:
             failed=dict(sorted(self._reasons[Status.FAILED].items())),
             truncated=self._truncated,
         )
-
-
-class LedgerInfo(Record):
-    """Key, digest and size of the ledger, the Parquet file of all candidates."""
-
-    key: str
-    sha256: str
-    num_rows: int
-    num_bytes: int
-    """Size of the file in bytes."""
 
 
 class Manifest(Record):

@@ -1,14 +1,12 @@
 """Reading and writing of plans and their prompts in a store."""
 
-import io
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pipeline.errors import PlanConflictError, VerificationError
-from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.storage import layout
+from pipeline.storage.formats.pairs import UNREADABLE
+from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.object_store import ObjectStore
 
 
@@ -23,7 +21,7 @@ def write_plan(
     Raises ``PlanConflictError`` if the store has other prompts under this plan id.
     """
     if (
-        not store.put_if_absent(layout.prompts_key(plan.plan_id), prompts_bytes(table))
+        not store.put_if_absent(layout.prompts_key(plan.plan_id), table.to_bytes())
         # Another version of pyarrow may have written the same prompts in other bytes.
         and read_prompt_table(store, plan.plan_id).sha256() != plan.prompts_sha256
     ):
@@ -39,13 +37,6 @@ def write_plan(
 def plan_bytes(plan: Plan) -> bytes:
     """Serialize a plan for storage."""
     return plan.model_dump_json(indent=2).encode() + b"\n"
-
-
-def prompts_bytes(table: PromptTable) -> bytes:
-    """Serialize prompts for storage, as Parquet."""
-    buffer = io.BytesIO()
-    pq.write_table(table.table, buffer, compression="zstd")
-    return buffer.getvalue()
 
 
 def read_plan(store: ObjectStore, plan_id: str) -> Plan:
@@ -72,12 +63,9 @@ def read_prompt_table(store: ObjectStore, plan_id: str) -> PromptTable:
     key = layout.prompts_key(plan_id)
     data = store.get(key)
     try:
-        table = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError) as error:  # pyarrow raises OSError for a broken compression
+        return PromptTable.parse(data)
+    except UNREADABLE as error:
         raise VerificationError(f"{store.url}/{key}: no prompts: {error}") from None
-    if table.schema != PROMPT_COLUMNS:
-        raise VerificationError(f"{store.url}/{key}: its columns are not those of prompts")
-    return PromptTable(table)
 
 
 def read_prompts(store: ObjectStore, plan: Plan) -> PromptTable:

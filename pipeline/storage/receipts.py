@@ -8,10 +8,12 @@ computed another result, its receipt is stored as a disagreement.
 from collections.abc import Iterator
 from enum import StrEnum
 
+import pyarrow as pa
 from pydantic import Field, ValidationError
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.fingerprint import Fingerprint
+from pipeline.identity import sha256
 from pipeline.records import Outcome, Record, Status
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind
@@ -119,6 +121,14 @@ def read_receipt(store: ObjectStore, plan_id: str, unit: int) -> Receipt:
             f"{store.url}/{key}: names {receipt.data_key} with the digest {receipt.data_sha256}"
         )
     return receipt
+
+
+def read_unit(store: ObjectStore, data_key: str, data_sha256: str) -> pa.Table:
+    """Read a unit object and check its digest. Raises ``VerificationError``."""
+    data = store.get(data_key)
+    if sha256(data) != data_sha256:
+        raise VerificationError(f"{store.url}/{data_key}: not the bytes that its receipt promises")
+    return pa.ipc.open_file(pa.BufferReader(data)).read_all()
 
 
 def read_receipts(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[Receipt]:

@@ -13,9 +13,10 @@ from pipeline.cluster.messages import UnitSummary
 from pipeline.cluster.ray_session import map_tasks
 from pipeline.config.sections import Config
 from pipeline.errors import PlanConflictError
-from pipeline.plan import Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.publish.compact import CompactedShard, ShardTask, compact
 from pipeline.publish.seal import seal
+from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import stored_plans, write_plan

@@ -3,21 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from pipeline.config.sections import Config
 from pipeline.fingerprint import ALGORITHM_VERSION
-from pipeline.identity import prompt_id, split_for
 from pipeline.models.diffusers.call_options import OPTIONS, refuse_options
 from pipeline.models.diffusers.families import FAMILIES
 from pipeline.models.diffusers.model_index import check_model_folder, components
 from pipeline.models.diffusers.pipeline_files import locate_pipeline
 from pipeline.models.model_identity import PLACES, leading_offset, model_digests, model_settings
 from pipeline.models.rewards.identity import reward_digest
-from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.prompts.choosing import ChosenPrompts, choose_prompts
 from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.proposers.files import check_networks, proposer_settings
+from pipeline.storage.formats.prompts import PromptTable
 
 # Settings of [prompts] that enter the plan. The digest of the chosen prompts replaces the others,
 # which only describe the source of the prompts and their choice.
@@ -85,26 +83,15 @@ def _options(config: Config) -> list[str]:
 def _plan(
     config: Config, chosen: ChosenPrompts, settings: dict[str, Any]
 ) -> tuple[Plan, PromptTable]:
-    fractions = config.splits.fractions()
-    names = [prompt_id(prompt) for prompt in chosen.prompts]
-    table = PromptTable(
-        pa.table(
-            {
-                "prompt_id": names,
-                "prompt": list(chosen.prompts),
-                "split": [split_for(name, fractions).value for name in names],
-            },
-            schema=PROMPT_COLUMNS,
-        )
-    )
-    num_candidates = len(names) * config.prompts.seeds_per_prompt
+    table = PromptTable.of(chosen.prompts, config.splits.fractions())
+    num_candidates = len(chosen.prompts) * config.prompts.seeds_per_prompt
     plan = Plan(
         schema_version=SCHEMA_VERSION,
         algorithm_version=ALGORITHM_VERSION,
         plan_id="",
         settings=settings,
         prompts_sha256=table.sha256(),
-        num_prompts=len(names),
+        num_prompts=len(chosen.prompts),
         prompt_funnel=chosen.funnel,
         num_candidates=num_candidates,
         num_units=-(-num_candidates // config.units.size),

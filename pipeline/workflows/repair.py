@@ -6,10 +6,11 @@ from pipeline.cluster.ray_session import ray_session
 from pipeline.config.sections import Config
 from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
 from pipeline.identity import sha256
-from pipeline.plan import Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.publish.repair import Recompute
 from pipeline.records import SCHEMA_VERSION
 from pipeline.storage import layout
+from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import dropped_key_of, read_plan, write_plan

@@ -19,9 +19,9 @@ from pipeline.publish.export import export, order_export
 from pipeline.reader import NoisePairDataset, NoisePairTable
 from pipeline.reader.samples import decode_picture
 from pipeline.records import Split
+from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.open import open_store
-from pipeline.storage.schema import NoisePair
 from tests.sealed import manifest_of
 
 NOISES = ("source_noise", "golden_noise")

@@ -7,8 +7,7 @@ import pytest
 
 from pipeline.errors import VerificationError
 from pipeline.identity import sha256
-from pipeline.publish.compact import ShardTask, compact
-from pipeline.publish.shard_plan import plan_shards
+from pipeline.publish.compact import ShardTask, compact, plan_shards
 from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.layout import ShardFormat

@@ -18,14 +18,14 @@ from pipeline.publish.gc import (
 from pipeline.publish.seal import seal
 from pipeline.publish.verify import verify
 from pipeline.records import Split
-from pipeline.stages.pack import pack_pairs
 from pipeline.stages.unit import ProducedUnit
 from pipeline.storage import layout
+from pipeline.storage.formats.arrow_shard import pack_pairs
+from pipeline.storage.formats.pairs import PairSchema
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import Commit, commit_unit
-from pipeline.storage.schema import PairSchema
 from pipeline.storage.success import read_manifest, read_success
 from tests.sealed import Built, receipt_of
 

@@ -11,12 +11,11 @@ import pytest
 
 from pipeline.errors import VerificationError
 from pipeline.identity import sha256
-from pipeline.publish.verify.pairs import checked_pairs
 from pipeline.reader import NoisePairDataset
-from pipeline.reader.shard_refs import shard_refs
 from pipeline.records import Split
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.open import open_store
+from pipeline.storage.sealed_files import read_all_ways, shard_refs
 from tests.publish import hostile_arrow, hostile_tar
 from tests.publish.damage import forge_shard
 from tests.publish.problems import problems_in
@@ -117,7 +116,7 @@ def test_bytes_changed_at_random_are_refused_or_read_alike(
             update={"sha256": sha256(data), "num_bytes": len(data), "pieces": None}
         )
         try:
-            pairs = checked_pairs(bytes(data), replace(ref, info=changed))
+            pairs = read_all_ways(bytes(data), replace(ref, info=changed))
         except VerificationError:
             refused += 1
             continue

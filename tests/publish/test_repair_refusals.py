@@ -7,11 +7,12 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import UserError, VerificationError
-from pipeline.plan import Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.publish.compact import WRITERS
 from pipeline.publish.repair import repair
 from pipeline.records import Split
 from pipeline.storage import layout
+from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import read_receipt

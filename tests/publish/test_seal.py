@@ -9,10 +9,10 @@ from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.identity import sha256
 from pipeline.publish.verify import verify
 from pipeline.records import Split, Status
-from pipeline.stages.pack import pack_pairs
 from pipeline.storage import layout
+from pipeline.storage.formats.arrow_shard import pack_pairs
+from pipeline.storage.formats.pairs import PairSchema
 from pipeline.storage.open import open_store
-from pipeline.storage.schema import PairSchema
 from pipeline.storage.success import read_manifest, read_success
 from tests.sealed import Built, build, changed, manifest_of, receipt_of
 

@@ -14,12 +14,12 @@ from pipeline.evaluate.report import make_report
 from pipeline.evaluate.scores import read_scores
 from pipeline.plan import Plan
 from pipeline.publish.compact import compact_in
-from pipeline.publish.ledger import ledger_schema
 from pipeline.publish.select import select
 from pipeline.publish.verify import verify
 from pipeline.records import Outcome, RuleName
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.unit import produce_unit
+from pipeline.storage.formats.ledger import ledger_schema
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import Manifest
 from pipeline.workflows.plan import plan_of, prompts_of

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.fingerprint import Fingerprint
-from pipeline.publish.shard_plan import ShardPlan, plan_shards
+from pipeline.publish.compact import ShardPlan, plan_shards
 from pipeline.records import SCHEMA_VERSION, Outcome, Split, Status
 from pipeline.storage.receipts import Receipt
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.records import Split
-from pipeline.stages.pack import pack_pairs
 from pipeline.storage import layout
-from pipeline.storage.schema import NoisePair, PairSchema
+from pipeline.storage.formats.arrow_shard import pack_pairs
+from pipeline.storage.formats.pairs import NoisePair, PairSchema
 from tests.publish.damage import Damage, flip, forge_shard, reseal
 from tests.publish.problems import only_problem_in, problems_in
 from tests.sealed import Built, manifest_of

@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from pipeline.publish.compact import compact
 from pipeline.publish.seal import seal
-from pipeline.stages.pack import pack_pairs
+from pipeline.storage.formats.arrow_shard import pack_pairs
+from pipeline.storage.formats.pairs import NoisePair, PairSchema
 from pipeline.storage.open import open_store
-from pipeline.storage.schema import NoisePair, PairSchema
 from tests.sealed import Built
 
 

@@ -19,8 +19,8 @@ from pipeline.publish.compact import compact_in
 from pipeline.publish.select import select
 from pipeline.reader import NoisePairDataset
 from pipeline.records import Outcome, Split
+from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.open import open_store
-from pipeline.storage.schema import NoisePair
 from tests.reader.rewritten import rewritten
 from tests.sealed import Built, build, changed, demo_prompts, manifest_of
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pipeline.records import Candidate
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.unit import ProducedUnit
-from pipeline.storage.schema import NoisePair, PairSchema
+from pipeline.storage.formats.pairs import NoisePair, PairSchema
 from pipeline.workflows.plan import make_plan
 from tests.sealed import SETTINGS, changed, demo_prompts, write_config
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.records import NoiseStats
-from pipeline.storage.schema import NoisePair, PairSchema
+from pipeline.storage.formats.pairs import NoisePair, PairSchema
 
 SHAPE = (2, 3, 5)
 SCHEMA = PairSchema(latent_shape=SHAPE, reward_names=("scene", "oracle"))

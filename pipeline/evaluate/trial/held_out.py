@@ -1,11 +1,8 @@
 """Held-out prompts of a trial, checked against the data set that a network was trained on."""
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from pipeline.errors import UserError
 from pipeline.identity import prompt_id
@@ -14,7 +11,7 @@ from pipeline.records import Split
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_prompts
-from pipeline.storage.promised import get_promised
+from pipeline.storage.sealed_files import read_ledger
 from pipeline.storage.success import sealed_manifests
 
 _SEEN = (Split.TRAIN, Split.VALIDATION)
@@ -47,15 +44,12 @@ def read_data_set(store: ObjectStore) -> DataSet:
     splits: dict[str, Split] = {}
     seeds: set[int] = set()
     for manifest in manifests:
-        table = read_prompts(store, manifest.plan).table
-        for prompt, name in zip(
-            table["prompt"].to_pylist(), table["split"].to_pylist(), strict=True
-        ):
+        table = read_prompts(store, manifest.plan)
+        for prompt, split in zip(table.prompts, table.splits, strict=True):
             # Plans may split differently. A prompt that any plan trains on counts as seen.
             if splits.get(prompt) not in _SEEN:
-                splits[prompt] = Split(name)
-        ledger = io.BytesIO(get_promised(store, manifest.ledger))
-        seeds.update(pq.read_table(ledger, columns=["seed"])["seed"].to_pylist())
+                splits[prompt] = split
+        seeds.update(read_ledger(store, manifest.ledger).seeds())
     return DataSet(url=store.url, manifests=manifests, splits=splits, seeds=frozenset(seeds))
 
 

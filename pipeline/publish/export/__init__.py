@@ -6,8 +6,7 @@ because other loaders cannot do this. ``export.json`` is written first and ident
 ``SHA256SUMS`` is written last, after every file was read back.
 """
 
-from pipeline.publish.export.formats import FORMATS, FormatName
-from pipeline.publish.export.spec import ExportSpec, Licences, order_export
+from pipeline.publish.export.spec import FORMATS, ExportSpec, FormatName, Licences, order_export
 from pipeline.publish.export.walk import Exported, export
 
 __all__ = ["FORMATS", "ExportSpec", "Exported", "FormatName", "Licences", "export", "order_export"]

@@ -1,15 +1,36 @@
-"""Interface of an export format."""
+"""Interface of an export format, and the parts of a split that it receives."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pipeline.publish.export.part import Part
 from pipeline.records import Split
+from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from pipeline.publish.export.spec import ExportSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Pairs of one file, or of one batch of files if each pair is a file."""
+
+    split: Split
+    index: int
+    parts: int
+    """Number of parts in the split."""
+    first: int
+    """Position of the first pair in its split."""
+    pairs: Iterator[NoisePair]
+    """Iterator over the pairs, which can be read once and is never empty; all have source noise."""
+
+    @property
+    def name(self) -> str:
+        """Name like ``train-00002-of-00010``, from which the Hugging Face hub infers the split."""
+        return f"{self.split.value}-{self.index:05d}-of-{self.parts:05d}"
 
 
 class Format(ABC):

@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.publish.export.format import Format
-from pipeline.publish.export.part import Part
+from pipeline.publish.export.format import Format, Part
 from pipeline.records import Split
-from pipeline.storage.schema import NoisePair
+from pipeline.storage.formats.pairs import NoisePair
 
 if TYPE_CHECKING:
     from pipeline.publish.export.spec import ExportSpec

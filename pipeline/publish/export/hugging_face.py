@@ -13,13 +13,12 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.publish.export.card import CANDIDATES, DATA, card
-from pipeline.publish.export.format import Format
-from pipeline.publish.export.parquet import record_batches, write_parquet
-from pipeline.publish.export.part import Part
+from pipeline.publish.export.format import Format, Part
+from pipeline.publish.export.shard_files import record_batches, write_parquet
+from pipeline.storage.formats.pairs import IMAGES
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.promised import get_promised
+from pipeline.storage.sealed_files import ledger_bytes
 
-_PICTURES = ("source_image", "golden_image")
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -39,7 +38,7 @@ class HuggingFace(Format):
 
     def finish(self, folder: Path, store: ObjectStore) -> None:
         """Write the ledger and the card."""
-        (folder / CANDIDATES).write_bytes(get_promised(store, self.order.manifest.ledger))
+        (folder / CANDIDATES).write_bytes(ledger_bytes(store, self.order.manifest.ledger))
         (folder / "README.md").write_text(card(self.order), encoding="utf-8")
 
     def remarks(self) -> list[str]:
@@ -57,7 +56,7 @@ class HuggingFace(Format):
 def _with_pictures(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Convert image columns to the hub's ``Image`` type; drop those without images."""
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-    for name in _PICTURES:
+    for name in IMAGES:
         column = columns[name]
         if column.null_count == len(column):
             del columns[name]

@@ -11,11 +11,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.errors import UserError
-from pipeline.publish.export.format import Format
-from pipeline.publish.export.part import Part
+from pipeline.publish.export.format import Format, Part
 from pipeline.records import Split
-from pipeline.storage.schema import NoisePair
+from pipeline.storage.formats.pairs import NoisePair
 
 if TYPE_CHECKING:
     from pipeline.publish.export.spec import ExportSpec
@@ -66,20 +67,8 @@ class Mds(Format):
 
     def _columns(self, sample: dict[str, Any]) -> dict[str, str]:
         noise = f"ndarray:float16:{','.join(map(str, self.order.manifest.latent_shape))}"
-        encodings = {
-            "sample_id": "str",
-            "prompt": "str",
-            "prompt_id": "str",
-            "seed": "int",
-            "source_noise": noise,
-            "golden_noise": noise,
-            "source_rewards": "json",
-            "golden_rewards": "json",
-            "noise_stats": "json",
-            "source_image": "bytes",
-            "golden_image": "bytes",
-        }
-        return {name: encodings[name] for name in sample}
+        encodings = {str: "str", int: "int", np.ndarray: noise, dict: "json", bytes: "bytes"}
+        return {name: encodings[type(value)] for name, value in sample.items()}
 
 
 def _sample(pair: NoisePair) -> dict[str, Any]:

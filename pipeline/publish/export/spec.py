@@ -1,18 +1,33 @@
-"""Specification of an export: plan, version, splits, format and file size."""
+"""Specification of an export: plan, version, splits, file size, and the table of all formats."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from pipeline.errors import UserError
 from pipeline.identity import readable_json
-from pipeline.publish.export.formats import FORMATS, FormatName, format_named
+from pipeline.publish.export.format import Format
+from pipeline.publish.export.golden_noise_npz import GoldenNoiseNpz
+from pipeline.publish.export.hugging_face import HuggingFace
+from pipeline.publish.export.mds import Mds
+from pipeline.publish.export.shard_files import Parquet, WebDataset
 from pipeline.records import SCHEMA_VERSION, Record, Split
+from pipeline.storage.formats.pairs import PairSchema
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.schema import PairSchema
 from pipeline.storage.success import sealed_plan
 from pipeline.storage.versions import choose_versions
+
+FormatName = Literal["golden-noise-npz", "webdataset", "parquet", "mds", "hf"]
+
+FORMATS: Mapping[FormatName, type[Format]] = {
+    "golden-noise-npz": GoldenNoiseNpz,
+    "webdataset": WebDataset,
+    "parquet": Parquet,
+    "mds": Mds,
+    "hf": HuggingFace,
+}
 
 SAMPLES_PER_FILE = 1000
 """Default number of pairs in a file: 262 MB of SDXL-sized pairs."""
@@ -87,7 +102,7 @@ def order_export(
     format, split, plan or version, a split without pairs, and licences for a format without a card.
     """
     ((sealed, manifest),) = choose_versions(store, [sealed_plan(store, plan_id)], version)
-    name = format_named(format_name)
+    name = _format_named(format_name)
     if licences is not None and not FORMATS[name].has_card:
         with_card = ", ".join(each for each, made in FORMATS.items() if made.has_card)
         raise UserError(f"{name} has no card to write licences into; there is one in {with_card}")
@@ -99,6 +114,15 @@ def order_export(
         samples_per_file=samples_per_file,
         licences=_checked(licences or Licences()),
     )
+
+
+def _format_named(name: str) -> FormatName:
+    """Check the name of a format. Raises ``UserError`` for an unknown one."""
+    for known in get_args(FormatName):
+        if name == known:
+            found: FormatName = known
+            return found
+    raise UserError(f"no format {name!r}; there are {', '.join(FORMATS)}")
 
 
 def _splits(manifest: Manifest, names: Sequence[str]) -> tuple[Split, ...]:

@@ -9,22 +9,23 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 
+from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
 from pipeline.identity import file_sha256
-from pipeline.publish.export.format import Format
-from pipeline.publish.export.formats import FORMATS
-from pipeline.publish.export.part import Part
-from pipeline.publish.export.source import sealed_pairs
-from pipeline.publish.export.spec import ExportSpec
+from pipeline.publish.export.format import Format, Part
+from pipeline.publish.export.spec import FORMATS, ExportSpec
 from pipeline.records import Split
 from pipeline.storage.content import CHUNK_BYTES
 from pipeline.storage.durable import scratch_folder
+from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.local import LocalStore
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.sealed_files import open_whole, shard_refs
 
 DESCRIPTION = "export.json"
 """Name of the file that identifies the export; written first."""
@@ -62,9 +63,9 @@ def export(store: ObjectStore, target: ObjectStore, order: ExportSpec) -> Export
         num_files = num_bytes = 0
         with checksums.open("w", encoding="utf-8") as sums:
             for files in _written(folder, store, order, made):
-                for stored in _put_all(target, files):
-                    sums.write(f"{stored.sha256}  {stored.key}\n")
-                    num_files, num_bytes = num_files + 1, num_bytes + stored.num_bytes
+                for put in _put_all(target, files):
+                    sums.write(f"{put.sha256}  {put.key}\n")
+                    num_files, num_bytes = num_files + 1, num_bytes + put.num_bytes
         if isinstance(target, LocalStore):
             # A killed export leaves temporary files, which loaders would find in a listing.
             target.remove_leftovers(0)
@@ -123,6 +124,23 @@ def _parts(store: ObjectStore, order: ExportSpec, split: Split) -> Iterator[Part
             first=first,
             pairs=islice(pairs, order.samples_per_file),
         )
+
+
+def sealed_pairs(store: ObjectStore, manifest: Manifest, split: Split) -> Iterator[NoisePair]:
+    """Yield all pairs of a split in order, each with source noise; memory holds one shard.
+
+    Raises ``VerificationError`` for a shard that differs from its digest in the manifest, and
+    ``ObjectNotFoundError`` for a missing one.
+    """
+    for ref in shard_refs(store, manifest, split):
+        yield from map(_with_source, open_whole(ref).pairs())
+
+
+def _with_source(pair: NoisePair) -> NoisePair:
+    if pair.source_noise is not None:
+        return pair
+    rebuilt = stored(source_noise(pair.seed, pair.golden_noise.shape))
+    return replace(pair, source_noise=rebuilt.numpy())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.identity import sha256
-from pipeline.plan import Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.publish.compact import CompactedShard, ShardTask, compact_in
 from pipeline.publish.seal import draft
+from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.layout import SUCCESS_KEY
 from pipeline.storage.manifest import Manifest, manifest_bytes
 from pipeline.storage.object_store import ObjectStore

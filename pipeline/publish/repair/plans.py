@@ -1,15 +1,13 @@
 """Repair of a plan from its manifest and of its prompts from the ledger."""
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipeline.errors import ObjectNotFoundError, VerificationError
-from pipeline.identity import sha256
-from pipeline.plan import PROMPT_COLUMNS, Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.storage import layout
+from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.plans import plan_bytes, prompts_bytes, read_plan, read_prompt_table
+from pipeline.storage.plans import plan_bytes, read_plan, read_prompt_table
+from pipeline.storage.sealed_files import read_ledger
 
 
 def repair_plan(store: ObjectStore, plan_id: str, manifest: Manifest | None) -> list[str]:
@@ -32,7 +30,7 @@ def repair_plan(store: ObjectStore, plan_id: str, manifest: Manifest | None) -> 
         table = None if manifest is None else _prompts_of_ledger(store, plan, manifest)
         if table is None or not table.is_of(plan):
             raise VerificationError(f"{store.url}/{key}: damaged, and so is its ledger")
-        store.put(key, prompts_bytes(table))
+        store.put(key, table.to_bytes())
         written.append(key)
     return written
 
@@ -55,11 +53,7 @@ def _has_prompts(store: ObjectStore, plan: Plan) -> bool:
 def _prompts_of_ledger(store: ObjectStore, plan: Plan, manifest: Manifest) -> PromptTable | None:
     """Return the prompts in a ledger, one from the row of each prompt's first seed."""
     try:
-        data = store.get(manifest.ledger.key)
-    except ObjectNotFoundError:
+        ledger = read_ledger(store, manifest.ledger)
+    except VerificationError:
         return None
-    if sha256(data) != manifest.ledger.sha256:
-        return None
-    rows = pq.read_table(pa.BufferReader(data), columns=PROMPT_COLUMNS.names)
-    firsts = list(range(0, rows.num_rows, plan.seeds_per_prompt))
-    return PromptTable(rows.take(firsts).cast(PROMPT_COLUMNS).combine_chunks())
+    return ledger.prompt_table(plan.seeds_per_prompt)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.errors import VerificationError
-from pipeline.plan import Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.publish.repair.files import repair_files
 from pipeline.publish.repair.plans import repair_plan
 from pipeline.publish.repair.success import repair_success
@@ -12,6 +12,7 @@ from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Verification
 from pipeline.publish.verify.units import check_ledger, check_units
 from pipeline.storage import layout
+from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_plan, read_prompt_table

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.fingerprint import Fingerprint
 from pipeline.identity import canonical_json, sha256, short
-from pipeline.plan import Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Problem
-from pipeline.publish.verify.units import Ledger
+from pipeline.publish.verify.units import CheckedLedger
 from pipeline.storage import layout
+from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Receipt, read_receipt
 
@@ -38,7 +39,11 @@ class UnitRepair:
         self._fingerprints = fingerprints
 
     def check(
-        self, unit: int, prompts: PromptTable, reselection: Reselection, ledger: Ledger | None
+        self,
+        unit: int,
+        prompts: PromptTable,
+        reselection: Reselection,
+        ledger: CheckedLedger | None,
     ) -> None:
         """Raise ``VerificationError`` if a recomputed unit differs from what was promised."""
         made = read_receipt(self._scratch, self._plan.plan_id, unit)

@@ -10,16 +10,15 @@ from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import VerificationError
 from pipeline.identity import prompt_id
 from pipeline.publish.verify.findings import Verification, read_promised, said_of
-from pipeline.publish.verify.pairs import checked_pairs
 from pipeline.publish.verify.units import Expected, content_of
-from pipeline.reader.shard_refs import ShardRef, shard_refs
 from pipeline.records import Outcome, Split
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import pieces_of
+from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.schema import NoisePair
+from pipeline.storage.sealed_files import ShardRef, read_all_ways, shard_refs
 
 Rewards = dict[str, float | None]
 
@@ -86,7 +85,7 @@ class _SplitCheck:
             key = layout.manifest_key(self._manifest.plan_id, self._manifest.version)
             self._found.add(key, f"the digests of the pieces of {info.key} are not those of it")
         try:
-            pairs = checked_pairs(data, ref)
+            pairs = read_all_ways(data, ref)
         except VerificationError as error:
             self._found.add(info.key, said_of(self._store, info.key, error))
             return False

@@ -7,13 +7,14 @@ from pipeline.errors import (
     ObjectNotFoundError,
     VerificationError,
 )
-from pipeline.plan import Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.publish.gc import ReferenceStatus, UnreferencedObject, find_strays
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Problem, Verification, read_promised, said_of
 from pipeline.publish.verify.shards import check_shards
 from pipeline.publish.verify.units import check_ledger, check_units
 from pipeline.storage import layout
+from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.layout import place_of
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore

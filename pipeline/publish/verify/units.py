@@ -4,24 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256 as new_sha256
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipeline.errors import ObjectNotFoundError, VerificationError
-from pipeline.plan import Plan, PromptTable
-from pipeline.publish.ledger import ledger_rows, ledger_schema, ledger_table
+from pipeline.plan import Plan
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Verification, read_promised, said_of
-from pipeline.publish.verify.pairs import checked_pairs
-from pipeline.publish.webdataset_shard import members
-from pipeline.reader.shard_refs import ShardRef
 from pipeline.records import Candidate, Outcome, Split
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import ShardInfo
-from pipeline.storage.manifest import FunnelCount, LedgerInfo
+from pipeline.storage.formats.ledger import Ledger, LedgerInfo
+from pipeline.storage.formats.pairs import UNREADABLE, NoisePair, PairSchema
+from pipeline.storage.formats.prompts import PromptTable
+from pipeline.storage.formats.webdataset_shard import members
+from pipeline.storage.manifest import FunnelCount
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Receipt, read_receipt
-from pipeline.storage.schema import NoisePair, PairSchema
+from pipeline.storage.sealed_files import ShardRef, read_all_ways
 
 
 @dataclass(kw_only=True)
@@ -38,42 +35,42 @@ class Expected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ledger:
+class CheckedLedger:
     """Ledger that can be compared with receipts."""
 
     key: str
-    table: pa.Table
+    ledger: Ledger
 
     def holds(self, outcomes: Sequence[Outcome], candidates: Sequence[Candidate]) -> bool:
         """Return True if the rows of some consecutive candidates equal the given outcomes."""
         texts = [candidate.prompt for candidate in candidates]
-        rows = ledger_table(ledger_rows(outcomes, texts), self.table.schema)
-        return bool(self.table.slice(candidates[0].index, len(rows)).equals(rows))
+        return self.ledger.holds(candidates[0].index, outcomes, texts)
 
 
 def check_ledger(
     store: ObjectStore, plan: Plan, info: LedgerInfo, found: Verification
-) -> Ledger | None:
+) -> CheckedLedger | None:
     """Read and check the ledger; return None if it cannot be compared with receipts."""
     data = read_promised(store, info.key, info.sha256, "the manifest", found)
     if data is None:
         return None
     found.num_bytes += len(data)
     try:
-        table = pq.read_table(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:  # raised for broken compression
+        ledger = Ledger(data)
+        ledger.read_all()
+    except UNREADABLE as error:
         found.add(info.key, f"cannot be read: {error}")
         return None
-    if not table.schema.equals(ledger_schema(plan.reward_names, plan.schema_version)):
+    if not ledger.has_schema(plan.reward_names, plan.schema_version):
         found.add(info.key, "its columns are not those of the contract")
         return None
-    if not table.num_rows == info.num_rows == plan.num_candidates:
+    if not ledger.num_rows == info.num_rows == plan.num_candidates:
         found.add(
             info.key,
-            f"{table.num_rows} rows, {info.num_rows} promised, for "
+            f"{ledger.num_rows} rows, {info.num_rows} promised, for "
             f"{plan.num_candidates} candidates",
         )
-    return Ledger(key=info.key, table=table)
+    return CheckedLedger(key=info.key, ledger=ledger)
 
 
 def check_units(
@@ -81,7 +78,7 @@ def check_units(
     plan: Plan,
     prompts: PromptTable,
     reselection: Reselection,
-    ledger: Ledger | None,
+    ledger: CheckedLedger | None,
     found: Verification,
 ) -> Expected:
     """Check every receipt of a plan with its unit object, under a selection's decisions."""
@@ -150,7 +147,7 @@ def _unit_object(
     )
     ref = ShardRef(store=store, info=info, format="arrow", plan_id=plan.plan_id, schema=schema)
     try:
-        pairs = checked_pairs(data, ref)
+        pairs = read_all_ways(data, ref)
     except VerificationError as error:
         found.add(key, said_of(store, key, error))
         return {}

@@ -13,12 +13,13 @@ from pipeline.config.sections import Config
 from pipeline.diffusion.noise import noise_stats, source_noise, stored
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import sha256
-from pipeline.plan import Plan, PromptTable
+from pipeline.plan import Plan
 from pipeline.records import SCHEMA_VERSION, Candidate, Outcome, Status
-from pipeline.stages.pack import pack_pairs
 from pipeline.storage import layout
+from pipeline.storage.formats.arrow_shard import pack_pairs
+from pipeline.storage.formats.pairs import NoisePair, PairSchema
+from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.receipts import Receipt
-from pipeline.storage.schema import NoisePair, PairSchema
 from pipeline.workflows.plan import make_plan
 from tests.sealed import changed, write_config
 

@@ -7,12 +7,11 @@ import pytest
 
 from pipeline.publish.gc import ReferenceStatus, find_strays
 from pipeline.publish.verify import verify
-from pipeline.reader.shard_refs import shard_refs
-from pipeline.reader.shards import open_whole, read_pairs
 from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Commit, Receipt
+from pipeline.storage.sealed_files import open_whole, shard_refs
 from pipeline.storage.success import read_manifest, read_success
 from tests.faults.simulated.calls import Call, Fault
 from tests.faults.simulated.campaign import open_simulation
@@ -94,7 +93,7 @@ def test_undisturbed_store_is_verified_and_read_whole() -> None:
     for split in Split:
         for shard_format in manifest.shards[split]:
             refs = shard_refs(store, manifest, split, shard_format)
-            pairs = [pair for ref in refs for pair in read_pairs(open_whole(ref), ref.schema)]
+            pairs = [pair for ref in refs for pair in open_whole(ref).pairs()]
             assert len(pairs) == manifest.num_samples(split)
 
 

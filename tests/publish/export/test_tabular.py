@@ -12,7 +12,7 @@ import pytest
 import webdataset as wds
 
 from pipeline.records import Split
-from pipeline.storage.schema import PairSchema
+from pipeline.storage.formats.pairs import PairSchema
 from tests.publish.export.exports import SHAPE, export_to, our_samples
 from tests.sealed import manifest_of
 

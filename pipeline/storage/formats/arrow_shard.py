@@ -1,21 +1,82 @@
-"""Columns of an Arrow shard. Only the values in use are read, and they are checked before that."""
+"""Arrow shards and unit objects: writer and reader of the columns in ``pairs.py``.
+
+Equal pairs give equal bytes. The reader decodes only the values in use, and they are checked before
+that.
+"""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.reader.arrow_messages import read_blocks
-from pipeline.reader.columns import IMAGES, NUMBERS, TEXTS, PairColumns, Scores
+from pipeline.storage.formats.arrow_messages import read_blocks
 from pipeline.storage.formats.checked_bytes import CheckedBytes
-from pipeline.storage.schema import Noise, PairSchema
+from pipeline.storage.formats.pairs import (
+    IMAGES,
+    NOISE_STATS,
+    NOISES,
+    NUMBERS,
+    SEED,
+    TEXTS,
+    Noise,
+    NoisePair,
+    PairColumns,
+    PairSchema,
+    Scores,
+)
 
-_LARGE = ("source_noise", "golden_noise", *IMAGES)
+_LARGE = (*NOISES, *IMAGES)
 """Columns with large values. Their last buffer, the values, is checked row by row."""
+
+
+def pack_pairs(pairs: Sequence[NoisePair], schema: PairSchema, rows_per_batch: int) -> bytes:
+    """Return an Arrow IPC file of ``pairs`` in their order. The file may have no rows."""
+    sink = pa.BufferOutputStream()
+    write_batches(sink, schema.arrow(), [schema.to_batch(pairs)], rows_per_batch)
+    return bytes(sink.getvalue())
+
+
+def write_batches(
+    sink: pa.NativeFile | BinaryIO,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    rows_per_batch: int,
+) -> None:
+    """Write rows as uncompressed record batches of ``rows_per_batch`` rows.
+
+    The last batch holds the remaining rows. The batches are not compressed, so a memory-mapped file
+    is read without copying.
+    """
+    with pa.ipc.new_file(sink, schema) as writer:
+        for batch in _rebatched(batches, rows_per_batch):
+            writer.write_batch(batch)
+
+
+def _rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    waiting: list[pa.RecordBatch] = []
+    num_waiting = 0
+    for batch in batches:
+        while num_waiting + batch.num_rows >= rows:
+            taken = rows - num_waiting
+            yield _joined([*waiting, batch.slice(0, taken)])
+            waiting, num_waiting, batch = [], 0, batch.slice(taken)
+        if batch.num_rows:
+            waiting.append(batch)
+            num_waiting += batch.num_rows
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Join slices into one record batch.
+
+    The rows are copied because a slice would be written with the buffers of its full batch.
+    """
+    return pa.concat_batches(batches)
 
 
 def read_arrow(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairColumns:
@@ -35,21 +96,21 @@ def read_arrow(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairC
         batch.validate(full=True)
     table = pa.Table.from_batches(batches, columns)
     is_stored = {field.name: _is_stored(table, field) for field in columns}
-    noises = {
-        name: _noise(content, [batch.column(name) for batch in batches], prod(schema.latent_shape))
-        for name in ("source_noise", "golden_noise")
-        if is_stored[name]
-    }
+    num_values = prod(schema.latent_shape)
     numbers = {name: _struct(table[name].combine_chunks()) for name in NUMBERS}
-    if any(np.isnan(values).any() for values in numbers["noise_stats"].values()):
+    if any(np.isnan(values).any() for values in numbers[NOISE_STATS].values()):
         raise ValueError("a statistic is missing")
     return PairColumns(
         plan_id=plan_id,
+        latent_shape=schema.latent_shape,
         content=content,
         texts={name: table[name].to_pylist() for name in TEXTS},
-        seeds=_values(table["seed"].combine_chunks()),
-        source_noise=noises.get("source_noise"),
-        golden_noise=noises["golden_noise"],
+        seeds=_values(table[SEED].combine_chunks()),
+        noises={
+            name: _noise(content, [batch.column(name) for batch in batches], num_values)
+            for name in NOISES
+            if is_stored[name]
+        },
         numbers=numbers,
         images={
             name: _image(content, [batch.column(name) for batch in batches])

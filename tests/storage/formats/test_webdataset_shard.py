@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 import webdataset
 
-from pipeline.publish.webdataset_shard import write_tar
 from pipeline.records import Split
 from pipeline.storage.formats.checked_bytes import ShardInfo
+from pipeline.storage.formats.webdataset_shard import write_tar
 from tests.sealed import manifest_of
 from tests.stages.pairs import SCHEMA, make_pairs
 

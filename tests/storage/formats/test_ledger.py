@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.publish import ledger as ledger_module
-from pipeline.publish.ledger import LedgerWriter, ledger_schema
-from pipeline.records import Outcome
+from pipeline.records import Outcome, Split, Status
+from pipeline.storage.formats import ledger as ledger_module
+from pipeline.storage.formats.ledger import Ledger, LedgerWriter, ledger_schema
 from pipeline.storage.open import open_store
+from pipeline.storage.sealed_files import read_ledger
 from tests.sealed import Built, manifest_of
 
 
@@ -82,3 +84,55 @@ def test_ledger_is_readable_from_the_store(sealed_folder: Path) -> None:
     info = manifest_of(sealed_folder).ledger
     head = open_store(str(sealed_folder)).head(info.key)
     assert head is not None and head.num_bytes == info.num_bytes
+
+
+def test_ledger_columns_read_back_are_those_of_the_outcomes(
+    sealed_folder: Path, built: Built
+) -> None:
+    info = manifest_of(sealed_folder).ledger
+    ledger = read_ledger(open_store(str(sealed_folder)), info)
+    outcomes = _outcomes(built)
+    candidates = list(built.prompts.candidates(built.plan, range(built.plan.num_candidates)))
+    assert ledger.num_rows == len(outcomes)
+    assert ledger.sample_ids() == [outcome.sample_id for outcome in outcomes]
+    assert ledger.prompt_ids() == [outcome.prompt_id for outcome in outcomes]
+    assert ledger.seeds() == [outcome.seed for outcome in outcomes]
+    assert ledger.splits() == [outcome.split for outcome in outcomes]
+    assert ledger.proposals() == [outcome.proposal for outcome in outcomes]
+    evaluations = ledger.forward_evaluations()
+    assert evaluations is not None
+    assert evaluations.tolist() == [outcome.forward_evaluations for outcome in outcomes]
+    kept = [outcome.status is Status.KEPT for outcome in outcomes]
+    assert ledger.kept().tolist() == kept
+    in_test = [k and outcome.split is Split.TEST for k, outcome in zip(kept, outcomes, strict=True)]
+    assert ledger.kept(Split.TEST).tolist() == in_test
+    for name, scores in ledger.golden_rewards().items():
+        given = [outcome.golden_rewards[name] for outcome in outcomes]
+        assert np.array_equal(scores, np.array(given, np.float32), equal_nan=True)
+    cosines = [outcome.noise_stats and outcome.noise_stats.cosine for outcome in outcomes]
+    assert np.array_equal(ledger.noise_stats()["cosine"], np.array(cosines, float), equal_nan=True)
+    match = ledger.prompts_match("blue")
+    assert match.tolist() == ["blue" in candidate.prompt for candidate in candidates]
+    assert 0 < match.sum() < len(match)
+    assert ledger.prompt_table(built.plan.seeds_per_prompt).is_of(built.plan)
+
+
+def test_ledger_without_candidates_has_empty_columns(tmp_path: Path) -> None:
+    with LedgerWriter(tmp_path / "ledger", ["scene"]):
+        pass
+    ledger = Ledger((tmp_path / "ledger").read_bytes())
+    assert ledger.num_rows == len(ledger.kept(Split.TRAIN)) == len(ledger.prompts_match("a")) == 0
+    assert ledger.golden_rewards()["scene"].shape == (0,)
+
+
+def test_ledger_missing_numbers_are_nan_in_its_columns(built: Built, tmp_path: Path) -> None:
+    nothing = {"scene": None, "oracle": 1.5}
+    outcome = _outcomes(built)[0].model_copy(
+        update={"source_rewards": nothing, "noise_stats": None}
+    )
+    with LedgerWriter(tmp_path / "ledger", ["scene", "oracle"]) as writer:
+        writer.add([outcome], ["a prompt"])
+    ledger = Ledger((tmp_path / "ledger").read_bytes())
+    source = ledger.source_rewards()
+    assert np.isnan(source["scene"][0]) and source["oracle"][0] == 1.5
+    assert np.isnan(ledger.noise_stats()["std"][0])

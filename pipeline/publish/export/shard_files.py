@@ -1,4 +1,4 @@
-"""Parquet files with the columns of the sealed Arrow shards."""
+"""Files with the content of sealed shards and a chosen number of pairs: Parquet and webdataset."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.publish.export.format import Format
-from pipeline.publish.export.part import Part
-from pipeline.storage.schema import PairSchema
+from pipeline.publish.export.format import Format, Part
+from pipeline.storage.formats.pairs import PROMPTS, PairSchema
+from pipeline.storage.formats.webdataset_shard import write_samples
 
 ROWS_PER_GROUP = 100
 """Rows in a row group, the least that a reader fetches: 26 MB of SDXL-sized pairs."""
@@ -25,6 +25,15 @@ class Parquet(Format):
         write_parquet(path, schema.arrow(), record_batches(part, schema))
 
 
+class WebDataset(Format):
+    """Writer for ``--format webdataset``: ``train-00000-of-00010.tar``."""
+
+    def write_part(self, folder: Path, part: Part) -> None:
+        """Write one tar file."""
+        with (folder / f"{part.name}.tar").open("wb") as file:
+            write_samples(file, part.pairs)
+
+
 def record_batches(part: Part, schema: PairSchema) -> Iterator[pa.RecordBatch]:
     """Yield the pairs of a part in batches of one row group."""
     while pairs := list(islice(part.pairs, ROWS_PER_GROUP)):
@@ -37,8 +46,6 @@ def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
     Nothing is compressed, because nearly all of the data is noise. Only prompts have a dictionary,
     because they repeat for every seed.
     """
-    with pq.ParquetWriter(
-        path, schema, compression="none", use_dictionary=["prompt", "prompt_id"]
-    ) as writer:
+    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=[*PROMPTS]) as writer:
         for batch in batches:
             writer.write_batch(batch)

@@ -1,11 +1,14 @@
-"""Columns of a stored pair: the contract with training code.
+"""Columns of a stored pair: the contract with training code, the same in every file format.
 
 The columns have plain Arrow types, which ``datasets``, DuckDB, Polars and pyarrow all read. Noise
 is flattened row-major. Its shape is in the schema's metadata.
+
+A ``NoisePair`` is one row. ``PairColumns`` are the columns of an open shard: noises are views of
+the file, and small columns are decoded once.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Self
@@ -15,10 +18,28 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.records import SCHEMA_VERSION, NoiseStats
+from pipeline.storage.formats.checked_bytes import CheckedBytes
 
 Noise = npt.NDArray[np.float16]
+Scores = Mapping[str, npt.NDArray[np.float32]]
+"""Maps each name to a float32 array of shape (rows,). Missing numbers are NaN."""
 
-NOISE_STATS = tuple(NoiseStats.model_fields)
+TEXTS = ("sample_id", "prompt", "prompt_id")
+PROMPTS = ("prompt", "prompt_id")
+"""Columns that repeat for every seed of a prompt."""
+SEED = "seed"
+SOURCE_NOISE, GOLDEN_NOISE = NOISES = ("source_noise", "golden_noise")
+SOURCE_REWARDS, GOLDEN_REWARDS = REWARDS = ("source_rewards", "golden_rewards")
+NOISE_STATS = "noise_stats"
+NUMBERS = (*REWARDS, NOISE_STATS)
+IMAGES = ("source_image", "golden_image")
+
+STATISTICS = tuple(NoiseStats.model_fields)
+"""Names of the numbers in ``NOISE_STATS``."""
+
+UNREADABLE = (pa.ArrowException, OSError, LookupError, TypeError, ValueError)
+"""Errors of parsing a file whose bytes match their digest. pyarrow raises ``OSError`` for invalid
+compressed data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +73,7 @@ class NoisePair:
 
 @dataclass(frozen=True, kw_only=True)
 class PairSchema:
-    """Parameters of the Arrow schema of a data set."""
+    """Parameters of a data set's columns, and conversion of pairs to Arrow record batches."""
 
     latent_shape: tuple[int, ...]
     reward_names: tuple[str, ...]
@@ -63,7 +84,7 @@ class PairSchema:
         """Return the Arrow schema of unit objects and shards."""
         noise = pa.list_(pa.float16(), prod(self.latent_shape))
         rewards = pa.struct([(name, pa.float32()) for name in self.reward_names])
-        stats = pa.struct([(name, pa.float32()) for name in NOISE_STATS])
+        stats = pa.struct([(name, pa.float32()) for name in STATISTICS])
         return pa.schema(
             [
                 pa.field("sample_id", pa.string(), nullable=False),
@@ -117,7 +138,7 @@ class PairSchema:
         plain: dict[str, list[Any]] = {
             name: batch.column(name).to_pylist()
             for name in batch.schema.names
-            if name not in ("source_noise", "golden_noise")
+            if name not in NOISES
         }
         pairs = []
         for row in range(batch.num_rows):
@@ -127,6 +148,71 @@ class PairSchema:
             assert noise is not None, "golden_noise is not nullable"
             pairs.append(NoisePair(source_noise=source[row], golden_noise=noise, **values))
         return pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairColumns:
+    """All pairs of a shard by column. Row i of every column belongs to pair i.
+
+    Access to a noise or an image raises ``VerificationError`` if its bytes are damaged.
+    """
+
+    plan_id: str
+    latent_shape: tuple[int, ...]
+    content: CheckedBytes
+    texts: Mapping[str, Sequence[str]]
+    """Maps each name in ``TEXTS`` to one text per row."""
+    seeds: npt.NDArray[np.int64]
+    noises: Mapping[str, Callable[[int], Noise]]
+    """Maps each stored name in ``NOISES`` to a function from a row to its flat, read-only noise.
+    Source noises that are not stored are rebuilt from the seeds."""
+    numbers: Mapping[str, Scores]
+    """Maps each name in ``NUMBERS`` to its scores."""
+    images: Mapping[str, Callable[[int], bytes]]
+    """Maps each stored name in ``IMAGES`` to a function from a row to its encoded picture."""
+
+    @property
+    def num_pairs(self) -> int:
+        """Number of pairs in the shard."""
+        return len(self.seeds)
+
+    @property
+    def sample_ids(self) -> Sequence[str]:
+        """Sample id of each pair."""
+        return self.texts["sample_id"]
+
+    def pairs(self) -> Iterator[NoisePair]:
+        """Yield the pairs in order. Noises are views of the shard's bytes."""
+        return map(self.pair, range(self.num_pairs))
+
+    def pair(self, row: int) -> NoisePair:
+        """Return one pair. Its noises are views of the shard's bytes."""
+        texts = {name: column[row] for name, column in self.texts.items()}
+        noises = {
+            name: noise(row).reshape(self.latent_shape) for name, noise in self.noises.items()
+        }
+        images = {name: image(row) for name, image in self.images.items()}
+        source, golden, stats = (
+            {key: float(values[row]) for key, values in self.numbers[name].items()}
+            for name in NUMBERS
+        )
+        return NoisePair(
+            sample_id=texts["sample_id"],
+            prompt=texts["prompt"],
+            prompt_id=texts["prompt_id"],
+            seed=int(self.seeds[row]),
+            source_noise=noises.get("source_noise"),
+            golden_noise=noises["golden_noise"],
+            source_rewards=_with_none(source),
+            golden_rewards=_with_none(golden),
+            noise_stats=NoiseStats(**stats),
+            source_image=images.get("source_image"),
+            golden_image=images.get("golden_image"),
+        )
+
+
+def _with_none(scores: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if np.isnan(score) else score for name, score in scores.items()}
 
 
 def _noise_column(noises: Sequence[Noise | None], schema: pa.Schema) -> pa.Array:

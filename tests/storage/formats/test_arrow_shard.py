@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.records import SCHEMA_VERSION, NoiseStats
-from pipeline.stages.pack import pack_pairs, write_batches
-from pipeline.storage.schema import NoisePair, PairSchema
+from pipeline.storage.formats.arrow_shard import pack_pairs, write_batches
+from pipeline.storage.formats.pairs import NoisePair, PairSchema
 from tests.stages.pairs import SCHEMA, SHAPE, make_pairs
 
 

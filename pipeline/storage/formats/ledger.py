@@ -1,0 +1,240 @@
+"""Ledger: a Parquet file of all candidates, kept or not, with all their scores."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.records import SCHEMA_VERSION, Outcome, Record, Split, Status
+from pipeline.storage.formats.pairs import GOLDEN_REWARDS, NOISE_STATS, SOURCE_REWARDS, STATISTICS
+from pipeline.storage.formats.prompts import PROMPT_COLUMNS, PromptTable
+
+Mask = npt.NDArray[np.bool_]
+
+_ROWS_PER_GROUP = 65_536
+
+
+class LedgerInfo(Record):
+    """Key, digest and size of the ledger, the Parquet file of all candidates."""
+
+    key: str
+    sha256: str
+    num_rows: int
+    num_bytes: int
+    """Size of the file in bytes."""
+
+
+def ledger_schema(reward_names: Sequence[str], schema_version: int = SCHEMA_VERSION) -> pa.Schema:
+    """Return the columns of a ledger of the given schema version."""
+    rewards = pa.struct([(name, pa.float32()) for name in reward_names])
+    stats = pa.struct([(name, pa.float64()) for name in STATISTICS])
+    fields = [
+        ("candidate", pa.int64()),
+        ("sample_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("prompt", pa.string()),
+        ("split", pa.string()),
+        ("seed", pa.int64()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("truncated", pa.bool_()),
+        ("source_rewards", rewards),
+        ("golden_rewards", rewards),
+        ("noise_stats", stats),
+    ]
+    losing_proposal = [
+        ("name", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("golden_rewards", rewards),
+        ("noise_stats", stats),
+        ("forward_evaluations", pa.int64()),
+    ]
+    since_version_3 = [
+        ("proposal", pa.string()),
+        ("forward_evaluations", pa.int64()),
+        ("losing_proposals", pa.list_(pa.struct(losing_proposal))),
+    ]
+    return pa.schema(fields if schema_version < 3 else [*fields, *since_version_3])
+
+
+class LedgerWriter:
+    """Writer that appends outcomes in their order and holds one row group in memory."""
+
+    def __init__(
+        self, path: Path, reward_names: Sequence[str], schema_version: int = SCHEMA_VERSION
+    ) -> None:
+        self._schema = ledger_schema(reward_names, schema_version)
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._rows: list[dict[str, Any]] = []
+        self.num_rows = 0
+
+    def add(self, outcomes: Iterable[Outcome], prompts: Iterable[str]) -> None:
+        """Append some outcomes, each with its prompt."""
+        rows = _rows(outcomes, prompts)
+        self._rows += rows
+        self.num_rows += len(rows)
+        if len(self._rows) >= _ROWS_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(_table(self._rows, self._schema))
+            self._rows = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._flush()
+        self._writer.close()
+
+
+class Ledger:
+    """Candidates of a plan in its order. Each column is read when it is first used.
+
+    Columns are read with pyarrow's errors, and ``OSError`` for broken compression, if the file does
+    not have the bytes that its manifest promises.
+    """
+
+    def __init__(self, source: bytes | BinaryIO) -> None:
+        self._file = pq.ParquetFile(
+            pa.BufferReader(source) if isinstance(source, bytes) else source
+        )
+        self._columns: dict[str, pa.ChunkedArray] = {}
+
+    @property
+    def num_rows(self) -> int:
+        """Number of candidates."""
+        return int(self._file.metadata.num_rows)
+
+    def has_schema(self, reward_names: Sequence[str], schema_version: int) -> bool:
+        """Return True if the columns are those of ``ledger_schema``."""
+        return bool(self._file.schema_arrow.equals(ledger_schema(reward_names, schema_version)))
+
+    def read_all(self) -> pa.Table:
+        """Read all columns, so that damage is found now."""
+        table = self._file.read()
+        self._columns = dict(zip(table.column_names, table.columns, strict=True))
+        return table
+
+    def holds(self, first: int, outcomes: Sequence[Outcome], prompts: Iterable[str]) -> bool:
+        """Return True if the rows from ``first`` on equal the outcomes, each with its prompt."""
+        schema = self._file.schema_arrow
+        rows = _table(_rows(outcomes, prompts), schema)
+        stored = pa.table(
+            [self._column(name).slice(first, len(rows)) for name in schema.names], schema
+        )
+        return bool(stored.equals(rows))
+
+    def sample_ids(self) -> list[str]:
+        """Return the sample id of each candidate."""
+        ids: list[str] = self._column("sample_id").to_pylist()
+        return ids
+
+    def prompt_ids(self) -> list[str]:
+        """Return the id of each candidate's prompt."""
+        ids: list[str] = self._column("prompt_id").to_pylist()
+        return ids
+
+    def seeds(self) -> list[int]:
+        """Return the seed of each candidate."""
+        seeds: list[int] = self._column("seed").to_pylist()
+        return seeds
+
+    def splits(self) -> list[Split]:
+        """Return the split of each candidate."""
+        return [Split(name) for name in self._column("split").to_pylist()]
+
+    def kept(self, split: Split | None = None) -> Mask:
+        """Return a mask of the kept candidates, of one split or of all."""
+        kept = _mask(pc.equal(self._column("status"), Status.KEPT.value))
+        if split is not None:
+            kept = kept & _mask(pc.equal(self._column("split"), split.value))
+        return kept
+
+    def prompts_match(self, expression: str) -> Mask:
+        """Return a mask of the prompts in which a regular expression matches anywhere.
+
+        Each distinct prompt is searched only once.
+        """
+        search = re.compile(expression).search
+        chunks = self._column("prompt").dictionary_encode().unify_dictionaries().chunks
+        distinct = chunks[0].dictionary.to_pylist() if chunks else []
+        found = np.array([search(text) is not None for text in distinct], bool)
+        return np.concatenate([found[:0], *(found[chunk.indices.to_numpy()] for chunk in chunks)])
+
+    def prompt_table(self, seeds_per_prompt: int) -> PromptTable:
+        """Return the distinct prompts, each from the row of its first seed."""
+        rows = pa.table({name: self._column(name) for name in PROMPT_COLUMNS.names})
+        firsts = list(range(0, rows.num_rows, seeds_per_prompt))
+        return PromptTable(rows.take(firsts).cast(PROMPT_COLUMNS).combine_chunks())
+
+    def source_rewards(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Map each reward to the scores of the source images. Missing scores are NaN."""
+        return self._numbers(SOURCE_REWARDS)
+
+    def golden_rewards(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Map each reward to the scores of the golden images. Missing scores are NaN."""
+        return self._numbers(GOLDEN_REWARDS)
+
+    def noise_stats(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Map each statistic to its value for every golden noise. Missing values are NaN."""
+        return self._numbers(NOISE_STATS)
+
+    def proposals(self) -> list[str | None] | None:
+        """Return the name of each golden noise. None before schema version 3."""
+        if "proposal" not in self._file.schema_arrow.names:
+            return None
+        names: list[str | None] = self._column("proposal").to_pylist()
+        return names
+
+    def forward_evaluations(self) -> npt.NDArray[np.int64] | None:
+        """Return the number of evaluations of each candidate. None before schema version 3."""
+        if "forward_evaluations" not in self._file.schema_arrow.names:
+            return None
+        numbers: npt.NDArray[np.int64] = self._column("forward_evaluations").to_numpy()
+        return numbers
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        if name not in self._columns:
+            self._columns[name] = self._file.read(columns=[name])[name]
+        return self._columns[name]
+
+    def _numbers(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        column = self._column(name)
+        return {
+            field.name: pc.fill_null(pc.struct_field(column, field.name), math.nan).to_numpy()
+            for field in column.type
+        }
+
+
+def _mask(column: pa.ChunkedArray) -> Mask:
+    mask: Mask = pc.fill_null(column, False).to_numpy()
+    return mask
+
+
+def _rows(outcomes: Iterable[Outcome], prompts: Iterable[str]) -> list[dict[str, Any]]:
+    return [
+        outcome.model_dump(mode="json", exclude={"num_bytes"}) | {"prompt": prompt}
+        for outcome, prompt in zip(outcomes, prompts, strict=True)
+    ]
+
+
+def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    # Numbers are rounded to the types of the columns.
+    return pa.Table.from_pylist(rows, schema=schema)
