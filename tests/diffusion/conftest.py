@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.diffusion.noise import source_noise
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
-from tests.models.tiny import tiny_pipeline
+from tests.models.diffusers.tiny import tiny_pipeline
 
 
 @pytest.fixture(scope="session")

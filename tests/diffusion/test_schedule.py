@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler
 from pipeline.diffusion.schedule import Schedule, Spacing, spaced_timesteps
 from pipeline.errors import UserError
 from tests.diffusion.gaussian import GaussianDenoiser
-from tests.models.tiny import SD_BETAS
+from tests.models.diffusers.tiny import SD_BETAS
 
 ALPHAS = torch.linspace(0.99, 0.01, 100, dtype=torch.float64)
 

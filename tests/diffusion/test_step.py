@@ -16,7 +16,7 @@ from pipeline.diffusion.step import (
     kappa,
     step_coefficients,
 )
-from tests.models.tiny import SD_BETAS
+from tests.models.diffusers.tiny import SD_BETAS
 
 PREDICTIONS: tuple[Prediction, ...] = ("epsilon", "v_prediction")
 SHAPES = [(2, 4, 8, 8), (1, 16, 3, 4, 4), (3, 7)]

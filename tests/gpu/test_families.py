@@ -10,7 +10,7 @@ from pipeline.diffusion.sample import sample_latents
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.models.diffusers.pipelines import Offload, place, sequential_faults
-from tests.models.families.tiny_pipelines import PIPELINES, build, options_of
+from tests.models.diffusers.families.tiny_pipelines import PIPELINES, build, options_of
 
 PROMPTS = ["a red apple", "x", "a big blue and"]
 SETTINGS = RedenoiseSettings(num_inference_steps=10, num_steps=2, guidance_scale=3.0)

@@ -17,8 +17,8 @@ from pipeline.config.model import ModelConfig
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.errors import ModelError
 from pipeline.models.load import load_denoiser
-from tests.models.original_layout import original_checkpoint
-from tests.models.tiny import save_tiny_pipeline, tiny_pipeline
+from tests.models.diffusers.original_layout import original_checkpoint
+from tests.models.diffusers.tiny import save_tiny_pipeline, tiny_pipeline
 
 CPU = torch.device("cpu")
 

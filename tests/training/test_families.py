@@ -18,7 +18,7 @@ from pipeline.training.pairs import EveryPair
 from pipeline.training.run import NewNetwork, train
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.variance import variance_explained
-from tests.models.families.tiny_pipelines import build, options_of
+from tests.models.diffusers.families.tiny_pipelines import build, options_of
 from tests.training.tiny_sets import TinySet, tiny_set
 
 SETTINGS = TrainingSettings(

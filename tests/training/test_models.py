@@ -19,7 +19,7 @@ from pipeline.models.model_identity import identity_of, model_in_folder
 from pipeline.npnet import NPNet
 from pipeline.npnet.origin import Origin
 from pipeline.training.data import sealed_plans
-from tests.models.tiny import tiny_pipeline
+from tests.models.diffusers.tiny import tiny_pipeline
 from tests.sealed import CPU
 from tests.training.tiny_sets import TinySet, tiny_set
 

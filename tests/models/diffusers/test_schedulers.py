@@ -1,4 +1,4 @@
-"""Sampling with the scheduler of a model, compared with the call of its pipeline."""
+"""Schedulers of models: sampling with them, compared with the pipeline, and their replacement."""
 
 from typing import Any
 
@@ -15,10 +15,12 @@ from diffusers import (
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
 from pipeline.diffusion.sample import sample_latents
+from pipeline.diffusion.step import NoiseLevel
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
-from tests.models.families.tiny_pipelines import build
-from tests.models.tiny import SD_BETAS, tiny_scheduler
+from pipeline.models.diffusers.schedulers import choose_scheduler
+from tests.models.diffusers.families.tiny_pipelines import build
+from tests.models.diffusers.tiny import SD_BETAS, tiny_pipeline, tiny_scheduler
 
 PROMPTS = ["a red apple", "x"]
 STEPS = 4
@@ -127,3 +129,51 @@ def test_a_scheduler_that_draws_noise_or_evaluates_more_is_refused(
     denoiser = denoiser_with("stable_diffusion", scheduler)
     with pytest.raises(ModelError, match=f"stable_diffusion: .*{message}.* scheduler = 'ddim'"):
         denoiser.own_scheduler(STEPS)
+
+
+def test_a_model_that_came_with_karras_sigmas_and_an_sde_solver_becomes_usable() -> None:
+    pipe = tiny_pipeline()
+    pipe.scheduler = DPMSolverMultistepScheduler(
+        **SD_BETAS, use_karras_sigmas=True, algorithm_type="sde-dpmsolver++"
+    )
+    unusable = DiffusersDenoiser(pipe, "turbo")
+    with pytest.raises(ModelError, match="use_karras_sigmas"):
+        unusable.schedule(4)
+    with pytest.raises(ModelError, match="draws noise"):
+        unusable.own_scheduler(4)
+    options = {"use_karras_sigmas": False, "algorithm_type": "dpmsolver++"}
+    choose_scheduler(pipe, "turbo", None, options)
+    denoiser = DiffusersDenoiser(pipe, "turbo")
+    assert denoiser.own_scheduler(4).timesteps == [999, 749, 500, 250]
+
+
+def test_another_class_takes_over_the_betas_of_the_first() -> None:
+    pipe = tiny_pipeline()
+    alphas = pipe.scheduler.alphas_cumprod
+    options = {"timestep_spacing": "trailing"}
+    choose_scheduler(pipe, "tiny", "EulerDiscreteScheduler", options)
+    assert type(pipe.scheduler).__name__ == "EulerDiscreteScheduler"
+    assert pipe.scheduler.alphas_cumprod.equal(alphas)
+    assert DiffusersDenoiser(pipe, "tiny").schedule(4).timesteps == (999, 749, 499, 249)
+
+
+def test_the_final_level_is_the_schedulers_own_and_that_of_the_published_script_with_ddim() -> None:
+    """SDXL has ``set_alpha_to_one: false`` for an Euler scheduler, which does not read it."""
+    pipe = tiny_pipeline()
+    pipe.scheduler = EulerDiscreteScheduler.from_config(tiny_scheduler().config)
+    assert pipe.scheduler.config["set_alpha_to_one"] is False
+    assert DiffusersDenoiser(pipe, "tiny").schedule(4).levels[-1] == NoiseLevel.of_alpha(1.0)
+    choose_scheduler(pipe, "tiny", "DDIMScheduler", {})
+    first = float(pipe.scheduler.alphas_cumprod[0])
+    assert DiffusersDenoiser(pipe, "tiny").schedule(4).levels[-1] == NoiseLevel.of_alpha(first)
+
+
+@pytest.mark.parametrize("name", ["NoSuchScheduler", "UNet2DConditionModel", "utils"])
+def test_what_is_no_scheduler_is_refused_with_the_models_own(name: str) -> None:
+    with pytest.raises(ModelError, match=rf"tiny: '{name}' .* DDIMScheduler"):
+        choose_scheduler(tiny_pipeline(), "tiny", name, {})
+
+
+def test_an_option_that_the_scheduler_does_not_have_is_refused_with_those_it_has() -> None:
+    with pytest.raises(ModelError, match=r"no option 'spacing' .* it has .*timestep_spacing"):
+        choose_scheduler(tiny_pipeline(), "tiny", None, {"spacing": "trailing"})

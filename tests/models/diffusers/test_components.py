@@ -16,9 +16,9 @@ from pipeline.models.diffusers.components import component_class, load_component
 from pipeline.models.diffusers.model_index import component_classes
 from pipeline.models.diffusers.pipeline_files import PipelineFiles
 from pipeline.models.diffusers.pipelines import load_pipeline
-from tests.models.families.tiny_pipelines import PIPELINES, build
-from tests.models.original_layout import original_checkpoint
-from tests.models.tiny import save_tiny_pipeline, tiny_pipeline
+from tests.models.diffusers.families.tiny_pipelines import PIPELINES, build
+from tests.models.diffusers.original_layout import original_checkpoint
+from tests.models.diffusers.tiny import save_tiny_pipeline, tiny_pipeline
 
 FLOAT = torch.float32
 ENCODERS = ("text_encoder", "text_encoder_3")

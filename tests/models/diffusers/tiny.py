@@ -5,11 +5,14 @@ prediction, and ``text_gain`` the influence of the prompt. Both are small in an 
 and the convergence of an exact inversion depends on how steep the network is.
 """
 
+import json
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 
 WORDS = ("a", "red", "blue", "circle", "square", "big", "small", "and")
 TEXT_LENGTH = 16
@@ -104,3 +107,15 @@ def tiny_pipeline(
 def save_tiny_pipeline(folder: Path, prediction: str = "epsilon") -> Path:
     tiny_pipeline(prediction).save_pretrained(folder)
     return folder
+
+
+def load(folder: Path, **options: int) -> DiffusersDenoiser:
+    """Load a model folder in float32 on the CPU."""
+    return DiffusersDenoiser.load(
+        folder, device=torch.device("cpu"), dtype=torch.float32, **options
+    )
+
+
+def edit(path: Path, **changes: object) -> None:
+    """Replace keys of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

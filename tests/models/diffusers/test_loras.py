@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.config.model import LoraConfig
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.loras import fuse_loras
-from tests.models.families.tiny_pipelines import build
+from tests.models.diffusers.families.tiny_pipelines import build
 
 SCALE = 0.75
 KOHYA = {

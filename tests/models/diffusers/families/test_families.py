@@ -21,8 +21,8 @@ from pipeline.diffusion.sample import sample_latents
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.models.diffusers.families import FAMILIES
 from pipeline.models.diffusers.text_encoders import TextEncoder
-from tests.models.families.references import REFERENCES, Reference, flux
-from tests.models.families.tiny_pipelines import PIPELINES, build, options_of
+from tests.models.diffusers.families.references import REFERENCES, Reference, flux
+from tests.models.diffusers.families.tiny_pipelines import PIPELINES, build, options_of
 
 PROMPTS = ["a red apple", "x", "a big blue and"]
 DOWN, BACK, STEPS, N = 3.0, 1.0, 3, 10

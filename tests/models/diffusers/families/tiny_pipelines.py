@@ -29,9 +29,9 @@ from diffusers import (
 )
 from torch import nn
 
-from tests.models.families.encoders import WIDTH, bert, clip, t5
-from tests.models.families.references import TOLD_GUIDANCE
-from tests.models.tiny import tiny_pipeline, tiny_scheduler
+from tests.models.diffusers.families.encoders import WIDTH, bert, clip, t5
+from tests.models.diffusers.families.references import TOLD_GUIDANCE
+from tests.models.diffusers.tiny import tiny_pipeline, tiny_scheduler
 
 
 def vae(channels: int = 4, *, factor: int = 2, **options: Any) -> AutoencoderKL:

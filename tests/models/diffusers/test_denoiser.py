@@ -1,6 +1,5 @@
 """The adapter against the pipeline that it wraps, and what it refuses."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import (
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    EulerDiscreteScheduler,
-    HeunDiscreteScheduler,
-    PNDMScheduler,
     StableDiffusionPipeline,
 )
 from diffusers.utils import logging as diffusers_logging
@@ -20,45 +14,18 @@ from diffusers.utils import logging as diffusers_logging
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.sample import sample_latents
-from pipeline.diffusion.step import NoiseLevel
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
-from tests.models.families.tiny_pipelines import build
-from tests.models.tiny import (
-    SD_BETAS,
+from tests.models.diffusers.tiny import (
     TEXT_LENGTH,
-    save_tiny_pipeline,
+    edit,
+    load,
     tiny_pipeline,
-    tiny_scheduler,
 )
 
 CPU = torch.device("cpu")
 PROMPTS = ["a red circle", "blue", ""]
 LONG = "big " * 20
-
-
-@pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_pipeline(tmp_path_factory.mktemp("model"), request.param)
-
-
-@pytest.fixture(scope="module")
-def epsilon_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_pipeline(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture
-def broken(epsilon_folder: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
-    return Path(shutil.copytree(epsilon_folder, tmp_path / "model"))
-
-
-def load(folder: Path, **options: int) -> DiffusersDenoiser:
-    return DiffusersDenoiser.load(folder, device=CPU, dtype=torch.float32, **options)
-
-
-def edit(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 @pytest.mark.parametrize("scale", [1.0, 5.5])
@@ -112,19 +79,6 @@ def test_a_prompt_is_flagged_exactly_when_the_text_encoder_cuts_it(epsilon_folde
     fits = "x " * (TEXT_LENGTH - 2)  # start and end tokens take two places
     encoded = load(epsilon_folder).encode_prompts(["", fits, fits + "x", LONG])
     assert encoded.truncated == (False, False, True, True)
-
-
-def test_levels_are_those_of_the_models_own_scheduler(folder: Path) -> None:
-    denoiser = load(folder)
-    scheduler = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None).scheduler
-    scheduler.set_timesteps(10)
-    schedule = denoiser.schedule(10)
-    timesteps = scheduler.timesteps.tolist()
-    assert list(schedule.timesteps) == timesteps
-    assert schedule.prediction == scheduler.config.prediction_type
-    alphas = [float(scheduler.alphas_cumprod[t]) for t in timesteps]
-    levels = map(NoiseLevel.of_alpha, [*alphas, float(scheduler.final_alpha_cumprod)])
-    assert schedule.levels == tuple(levels)
 
 
 def test_latents_and_output_stay_float32_when_the_network_is_bfloat16(epsilon_folder: Path) -> None:
@@ -185,76 +139,6 @@ def test_loading_shows_no_progress_bar_and_leaves_the_setting(
     denoiser.encode_prompts(["a"])
     assert "%|" not in capfd.readouterr().err
     assert diffusers_logging.is_progress_bar_enabled()
-
-
-@pytest.mark.parametrize(
-    ("scheduler", "expected"),
-    [
-        (PNDMScheduler(**SD_BETAS, steps_offset=1, skip_prk_steps=True), (751, 501, 251, 1)),
-        (
-            DDPMScheduler(
-                **SD_BETAS, steps_offset=1, timestep_spacing="leading", clip_sample=False
-            ),
-            (751, 501, 251, 1),
-        ),
-        (
-            EulerDiscreteScheduler(**SD_BETAS, steps_offset=1, timestep_spacing="leading"),
-            (751, 501, 251, 1),
-        ),
-        (DPMSolverMultistepScheduler(**SD_BETAS), (999, 749, 500, 250)),
-    ],
-)
-def test_timesteps_of_other_schedulers_are_in_their_own_spacing(
-    scheduler: object, expected: tuple[int, ...]
-) -> None:
-    pipe = tiny_pipeline()
-    pipe.scheduler = scheduler
-    assert DiffusersDenoiser(pipe, "tiny").schedule(4).timesteps == expected
-
-
-@pytest.mark.parametrize("offset", [0, 1, 3])
-def test_leading_spacing_has_the_offset_of_the_models_own_scheduler(offset: int) -> None:
-    pipe = build("stable_diffusion_xl")
-    pipe.scheduler = tiny_scheduler(steps_offset=offset, timestep_spacing="trailing")
-    denoiser = DiffusersDenoiser(pipe, "tiny", height=16, width=16)
-    expected = tiny_scheduler(steps_offset=offset, timestep_spacing="leading")
-    expected.set_timesteps(4)
-    assert denoiser.schedule(4, "leading").timesteps == tuple(expected.timesteps.tolist())
-    assert denoiser.schedule(4, "trailing").timesteps == (999, 749, 499, 249)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"clip_sample": True}, "clip_sample"),
-        ({"thresholding": True}, "thresholding"),
-        ({"prediction_type": "sample"}, "prediction_type 'sample'"),
-        ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
-    ],
-)
-def test_a_scheduler_that_cannot_be_inverted_is_refused(
-    broken: Path, changes: dict[str, object], message: str
-) -> None:
-    edit(broken / "scheduler/scheduler_config.json", **changes)
-    with pytest.raises(ModelError, match=f"{broken}.*{message}"):
-        load(broken)
-
-
-def test_an_unknown_scheduler_is_refused_with_the_supported_ones() -> None:
-    pipe = tiny_pipeline()
-    pipe.scheduler = HeunDiscreteScheduler(**SD_BETAS)
-    with pytest.raises(ModelError, match=r"HeunDiscreteScheduler .* DDIMScheduler"):
-        DiffusersDenoiser(pipe, "tiny")
-
-
-def test_karras_sigmas_and_fractional_timesteps_are_refused() -> None:
-    pipe = tiny_pipeline()
-    pipe.scheduler = EulerDiscreteScheduler(**SD_BETAS, use_karras_sigmas=True)
-    with pytest.raises(ModelError, match="use_karras_sigmas"):
-        DiffusersDenoiser(pipe, "tiny").schedule(4)
-    pipe.scheduler = EulerDiscreteScheduler(**SD_BETAS)
-    with pytest.raises(ModelError, match=r"fractional .* num_inference_steps=7"):
-        DiffusersDenoiser(pipe, "tiny").schedule(7)
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.models.diffusers.families import FAMILIES
 from pipeline.prompts.token_limit import drop_too_long, token_limits
 from pipeline.workflows.plan import make_plan, prompts_of
-from tests.models.families.tiny_pipelines import build, options_of
+from tests.models.diffusers.families.tiny_pipelines import build, options_of
 from tests.prompts.reading import prompts_of as as_read
 from tests.sealed import changed, write_config
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
-from tests.models.families.tiny_pipelines import build, options_of
-from tests.models.tiny import tiny_pipeline
+from tests.models.diffusers.families.tiny_pipelines import build, options_of
+from tests.models.diffusers.tiny import tiny_pipeline
 
 
 def rescaled(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:

@@ -18,7 +18,7 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from tests.models.tiny import TEXT_LENGTH, tiny_tokenizer
+from tests.models.diffusers.tiny import TEXT_LENGTH, tiny_tokenizer
 
 WIDTH = 32
 

@@ -5,7 +5,7 @@ import torch
 
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.pipelines import place, sequential_faults
-from tests.models.tiny import tiny_pipeline
+from tests.models.diffusers.tiny import tiny_pipeline
 
 
 def test_offloading_without_a_gpu_is_refused() -> None:
