@@ -7,8 +7,9 @@
 #   make test-fast   run the tests that start no Ray and no S3 server
 #   make test-gpu    run the tests that need a GPU
 #   make soak        inject faults into real processes for SECONDS seconds, drawn from SEED
-#   make check       check lint, format, types and the direction of imports
+#   make check       check lint, format, types, the direction of imports, and links of the docs
 #   make format      fix lint and format where a tool can
+#   make docs        build the HTML site with the API reference in out/site
 
 SECONDS ?= 600
 SEED ?= 1
@@ -19,6 +20,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+READY_DOCS := $(VENV)/.ready-docs
 
 # One thread a process: the workers are the parallelism.
 export OMP_NUM_THREADS := 1
@@ -27,7 +29,7 @@ export HF_HUB_OFFLINE := 1
 # KubeRay's definition of a RayJob, where it is at hand: infra/README.md.
 export NPD_RAYJOB_CRD ?= $(abspath $(wildcard ../shared/schemas/ray.io_rayjobs.yaml))
 
-.PHONY: demo demo-s3 demo-train test test-fast test-gpu soak check format setup clean
+.PHONY: demo demo-s3 demo-train test test-fast test-gpu soak check format docs setup clean
 
 demo: $(READY)
 	$(BIN)/npd build demo --out '$(OUT)'
@@ -75,10 +77,17 @@ check: $(READY_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/rumdl check --quiet .
 
 format: $(READY_DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Built anew, so that no page of an earlier build stays. A warning fails, such as a broken link.
+docs: $(READY_DOCS)
+	rm -rf out/site
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs . out/site
+	@echo 'open out/site/index.html'
 
 setup: $(READY_DEV)
 
@@ -95,6 +104,10 @@ $(READY): pyproject.toml infra/constraints.txt | $(BIN)/python
 
 $(READY_DEV): pyproject.toml infra/constraints.txt | $(BIN)/python
 	$(INSTALL) '.[dev]'
+	touch $@ $(READY)
+
+$(READY_DOCS): pyproject.toml infra/constraints.txt | $(BIN)/python
+	$(INSTALL) '.[docs]'
 	touch $@ $(READY)
 
 clean:

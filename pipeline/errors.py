@@ -1,4 +1,4 @@
-"""Exceptions of the package, in one tree.
+"""Exceptions of the package, in one tree::
 
     NPDError
     ├── UserError                  input that the user can correct (also a ValueError)

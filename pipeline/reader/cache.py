@@ -43,9 +43,11 @@ class DamagedError(Exception):
 class Cache:
     """Cache folder with a limit on its total size.
 
-    folder: created when it is first needed.
-    num_bytes: maximum total size of the cached files. It must be at least the size of the largest
-        shard. If it is below the reader's ``shuffle_bytes``, each process downloads shards again.
+    Args:
+        folder: Created when it is first needed.
+        num_bytes: Maximum total size of the cached files. It must be at least the size of the
+            largest shard. If it is below the reader's ``shuffle_bytes``, each process downloads
+            shards again.
     """
 
     folder: Path

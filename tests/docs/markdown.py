@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 FILES = sorted(
-    [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "pipeline" / "demo" / "README.md"]
+    [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), ROOT / "pipeline" / "demo" / "README.md"]
 )
 
 _FENCE = re.compile(r"^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -110,7 +110,9 @@ def test_commands_are_found_and_a_wrong_one_is_not_understood() -> None:
         _understood(["npd", "biuld"])
 
 
-@pytest.mark.parametrize("target", ["demo", "demo-train", "demo-s3", "test", "test-fast", "check"])
+@pytest.mark.parametrize(
+    "target", ["demo", "demo-train", "demo-s3", "test", "test-fast", "check", "docs"]
+)
 def test_make_targets_that_docs_name_exist(target: str) -> None:
     subprocess.run(
         ["make", "--dry-run", target, f"PYTHON={sys.executable}"],
