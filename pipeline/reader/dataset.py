@@ -56,8 +56,8 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
     it to ``DataLoader(pairs, batch_size=None)``.
 
     Args:
-        url: Store, or several ``Source`` to mix. An epoch draws weight·n of the n pairs of each source,
-            evenly interleaved.
+        url: Store, or a list of ``Source`` to mix. An epoch draws weight·n of the n pairs of each
+            source, evenly interleaved.
         split: "train", "validation" or "test".
         version: Version of the plan, as listed by ``npd status``. Default: the current one. With
             several plans, a mapping from plan ids to versions.
