@@ -22,7 +22,7 @@ from pipeline.publish.gc import (
     UnreferencedObject,
     amount_of,
     delete_garbage,
-    find_strays,
+    find_unreferenced,
 )
 from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import printable
@@ -45,11 +45,11 @@ def gc(
     store = open_store(url)
 
     def garbage() -> Iterator[UnreferencedObject]:
-        for found in find_strays(store):
+        for found in find_unreferenced(store):
             # A build that runs now, or is resumed later, may still commit a pending object.
-            if found.standing is ReferenceStatus.PENDING:
+            if found.reference is ReferenceStatus.PENDING:
                 continue
-            is_garbage = found.standing is ReferenceStatus.GARBAGE
+            is_garbage = found.reference is ReferenceStatus.GARBAGE
             is_young = is_garbage and found.modified > now - grace
             print(_line(found, now) + (f" (younger than {older_than}: kept)" if is_young else ""))
             if is_garbage and not is_young:
@@ -149,4 +149,4 @@ def repair(
 def _line(found: UnreferencedObject, now: datetime) -> str:
     age = human_seconds(max(0.0, (now - found.modified).total_seconds()))
     size = human_bytes(found.num_bytes)
-    return f"{found.standing}: {printable(found.key)}, {size}, {age} old: {found.why}"
+    return f"{found.reference}: {printable(found.key)}, {size}, {age} old: {found.why}"

@@ -55,7 +55,7 @@ class UnreferencedObject:
     key: str
     num_bytes: int
     modified: datetime
-    standing: ReferenceStatus
+    reference: ReferenceStatus
     why: str
 
 
@@ -71,8 +71,8 @@ def find_garbage(store: ObjectStore, *, older_than: datetime) -> Iterator[Unrefe
     """Yield the garbage that was last written before ``older_than``, in no particular order."""
     return (
         each
-        for each in find_strays(store)
-        if each.standing is ReferenceStatus.GARBAGE and each.modified < older_than
+        for each in find_unreferenced(store)
+        if each.reference is ReferenceStatus.GARBAGE and each.modified < older_than
     )
 
 
@@ -81,10 +81,10 @@ def delete_garbage(store: ObjectStore, garbage: Iterable[UnreferencedObject]) ->
     return amount_of(_deleted(store, garbage))
 
 
-def amount_of(strays: Iterable[UnreferencedObject]) -> Amount:
+def amount_of(unreferenced: Iterable[UnreferencedObject]) -> Amount:
     """Count objects and add up their bytes."""
     objects = num_bytes = 0
-    for each in strays:
+    for each in unreferenced:
         objects, num_bytes = objects + 1, num_bytes + each.num_bytes
     return Amount(objects=objects, num_bytes=num_bytes)
 
@@ -93,12 +93,12 @@ def _deleted(
     store: ObjectStore, garbage: Iterable[UnreferencedObject]
 ) -> Iterator[UnreferencedObject]:
     for each in garbage:
-        assert each.standing is ReferenceStatus.GARBAGE, f"{each.key}: {each.why}"
+        assert each.reference is ReferenceStatus.GARBAGE, f"{each.key}: {each.why}"
         store.delete(each.key)
         yield each
 
 
-def find_strays(store: ObjectStore) -> Iterator[UnreferencedObject]:
+def find_unreferenced(store: ObjectStore) -> Iterator[UnreferencedObject]:
     """Yield every object to which nothing refers, with its status and the reason."""
     done = _DoneUnits()
     # A listing is sorted by key, so objects of one unit or version come together, and the receipts
@@ -205,12 +205,12 @@ class _DoneUnits:
 
 
 def _all(
-    objects: Iterable[ObjectInfo], standing: ReferenceStatus, why: str
+    objects: Iterable[ObjectInfo], reference: ReferenceStatus, why: str
 ) -> Iterator[UnreferencedObject]:
-    return (_unreferenced(info, standing, why) for info in objects)
+    return (_unreferenced(info, reference, why) for info in objects)
 
 
-def _unreferenced(info: ObjectInfo, standing: ReferenceStatus, why: str) -> UnreferencedObject:
+def _unreferenced(info: ObjectInfo, reference: ReferenceStatus, why: str) -> UnreferencedObject:
     return UnreferencedObject(
-        key=info.key, num_bytes=info.num_bytes, modified=info.modified, standing=standing, why=why
+        key=info.key, num_bytes=info.num_bytes, modified=info.modified, reference=reference, why=why
     )

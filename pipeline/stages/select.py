@@ -61,8 +61,8 @@ class Selection:
         """
         if self._failure(judged):
             return 0, 0.0
-        standing = 1 if self._gate_reason(judged) else 2 if self._margin_reason(judged) else 3
-        return standing, self.rule.merit(judged.source_rewards, judged.golden_rewards)
+        reference = 1 if self._gate_reason(judged) else 2 if self._margin_reason(judged) else 3
+        return reference, self.rule.merit(judged.source_rewards, judged.golden_rewards)
 
     def _failure(self, judged: Judged) -> str | None:
         if judged.noise_stats is None:

@@ -22,14 +22,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import ObjectNotFoundError, PermanentStoreError
-from pipeline.storage.content import (
-    CHUNK_BYTES,
-    BytesContent,
-    Content,
-    FileContent,
-    chunks,
-    sha256_of,
-)
 from pipeline.storage.durable import (
     TEMP_PREFIX,
     atomic_write,
@@ -39,7 +31,17 @@ from pipeline.storage.durable import (
 )
 from pipeline.storage.file_lock import locked
 from pipeline.storage.local_errors import local_error
-from pipeline.storage.object_store import RESERVED, ObjectInfo, check_key
+from pipeline.storage.object_store import (
+    CHUNK_BYTES,
+    RESERVED,
+    BytesContent,
+    Content,
+    FileContent,
+    ObjectInfo,
+    check_key,
+    chunks,
+    sha256_of,
+)
 
 _LOCK_NAME = f"{RESERVED}lock"
 

@@ -1,10 +1,11 @@
-"""Interface of an object store, local or S3-compatible, with the calls of the commit protocol.
+"""Object stores, local or S3-compatible: their interface, keys, and sources of bytes for writes.
 
 Keys are relative, use ``/`` and never end in it. They mean the same on S3 and on any file system.
 S3 has no atomic rename, so nothing is published by copy or rename. put-if-absent makes a commit
 atomic.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
 
 _MAX_KEY_BYTES = 1024  # S3's limit
 _MAX_PART_BYTES = 255  # of a file name on ext4, XFS, APFS
+
+CHUNK_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,3 +139,65 @@ def _fault(key: str) -> str | None:
         if len(part.encode()) > _MAX_PART_BYTES:
             return f"has a part longer than {_MAX_PART_BYTES} bytes"
     return None
+
+
+class Content(Protocol):
+    """A byte source of known size with random access; several threads may read it repeatedly."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Number of bytes."""
+        ...
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return ``length`` bytes from ``start``, or fewer at the end."""
+        ...
+
+
+class BytesContent:
+    """Bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @property
+    def num_bytes(self) -> int:
+        """Number of bytes."""
+        return len(self._data)
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return ``length`` bytes from ``start``, or fewer at the end."""
+        return self._data[start : start + length]
+
+
+class FileContent:
+    """A file that must not change while it is read. Raises ``OSError`` if it is unreadable."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._num_bytes = path.stat().st_size
+
+    @property
+    def num_bytes(self) -> int:
+        """Number of bytes when this object was created."""
+        return self._num_bytes
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return ``length`` bytes from ``start``, or fewer at the end."""
+        with self._path.open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+
+def chunks(content: Content) -> Iterator[bytes]:
+    """Yield all bytes in order, in chunks that fit in memory."""
+    for start in range(0, content.num_bytes, CHUNK_BYTES):
+        yield content.read(start, CHUNK_BYTES)
+
+
+def sha256_of(pieces: Iterator[bytes]) -> str:
+    """Return the SHA-256 of the concatenated pieces, in hexadecimal."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()

@@ -19,16 +19,17 @@ from pipeline.errors import (
     RetryableStoreError,
     StoreError,
 )
-from pipeline.storage.content import (
+from pipeline.storage.durable import atomic_write
+from pipeline.storage.object_store import (
     CHUNK_BYTES,
     BytesContent,
     Content,
     FileContent,
+    ObjectInfo,
+    check_key,
     chunks,
     sha256_of,
 )
-from pipeline.storage.durable import atomic_write
-from pipeline.storage.object_store import ObjectInfo, check_key
 from pipeline.storage.s3_client import make_client, making_client
 from pipeline.storage.s3_errors import (
     broke_off,

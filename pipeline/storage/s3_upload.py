@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.storage.content import Content
+from pipeline.storage.object_store import Content
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

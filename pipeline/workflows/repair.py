@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.cluster.ray_session import ray_session
 from pipeline.config.sections import Config
-from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
+from pipeline.errors import UserError, VerificationError
 from pipeline.identity import sha256
 from pipeline.plan import Plan
 from pipeline.publish.repair import Recompute
+from pipeline.publish.repair.units import is_intact
 from pipeline.records import SCHEMA_VERSION
 from pipeline.storage import layout
 from pipeline.storage.formats.prompts import PromptTable
@@ -71,16 +72,10 @@ def restore_dropped(store: ObjectStore, config: Config | None) -> Iterator[str]:
     for sealed in success.manifests if success else ():
         plan = read_plan(store, sealed.plan_id)
         key = dropped_key_of(plan)
-        if key is not None and _digest(store, key) != plan.prompt_funnel.dropped_sha256:
+        digest = plan.prompt_funnel.dropped_sha256
+        if key is not None and digest is not None and not is_intact(store, key, digest):
             store.put(key, _dropped_again(plan, config, f"{store.url}/{key}"))
             yield key
-
-
-def _digest(store: ObjectStore, key: str) -> str | None:
-    try:
-        return sha256(store.get(key))
-    except ObjectNotFoundError:
-        return None
 
 
 def _dropped_again(plan: Plan, config: Config | None, where: str) -> bytes:

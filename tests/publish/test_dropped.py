@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError, VerificationError
-from pipeline.publish.gc import ReferenceStatus, find_strays
+from pipeline.publish.gc import ReferenceStatus, find_unreferenced
 from pipeline.publish.verify import verify
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
@@ -59,7 +59,7 @@ def test_dropped_of_another_attempt_is_garbage_once_the_plan_is_there(
     early = layout.dropped_key("f" * 16, "0" * 64)
     for key in (late, early):
         store.put(key, b"another")
-    found = {stray.key: stray.standing for stray in find_strays(store)}
+    found = {each.key: each.reference for each in find_unreferenced(store)}
     assert found == {late: ReferenceStatus.GARBAGE, early: ReferenceStatus.PENDING}
     (damaged / layout.plan_key(plan_id)).write_bytes(b"{")
-    assert ReferenceStatus.GARBAGE not in {stray.standing for stray in find_strays(store)}
+    assert ReferenceStatus.GARBAGE not in {each.reference for each in find_unreferenced(store)}

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from pipeline.errors import VerificationError
-from pipeline.publish.gc import ReferenceStatus, find_strays
+from pipeline.publish.gc import ReferenceStatus, find_unreferenced
 from pipeline.publish.verify import verify
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
@@ -97,10 +97,10 @@ def test_receipt_of_a_huge_number_takes_no_memory(damaged: Path, built: Built) -
     store = open_store(str(damaged))
     _scatter(store, built)
     tracemalloc.start()
-    found = list(find_strays(store))
+    found = list(find_unreferenced(store))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert {stray.standing for stray in found} == {ReferenceStatus.UNKNOWN}
+    assert {each.reference for each in found} == {ReferenceStatus.UNKNOWN}
     assert peak < 8_000_000
 
 

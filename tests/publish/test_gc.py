@@ -13,7 +13,7 @@ from pipeline.publish.gc import (
     ReferenceStatus,
     delete_garbage,
     find_garbage,
-    find_strays,
+    find_unreferenced,
 )
 from pipeline.publish.seal import seal
 from pipeline.publish.verify import verify
@@ -35,16 +35,16 @@ EMPTY = pack_pairs([], PairSchema(latent_shape=(4, 8, 8), reward_names=("scene",
 def _collect(store: ObjectStore) -> set[str]:
     """Delete all garbage without a grace period; return what was deleted."""
     found = list(find_garbage(store, older_than=datetime.now(UTC) + timedelta(seconds=1)))
-    for stray in found:
-        assert store.head(stray.key) is not None
+    for each in found:
+        assert store.head(each.key) is not None
     amount = delete_garbage(store, found)
-    assert amount == Amount(objects=len(found), num_bytes=sum(stray.num_bytes for stray in found))
-    assert all(store.head(stray.key) is None for stray in found)
-    return {stray.key for stray in found}
+    assert amount == Amount(objects=len(found), num_bytes=sum(each.num_bytes for each in found))
+    assert all(store.head(each.key) is None for each in found)
+    return {each.key for each in found}
 
 
 def _standings(store: ObjectStore) -> dict[str, ReferenceStatus]:
-    return {stray.key: stray.standing for stray in find_strays(store)}
+    return {each.key: each.reference for each in find_unreferenced(store)}
 
 
 def _other_attempt(built: Built, unit: int) -> tuple[ProducedUnit, str]:

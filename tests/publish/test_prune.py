@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import RetryableStoreError, UserError
-from pipeline.publish.gc import ReferenceStatus, delete_garbage, find_garbage, find_strays
+from pipeline.publish.gc import ReferenceStatus, delete_garbage, find_garbage, find_unreferenced
 from pipeline.publish.prune import Superseded, find_superseded, prune
 from pipeline.publish.repair import repair
 from pipeline.publish.verify import verify
@@ -59,7 +59,7 @@ def test_superseded_version_is_removed_and_nothing_else(two_versions: TwoVersion
     assert after.pop(record)
     assert after == {key: data for key, data in before.items() if key not in gone}
 
-    assert find_superseded(store) == [] == list(find_strays(store))
+    assert find_superseded(store) == [] == list(find_unreferenced(store))
     found_now = verify(store)
     assert (found_now.problems, found_now.orphans) == ([], [])
     assert [*repair(store, _no_recompute)] == []
@@ -144,7 +144,7 @@ def test_removal_that_breaks_off_anywhere_leaves_a_sound_store_and_is_finished(
         else:
             with pytest.raises(UserError, match="was removed"):
                 _read(store, 1)
-        assert {stray.standing for stray in find_strays(store)} == {ReferenceStatus.GARBAGE}
+        assert {each.reference for each in find_unreferenced(store)} == {ReferenceStatus.GARBAGE}
     _collect(store)
     assert _files(two_versions, 1) == set()
     assert len(_read(store)) == two_versions.second.num_samples(Split.TRAIN)
@@ -229,6 +229,6 @@ def test_build_that_seals_a_removed_version_late_changes_nothing_for_readers(
     built.seal(store)
     success = read_success(store)
     assert success is not None and success.manifests == [sealed_as(two_versions.second)]
-    assert {stray.standing for stray in find_strays(store)} == {ReferenceStatus.GARBAGE}
+    assert {each.reference for each in find_unreferenced(store)} == {ReferenceStatus.GARBAGE}
     _collect(store)
     assert _files(two_versions, 1) == set() and verify(store).problems == []

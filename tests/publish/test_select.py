@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.publish.compact import compact_in
-from pipeline.publish.gc import find_strays
+from pipeline.publish.gc import find_unreferenced
 from pipeline.publish.select import Selected, select
 from pipeline.publish.verify import verify
 from pipeline.reader import NoisePairDataset
@@ -90,7 +90,7 @@ def test_raised_margin_keeps_those_that_gain_more(store: ObjectStore, built: Bui
 
     found = verify(store)
     assert (found.problems, found.orphans) == ([], [])
-    assert list(find_strays(store)) == [], "the files of v1 are still named by v1"
+    assert list(find_unreferenced(store)) == [], "the files of v1 are still named by v1"
     assert read_version(store, built.plan.plan_id, 1) == first
 
 

@@ -19,12 +19,11 @@ from pipeline.identity import file_sha256
 from pipeline.publish.export.format import Format, Part
 from pipeline.publish.export.spec import FORMATS, ExportSpec
 from pipeline.records import Split
-from pipeline.storage.content import CHUNK_BYTES
 from pipeline.storage.durable import scratch_folder
 from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import Manifest
-from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.object_store import CHUNK_BYTES, ObjectStore
 from pipeline.storage.sealed_files import open_whole, shard_refs
 
 DESCRIPTION = "export.json"

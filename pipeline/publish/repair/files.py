@@ -1,17 +1,73 @@
-"""Repair of shards, ledger and manifest of a version, from receipts and unit objects."""
+"""Repair of a plan with its prompts, and of shards, ledger and manifest of a version.
+
+A plan is restored from its manifest, its prompts from the ledger, and the other files from receipts
+and unit objects.
+"""
 
 from collections.abc import Iterable, Iterator
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
-from pipeline.identity import sha256
 from pipeline.plan import Plan
 from pipeline.publish.compact import CompactedShard, ShardTask, compact_in
+from pipeline.publish.repair.units import is_intact
 from pipeline.publish.seal import draft
+from pipeline.storage import layout
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.layout import SUCCESS_KEY
 from pipeline.storage.manifest import Manifest, manifest_bytes
 from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.plans import plan_bytes, read_plan, read_prompt_table
+from pipeline.storage.sealed_files import read_ledger
 from pipeline.storage.success import SealedManifest, contradicts_itself, name_in_success, sealed_as
+
+
+def repair_plan(store: ObjectStore, plan_id: str, manifest: Manifest | None) -> list[str]:
+    """Restore a missing or damaged plan and its prompts; return the written keys.
+
+    Raises ``VerificationError`` if the manifest or ledger needed for this is damaged too.
+    """
+    written = []
+    plan = _intact_plan(store, plan_id)
+    if plan is None:
+        key = layout.plan_key(plan_id)
+        if manifest is None or manifest.plan.identity() != plan_id:
+            raise VerificationError(f"{store.url}/{key}: damaged, and so is its manifest")
+        plan = manifest.plan
+        store.put(key, plan_bytes(plan))
+        written.append(key)
+    # The plan is intact now, so its digest of the prompts can check those of the ledger.
+    if not _has_prompts(store, plan):
+        key = layout.prompts_key(plan_id)
+        table = None if manifest is None else _prompts_of_ledger(store, plan, manifest)
+        if table is None or not table.is_of(plan):
+            raise VerificationError(f"{store.url}/{key}: damaged, and so is its ledger")
+        store.put(key, table.to_bytes())
+        written.append(key)
+    return written
+
+
+def _intact_plan(store: ObjectStore, plan_id: str) -> Plan | None:
+    try:
+        plan = read_plan(store, plan_id)
+    except (ObjectNotFoundError, VerificationError):
+        return None
+    return plan if plan.plan_id == plan.identity() == plan_id else None
+
+
+def _has_prompts(store: ObjectStore, plan: Plan) -> bool:
+    try:
+        return read_prompt_table(store, plan.plan_id).is_of(plan)
+    except (ObjectNotFoundError, VerificationError):
+        return False
+
+
+def _prompts_of_ledger(store: ObjectStore, plan: Plan, manifest: Manifest) -> PromptTable | None:
+    """Return the prompts in a ledger, one from the row of each prompt's first seed."""
+    try:
+        ledger = read_ledger(store, manifest.ledger)
+    except VerificationError:
+        return None
+    return ledger.prompt_table(plan.seeds_per_prompt)
 
 
 def repair_files(
@@ -28,9 +84,7 @@ def repair_files(
     """
     if manifest is None:
         return _repair_manifest(store, plan, prompts, sealed)
-    damaged = {
-        file.key for file in manifest.files() if not _is_intact(store, file.key, file.sha256)
-    }
+    damaged = {file.key for file in manifest.files() if not is_intact(store, file.key, file.sha256)}
     if not damaged:
         return []
 
@@ -82,7 +136,7 @@ def _repair_manifest(
         overwrite_damaged=True,
     )
     if sealed_as(made) != sealed:
-        if _is_intact(store, sealed.key, sealed_as(made).sha256):
+        if is_intact(store, sealed.key, sealed_as(made).sha256):
             name_in_success(store, sealed_as(made))  # the entry was wrong, not the manifest
             return [SUCCESS_KEY]
         # No build can have written a manifest that contradicts itself. Its digest protects
@@ -94,13 +148,6 @@ def _repair_manifest(
         raise VerificationError(_not_promised(store, sealed.key, plan))
     store.put(sealed.key, manifest_bytes(made))
     return [sealed.key]
-
-
-def _is_intact(store: ObjectStore, key: str, digest: str) -> bool:
-    try:
-        return sha256(store.get(key)) == digest
-    except ObjectNotFoundError:
-        return False
 
 
 def _not_promised(store: ObjectStore, key: str, plan: Plan) -> str:

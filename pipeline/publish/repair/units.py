@@ -21,6 +21,14 @@ def damaged_units(problems: Sequence[Problem]) -> list[int]:
     return sorted({place.unit for place in places if place is not None and place.unit is not None})
 
 
+def is_intact(store: ObjectStore, key: str, digest: str) -> bool:
+    """Return True if an object exists and has the given SHA-256."""
+    try:
+        return sha256(store.get(key)) == digest
+    except ObjectNotFoundError:
+        return False
+
+
 class UnitRepair:
     """Replacement of damaged units by units that were recomputed in a separate store."""
 
@@ -74,7 +82,7 @@ class UnitRepair:
         data = self._scratch.get(made.data_key)
         written = []
         # As in a commit: a receipt must never name data that is not in the store.
-        if not self._is_intact(made.data_key, made.data_sha256):
+        if not is_intact(self._store, made.data_key, made.data_sha256):
             self._store.put(made.data_key, data)
             written.append(made.data_key)
         if self._is_damaged(unit):
@@ -85,12 +93,6 @@ class UnitRepair:
 
     def _is_damaged(self, unit: int) -> bool:
         return layout.receipt_key(self._plan.plan_id, unit) in self._damaged
-
-    def _is_intact(self, key: str, digest: str) -> bool:
-        try:
-            return sha256(self._store.get(key)) == digest
-        except ObjectNotFoundError:
-            return False
 
     def _digests_of_objects(self, unit: int) -> set[str]:
         """Return the digests of the unit's undamaged objects, one of which was committed."""

@@ -8,7 +8,7 @@ from pipeline.errors import (
     VerificationError,
 )
 from pipeline.plan import Plan
-from pipeline.publish.gc import ReferenceStatus, UnreferencedObject, find_strays
+from pipeline.publish.gc import ReferenceStatus, UnreferencedObject, find_unreferenced
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Problem, Verification, read_promised, said_of
 from pipeline.publish.verify.shards import check_shards
@@ -163,19 +163,19 @@ def _beyond(store: ObjectStore, plan: Plan) -> Iterator[UnreferencedObject]:
                     key=info.key,
                     num_bytes=info.num_bytes,
                     modified=info.modified,
-                    standing=ReferenceStatus.UNKNOWN,
+                    reference=ReferenceStatus.UNKNOWN,
                     why=f"its plan has {plan.num_units} units",
                 )
 
 
 def _orphans(store: ObjectStore, sealed: set[str], found: Verification) -> None:
     """Add foreign files, garbage, and pending objects of sealed plans, which no build uses."""
-    for each in find_strays(store):
+    for each in find_unreferenced(store):
         place = place_of(each.key)
-        is_pending = each.standing is ReferenceStatus.PENDING
-        if each.standing is ReferenceStatus.GARBAGE or (
+        is_pending = each.reference is ReferenceStatus.PENDING
+        if each.reference is ReferenceStatus.GARBAGE or (
             is_pending and place is not None and place.plan_id in sealed
         ):
             found.orphans.append(each)
-        elif each.standing is ReferenceStatus.UNKNOWN:
+        elif each.reference is ReferenceStatus.UNKNOWN:
             found.foreign.append(each)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from pipeline.publish.gc import ReferenceStatus, find_strays
+from pipeline.publish.gc import ReferenceStatus, find_unreferenced
 from pipeline.publish.verify import verify
 from pipeline.records import Split
 from pipeline.storage import layout
@@ -39,9 +39,9 @@ def _last_receipt_wins(store: ObjectStore, receipt: Receipt, data: bytes) -> Com
 
 def _collect_pending(store: ObjectStore, older_than: datetime) -> None:
     """Trusts the grace period: whatever nothing refers to by then will never be referred to."""
-    for stray in [*find_strays(store)]:
-        if stray.modified < older_than and stray.standing is not ReferenceStatus.UNKNOWN:
-            store.delete(stray.key)
+    for each in [*find_unreferenced(store)]:
+        if each.modified < older_than and each.reference is not ReferenceStatus.UNKNOWN:
+            store.delete(each.key)
 
 
 def _puts_unit_object(call: Call) -> bool:

@@ -17,7 +17,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from pipeline.errors import ObjectNotFoundError
 from pipeline.publish.compact import compact_in
-from pipeline.publish.gc import delete_garbage, find_garbage, find_strays
+from pipeline.publish.gc import delete_garbage, find_garbage, find_unreferenced
 from pipeline.publish.seal import seal
 from pipeline.publish.verify import verify
 from pipeline.storage import layout
@@ -167,7 +167,7 @@ class ProtocolStates(RuleBasedStateMachine):
         self.first_receipt_stays()
         self.success_lists_each_sealed_plan_once()
         assert self.sealed == {each.plan.plan_id for each in _plans()}
-        assert [*find_strays(self.store)] == []
+        assert [*find_unreferenced(self.store)] == []
         assert verify(self.store).problems == []
 
     def _begin(self, body: Callable[[str, ObjectStore], None], calls: int = 0) -> _Attempt:
