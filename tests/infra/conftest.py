@@ -13,9 +13,8 @@ from pipeline.storage.open import open_store
 from pipeline.workflows import build as steps
 from tests.conftest import BUCKET
 from tests.infra.files import policy
-from tests.infra.iam import Policy, Request
+from tests.infra.iam import Policy, Request, recorded_calls, request_of
 from tests.infra.identities import acting_as, add_identities
-from tests.infra.s3_calls import recorded_calls, request_of
 from tests.sealed import build, changed
 
 SETTINGS: dict[str, Any] = changed(

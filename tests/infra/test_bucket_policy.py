@@ -15,8 +15,7 @@ from pipeline.storage.s3_client import make_client
 from tests.conftest import BUCKET
 from tests.infra.conftest import Recorded
 from tests.infra.files import policy
-from tests.infra.iam import Policy, Request, allows
-from tests.infra.s3_calls import request_of
+from tests.infra.iam import Policy, Request, allows, request_of
 
 COMMIT_POINTS = ("plans/p/plan.json", "receipts/p/00000000.json", "manifests/p/v1.json")
 

@@ -16,9 +16,8 @@ from pipeline.storage.open import open_store
 from tests.conftest import BUCKET
 from tests.infra.conftest import Recorded
 from tests.infra.files import ROOT, policy
-from tests.infra.iam import Policy, allows, as_list, statements
+from tests.infra.iam import ACTIONS, Policy, allows, as_list, operations_in, request_of, statements
 from tests.infra.identities import acting_as
-from tests.infra.s3_calls import ACTIONS, operations_in, request_of
 
 STORE_MODULES = sorted((ROOT / "pipeline" / "storage").glob("s3*.py"))
 """boto3 stands behind these alone."""

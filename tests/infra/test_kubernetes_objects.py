@@ -6,8 +6,7 @@ import kubernetes_validate
 import pytest
 
 from tests.infra.files import INFRA, manifests, of_kind
-from tests.infra.pods import as_pod, literal_secrets, pod_templates
-from tests.infra.reachable import Peer, may_connect
+from tests.infra.kubernetes import Peer, as_pod, literal_secrets, may_connect, pod_templates
 
 VERSION = kubernetes_validate.latest_version()
 FILES = sorted(path.name for path in (INFRA / "kuberay").glob("*.yaml"))

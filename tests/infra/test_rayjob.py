@@ -12,9 +12,15 @@ from ray._private import ray_constants
 from jobs import build as job
 from pipeline.config.file import load_config
 from pipeline.workflows.plan import make_plan
-from tests.infra.crd import errors, strict, strict_rayjob_schema
 from tests.infra.files import ROOT, of_kind
-from tests.infra.pods import containers, literal_secrets, pod_templates
+from tests.infra.kubernetes import (
+    containers,
+    errors,
+    literal_secrets,
+    pod_templates,
+    strict,
+    strict_rayjob_schema,
+)
 
 DRAIN_TIMEOUT = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 

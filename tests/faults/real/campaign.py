@@ -7,13 +7,12 @@ from pathlib import Path
 
 from pipeline.cluster.messages import UNITS_IN_FLIGHT
 from tests.faults.real.build_process import BuildProcess
-from tests.faults.real.chaos import Strike
+from tests.faults.real.cluster_faults import KillDriver
 from tests.faults.real.fault import Struck
-from tests.faults.real.kinds.driver import KillDriver
+from tests.faults.real.fault_schedule import Strike
 from tests.faults.real.rig import Rig
-from tests.faults.real.supervisor import Supervisor
+from tests.faults.real.supervisor import Supervisor, build_undisturbed
 from tests.faults.real.tally import Tally
-from tests.faults.real.undisturbed import build_undisturbed
 from tests.waiting import until
 
 STALL_S = 180.0

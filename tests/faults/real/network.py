@@ -15,7 +15,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
-class ParsedKey:
+class Host:
     """Where processes of one node run."""
 
     name: str
@@ -49,7 +49,7 @@ class Network(Protocol):
     note: str
     """What a person should know about it."""
 
-    def add(self) -> ParsedKey:
+    def add(self) -> Host:
         """A new place."""
         ...
 
@@ -60,7 +60,7 @@ class Namespaces:
     def __init__(self, number: int) -> None:
         self._bridge = f"npd-{number}"
         self._subnet = f"198.18.{number}"
-        self._places: list[ParsedKey] = []
+        self._places: list[Host] = []
         self.gateway = f"{self._subnet}.1"
         self.note = f"network namespaces, {self._subnet}.0/24"
 
@@ -70,12 +70,12 @@ class Namespaces:
         _ip("address", "add", f"{self.gateway}/24", "dev", self._bridge)
         _ip("link", "set", self._bridge, "up")
 
-    def add(self) -> ParsedKey:
+    def add(self) -> Host:
         """A namespace with an address and a link to the bridge."""
         number = len(self._places) + 2
         name, address = f"{self._bridge}-{number}", f"{self._subnet}.{number}"
         _ip("netns", "add", name)
-        place = ParsedKey(name, address, prefix=("ip", "netns", "exec", name), link=name)
+        place = Host(name, address, prefix=("ip", "netns", "exec", name), link=name)
         self._places.append(place)
         _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
         _ip("link", "set", name, "master", self._bridge, "up")
@@ -102,10 +102,10 @@ class Loopback:
         self._last_bytes = itertools.count(2)
         self.note = f"loopback addresses, no link to cut ({why})"
 
-    def add(self) -> ParsedKey:
+    def add(self) -> Host:
         """The next address."""
         last_byte = next(self._last_bytes)
-        return ParsedKey(name=f"node-{last_byte}", address=f"127.0.0.{last_byte}")
+        return Host(name=f"node-{last_byte}", address=f"127.0.0.{last_byte}")
 
 
 @contextmanager

@@ -9,8 +9,7 @@ from pathlib import Path
 import psutil
 
 from infra.storage.ports import free_ports
-from tests.faults.real.network import ParsedKey
-from tests.faults.real.processes import descendants, is_alive, title, worker_processes
+from tests.faults.real.network import Host
 from tests.waiting import until
 
 START_TIMEOUT_S = 90.0
@@ -24,7 +23,7 @@ class RayNode:
     """A head (``head`` is None; it computes nothing) or a node with one CPU, so one worker."""
 
     def __init__(
-        self, place: ParsedKey, folder: Path, env: Mapping[str, str], head: "RayNode | None" = None
+        self, place: Host, folder: Path, env: Mapping[str, str], head: "RayNode | None" = None
     ) -> None:
         self.place = place
         self._folder = folder / place.name
@@ -116,3 +115,29 @@ class RayNode:
 
 def _is_raylet(process: psutil.Process) -> bool:
     return Path(title(process).partition(" ")[0]).name == "raylet"
+
+
+def worker_processes(ancestor: psutil.Process) -> Iterator[psutil.Process]:
+    """The processes below ``ancestor`` that compute units."""
+    return (each for each in descendants(ancestor) if title(each).startswith("ray::WorkerActor"))
+
+
+def descendants(ancestor: psutil.Process) -> list[psutil.Process]:
+    """All processes below it that live; none where it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return [each for each in ancestor.children(recursive=True) if is_alive(each)]
+    return []
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it runs, and is not a dead child that nobody has asked for yet."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def title(process: psutil.Process) -> str:
+    """Its command line, which Ray's workers replace by what they do; empty where it has ended."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""

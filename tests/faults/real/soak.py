@@ -10,13 +10,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.faults.real.build_process import write_config
 from tests.faults.real.campaign import Campaign
-from tests.faults.real.chaos import strikes
-from tests.faults.real.kinds.every import every_kind
+from tests.faults.real.fault_schedule import every_kind, strikes
 from tests.faults.real.network import network
 from tests.faults.real.rig import Rig
 from tests.faults.real.tally import Tally
-from tests.faults.real.workload import write_config
 
 NUM_NODES = 2
 NUM_UNITS = 40

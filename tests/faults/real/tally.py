@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from statistics import median
 
-from tests.faults.real.again import Recomputed
+from tests.faults.real.audit import Recomputed
 
 RECOVERY_S = 15.0
 """From a killed worker to its successor's first unit, beside the loading of the models."""

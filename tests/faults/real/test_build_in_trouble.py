@@ -15,13 +15,11 @@ from pipeline.cluster.messages import UNITS_IN_FLIGHT
 from pipeline.config.file import load_config
 from pipeline.storage.local import LocalStore
 from pipeline.storage.open import open_store
-from tests.faults.real.accountant import Account, Accountant, Sealed, read_sealed
-from tests.faults.real.again import num_again
-from tests.faults.real.build_process import BuildProcess
+from tests.faults.real.audit import Account, Accountant, Sealed, num_again, read_sealed
+from tests.faults.real.build_process import BuildProcess, write_config
 from tests.faults.real.gate import Gate
-from tests.faults.real.kinds.wire import Hold, Resets
-from tests.faults.real.processes import worker_processes
-from tests.faults.real.workload import write_config
+from tests.faults.real.ray_node import worker_processes
+from tests.faults.real.wire_faults import Hold, Resets
 from tests.waiting import until
 from tests.without_ray import build_without_ray
 

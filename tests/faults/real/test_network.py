@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.real.network import Loopback, Namespaces, Network, ParsedKey, network
+from tests.faults.real.network import Host, Loopback, Namespaces, Network, network
 
 _ECHO = """
 import socket, sys
@@ -33,7 +33,7 @@ def namespaces() -> Iterator[Network]:
         yield made
 
 
-def _ask(place: ParsedKey, address: str, port: str, timeout_s: float) -> str:
+def _ask(place: Host, address: str, port: str, timeout_s: float) -> str:
     """What a program in ``place`` hears from the one at ``address``."""
     command = [*place.prefix, sys.executable, "-c", _ASK, address, port, str(timeout_s)]
     return subprocess.run(command, capture_output=True, text=True).stdout

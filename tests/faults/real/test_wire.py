@@ -9,7 +9,7 @@ from infra.storage.seaweedfs import SeaweedFS
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from tests.faults.real.gate import Gate
-from tests.faults.real.kinds.wire import Busy, Hold, Resets, Slow
+from tests.faults.real.wire_faults import Busy, Hold, Resets, Slow
 from tests.waiting import until
 
 UNITS = range(3)

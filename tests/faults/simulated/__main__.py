@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from tests.faults.simulated.calls import Fault
 from tests.faults.simulated.campaign import open_simulation, sweeps
-from tests.faults.simulated.cases import FAULTS, Case, NoiseLevel
+from tests.faults.simulated.cases import FAULTS, Case, FaultLevel
+from tests.faults.simulated.faulty_store import Fault
 
 
 def main(
     seed: Annotated[int, typer.Option(help="Fixes who goes on at every call.")] = 0,
-    level: Annotated[NoiseLevel | None, typer.Option(help="Only faults at this level.")] = None,
+    level: Annotated[FaultLevel | None, typer.Option(help="Only faults at this level.")] = None,
     fault: Annotated[Fault | None, typer.Option(help="Only this fault.")] = None,
     call: Annotated[
         int | None, typer.Option(min=1, help="Only at the call of this number.")

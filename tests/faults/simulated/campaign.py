@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.simulated.calls import Fault
-from tests.faults.simulated.cases import FAULTS, Case, Failure, NoiseLevel, Protocol, Simulation
+from tests.faults.simulated.cases import FAULTS, Case, Failure, FaultLevel, Protocol, Simulation
+from tests.faults.simulated.faulty_store import Fault
 from tests.faults.simulated.stand_in import stand_in
 
 PROTOCOL = Protocol()
@@ -17,7 +17,7 @@ PROTOCOL = Protocol()
 class Sweep:
     """One fault at one level, at every call of the build that ``seed`` gives."""
 
-    level: NoiseLevel
+    level: FaultLevel
     fault: Fault
     seed: int
 

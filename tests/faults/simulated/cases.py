@@ -15,11 +15,16 @@ from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Commit, commit_unit
 from pipeline.storage.s3 import S3Store
 from tests.faults.simulated.build import CommitUnit, SimulatedBuild
-from tests.faults.simulated.calls import Call, Calls, Fault
-from tests.faults.simulated.faulty_store import STORE_FAULTS, FaultyStore, failing_store
+from tests.faults.simulated.faulty_store import (
+    STORE_FAULTS,
+    Call,
+    Calls,
+    Fault,
+    FaultyStore,
+    failing_store,
+)
 from tests.faults.simulated.memory_s3 import CLIENT_FAULTS, MemoryS3, failing_client
-from tests.faults.simulated.memory_store import MemoryStore
-from tests.faults.simulated.objects import Clock, Objects
+from tests.faults.simulated.memory_store import Clock, MemoryStore, Objects
 from tests.faults.simulated.scheduler import Scheduler
 from tests.faults.simulated.stand_in import StandIn
 from tests.faults.simulated.watch import Watch
@@ -40,7 +45,7 @@ Collect = Callable[[ObjectStore, datetime], None]
 """Deletes the garbage of a store that is older than a time."""
 
 
-class NoiseLevel(StrEnum):
+class FaultLevel(StrEnum):
     """At what the fault strikes."""
 
     STORE = "store"
@@ -49,9 +54,9 @@ class NoiseLevel(StrEnum):
     """A request of ``S3Store`` to its client."""
 
 
-FAULTS: dict[NoiseLevel, tuple[Fault, ...]] = {
-    NoiseLevel.STORE: STORE_FAULTS,
-    NoiseLevel.CLIENT: CLIENT_FAULTS,
+FAULTS: dict[FaultLevel, tuple[Fault, ...]] = {
+    FaultLevel.STORE: STORE_FAULTS,
+    FaultLevel.CLIENT: CLIENT_FAULTS,
 }
 
 
@@ -59,7 +64,7 @@ FAULTS: dict[NoiseLevel, tuple[Fault, ...]] = {
 class Case:
     """What is to happen. ``at`` counts the calls of the whole build, from 1."""
 
-    level: NoiseLevel
+    level: FaultLevel
     seed: int
     fault: Fault
     at: int
@@ -105,7 +110,7 @@ class Simulation:
         """The store after a build by one worker: what every case has to end in."""
         self._wanted = comparable(self.undisturbed)
 
-    def calls(self, level: NoiseLevel, seed: int) -> list[Call]:
+    def calls(self, level: FaultLevel, seed: int) -> list[Call]:
         """Those of a build that meets no fault. Raises ``AssertionError`` if it goes wrong."""
         world = _World(self._stand_in, self._protocol, level, seed)
         world.run()
@@ -127,7 +132,7 @@ class Simulation:
         return Failure(case=case, call=call, problems=tuple(problems))
 
     def _build_undisturbed(self) -> Objects:
-        world = _World(self._stand_in, Protocol(), NoiseLevel.STORE, seed=0)
+        world = _World(self._stand_in, Protocol(), FaultLevel.STORE, seed=0)
         world.resume()
         assert not (problems := world.problems()), problems
         return world.objects
@@ -153,7 +158,7 @@ class _World:
         self,
         stand_in: StandIn,
         protocol: Protocol,
-        level: NoiseLevel,
+        level: FaultLevel,
         seed: int,
         fault: Fault | None = None,
         at: int = 0,
@@ -170,14 +175,14 @@ class _World:
         self._scheduler = Scheduler(seed)
         self.calls = Calls(
             self._scheduler,
-            failing=failing_store if level is NoiseLevel.STORE else failing_client,
+            failing=failing_store if level is FaultLevel.STORE else failing_client,
             fault=fault,
             at=at,
             on_stall=self.elapse,
         )
         self._faulty = (
             FaultyStore(self.store, self.calls)
-            if level is NoiseLevel.STORE
+            if level is FaultLevel.STORE
             else store_of_client(MemoryS3(self.objects, self.calls))
         )
         self._builds: list[SimulatedBuild] = []

@@ -12,8 +12,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.response import StreamingBody
 
-from tests.faults.simulated.calls import Caller, Fault
-from tests.faults.simulated.objects import Objects, StoredObject
+from tests.faults.simulated.faulty_store import Caller, Fault
+from tests.faults.simulated.memory_store import Objects, StoredObject
 
 T = TypeVar("T")
 Answer = dict[str, Any]

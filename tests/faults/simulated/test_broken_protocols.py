@@ -13,9 +13,9 @@ from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Commit, Receipt
 from pipeline.storage.sealed_files import open_whole, shard_refs
 from pipeline.storage.success import read_manifest, read_success
-from tests.faults.simulated.calls import Call, Fault
 from tests.faults.simulated.campaign import open_simulation
-from tests.faults.simulated.cases import Case, NoiseLevel, Protocol
+from tests.faults.simulated.cases import Case, FaultLevel, Protocol
+from tests.faults.simulated.faulty_store import Call, Fault
 from tests.faults.simulated.memory_store import MemoryStore
 
 SEED = 11
@@ -69,11 +69,11 @@ def _puts_ledger(call: Call) -> bool:
 def test_simulation_finds_a_broken_protocol_and_finds_it_again(
     protocol: Protocol, fault: Fault, strikes: Callable[[Call], bool], problem: str
 ) -> None:
-    calls = open_simulation().calls(NoiseLevel.STORE, SEED)
+    calls = open_simulation().calls(FaultLevel.STORE, SEED)
     simulation = open_simulation(protocol)
     found = []
     for at in [at for at, call in enumerate(calls, start=1) if strikes(call)]:
-        case = Case(level=NoiseLevel.STORE, seed=SEED, fault=fault, at=at)
+        case = Case(level=FaultLevel.STORE, seed=SEED, fault=fault, at=at)
         failure = simulation.run(case)
         if failure is not None:
             found.append(failure)
@@ -98,7 +98,7 @@ def test_undisturbed_store_is_verified_and_read_whole() -> None:
 
 
 def test_every_kind_of_write_is_struck() -> None:
-    for level, method in ((NoiseLevel.STORE, "put_"), (NoiseLevel.CLIENT, "put_object")):
+    for level, method in ((FaultLevel.STORE, "put_"), (FaultLevel.CLIENT, "put_object")):
         calls = open_simulation().calls(level, SEED)
         written = {call.key.partition("/")[0] for call in calls if call.method.startswith(method)}
         assert written >= {

@@ -8,8 +8,7 @@ from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.probe import probe
 from tests.faults.simulated.cases import store_of_client
 from tests.faults.simulated.memory_s3 import MemoryS3
-from tests.faults.simulated.memory_store import MemoryStore
-from tests.faults.simulated.objects import Clock, Objects
+from tests.faults.simulated.memory_store import Clock, MemoryStore, Objects
 from tests.storage.test_object_store import (
     test_absent_object_is_told_apart,
     test_bad_key_is_refused,

@@ -26,8 +26,7 @@ from pipeline.storage.plans import write_plan
 from pipeline.storage.receipts import Commit, commit_unit, done_units, read_receipt
 from pipeline.storage.success import read_success
 from tests.faults.simulated.faulty_store import FaultyStore
-from tests.faults.simulated.memory_store import MemoryStore
-from tests.faults.simulated.objects import Clock, Objects
+from tests.faults.simulated.memory_store import Clock, MemoryStore, Objects
 from tests.faults.simulated.scheduler import Process, Scheduler
 from tests.faults.simulated.stand_in import StandIn, Unit, produce, stand_in
 from tests.faults.simulated.watch import Watch

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.identity import sha256
 from pipeline.storage.layout import SUCCESS_KEY
-from tests.faults.simulated.objects import Objects
+from tests.faults.simulated.memory_store import Objects
 
 _FINAL = ("receipts", "manifests", "plans")
 """What is put once and then stays."""

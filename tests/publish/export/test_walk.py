@@ -18,8 +18,7 @@ from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from tests.faults.simulated.faulty_store import FaultyStore
-from tests.faults.simulated.memory_store import MemoryStore
-from tests.faults.simulated.objects import Clock, Objects
+from tests.faults.simulated.memory_store import Clock, MemoryStore, Objects
 from tests.publish.export.dying_store import DyingAt, Killed, raise_killed
 from tests.publish.export.exports import digests, export_to
 from tests.sealed import manifest_of

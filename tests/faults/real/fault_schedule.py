@@ -4,7 +4,9 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tests.faults.real.cluster_faults import CutLink, KillDriver, KillRaylet, KillServer, KillWorker
 from tests.faults.real.fault import Fault
+from tests.faults.real.wire_faults import busy, resets, slow
 
 _MAX_PAUSE_S = 3.0
 _ALONE = 0.2
@@ -43,3 +45,10 @@ def strikes(seed: int, faults: Sequence[Fault]) -> Iterator[Strike]:
                 alone=chance.random() < _ALONE,
                 chance=random.Random(chance.getrandbits(64)),
             )
+
+
+def every_kind(*, links: bool) -> list[Fault]:
+    """One of each; ``links`` says whether nodes have links that can be cut."""
+    faults: list[Fault] = [KillDriver(), KillWorker(), KillRaylet(), KillServer()]
+    faults += [resets("up"), resets("down"), busy(), slow()]
+    return [*faults, CutLink()] if links else faults

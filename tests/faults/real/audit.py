@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ from pipeline.identity import sha256
 from pipeline.publish.verify import verify
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
+from tests.faults.real.gate import Seen
 
 _SEALED = ("shards/", "ledgers/", "manifests/", layout.SUCCESS_KEY)
 
@@ -96,3 +97,37 @@ class Accountant:
         )
         account.unverified += map(str, verify(self._store).problems)
         return account
+
+
+@dataclass(frozen=True)
+class DriverDeath:
+    """The moment when a driver was killed."""
+
+    when: float
+    """By ``time.monotonic``."""
+    committed: frozenset[int]
+    """Units that had a receipt right after it."""
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """What a killed driver cost."""
+
+    in_flight: int
+    """Units that were uploaded before and, for want of a receipt, again after."""
+    finished: int
+    """Units that had a receipt and were uploaded again; there must be none."""
+
+
+def recomputed(death: DriverDeath, uploads: Sequence[Seen]) -> Recomputed:
+    """Compare the uploads before a driver's death with those after it."""
+    before = {seen.unit for seen in uploads if seen.when <= death.when}
+    after = {seen.unit for seen in uploads if seen.when > death.when}
+    return Recomputed(
+        in_flight=len(before & after - death.committed), finished=len(after & death.committed)
+    )
+
+
+def num_again(uploads: Sequence[Seen]) -> int:
+    """Uploads beyond the first of each unit."""
+    return len(uploads) - len({seen.unit for seen in uploads})

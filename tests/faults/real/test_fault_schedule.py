@@ -3,8 +3,7 @@
 from collections import Counter
 from itertools import islice
 
-from tests.faults.real.chaos import KILLS_A_ROUND, Strike, strikes
-from tests.faults.real.kinds.every import every_kind
+from tests.faults.real.fault_schedule import KILLS_A_ROUND, Strike, every_kind, strikes
 
 FAULTS = every_kind(links=True)
 ROUND = sum(KILLS_A_ROUND if fault.kills else 1 for fault in FAULTS)

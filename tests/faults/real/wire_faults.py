@@ -15,6 +15,7 @@ from tests.waiting import pause
 if TYPE_CHECKING:
     from tests.faults.real.rig import Rig
 
+
 _BUSY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>busy</Message></Error>"
 _BUSY_REPLY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/xml\r\n"

@@ -9,8 +9,16 @@ import pyarrow as pa
 import pytest
 
 from pipeline.storage.local import LocalStore
-from tests.faults.real.accountant import Account, Accountant, Sealed, read_sealed
-from tests.faults.real.again import DriverDeath, Recomputed, num_again, recomputed
+from tests.faults.real.audit import (
+    Account,
+    Accountant,
+    DriverDeath,
+    Recomputed,
+    Sealed,
+    num_again,
+    read_sealed,
+    recomputed,
+)
 from tests.faults.real.gate import Seen
 
 
