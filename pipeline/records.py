@@ -21,7 +21,7 @@ OLDEST_SCHEMA_VERSION = 2
 """Oldest version that can be read, verified, selected from and exported."""
 
 RuleName = Literal["all", "weighted_sum", "majority"]
-"""Rule that combines the selecting rewards (``stages/score_rule.py``)."""
+"""Rule that combines the selecting rewards (``stages/select.py``)."""
 
 
 class Record(BaseModel):

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.console import console
-from pipeline.config.file import bundled_configs
-from pipeline.config.starter import starter_text
+from pipeline.config.file import bundled_configs, starter_text
 from pipeline.errors import UserError
 from pipeline.storage.durable import atomic_write
 

@@ -33,7 +33,7 @@ from pipeline.plan import Plan
 from pipeline.records import SCHEMA_VERSION, Status
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import Proposer
-from pipeline.stages.proposers.files import check_proposers, load_proposers
+from pipeline.stages.proposer_files import check_proposers, load_proposers
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.storage import layout
 from pipeline.storage.open import open_store

@@ -1,5 +1,7 @@
-"""Read a configuration from a TOML file, or a shipped configuration by its name."""
+"""Configuration files: those of a user, and those that ship with the package."""
 
+import json
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
@@ -8,8 +10,8 @@ from pydantic import ValidationError
 
 from pipeline.config.proposers import CustomProposer, NPNetProposer, ProposerConfig
 from pipeline.config.rewards import RewardConfig
+from pipeline.config.section import SourceConfig
 from pipeline.config.sections import Config
-from pipeline.config.source import SourceConfig
 from pipeline.config.toml_file import TomlFile, read_toml
 from pipeline.errors import ConfigError
 
@@ -107,4 +109,27 @@ def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
             "proposers": tuple(map(proposer, config.proposers)),
             "rewards": tuple(map(reward, config.rewards)),
         }
+    )
+
+
+_PATH = re.compile(r'^(?P<key>path\s*=\s*)"(?P<value>[^"]*)"', re.MULTILINE)
+
+
+def starter_text(name: str) -> str:
+    """Return a shipped configuration with paths that work wherever the text is written.
+
+    Paths of files that ship with the package become absolute. Other paths, such as
+    ``models/hps_v2``, stay relative to the file that the user writes. Raises ``ConfigError`` for an
+    unknown name.
+    """
+    file = bundled_config(name)
+
+    def absolute(found: re.Match[str]) -> str:
+        path = file.parent / found["value"]
+        # Basic strings of TOML quote as JSON does.
+        return found["key"] + json.dumps(str(path.resolve()) if path.exists() else found["value"])
+
+    text = _PATH.sub(absolute, file.read_text(encoding="utf-8"))
+    return (
+        f"# Copied by `npd init {Path(name).stem}`. `npd options` lists every setting.\n#\n{text}"
     )

@@ -4,8 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.section import GuidanceScale, PositiveInt, Section
-from pipeline.config.source import SourceConfig
+from pipeline.config.section import GuidanceScale, PositiveInt, Section, SourceConfig
 
 AttentionBackend = Literal[
     "native",

@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.pinned_revision import refuse_unpinned
-from pipeline.config.section import Name, PositiveInt, Section
+from pipeline.config.section import Name, PositiveInt, Section, refuse_unpinned
 
 PromptFormat = Literal["text", "jsonl", "csv", "tsv", "parquet", "arrow", "webdataset"]
 

@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from pipeline.config.section import Name
-from pipeline.config.source import SourceConfig
+from pipeline.config.section import Name, SourceConfig
 
 
 class RewardConfig(SourceConfig):

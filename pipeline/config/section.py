@@ -1,8 +1,10 @@
-"""What every section of a configuration is."""
+"""Base classes of the sections of a configuration, and the types of their values."""
 
-from typing import Annotated
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -20,3 +22,66 @@ class Section(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def refuse_unpinned(hub: str | None, revision: str | None, repositories: str = "") -> None:
+    """Raise ``ValueError`` unless both a repository and its commit are given, or neither.
+
+    ``repositories`` is the prefix of the repository's address on the hub: ``datasets/`` for data
+    sets, empty for models.
+    """
+    if (hub is None) != (revision is None):
+        raise ValueError("hub and revision belong together; set both or neither")
+    if revision is not None and not _COMMIT.fullmatch(revision):
+        raise ValueError(
+            f"revision {revision!r} is not pinned: a branch, a tag or a short hash can point to "
+            "other files later. Give the 40 hexadecimal digits of a commit: "
+            f"git ls-remote https://huggingface.co/{repositories}{hub}"
+        )
+
+
+class SourceConfig(Section):
+    """Location of a model's files: ``path``, or ``hub`` with a pinned ``revision``."""
+
+    path: str | None = None
+    """Folder or file on the machines that compute."""
+    hub: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = None
+    """Repository of the Hugging Face hub, owner/name, in place of path."""
+    revision: str | None = None
+    """Commit of that repository, its 40 hexadecimal digits."""
+    file: str | None = None
+    """A single file of the folder or repository."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.path is not None and self.hub is not None:
+            raise ValueError("set path or hub, not both: each says where the files are")
+        refuse_unpinned(self.hub, self.revision)
+        if self.file is not None:
+            _refuse_outside(self.file)
+            if not self.has_place:
+                raise ValueError("file needs path or hub, in which it lies")
+        return self
+
+    @property
+    def has_place(self) -> bool:
+        """Return True if ``path`` or ``hub`` is set."""
+        return self.path is not None or self.hub is not None
+
+    def require(self, what: str) -> None:
+        """Raise ``ValueError`` if neither ``path`` nor ``hub`` is set."""
+        if not self.has_place:
+            raise ValueError(f"{what} needs path, or hub with revision, to find its files")
+
+    def __str__(self) -> str:
+        place = self.path if self.hub is None else f"{self.hub}@{self.revision}"
+        return str(place) if self.file is None else f"{place}/{self.file}"
+
+
+def _refuse_outside(file: str) -> None:
+    path = PurePosixPath(file)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"file {file!r} must lie in the folder or repository itself")

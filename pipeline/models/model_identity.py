@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.model import ModelConfig
-from pipeline.config.source import SourceConfig
+from pipeline.config.section import SourceConfig
 from pipeline.errors import ModelError
 from pipeline.identity import canonical_json
 from pipeline.models.diffusers.model_index import steps_offset

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config.source import SourceConfig
+from pipeline.config.section import SourceConfig
 from pipeline.errors import ModelError
 from pipeline.identity import file_sha256, files_digest, folder_digest
 

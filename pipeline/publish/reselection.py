@@ -11,8 +11,7 @@ from typing import TypeVar
 from pipeline.config.sections import GateConfig
 from pipeline.plan import Plan
 from pipeline.records import LosingProposal, Outcome, Status
-from pipeline.stages.score_rule import ScoreRule, Scores
-from pipeline.stages.select import NOT_CONVERGED, Judged, Selection
+from pipeline.stages.select import NOT_CONVERGED, Judged, ScoreRule, Scores, Selection
 from pipeline.storage.receipts import Receipt
 
 _Decided = TypeVar("_Decided", Outcome, LosingProposal)

@@ -14,7 +14,6 @@ from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.diffusion.noise import as_model_input, noise_stats, stored
 from pipeline.models.reward import Reward
 from pipeline.records import Candidate
-from pipeline.stages.best_proposal import BestProposal, ScoredProposal
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import (
     ProposedNoise,
@@ -25,7 +24,7 @@ from pipeline.stages.propose import (
 )
 from pipeline.stages.sample import SampledImages, decode_images, sample_clean, sample_images
 from pipeline.stages.score import judge
-from pipeline.stages.select import Judged, Selection
+from pipeline.stages.select import BestProposal, Judged, ScoredProposal, Selection
 
 
 @dataclass(frozen=True, kw_only=True)

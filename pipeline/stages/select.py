@@ -1,4 +1,4 @@
-"""Decision to keep, reject or fail a candidate, from numbers alone.
+"""Selection: keep, reject or fail a candidate, and choose its best golden noise, by numbers alone.
 
 Reasons, in the order of the checks:
 
@@ -9,16 +9,88 @@ Reasons, in the order of the checks:
               gate:norm, gate:kurtosis   the golden noise does not look Gaussian
               reward:<name>              the golden image is not better by more than the margin
               selection:weighted_sum,    the rewards together do not prefer it
-              selection:majority         (``score_rule``)
+              selection:majority         (``ScoreRule``)
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from math import sqrt
 
+from torch import Tensor
+
 from pipeline.config.sections import GateConfig
-from pipeline.records import NoiseStats, Status
-from pipeline.stages.score_rule import ScoreRule
+from pipeline.plan import Plan
+from pipeline.records import LosingProposal, NoiseStats, RuleName, Status
+
+Scores = Mapping[str, float | None]
+"""Maps each reward's name to the score of one image, or None if there is no score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRule:
+    """Rule that combines the selecting rewards into one decision.
+
+    For each selecting reward, let g = golden − source be the gain, m the margin and w the weight.
+    The golden image wins by the rule
+
+        all            if g > m under every reward
+        weighted_sum   if Σ w·g > Σ w·m
+        majority       if g > m under more than half of the rewards; weights do not count
+
+    The *merit* of an image is Σ w·g under every rule. It orders several images of one candidate.
+    """
+
+    name: RuleName = "all"
+    margins: Mapping[str, float]
+    """Maps each selecting reward to the gain that the golden image must exceed."""
+    weights: Mapping[str, float]
+    """Maps each selecting reward to the weight of its gain in a sum; greater than 0."""
+
+    @classmethod
+    def of(cls, plan: Plan, margins: Mapping[str, float] | None = None) -> "ScoreRule":
+        """Create the rule of a plan. ``margins`` replaces the margins of the plan."""
+        return cls(
+            name=plan.rule,
+            margins=plan.margins if margins is None else margins,
+            weights=plan.weights,
+        )
+
+    def missing(self, source: Scores, golden: Scores) -> str | None:
+        """Return the first selecting reward that lacks a score for either image, or None."""
+        return next((n for n in self.margins if source[n] is None or golden[n] is None), None)
+
+    def objection(self, source: Scores, golden: Scores) -> str | None:
+        """Return the reason why the golden image loses, or None if it wins.
+
+        No score may be missing.
+        """
+        # Compare golden with source + margin, not the gain with the margin. Both sides are then
+        # rounded at the precision of the scores.
+        rivals = [
+            (name, self.weights[name], better, before + self.margins[name])
+            for name, before, better in self._pairs(source, golden)
+        ]
+        lost = [name for name, _, better, needed in rivals if not better > needed]
+        match self.name:
+            case "all":
+                return f"reward:{lost[0]}" if lost else None
+            case "weighted_sum":
+                wins = sum(w * b for _, w, b, _ in rivals) > sum(w * n for _, w, _, n in rivals)
+            case "majority":
+                wins = 2 * len(lost) < len(rivals)
+        return None if wins else f"selection:{self.name}"
+
+    def merit(self, source: Scores, golden: Scores) -> float:
+        """Return Σ w·(golden − source). No score may be missing."""
+        pairs = self._pairs(source, golden)
+        return sum(self.weights[name] * (better - before) for name, before, better in pairs)
+
+    def _pairs(self, source: Scores, golden: Scores) -> Iterator[tuple[str, float, float]]:
+        for name in self.margins:
+            before, better = source[name], golden[name]
+            assert before is not None and better is not None, "asked for with missing()"
+            yield name, before, better
+
 
 NOT_CONVERGED = "inversion:not_converged"
 
@@ -95,3 +167,63 @@ def gate_reason(stats: NoiseStats, num_values: int, gate: GateConfig) -> str | N
     if abs(stats.kurtosis) / sqrt(24 / num_values) > gate.max_kurtosis_deviation:
         return "gate:kurtosis"
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredProposal:
+    """One golden noise of one candidate with its image, scores and decision."""
+
+    name: str
+    golden_noise: Tensor
+    """Golden noise in its stored form: float16 (...), on the CPU."""
+    pixels: Tensor
+    """Golden image: uint8 (H, W, 3), on the CPU."""
+    judged: Judged
+    status: Status
+    reason: str | None
+    preference: tuple[int, float]
+    """Sort key from ``Selection.preference``; a greater key is better."""
+    forward_evaluations: int
+    """Number of forward evaluations to make the noise and to sample its image."""
+
+    def loses(self) -> LosingProposal:
+        """Return the record that is kept of a golden noise that is not the best."""
+        return LosingProposal(
+            name=self.name,
+            status=self.status,
+            reason=self.reason,
+            golden_rewards=dict(self.judged.golden_rewards),
+            noise_stats=self.judged.noise_stats,
+            forward_evaluations=self.forward_evaluations,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestProposal:
+    """Best golden noise of a candidate so far, with records of the others.
+
+    Golden noises are compared one after the other. Only the best so far keeps its noise and its
+    image, and the others leave a record. Memory therefore does not grow with their number.
+    """
+
+    best: ScoredProposal
+    before: tuple[LosingProposal, ...] = ()
+    """Records of the golden noises proposed before the best."""
+    after: tuple[LosingProposal, ...] = ()
+    """Records of the golden noises proposed after the best."""
+
+    def joined_by(self, other: ScoredProposal) -> "BestProposal":
+        """Return the result with one more golden noise. The earlier one wins a tie."""
+        if other.preference > self.best.preference:
+            return BestProposal(best=other, before=(*self.before, self.best.loses(), *self.after))
+        return replace(self, after=(*self.after, other.loses()))
+
+    @property
+    def losers(self) -> tuple[LosingProposal, ...]:
+        """Records of all golden noises except the best, in the order of proposal."""
+        return (*self.before, *self.after)
+
+    @property
+    def forward_evaluations(self) -> int:
+        """Number of forward evaluations for all golden noises and their images."""
+        return self.best.forward_evaluations + sum(o.forward_evaluations for o in self.losers)

@@ -14,7 +14,7 @@ from pipeline.models.rewards.identity import reward_digest
 from pipeline.plan import Plan
 from pipeline.prompts.choosing import ChosenPrompts, choose_prompts
 from pipeline.records import SCHEMA_VERSION
-from pipeline.stages.proposers.files import check_networks, proposer_settings
+from pipeline.stages.proposer_files import check_networks, proposer_settings
 from pipeline.storage.formats.prompts import PromptTable
 
 # Settings of [prompts] that enter the plan. The digest of the chosen prompts replaces the others,

@@ -13,7 +13,7 @@ from pipeline.storage.receipts import read_receipt
 from pipeline.workflows.plan import make_plan
 from tests.npnet.layouts import shaken
 from tests.sealed import demo_prompts, write_config
-from tests.stages.proposers.test_network import LAYOUT, settings
+from tests.stages.test_network_proposer import LAYOUT, settings
 
 
 @pytest.fixture

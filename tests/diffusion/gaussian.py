@@ -13,8 +13,13 @@ import torch
 from torch import Tensor
 
 from pipeline.diffusion.denoiser import Conditioning, EncodedPrompts, Guidance, Prediction
-from pipeline.diffusion.schedule import Schedule, Spacing, spaced_timesteps
-from pipeline.diffusion.step import NoiseLevel, step_coefficients
+from pipeline.diffusion.schedule import (
+    NoiseLevel,
+    Schedule,
+    Spacing,
+    spaced_timesteps,
+    step_coefficients,
+)
 
 
 def sd_alphas_cumprod() -> Tensor:

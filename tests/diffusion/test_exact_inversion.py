@@ -11,7 +11,7 @@ from pipeline.diffusion.redenoise import (
     redenoise,
     redenoise_evaluations,
 )
-from pipeline.diffusion.step import kappa
+from pipeline.diffusion.schedule import kappa
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor

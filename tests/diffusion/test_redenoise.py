@@ -16,8 +16,7 @@ from pipeline.diffusion.redenoise import (
     redenoise,
     redenoise_evaluations,
 )
-from pipeline.diffusion.schedule import Spacing
-from pipeline.diffusion.step import kappa, step_coefficients
+from pipeline.diffusion.schedule import Spacing, kappa, step_coefficients
 from pipeline.errors import UserError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.sample import sample_evaluations, sample_latents
-from pipeline.diffusion.step import NoiseLevel
+from pipeline.diffusion.schedule import NoiseLevel
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.gaussian import GaussianDenoiser, sampling_factor
 

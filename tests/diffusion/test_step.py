@@ -8,9 +8,9 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler, FlowMatchEulerDiscret
 from torch import Tensor
 
 from pipeline.diffusion.denoiser import Prediction
-from pipeline.diffusion.schedule import Schedule
-from pipeline.diffusion.step import (
+from pipeline.diffusion.schedule import (
     NoiseLevel,
+    Schedule,
     denoise_step,
     invert_step,
     kappa,

@@ -8,9 +8,14 @@ from torch import Tensor
 
 from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.guided_step import Inversion
-from pipeline.diffusion.redenoise import RedenoiseSettings, StepsSettings, redenoise
-from pipeline.diffusion.step import step_coefficients
-from pipeline.diffusion.zigzag import zigzag, zigzag_evaluations
+from pipeline.diffusion.redenoise import (
+    RedenoiseSettings,
+    StepsSettings,
+    redenoise,
+    zigzag,
+    zigzag_evaluations,
+)
+from pipeline.diffusion.schedule import step_coefficients
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from pipeline.config.source import SourceConfig
+from pipeline.config.section import SourceConfig
 from pipeline.errors import ModelError
 from pipeline.identity import folder_digest
 from pipeline.models.source import SAFE_FILES, locate, source_digest

@@ -20,14 +20,14 @@ from pipeline.models.reward import Reward
 from pipeline.records import Candidate
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import ProposedNoise, Proposer, Source, propose
-from pipeline.stages.proposers.network import NetworkProposer
+from pipeline.stages.proposers import NetworkProposer
 from pipeline.stages.sample import SampledImages
 from pipeline.stages.score import judge
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from tests.npnet.layouts import shaken
 from tests.sealed import demo_models, demo_prompts
 from tests.stages.demo_unit import KEEP_ALL, make_unit
-from tests.stages.proposers.test_network import LAYOUT
+from tests.stages.test_network_proposer import LAYOUT
 from tests.stages.test_several_proposals import with_proposers
 
 STEPS = {"num_inference_steps": 2, "guidance_scale": 3.0}

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.records import RuleName
-from pipeline.stages.score_rule import ScoreRule
+from pipeline.stages.select import ScoreRule
 
 SOURCE = {"a": 1.0, "b": 10.0, "c": -1.0, "seen": 0.0}
 MARGINS = {"a": 0.5, "b": 0.0, "c": 0.0}

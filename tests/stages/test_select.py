@@ -8,8 +8,7 @@ from scipy import stats as scipy_stats
 
 from pipeline.config.sections import GateConfig
 from pipeline.records import NoiseStats, Status
-from pipeline.stages.score_rule import ScoreRule
-from pipeline.stages.select import Judged, Selection, gate_reason
+from pipeline.stages.select import Judged, ScoreRule, Selection, gate_reason
 
 D = 1024
 GATE = GateConfig(max_norm_deviation=3.0, max_kurtosis_deviation=3.0)

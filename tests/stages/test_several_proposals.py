@@ -9,8 +9,7 @@ import torch
 
 from pipeline.publish.reselection import decide_again
 from pipeline.records import Outcome, Status
-from pipeline.stages.score_rule import ScoreRule
-from pipeline.stages.select import Selection
+from pipeline.stages.select import ScoreRule, Selection
 from pipeline.stages.unit import produce_unit
 from tests.sealed import SETTINGS, demo_models
 from tests.stages.broken_models import BadPrediction, WrappedDenoiser

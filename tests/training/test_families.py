@@ -13,7 +13,7 @@ from pipeline.models.load import load_network
 from pipeline.models.model_identity import identity_of
 from pipeline.npnet import NPNet
 from pipeline.stages.propose import Source
-from pipeline.stages.proposers.network import NetworkProposer
+from pipeline.stages.proposers import NetworkProposer
 from pipeline.training.pairs import EveryPair
 from pipeline.training.run import NewNetwork, train
 from pipeline.training.settings import TrainingSettings

@@ -13,7 +13,7 @@ from pipeline.models.model_identity import identity_of, refuse_other_model, refu
 from pipeline.npnet import NPNet
 from pipeline.npnet.network_files import network_digest, read_description
 from pipeline.stages.propose import Proposer
-from pipeline.stages.proposers.network import NetworkProposer
+from pipeline.stages.proposers import NetworkProposer
 
 DEFAULT_NAME = "NPNet"
 

@@ -16,7 +16,7 @@ from pipeline.models.model_identity import model_digests, model_settings
 from pipeline.models.rewards.identity import reward_digest
 from pipeline.records import Record
 from pipeline.stages.propose import Proposer
-from pipeline.stages.proposers.redenoise import Redenoise
+from pipeline.stages.proposers import Redenoise
 
 
 class Network(Protocol):

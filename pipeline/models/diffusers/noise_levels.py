@@ -4,8 +4,9 @@ Models that were trained with ᾱ have a ``TrainingSchedule``. The σ of a flow-
 on its shift and, for FLUX, on the size of the image. The pipeline's call computes them, so they are
 recorded there (``traced_pipeline``) and not repeated here.
 
-Only the numbers are read. Steps are computed by ``pipeline.diffusion.step``. Converting a scheduler
-with ``DDIMScheduler.from_config`` would silently change them (clip_sample, spacing, SNR shift).
+Only the numbers are read. Steps are computed by ``pipeline.diffusion.schedule``. Converting a
+scheduler with ``DDIMScheduler.from_config`` would silently change them (clip_sample, spacing, SNR
+shift).
 """
 
 from typing import Any, cast

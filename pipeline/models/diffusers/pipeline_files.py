@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config.model import ModelConfig
-from pipeline.config.source import SourceConfig
+from pipeline.config.section import SourceConfig
 from pipeline.errors import ModelError
 from pipeline.identity import canonical_json, file_sha256, files_digest, sha256
 from pipeline.models.diffusers.model_index import components

@@ -4,8 +4,8 @@ Some models are published with a scheduler that cannot be inverted (Karras' sigm
 ``[model.scheduler]`` replaces it without edits to the model's files.
 
 ``NativeScheduler`` is used for sampling only. Re-denoising needs steps that can be inverted
-(``diffusion.step``). Those of a multistep solver cannot, because a step depends on earlier ones.
-B batch, N num_inference_steps.
+(``diffusion.schedule``). Those of a multistep solver cannot, because a step depends on earlier
+ones. B batch, N num_inference_steps.
 """
 
 import copy

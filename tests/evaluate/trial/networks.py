@@ -13,7 +13,7 @@ from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.evaluate.trial.run import Run, prepare
 from pipeline.evaluate.trial.settings import Network, Setup, TrialSettings
 from pipeline.stages.propose import ProposedNoise, Proposer, Source
-from pipeline.stages.proposers.redenoise import Redenoise
+from pipeline.stages.proposers import Redenoise
 from tests.sealed import changed, write_config
 
 CONFIG = changed(redenoise={"num_inference_steps": 4, "num_steps": 2})

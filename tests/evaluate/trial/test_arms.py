@@ -20,7 +20,7 @@ from pipeline.evaluate.trial.arm_specs import (
 )
 from pipeline.evaluate.trial.arms import perturbed_like
 from pipeline.stages.propose import Source
-from pipeline.stages.proposers.redenoise import Redenoise
+from pipeline.stages.proposers import Redenoise
 from tests.evaluate.trial.networks import SETTINGS, Unchanged, small_trial, trial_config
 from tests.sealed import demo_models
 

@@ -12,7 +12,7 @@ from diffusers import (
     StableDiffusionPipeline,
 )
 
-from pipeline.diffusion.step import NoiseLevel
+from pipeline.diffusion.schedule import NoiseLevel
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.models.diffusers.families.tiny_pipelines import build

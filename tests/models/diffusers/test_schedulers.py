@@ -15,7 +15,7 @@ from diffusers import (
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
 from pipeline.diffusion.sample import sample_latents
-from pipeline.diffusion.step import NoiseLevel
+from pipeline.diffusion.schedule import NoiseLevel
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.models.diffusers.schedulers import choose_scheduler

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.identity import prompt_id, seeds_apart, seeds_for
 from pipeline.records import Candidate, Split
 from pipeline.stages.propose import Source
-from pipeline.stages.proposers.best_of_n import BestOfN
+from pipeline.stages.proposers import BestOfN
 from tests.diffusion.gaussian import GaussianDenoiser
 
 NAMES = prompt_id("a red circle")

@@ -13,7 +13,7 @@ from pipeline.cluster.worker import check_models
 from pipeline.config.sections import Config
 from pipeline.errors import EntryPointError, ModelError, UserError
 from pipeline.stages.build_spec import BuildSpec
-from pipeline.stages.proposers.files import load_proposers
+from pipeline.stages.proposer_files import load_proposers
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.workflows.plan import make_plan
 from tests.sealed import demo_models, demo_prompts, write_config
@@ -21,7 +21,7 @@ from tests.stages.broken_models import WrappedDenoiser
 from tests.stages.demo_unit import KEEP_ALL, stored_pairs
 from tests.stages.test_several_proposals import with_proposers
 
-DOCS = Path(__file__).parents[3] / "docs" / "proposers.md"
+DOCS = Path(__file__).parents[2] / "docs" / "proposers.md"
 EXAMPLE = next(
     block for block in re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
 )

@@ -18,7 +18,7 @@ from pipeline.models.model_identity import planned_identity, refuse_other_model,
 from pipeline.npnet.network_files import network_digest, read_description
 from pipeline.plan import Plan
 from pipeline.stages.propose import Proposer
-from pipeline.stages.proposers.network import NetworkProposer
+from pipeline.stages.proposers import NetworkProposer
 
 _NOT_DECIDING = {"path", "code", "allow_other_model"}
 """Settings that do not enter a plan.

@@ -9,9 +9,9 @@ from pipeline.diffusion.guided_step import InversionSettings
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
 from pipeline.diffusion.sample import sample_latents
-from pipeline.diffusion.step import step_coefficients
+from pipeline.diffusion.schedule import step_coefficients
 from pipeline.stages.propose import ProposedNoise, Source
-from pipeline.stages.proposers.trajectory import Trajectory
+from pipeline.stages.proposers import Trajectory
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor, sampling_factor
 
 WIDTHS = [0.3, 0.6, 1.4]

@@ -19,7 +19,7 @@ from pipeline.npnet.config import SmallLayout
 from pipeline.npnet.latents import PackedLatents
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import Source
-from pipeline.stages.proposers.network import NetworkProposer
+from pipeline.stages.proposers import NetworkProposer
 from pipeline.stages.unit import produce_unit
 from pipeline.workflows.plan import make_plan
 from tests.npnet.layouts import shaken
