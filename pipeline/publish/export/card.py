@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from huggingface_hub import DatasetCardData
+
 if TYPE_CHECKING:
     from pipeline.publish.export.spec import ExportSpec
 
@@ -24,7 +26,7 @@ _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "
 
 def card(order: "ExportSpec") -> str:
     """Return the text of the card."""
-    return "\n".join([*_header(order), "", *_body(order), ""])
+    return "\n".join(["---", str(_header(order)), "---", "", *_body(order), ""])
 
 
 def size_category(num_samples: int) -> str:
@@ -32,30 +34,23 @@ def size_category(num_samples: int) -> str:
     return next((name for end, name in _SIZES if num_samples < end), "1M<n<10M")
 
 
-def _header(order: "ExportSpec") -> Iterator[str]:
-    """Yield the lines of the YAML header; JSON strings are valid YAML."""
+def _header(order: "ExportSpec") -> DatasetCardData:
     model = order.manifest.plan.settings.get("model", {}).get("name", "")
-    yield "---"
-    yield f"pretty_name: {json.dumps(f'Noise Prompt Dataset {model}'.strip(), ensure_ascii=False)}"
-    yield f"license: {order.licences.data}"
-    yield "task_categories:"
-    yield "- text-to-image"
-    yield "size_categories:"
-    yield f"- {size_category(sum(_counts(order).values()))}"
-    yield "tags:"
-    yield from ("- golden-noise", "- noise-prompt-dataset", "- diffusion")
-    yield "configs:"
-    yield "- config_name: pairs"
-    yield "  default: true"
-    yield "  data_files:"
-    for split in order.splits:
-        yield f"  - split: {split.value}"
-        yield f"    path: {DATA}/{split.value}-*.parquet"
-    yield "- config_name: candidates"
-    yield "  data_files:"
-    yield "  - split: candidates"
-    yield f"    path: {CANDIDATES}"
-    yield "---"
+    pairs = [
+        {"split": split.value, "path": f"{DATA}/{split.value}-*.parquet"} for split in order.splits
+    ]
+    candidates = [{"split": "candidates", "path": CANDIDATES}]
+    return DatasetCardData(
+        pretty_name=f"Noise Prompt Dataset {model}".strip(),
+        license=order.licences.data,
+        task_categories=["text-to-image"],
+        size_categories=[size_category(sum(_counts(order).values()))],
+        tags=["golden-noise", "noise-prompt-dataset", "diffusion"],
+        configs=[
+            {"config_name": "pairs", "default": True, "data_files": pairs},
+            {"config_name": "candidates", "data_files": candidates},
+        ],
+    )
 
 
 def _body(order: "ExportSpec") -> Iterator[str]:

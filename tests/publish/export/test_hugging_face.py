@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from datasets import load_dataset
+from huggingface_hub import DatasetCard
 
 from pipeline.publish.export import Licences
 from pipeline.publish.export.card import size_category
@@ -90,6 +91,35 @@ def test_card_header_names_licence_size_task_and_files_of_each_split(
     assert [each["split"] for each in pairs["data_files"]] == [split.value for split in Split]
     for each in [*pairs["data_files"], *candidates["data_files"]]:
         assert list((tmp_path / "hf").glob(each["path"]))
+
+
+def test_card_header_has_the_fields_of_the_hub_and_is_read_by_its_library(
+    sealed_folder: Path, tmp_path: Path
+) -> None:
+    export_to(tmp_path / "hf", sealed_folder, "hf", licences=LICENCES)
+    header, _ = _card(tmp_path / "hf")
+    assert header == {
+        "pretty_name": "Noise Prompt Dataset demo",
+        "license": "cc-by-4.0",
+        "task_categories": ["text-to-image"],
+        "size_categories": ["n<1K"],
+        "tags": ["golden-noise", "noise-prompt-dataset", "diffusion"],
+        "configs": [
+            {
+                "config_name": "pairs",
+                "default": True,
+                "data_files": [
+                    {"split": split.value, "path": f"data/{split.value}-*.parquet"}
+                    for split in Split
+                ],
+            },
+            {
+                "config_name": "candidates",
+                "data_files": [{"split": "candidates", "path": "candidates.parquet"}],
+            },
+        ],
+    }
+    assert DatasetCard.load(tmp_path / "hf" / "README.md").data.to_dict() == header
 
 
 def test_card_tells_provenance_funnel_and_licences(sealed_folder: Path, tmp_path: Path) -> None:
