@@ -47,10 +47,12 @@ def _two_versions(
     shutil.copytree(sealed_folder, folder)
     first = manifest_of(folder)
     gains = sorted(
-        outcome.golden_rewards["scene"] - outcome.source_rewards["scene"]
+        golden - source
         for unit in built.units
         for outcome in unit.outcomes
-        if outcome.status == "kept"
+        for source in [outcome.source_rewards["scene"]]
+        for golden in [outcome.golden_rewards["scene"]]
+        if outcome.status == "kept" and source is not None and golden is not None
     )
     second = select_scene(open_store(str(folder)), gains[len(gains) // 2])
     return TwoVersions(folder=folder, first=first, second=second)

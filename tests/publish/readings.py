@@ -115,7 +115,7 @@ def _arrow_stream(path: Path) -> Iterable[Mapping[str, Any]]:
 def _webdataset(path: Path) -> Iterable[Mapping[str, Any]]:
     for sample in webdataset.WebDataset(str(path), shardshuffle=False).decode():
         assert sample["json"]["sample_id"] == sample["__key__"]
-        yield _sample(sample["json"], lambda name, sample=sample: sample[name])
+        yield _sample(sample["json"], sample.__getitem__)
 
 
 def _tarfile(path: Path) -> Iterable[Mapping[str, Any]]:

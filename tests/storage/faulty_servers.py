@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from tests.storage.proxy import HangUpError, Link, Proxy
@@ -17,7 +18,7 @@ class ForgetfulStore(BaseHTTPRequestHandler):
     """S3-compatible server that ignores every write condition, as some real ones do."""
 
     protocol_version = "HTTP/1.1"
-    objects: dict[str, bytes]
+    objects: ClassVar[dict[str, bytes]]
 
     def do_PUT(self) -> None:
         data = self.rfile.read(int(self.headers["Content-Length"]))

@@ -1,6 +1,7 @@
 """The probe accepts real stores, rejects one that ignores conditions, and leaves no objects."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -26,14 +27,18 @@ def test_probe_leaves_no_folder(tmp_path: Path) -> None:
 def test_store_that_ignores_if_none_match_is_refused(
     s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handler = type("Forgetful", (ForgetfulStore,), {"objects": {}})
-    with serving(handler) as url:
+    class Forgetful(ForgetfulStore):
+        """One with its objects, so that tests share none."""
+
+        objects: ClassVar[dict[str, bytes]] = {}
+
+    with serving(Forgetful) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         with pytest.raises(PermanentStoreError, match="ignores If-None-Match") as caught:
             probe(open_store(s3_url))
     assert s3_url in str(caught.value)
     assert "overwrite" in str(caught.value)
-    assert handler.objects == {}
+    assert Forgetful.objects == {}
 
 
 def test_store_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -76,5 +76,7 @@ def test_duckdb_reads_noises_from_parquet(sealed_folder: Path, tmp_path: Path) -
     export_to(tmp_path, sealed_folder, "parquet", samples_per_file=4)
     names = ["sample_id", "prompt", "prompt_id", "seed", "source_rewards", "golden_rewards"]
     query = f"select {', '.join([*names, *NOISES])} from '{tmp_path}/train-*.parquet'"
-    rows = [dict(zip([*names, *NOISES], row, strict=True)) for row in duckdb.sql(query).fetchall()]
+    found = duckdb.sql(query)
+    assert found is not None
+    rows = [dict(zip([*names, *NOISES], row, strict=True)) for row in found.fetchall()]
     _assert_ours(rows, our_samples(sealed_folder))
