@@ -88,11 +88,14 @@ def evaluate(
     After an interruption, the same command continues from the last finished chunk.
     """
     from pipeline.demo.categories import scene_categories
-    from pipeline.evaluate.trial.categories import read_categories
-    from pipeline.evaluate.trial.held_out import held_out_prompts, read_data_set
-    from pipeline.evaluate.trial.network import networks_of, refuse_other_networks
     from pipeline.evaluate.trial.run import compute, prepare, publish
-    from pipeline.evaluate.trial.settings import Setup, TrialSettings
+    from pipeline.evaluate.trial.samples import held_out_prompts, read_categories, read_data_set
+    from pipeline.evaluate.trial.settings import (
+        Setup,
+        TrialSettings,
+        networks_of,
+        refuse_other_networks,
+    )
 
     settings = load_config(config)
     if rewards is not None:

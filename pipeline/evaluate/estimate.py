@@ -25,7 +25,7 @@ _REPEATS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class BuildEstimate:
     """Estimated size and cost of a build."""
 
     candidates: int
@@ -38,7 +38,7 @@ class Estimate:
     """Seconds for one candidate, on one worker of this machine."""
 
 
-def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
+def estimate(plan: Plan, prompts: PromptTable, config: Config) -> BuildEstimate:
     """Estimate a plan's cost from a few forward evaluations of one batch.
 
     Loads the models. Raises ``ModelError`` if one cannot be loaded.
@@ -70,7 +70,7 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> Estimate:
     # of the step's forward evaluations. Timing noise can make the difference negative.
     in_one_step = forward_evaluations(one_step.guidance_scale, denoiser.guidance)
     decoding = max(image - in_one_step * evaluation, 0.0)
-    return Estimate(
+    return BuildEstimate(
         candidates=plan.num_candidates,
         units=plan.num_units,
         evaluations_per_candidate=recipe.evaluations(),

@@ -1,24 +1,39 @@
-"""Example pairs of a report, at fixed quantiles of the gain, so that no pair is hand-picked."""
+"""Example pairs of a report, and a picture of them.
 
+They are taken at fixed quantiles of the gain, so that no pair is hand-picked.
+"""
+
+import io
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, compress
+from itertools import accumulate
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.errors import VerificationError
-from pipeline.evaluate.statistics import Values
+from pipeline.evaluate.compare import Values
+from pipeline.evaluate.scores import ScoreTable
 from pipeline.plan import Plan
 from pipeline.records import Split
 from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
-from pipeline.storage.sealed_files import open_whole, read_ledger, shard_refs
+from pipeline.storage.sealed_files import open_whole, shard_refs
 
 QUANTILES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
 """Quantiles of the gain over all kept pairs; the lowest one is usually a loss."""
+
+_TILE = 200
+_GAP = 10
+_MARGIN = 18
+_LINE = 22
+_FRAME = 5
+_COLUMNS = 2
+_CELL_WIDTH = 2 * _TILE + _GAP
+_CELL_HEIGHT = _TILE + 4 * _LINE + _MARGIN
+_GROUND, _INK, _FAINT, _BETTER = "#ffffff", "#1a1a1a", "#5b5b5b", "#12813a"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,40 +54,30 @@ def shown_reward(plan: Plan) -> str:
     return str(next(independent, plan.reward_names[0]))
 
 
-def example_pairs(store: ObjectStore, manifest: Manifest, reward: str) -> list[ExamplePair]:
+def example_pairs(
+    store: ObjectStore, manifest: Manifest, scores: ScoreTable, reward: str
+) -> list[ExamplePair]:
     """Return the kept pairs at ``QUANTILES`` of the gain under ``reward``, in that order.
 
     Reads only the shards that hold them and checks each against its digest. Raises
     ``VerificationError`` if a shard is damaged or does not hold the pair that the ledger names.
     """
-    ledger = read_ledger(store, manifest.ledger)
-    kept = ledger.kept()
-    splits = list(compress(ledger.splits(), kept))
-    sample_ids = list(compress(ledger.sample_ids(), kept))
-    places = _places_in_split(splits)
-    golden, source = ledger.golden_rewards()[reward], ledger.source_rewards()[reward]
-    gains = golden[kept].astype(np.float64) - source[kept]
+    kept = np.flatnonzero(scores.kept)
+    splits, ids = scores.splits[kept], scores.sample_ids[kept]
+    gains = (scores.golden[reward] - scores.source[reward])[kept]
     examples = []
     for quantile, index in _at_quantiles(gains):
-        pair = _read_pair(store, manifest, splits[index], places[index])
-        if pair.sample_id != sample_ids[index]:
+        split = Split(splits[index])
+        # Shards hold the pairs of a split in ledger order.
+        place = int((splits[:index] == splits[index]).sum())
+        pair = _read_pair(store, manifest, split, place)
+        if pair.sample_id != ids[index]:
             raise VerificationError(
-                f"{store.url}: the ledger names {sample_ids[index]} where the shards of "
-                f"{splits[index]} hold {pair.sample_id}; run `npd verify`"
+                f"{store.url}: the ledger names {ids[index]} where the shards of {split} hold "
+                f"{pair.sample_id}; run `npd verify`"
             )
         examples.append(ExamplePair(pair=pair, quantile=quantile))
     return examples
-
-
-def _places_in_split(splits: Sequence[Split]) -> list[int]:
-    """Return for each row the number of earlier rows of the same split."""
-    # Shards hold a split's pairs in ledger order, so this number finds the pair in the shards.
-    seen: Counter[Split] = Counter()
-    places = []
-    for split in splits:
-        places.append(seen[split])
-        seen[split] += 1
-    return places
 
 
 def _at_quantiles(gains: Values) -> list[tuple[float, int]]:
@@ -90,3 +95,84 @@ def _read_pair(store: ObjectStore, manifest: Manifest, split: Split, place: int)
     row = place - (ends[index - 1] if index else 0)
     shard = shards[index]
     return open_whole(shard).pair(row)
+
+
+def draw_grid(examples: Sequence[ExamplePair], title: str, reward: str) -> bytes:
+    """Return a PNG of the pairs in the given order.
+
+    The image that ``reward`` scores higher is framed. An image that was not stored stays blank.
+    """
+    rows = -(-len(examples) // _COLUMNS)
+    width = _COLUMNS * (_CELL_WIDTH + 2 * _MARGIN)
+    heading = _wrapped(title, width - 2 * _MARGIN, 15, lines=3)
+    top = (len(heading) + 1) * _LINE
+    canvas = Image.new("RGB", (width, top + rows * _CELL_HEIGHT), _GROUND)
+    draw = ImageDraw.Draw(canvas)
+    for line, text in enumerate(heading):
+        draw.text((_MARGIN, 8 + line * _LINE), text, fill=_INK, font=_font(15))
+    for position, example in enumerate(examples):
+        row, column = divmod(position, _COLUMNS)
+        left = column * (_CELL_WIDTH + 2 * _MARGIN) + _MARGIN
+        _draw_pair(canvas, draw, example, reward, left, top + row * _CELL_HEIGHT)
+    buffer = io.BytesIO()
+    canvas.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _draw_pair(
+    canvas: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    example: ExamplePair,
+    reward: str,
+    left: int,
+    top: int,
+) -> None:
+    pair = example.pair
+    for line, text in enumerate(_wrapped(pair.prompt, _CELL_WIDTH, 16, lines=2)):
+        draw.text((left, top + line * _LINE), text, fill=_INK, font=_font(16))
+    y = top + 2 * _LINE
+    images = (pair.source_image, pair.golden_image)
+    scores = (pair.source_rewards, pair.golden_rewards)
+    better = _better(*(each.get(reward) for each in scores))
+    for column, (image, label) in enumerate(zip(images, ("standard", "golden"), strict=True)):
+        x = left + column * (_TILE + _GAP)
+        if image is not None:
+            # Nearest-neighbour scaling keeps the pixels of small images as they are.
+            with Image.open(io.BytesIO(image)) as picture:
+                tile = picture.convert("RGB").resize((_TILE, _TILE), Image.Resampling.NEAREST)
+            canvas.paste(tile, (x, y))
+        if column == better:
+            box = (x - _FRAME, y - _FRAME, x + _TILE + _FRAME - 1, y + _TILE + _FRAME - 1)
+            draw.rectangle(box, outline=_BETTER, width=_FRAME)
+        name, colour = (f"{label}: better", _BETTER) if column == better else (label, _INK)
+        draw.text((x, y + _TILE + 6), name, fill=colour, font=_font(15))
+        draw.text(
+            (x, y + _TILE + 6 + _LINE - 4), _described(scores[column]), fill=_FAINT, font=_font(14)
+        )
+
+
+def _better(source: float | None, golden: float | None) -> int | None:
+    """Return the column of the better image, or None for a tie or a missing score."""
+    if source is None or golden is None or source == golden:
+        return None
+    return int(golden > source)
+
+
+def _described(scores: Mapping[str, float | None]) -> str:
+    return "  ".join(f"{name} {score:.2f}" for name, score in scores.items() if score is not None)
+
+
+def _wrapped(text: str, width: int, size: int, *, lines: int) -> list[str]:
+    """Break a text into at most ``lines`` lines; a text that does not fit ends in an ellipsis."""
+    broken = [""]
+    for word in text.split():
+        longer = f"{broken[-1]} {word}".strip()
+        if _font(size).getlength(longer) <= width:
+            broken[-1] = longer
+        else:
+            broken.append(word)
+    return broken if len(broken) <= lines else [*broken[: lines - 1], f"{broken[lines - 1]} …"]
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

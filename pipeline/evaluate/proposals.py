@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluate.scores import Scores
+from pipeline.evaluate.scores import ScoreTable
 from pipeline.identity import short
 from pipeline.plan import Plan
 
@@ -21,7 +21,7 @@ def describe_proposers(plan: Plan) -> str:
     return "the best of " + "; ".join(f"{each['name']} ({phrase})" for each, phrase in named)
 
 
-def best_proposers(plan: Plan, scores: Scores) -> list[list[str]]:
+def best_proposers(plan: Plan, scores: ScoreTable) -> list[list[str]]:
     """Return a table row for each proposer; empty if the plan has a single proposer.
 
     A row has the proposer's name, the number of candidates for which it made the best golden noise,

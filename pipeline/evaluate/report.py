@@ -8,23 +8,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evaluate.gains import (
-    Gain,
+from pipeline.evaluate.compare import Estimate, Gain, Mask, Values
+from pipeline.evaluate.controls import (
     best_of_seeds,
     filtered_independent_seed,
     golden_gain,
     independent_seed,
 )
+from pipeline.evaluate.document import ReportSection, Table, to_markdown
 from pipeline.evaluate.proposals import best_proposers, describe_proposers
-from pipeline.evaluate.scores import Mask, Scores
-from pipeline.evaluate.statistics import Estimate
+from pipeline.evaluate.scores import ScoreTable
 from pipeline.plan import Plan
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.storage.manifest import Funnel, Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ReportRow:
     """Gains of one method under every reward, with its cost."""
 
     name: str
@@ -34,14 +34,15 @@ class Comparison:
     """Maps each reward's name to the gain; None if there are no pairs to compare."""
 
 
-def make_report(manifest: Manifest, scores: Scores, extra: Sequence[Comparison] = ()) -> str:
+def make_report(manifest: Manifest, scores: ScoreTable, extra: Sequence[ReportRow] = ()) -> str:
     """Return the report as Markdown that is readable in a terminal.
 
     ``extra`` are further rows of the table of all candidates.
     """
-    parts = [
-        f"# Plan {manifest.plan_id}, version {manifest.version}",
-        _models(manifest),
+    sections = [
+        ReportSection(
+            f"Plan {manifest.plan_id}, version {manifest.version}", [_models(manifest.plan)]
+        ),
         _funnel(manifest.funnel),
         _noise(scores),
         _proposals(manifest.plan, scores),
@@ -49,22 +50,20 @@ def make_report(manifest: Manifest, scores: Scores, extra: Sequence[Comparison] 
     judged = scores.judged()
     if judged.any():
         terms = _Terms.of(manifest.plan)
-        parts.append(_all_candidates(terms, scores, judged, extra))
-        parts.append(_kept_pairs(terms, scores, judged))
-    return "\n\n".join(part for part in parts if part) + "\n"
+        sections.append(_all_candidates(terms, scores, judged, extra))
+        sections.append(_kept_pairs(terms, scores, judged))
+    return to_markdown([section for section in sections if section is not None])
 
 
-def _models(manifest: Manifest) -> str:
-    settings = manifest.plan.settings
-    sampling = settings["sampling"]
-    proposers = describe_proposers(manifest.plan)
+def _models(plan: Plan) -> str:
+    sampling = plan.settings["sampling"]
     return (
-        f"Model: {settings['model']['name']}. Images: {sampling['num_inference_steps']} steps at "
-        f"guidance {sampling['guidance_scale']:g}. Golden noise: {proposers}."
+        f"Model: {plan.settings['model']['name']}. Images: {sampling['num_inference_steps']} steps "
+        f"at guidance {sampling['guidance_scale']:g}. Golden noise: {describe_proposers(plan)}."
     )
 
 
-def _funnel(funnel: Funnel) -> str:
+def _funnel(funnel: Funnel) -> ReportSection:
     def share(count: int) -> str:
         return f"{count / funnel.candidates:.1%}" if funnel.candidates else "-"
 
@@ -73,32 +72,34 @@ def _funnel(funnel: Funnel) -> str:
     rows += [[f"rejected, {why}", str(n), share(n)] for why, n in funnel.rejected.items()]
     rows += [[f"failed, {why}", str(n), share(n)] for why, n in funnel.failed.items()]
     rows.append(["prompt truncated", str(funnel.truncated), share(funnel.truncated)])
-    return "## Funnel\n\n" + table(["", "candidates", "share"], rows)
+    return ReportSection("Funnel", [Table(["", "candidates", "share"], rows)])
 
 
-def _noise(scores: Scores) -> str:
-    def spread(name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[str]:
+def _noise(scores: ScoreTable) -> ReportSection | None:
+    def spread(name: str, values: Values) -> list[str]:
         low, middle, high = np.nanquantile(values, [0.05, 0.5, 0.95])
         return [name, f"{low:.3f}", f"{middle:.3f}", f"{high:.3f}"]
 
     if not np.isfinite(scores.std).any():
-        return ""
+        return None
     rows = [spread("standard deviation", scores.std), spread("excess kurtosis", scores.kurtosis)]
-    return "## Golden noise\n\n" + table(["", "5%", "median", "95%"], rows)
+    return ReportSection("Golden noise", [Table(["", "5%", "median", "95%"], rows)])
 
 
-def _proposals(plan: Plan, scores: Scores) -> str:
+def _proposals(plan: Plan, scores: ScoreTable) -> ReportSection | None:
     rows = best_proposers(plan, scores)
     if not rows or scores.evaluations is None:
-        return ""
+        return None
     computed = scores.evaluations[scores.evaluations > 0]
     cost = (
         f" Mean cost of a candidate: {computed.mean():.4g} forward evaluations."
         if len(computed)
         else ""
     )
-    text = f"## Proposals\n\nThe best golden noise of each candidate is used.{cost}\n\n"
-    return text + table(["proposer", "best", "share", "of these kept"], rows)
+    text = f"The best golden noise of each candidate is used.{cost}"
+    return ReportSection(
+        "Proposals", [text, Table(["proposer", "best", "share", "of these kept"], rows)]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,30 +128,28 @@ class _Terms:
             golden_image=recipe.golden_evaluations(),
         )
 
-    def compare(
-        self, name: str, evaluations: int, gain_of: Callable[[str], Gain | None]
-    ) -> Comparison:
+    def row(self, name: str, evaluations: int, gain_of: Callable[[str], Gain | None]) -> ReportRow:
         """Compute the gain under each reward with ``gain_of``."""
         gains = {reward: gain_of(reward) for reward in self.rewards}
-        return Comparison(name=name, evaluations=evaluations, gains=gains)
+        return ReportRow(name=name, evaluations=evaluations, gains=gains)
 
 
 def _all_candidates(
-    terms: _Terms, scores: Scores, judged: Mask, extra: Sequence[Comparison]
-) -> str:
+    terms: _Terms, scores: ScoreTable, judged: Mask, extra: Sequence[ReportRow]
+) -> ReportSection:
     seeds, selecting = terms.seeds, terms.selecting
-    comparisons = [
-        terms.compare(
+    rows = [
+        terms.row(
             "golden noise",
             terms.golden_image,
             lambda reward: golden_gain(scores, reward, judged),
         ),
-        terms.compare(
+        terms.row(
             "control: independent seed",
             terms.image,
             lambda reward: independent_seed(scores, reward, seeds),
         ),
-        terms.compare(
+        terms.row(
             f"control: best of {seeds} seeds by {selecting}",
             seeds * terms.image,
             lambda reward: best_of_seeds(scores, reward, selecting, seeds),
@@ -158,42 +157,44 @@ def _all_candidates(
         *extra,
     ]
     text = (
-        "## All candidates, without selection\n\nEach row is compared with the standard image of "
-        f"the same prompt and seed, which takes {terms.image} forward evaluations. Compare gains "
-        "together with their cost: the evaluations of one image. Intervals are 95%.\n\n"
+        "Each row is compared with the standard image of the same prompt and seed, which takes "
+        f"{terms.image} forward evaluations. Compare gains together with their cost: the "
+        "evaluations of one image. Intervals are 95%."
     )
-    return text + _gain_table(comparisons, terms.rewards)
+    return ReportSection(
+        "All candidates, without selection", [text, _gain_table(rows, terms.rewards)]
+    )
 
 
-def _kept_pairs(terms: _Terms, scores: Scores, judged: Mask) -> str:
+def _kept_pairs(terms: _Terms, scores: ScoreTable, judged: Mask) -> ReportSection | None:
     kept = scores.kept & judged
     if not kept.any():
-        return ""
-    comparisons = [
-        terms.compare(
+        return None
+    rows = [
+        terms.row(
             "golden noise, kept",
             terms.golden_image,
             lambda reward: golden_gain(scores, reward, kept),
         ),
-        terms.compare(
+        terms.row(
             "control: independent seed, same filter",
             terms.image,
             lambda reward: filtered_independent_seed(scores, reward, terms.selecting, terms.seeds),
         ),
     ]
     text = (
-        "## Kept pairs\n\nThe filter keeps winners, so kept pairs always show a gain. The control "
-        "applies the same filter to independent seeds.\n\n"
+        "The filter keeps winners, so kept pairs always show a gain. The control applies the same "
+        "filter to independent seeds."
     )
-    return text + _gain_table(comparisons, terms.rewards)
+    return ReportSection("Kept pairs", [text, _gain_table(rows, terms.rewards)])
 
 
-def _gain_table(comparisons: Sequence[Comparison], names: Sequence[str]) -> str:
-    rows = [
+def _gain_table(rows: Sequence[ReportRow], names: Sequence[str]) -> Table:
+    cells = [
         [
-            comparison.name,
+            row.name,
             name,
-            str(comparison.evaluations),
+            str(row.evaluations),
             str(gain.num_pairs),
             f"{gain.standard:.3f}",
             f"{gain.other:.3f}",
@@ -201,11 +202,11 @@ def _gain_table(comparisons: Sequence[Comparison], names: Sequence[str]) -> str:
             _percent(gain.wins),
         ]
         for name in names
-        for comparison in comparisons
-        if (gain := comparison.gains[name]) is not None
+        for row in rows
+        if (gain := row.gains[name]) is not None
     ]
     header = ["image", "reward", "evaluations", "pairs", "standard", "this", "gain", "wins %"]
-    return table(header, rows)
+    return Table(header, cells)
 
 
 def _signed(estimate: Estimate) -> str:
@@ -214,16 +215,3 @@ def _signed(estimate: Estimate) -> str:
 
 def _percent(estimate: Estimate) -> str:
     return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]".replace("%", "")
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table with aligned columns: the first to the left, others to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *rest = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        aligned = [cell.strip().rjust(len(cell)) for cell in rest]
-        return f"| {' | '.join([first, *aligned])} |"
-
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join([line(header), f"| {' | '.join(rule)} |", *map(line, rows)])

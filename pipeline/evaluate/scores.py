@@ -4,24 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.evaluate.statistics import Values
+from pipeline.evaluate.compare import Mask, Names, Values
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.sealed_files import read_ledger
 
-Mask = npt.NDArray[np.bool_]
-
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class ScoreTable:
     """Scores of n candidates in the plan's order: the seeds of a prompt are adjacent.
 
     Every array has the shape (n,).
     """
 
-    prompt_ids: npt.NDArray[np.str_]
+    sample_ids: Names
+    prompt_ids: Names
+    splits: Names
+    """Name of each candidate's split."""
     kept: Mask
     """True if the candidate was kept."""
     source: Mapping[str, Values]
@@ -32,7 +32,7 @@ class Scores:
     """Standard deviation of each golden noise."""
     kurtosis: Values
     """Excess kurtosis of each golden noise."""
-    proposal: npt.NDArray[np.str_] | None = None
+    proposal: Names | None = None
     """Name of each golden noise; empty if none was made. None before schema version 3."""
     evaluations: Values | None = None
     """Number of forward evaluations of each candidate. None before schema version 3."""
@@ -43,7 +43,7 @@ class Scores:
         return np.asarray(np.isfinite(np.stack(columns)).all(axis=0))
 
 
-def read_scores(store: ObjectStore, manifest: Manifest) -> Scores:
+def read_scores(store: ObjectStore, manifest: Manifest) -> ScoreTable:
     """Read the scores of all candidates from a plan's ledger.
 
     Raises ``VerificationError`` if the ledger does not match the digest in the manifest.
@@ -51,8 +51,10 @@ def read_scores(store: ObjectStore, manifest: Manifest) -> Scores:
     ledger = read_ledger(store, manifest.ledger)
     stats = ledger.noise_stats()
     proposals, evaluations = ledger.proposals(), ledger.forward_evaluations()
-    return Scores(
+    return ScoreTable(
+        sample_ids=np.array(ledger.sample_ids()),
         prompt_ids=np.array(ledger.prompt_ids()),
+        splits=np.array(ledger.splits()),
         kept=ledger.kept(),
         source={name: values.astype(float) for name, values in ledger.source_rewards().items()},
         golden={name: values.astype(float) for name, values in ledger.golden_rewards().items()},

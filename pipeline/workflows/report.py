@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from pipeline.config.sections import Config
 from pipeline.determinism import be_deterministic
+from pipeline.diffusion.sample import sample_evaluations
 from pipeline.errors import UserError
-from pipeline.evaluate.examples import example_pairs, shown_reward
-from pipeline.evaluate.grid import draw_grid
-from pipeline.evaluate.guidance import guidance_evaluations, plain_guidance
-from pipeline.evaluate.report import Comparison, make_report
-from pipeline.evaluate.scores import Scores, read_scores
+from pipeline.evaluate.controls import plain_guidance
+from pipeline.evaluate.examples import draw_grid, example_pairs, shown_reward
+from pipeline.evaluate.report import ReportRow, make_report
+from pipeline.evaluate.scores import ScoreTable, read_scores
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.storage import layout
 from pipeline.storage.manifest import Manifest
@@ -54,7 +54,7 @@ def report_plan(
     prefix = "" if is_current else f"v{manifest.version}-"
     keys = [layout.report_key(manifest.plan_id, f"{prefix}report.md")]
     target.put(keys[0], text.encode())
-    picture = _picture(store, manifest)
+    picture = _picture(store, manifest, scores)
     if picture is not None:
         keys.append(layout.report_key(manifest.plan_id, f"{prefix}pairs.png"))
         target.put(keys[1], picture)
@@ -62,8 +62,8 @@ def report_plan(
 
 
 def _guidance_control(
-    store: ObjectStore, manifest: Manifest, scores: Scores, config: Config, guidance: float
-) -> Comparison:
+    store: ObjectStore, manifest: Manifest, scores: ScoreTable, config: Config, guidance: float
+) -> ReportRow:
     if make_plan(config)[0].plan_id != manifest.plan_id:
         raise UserError(
             f"the configuration does not belong to plan {manifest.plan_id} in the store; give the "
@@ -80,16 +80,18 @@ def _guidance_control(
         scores,
         sampling,
     )
-    return Comparison(
+    return ReportRow(
         name=f"control: plain guidance {guidance:g}",
-        evaluations=guidance_evaluations(sampling, config.model.guidance),
+        evaluations=sample_evaluations(
+            sampling.num_inference_steps, guidance, config.model.guidance
+        ),
         gains=gains,
     )
 
 
-def _picture(store: ObjectStore, manifest: Manifest) -> bytes | None:
+def _picture(store: ObjectStore, manifest: Manifest, scores: ScoreTable) -> bytes | None:
     reward = shown_reward(manifest.plan)
-    examples = example_pairs(store, manifest, reward)
+    examples = example_pairs(store, manifest, scores, reward)
     if not examples or examples[0].pair.golden_image is None:
         return None
     quantiles = ", ".join(f"{100 * example.quantile:.0f}" for example in examples)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from pipeline.errors import UserError, VerificationError
-from pipeline.evaluate.trial.held_out import read_data_set
+from pipeline.evaluate.trial.samples import read_data_set
 from pipeline.records import Split
 from pipeline.storage import layout
 from tests.sealed import built, sealed_folder

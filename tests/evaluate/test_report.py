@@ -10,11 +10,17 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import UserError, VerificationError
+from pipeline.evaluate.controls import plain_guidance
+from pipeline.evaluate.document import Table, markdown_table
 from pipeline.evaluate.estimate import estimate
-from pipeline.evaluate.examples import QUANTILES, ExamplePair, example_pairs, shown_reward
-from pipeline.evaluate.grid import draw_grid
-from pipeline.evaluate.guidance import plain_guidance
-from pipeline.evaluate.report import make_report, table
+from pipeline.evaluate.examples import (
+    QUANTILES,
+    ExamplePair,
+    draw_grid,
+    example_pairs,
+    shown_reward,
+)
+from pipeline.evaluate.report import make_report
 from pipeline.evaluate.scores import read_scores
 from pipeline.reader import NoisePairDataset
 from pipeline.reader.samples import REWARDS
@@ -162,7 +168,8 @@ def test_grid_frames_the_image_that_the_reward_scores_higher(
 
 def test_examples_are_the_kept_pairs_at_fixed_quantiles_of_the_gain(sealed_folder: Path) -> None:
     manifest = manifest_of(sealed_folder)
-    found = example_pairs(open_store(str(sealed_folder)), manifest, "oracle")
+    store = open_store(str(sealed_folder))
+    found = example_pairs(store, manifest, read_scores(store, manifest), "oracle")
     kept = [
         pair
         for split in ("train", "validation", "test")
@@ -190,12 +197,14 @@ def test_examples_of_a_ledger_and_shards_that_disagree_are_refused(damaged: Path
         split: {name: shards[::-1] for name, shards in formats.items()}
         for split, formats in manifest.shards.items()
     }
+    store = open_store(str(damaged))
     mixed = manifest.model_copy(update={"shards": shards})
     with pytest.raises(VerificationError, match="the ledger names"):
-        example_pairs(open_store(str(damaged)), mixed, "oracle")
+        example_pairs(store, mixed, read_scores(store, mixed), "oracle")
 
 
 def test_table_columns_are_aligned() -> None:
-    lines = table(["", "x"], [["long name", "1"], ["a", "1000"]]).splitlines()
+    table = Table(["", "x"], [["long name", "1"], ["a", "1000"]])
+    lines = markdown_table(table).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert lines[2].endswith("|    1 |") and lines[1].endswith("---: |")

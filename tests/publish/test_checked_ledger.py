@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import VerificationError
 from pipeline.evaluate.scores import read_scores
-from pipeline.evaluate.trial.held_out import read_data_set
+from pipeline.evaluate.trial.samples import read_data_set
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from tests.publish.export.exports import export_to

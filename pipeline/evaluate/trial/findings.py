@@ -5,13 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluate.gains import Gain, gain_of
-from pipeline.evaluate.scores import Mask
-from pipeline.evaluate.statistics import Estimate
+from pipeline.evaluate.compare import (
+    Estimate,
+    Gain,
+    Mask,
+    compare,
+    gain_ratio,
+    ratio,
+    sign_test,
+    sums_by_group,
+)
 from pipeline.evaluate.trial.arm_specs import GOLDEN, STANDARD, ArmSpec
-from pipeline.evaluate.trial.ratio import ratio, sums_by_group
 from pipeline.evaluate.trial.results import Results
-from pipeline.evaluate.trial.sign_test import sign_test
 from pipeline.records import Record
 
 
@@ -32,7 +37,7 @@ class Comparison(Record):
     @property
     def excludes_zero(self) -> bool:
         """True if the interval of the gain excludes zero."""
-        return self.gain.gain.low > 0 or self.gain.gain.high < 0
+        return self.gain.gain.excludes_zero
 
 
 class CategoryGain(Record):
@@ -167,18 +172,19 @@ def to_json(trial: Trial, results: Results, described: Mapping[str, Any]) -> dic
 def _comparisons(results: Results, arm: str, against: str, where: Mask) -> Iterator[Comparison]:
     """Yield a comparison under each reward; none if the arms have no sample in common."""
     mask = where & results.drawn_in_both(arm, against)
-    if not mask.any():
-        return
-    names = results.prompt_ids[mask]
+    names = results.prompt_ids
     for reward in results.rewards:
         before, after = results.column(against, reward), results.column(arm, reward)
-        per_prompt = sums_by_group((after - before)[mask], names)
+        gain = compare(before, after, names, mask)
+        if gain is None:
+            return
+        per_prompt = sums_by_group((after - before)[mask], names[mask])
         yield Comparison(
             arm=arm,
             against=against,
             reward=reward,
             num_prompts=len(per_prompt),
-            gain=gain_of(before[mask], after[mask], names),
+            gain=gain,
             sign_test=sign_test(int((per_prompt > 0).sum()), int((per_prompt < 0).sum())),
             gap_closed=_gap_closed(results, arm, reward, mask) if against == STANDARD else None,
         )
@@ -189,10 +195,9 @@ def _gap_closed(results: Results, arm: str, reward: str, where: Mask) -> Estimat
     mask = where & results.drawn_in_both(GOLDEN, STANDARD)
     if not mask.any():
         return None
-    standard, names = results.column(STANDARD, reward)[mask], results.prompt_ids[mask]
-    closed = results.column(arm, reward)[mask] - standard
-    gap = results.column(GOLDEN, reward)[mask] - standard
-    return ratio(sums_by_group(closed, names), sums_by_group(gap, names))
+    standard = results.column(STANDARD, reward)[mask]
+    gains, gap = (results.column(name, reward)[mask] - standard for name in (arm, GOLDEN))
+    return gain_ratio(gains, gap, results.prompt_ids[mask])
 
 
 def _masks(results: Results, categories: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Mask]]:

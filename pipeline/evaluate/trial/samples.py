@@ -1,12 +1,26 @@
-"""Samples of a trial: held-out prompts with unseen seeds, chosen before any image is made."""
+"""Samples of a trial: held-out prompts, their categories, and unseen seeds.
 
-from collections.abc import Iterator, Sequence, Set
+All samples are chosen before any image is made.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import UserError
-from pipeline.identity import prompt_id, seeds_for
+from pipeline.errors import PromptFileError, UserError
+from pipeline.identity import normalise_prompt, prompt_id, seeds_for
+from pipeline.prompts.choosing import distinct_prompts
+from pipeline.prompts.csv_table import table_rows
+from pipeline.prompts.jsonl import JsonObject, jsonl_rows, text_field
+from pipeline.prompts.sources import format_by_suffix
+from pipeline.records import Split
+from pipeline.storage.manifest import Manifest
+from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.plans import read_prompts
+from pipeline.storage.sealed_files import read_ledger
+from pipeline.storage.success import sealed_manifests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,3 +94,120 @@ def chunks_of(
     """Split samples into chunks of at most ``size``, but never split the seeds of a prompt."""
     step = max(1, size // seeds_per_prompt) * seeds_per_prompt
     return (list(samples[start : start + step]) for start in range(0, len(samples), step))
+
+
+_SEEN = (Split.TRAIN, Split.VALIDATION)
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """Prompts, splits and seeds of the data set that a network was trained on."""
+
+    url: str
+    manifests: tuple[Manifest, ...]
+    splits: dict[str, Split]
+    """Maps each prompt of all plans to its split."""
+    seeds: frozenset[int]
+    """Seeds of all candidates, kept or not. The seed alone determines a noise."""
+
+    @property
+    def test_prompts(self) -> list[str]:
+        """Prompts of the test split, in the order of the data set."""
+        return [prompt for prompt, split in self.splits.items() if split is Split.TEST]
+
+
+def read_data_set(store: ObjectStore) -> DataSet:
+    """Read the prompts and seeds of all sealed plans in a store.
+
+    Raises ``UserError`` if nothing is sealed, and ``VerificationError`` if a file is damaged.
+    """
+    manifests = tuple(manifest for _, manifest in sealed_manifests(store))
+    splits: dict[str, Split] = {}
+    seeds: set[int] = set()
+    for manifest in manifests:
+        table = read_prompts(store, manifest.plan)
+        for prompt, split in zip(table.prompts, table.splits, strict=True):
+            # Plans may split differently. A prompt that any plan trains on counts as seen.
+            if splits.get(prompt) not in _SEEN:
+                splits[prompt] = split
+        seeds.update(read_ledger(store, manifest.ledger).seeds())
+    return DataSet(url=store.url, manifests=manifests, splits=splits, seeds=frozenset(seeds))
+
+
+def held_out_prompts(path: Path | None, column: str, data: DataSet | None) -> list[str]:
+    """Return the prompts of a file, or those of the data set's test split if there is no file.
+
+    Raises ``UserError`` if there is neither, or if a prompt of the file is in the train or
+    validation split of ``data``.
+    """
+    if path is not None:
+        prompts = distinct_prompts(path, column)
+        if data is not None:
+            _refuse_seen(path, prompts, data)
+        return prompts
+    if data is None:
+        raise UserError("no prompts to evaluate on: give --prompts, or --data with a test split")
+    if not data.test_prompts:
+        raise UserError(
+            f"{data.url}: has no test split; give held-out prompts with --prompts, or build a data "
+            "set with splits.test above 0"
+        )
+    return data.test_prompts
+
+
+def seen_prompts(prompts: Iterable[str], data: DataSet) -> list[str]:
+    """Return the prompts that are in the train or validation split."""
+    seen = {prompt_id(prompt) for prompt, split in data.splits.items() if split in _SEEN}
+    return [prompt for prompt in prompts if prompt_id(prompt) in seen]
+
+
+def _refuse_seen(path: Path, prompts: Sequence[str], data: DataSet) -> None:
+    if leaks := seen_prompts(prompts, data):
+        examples = ", ".join(map(repr, leaks[:_EXAMPLES]))
+        raise UserError(
+            f"{path}: {len(leaks)} of {len(prompts)} prompts are in the train or validation split "
+            f"of {data.url}, as {examples}{', …' if len(leaks) > _EXAMPLES else ''}; "
+            "a trial is on prompts that nothing was trained on: take them out"
+        )
+
+
+Categories = dict[str, tuple[str, ...]]
+"""Maps each prompt to its categories."""
+
+
+def read_categories(path: Path, column: str, category_column: str) -> Categories:
+    """Read the categories of the prompts in a CSV or JSONL file, one for each row.
+
+    Raises ``PromptFileError`` if the file has no such column or is of another format.
+    """
+    categories: Categories = {}
+    for prompt, category in _rows(path, column, category_column):
+        prompt = normalise_prompt(prompt)
+        categories[prompt] = (*categories.get(prompt, ()), category)
+    return categories
+
+
+def _rows(path: Path, column: str, category_column: str) -> Iterator[tuple[str, str]]:
+    """Yield the prompt and the category of each row that has a prompt."""
+    match format_by_suffix(path):
+        case "csv":
+            for fields in table_rows(path, (column, category_column), ",", "csv"):
+                if fields is not None:
+                    yield fields[column], fields[category_column]
+        case "jsonl":
+            for row, where in jsonl_rows(path):
+                prompt = None if row is None else text_field(row, column, where)
+                if row is not None and prompt is not None:
+                    yield prompt, _category(row, category_column, where)
+        case _:
+            raise PromptFileError(
+                f"{path}: a {path.suffix or 'text'} file has no columns; --category-column takes "
+                "one of a .csv or .jsonl file"
+            )
+
+
+def _category(row: JsonObject, column: str, where: str) -> str:
+    if row.get(column) is None:
+        raise PromptFileError(f"{where}: no column {column!r}; has {', '.join(map(repr, row))}")
+    return str(row[column])

@@ -1,10 +1,17 @@
-"""Settings and models of a trial. Their digest is part of the names of the chunks' files."""
+"""Settings, networks and models of a trial.
 
+The digest of the settings is part of the names of the chunks' files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 import torch
 
+from pipeline.config.model import ModelConfig
 from pipeline.config.proposers import RedenoiseProposer
 from pipeline.config.sections import Config, SamplingConfig
 from pipeline.errors import UserError
@@ -12,11 +19,71 @@ from pipeline.evaluate.trial.arm_runner import ArmRunner
 from pipeline.evaluate.trial.arm_specs import GOLDEN, ArmSpec, Options, build_arms
 from pipeline.fingerprint import fingerprint
 from pipeline.models.load import default_device, load_denoiser, load_rewards
-from pipeline.models.model_identity import model_digests, model_settings
+from pipeline.models.model_identity import (
+    identity_of,
+    model_digests,
+    model_settings,
+    refuse_other_model,
+    refuse_other_rows,
+)
 from pipeline.models.rewards.identity import reward_digest
+from pipeline.npnet import NPNet
+from pipeline.npnet.network_files import network_digest, read_description
 from pipeline.records import Record
 from pipeline.stages.propose import Proposer
-from pipeline.stages.proposers import Redenoise
+from pipeline.stages.proposers import NetworkProposer, Redenoise
+
+DEFAULT_NAME = "NPNet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedNetwork:
+    """Trained network in a folder, with its name in the trial and its digest."""
+
+    name: str
+    folder: Path
+    digest: str
+
+    @classmethod
+    def of(cls, argument: str) -> Self:
+        """Parse ``FOLDER`` or ``NAME=FOLDER``. Raises ``ModelError`` if it has no network."""
+        name, equals, folder = argument.partition("=")
+        path = Path(folder if equals else argument).expanduser().resolve()
+        return cls(name=name if equals else DEFAULT_NAME, folder=path, digest=network_digest(path))
+
+    def load(self, device: torch.device) -> Proposer:
+        """Load the network onto a device."""
+        return NetworkProposer(network=NPNet.load(self.folder, device), rounds=1)
+
+
+def networks_of(arguments: list[str]) -> tuple[TrainedNetwork, ...]:
+    """Parse the networks of a command line. Raises ``UserError`` if two have the same name."""
+    networks = tuple(map(TrainedNetwork.of, arguments))
+    names = [network.name for network in networks]
+    for name in names:
+        if not name or names.count(name) > 1:
+            raise UserError(
+                f"a network is called {name!r} twice: name each, as --npnet NAME=FOLDER"
+            )
+    return networks
+
+
+def refuse_other_networks(
+    networks: Sequence[TrainedNetwork], model: ModelConfig, *, allow_other_model: bool
+) -> None:
+    """Raise ``ModelError`` if a network does not fit the model.
+
+    With ``allow_other_model``, networks that were trained for a different model are accepted if
+    their input has the model's layout.
+    """
+    described = [(network.folder, read_description(network.folder)) for network in networks]
+    for folder, each in described:
+        refuse_other_rows(folder, each.layout, model)
+    if allow_other_model or all(each.origin is None for _, each in described):
+        return
+    found = identity_of(model)
+    for folder, each in described:
+        refuse_other_model(folder, each.origin, found, "give --allow-other-model")
 
 
 class Network(Protocol):

@@ -2,29 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.evaluate.document import ReportSection, Table, p_value, percent, share, signed
 from pipeline.evaluate.trial.arm_specs import GOLDEN, STANDARD
-from pipeline.evaluate.trial.document import Block, Heading, Paragraph, Table
-from pipeline.evaluate.trial.figures import p_value, percent, share, signed
 from pipeline.evaluate.trial.findings import Comparison, Trial
-from pipeline.evaluate.trial.held_out import DataSet
+from pipeline.evaluate.trial.samples import DataSet
 from pipeline.stages.build_spec import BuildSpec
 
 
-def summary(trial: Trial, data: DataSet | None) -> list[Block]:
-    """Return the blocks of the summary."""
+def summary(trial: Trial, data: DataSet | None) -> list[ReportSection]:
+    """Return the sections of the summary."""
+    gains = [c for c in trial.comparisons if c.reward == trial.judging and c.against == STANDARD]
     return [
-        Heading(f"Trial summary: {trial.subject} against {STANDARD}"),
-        *(Paragraph(sentence) for sentence in sentences(trial, data)),
-        Heading("What it gained"),
-        _table(
-            [c for c in trial.comparisons if c.reward == trial.judging and c.against == STANDARD]
-        ),
-        Heading("What the controls say"),
-        *(Paragraph(sentence) for sentence in _controls(trial)),
-        Heading("What it costs"),
-        *(Paragraph(sentence) for sentence in _costs(trial, data)),
-        Heading("Where it does not help"),
-        *(Paragraph(sentence) for sentence in _limits(trial)),
+        ReportSection(f"Trial summary: {trial.subject} against {STANDARD}", sentences(trial, data)),
+        ReportSection("What it gained", [_table(gains)]),
+        ReportSection("What the controls say", [*_controls(trial)]),
+        ReportSection("What it costs", [*_costs(trial, data)]),
+        ReportSection("Where it does not help", [*_limits(trial)]),
     ]
 
 

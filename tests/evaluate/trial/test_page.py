@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.evaluate.statistics import Estimate
+from pipeline.evaluate.compare import Estimate
 from pipeline.evaluate.trial.arm_specs import STANDARD
-from pipeline.evaluate.trial.examples import choose_examples
-from pipeline.evaluate.trial.page.html import tag
-from pipeline.evaluate.trial.page.pictures import difference, picture, signed_map
-from pipeline.evaluate.trial.page.plots import forest
+from pipeline.evaluate.trial.gallery import choose_examples, difference, picture, signed_map
+from pipeline.evaluate.trial.html import tag
+from pipeline.evaluate.trial.plots import forest
 from tests.evaluate.trial.conftest import Done
 from tests.evaluate.trial.pages import Page
 

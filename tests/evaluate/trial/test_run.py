@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.evaluate.statistics import Estimate
+from pipeline.evaluate.compare import Estimate
 from pipeline.evaluate.trial.arm_specs import GOLDEN, STANDARD
-from pipeline.evaluate.trial.chunk import ChunkResult
+from pipeline.evaluate.trial.results import ChunkResult
 from pipeline.evaluate.trial.run import Run, compute
 from tests.evaluate.trial.conftest import Done
 from tests.evaluate.trial.networks import SETTINGS, small_trial

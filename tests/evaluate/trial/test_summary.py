@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.evaluate.statistics import Estimate
+from pipeline.evaluate.compare import Estimate
+from pipeline.evaluate.document import to_markdown
 from pipeline.evaluate.trial.arm_specs import STANDARD_FOR_WRONG_PROMPT
-from pipeline.evaluate.trial.document import to_markdown
 from pipeline.evaluate.trial.findings import Trial
 from pipeline.evaluate.trial.summary import summary
 from tests.evaluate.trial.conftest import Done

@@ -6,9 +6,9 @@ from math import ceil, floor, log10
 
 import numpy as np
 
-from pipeline.evaluate.statistics import Estimate, Values
-from pipeline.evaluate.trial.figures import signed
-from pipeline.evaluate.trial.page.html import Html, tag
+from pipeline.evaluate.compare import Estimate, Values
+from pipeline.evaluate.document import signed
+from pipeline.evaluate.trial.html import Html, tag
 
 _GOOD, _BAD, _NONE, _LINE = "#18794e", "#c62a2f", "#8b9298", "#e3e6e8"
 LINES = ("#8b9298", "#0b68cb", "#18794e", "#ad5700", "#793aaf")

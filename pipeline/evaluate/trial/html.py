@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from html import escape
 
-from pipeline.evaluate.trial.page.style import STYLE
+from pipeline.evaluate.document import ReportSection, Table
+from pipeline.evaluate.trial.style import STYLE
 
 
 class Html(str):
@@ -38,3 +39,22 @@ def page(title: str, body: Sequence[str]) -> str:
 
 def _number(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def table_element(table: Table) -> Html:
+    """Return a table as an HTML element."""
+    head = tag("tr", *(tag("th", cell) for cell in table.header))
+    body = [tag("tr", *(tag("td", cell) for cell in row)) for row in table.rows]
+    return tag("table", tag("thead", head), tag("tbody", *body))
+
+
+def to_html(sections: Sequence[ReportSection]) -> str:
+    """Return the sections as a self-contained HTML page."""
+    elements = []
+    for position, section in enumerate(sections):
+        elements.append(tag("h2" if position else "h1", section.heading))
+        elements += [
+            tag("p", block) if isinstance(block, str) else table_element(block)
+            for block in section.blocks
+        ]
+    return page(sections[0].heading, elements)

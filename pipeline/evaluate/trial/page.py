@@ -5,17 +5,14 @@ from itertools import groupby
 
 import numpy as np
 
-from pipeline.evaluate.statistics import Values
+from pipeline.evaluate.compare import Values
+from pipeline.evaluate.document import Table, p_value, percent, signed
 from pipeline.evaluate.trial.arm_specs import STANDARD
-from pipeline.evaluate.trial.document import table_element
-from pipeline.evaluate.trial.examples import Examples
-from pipeline.evaluate.trial.figures import p_value, percent, signed
 from pipeline.evaluate.trial.findings import Comparison, Trial
-from pipeline.evaluate.trial.page.gallery import gallery, perturbation
-from pipeline.evaluate.trial.page.html import Html, page, tag
-from pipeline.evaluate.trial.page.plots import forest, histogram, lines
+from pipeline.evaluate.trial.gallery import Examples, gallery, perturbation, radial_power
+from pipeline.evaluate.trial.html import Html, page, table_element, tag
+from pipeline.evaluate.trial.plots import forest, histogram, lines
 from pipeline.evaluate.trial.results import Results
-from pipeline.evaluate.trial.spectrum import radial_power
 
 _PERTURBATIONS = 2
 """Number of samples of each kind: largest gains, largest losses and random."""
@@ -115,7 +112,7 @@ def _table(found: Sequence[Comparison]) -> Html:
         ]
         for comparison in found
     ]
-    return tag("div", table_element(header, rows), class_="scroll")
+    return tag("div", table_element(Table(header, rows)), class_="scroll")
 
 
 def _duels(trial: Trial) -> Iterator[Html]:
@@ -179,7 +176,7 @@ def _diversity(trial: Trial) -> Iterator[Html]:
         [found.arm, f"{found.distance:.3f}", "" if found.ratio is None else percent(found.ratio)]
         for found in trial.diversity
     ]
-    yield table_element(["", "distance", "of standard noise's"], rows)
+    yield table_element(Table(["", "distance", "of standard noise's"], rows))
 
 
 def _costs(trial: Trial) -> Iterator[Html]:
@@ -201,7 +198,7 @@ def _costs(trial: Trial) -> Iterator[Html]:
         for cost in trial.costs
     ]
     header = ["", "evaluations", "seconds", "samples", ""]
-    yield tag("div", table_element(header, rows), class_="explained")
+    yield tag("div", table_element(Table(header, rows)), class_="explained")
 
 
 def _pictures(trial: Trial, results: Results, examples: Examples) -> Iterator[Html]:

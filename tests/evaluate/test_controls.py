@@ -1,29 +1,32 @@
 """Tests of gains and controls on synthetic scores with known answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.evaluate.gains import (
+from pipeline.evaluate.controls import (
     best_of_seeds,
     filtered_independent_seed,
     golden_gain,
     independent_seed,
-    paired_gain,
 )
-from pipeline.evaluate.scores import Scores
+from pipeline.evaluate.scores import ScoreTable
 
 PROMPTS = 2000
 
 
-def make_scores(seeds: int = 2, gain: float = 0.5, prompts: int = PROMPTS) -> Scores:
+def make_scores(seeds: int = 2, gain: float = 0.5, prompts: int = PROMPTS) -> ScoreTable:
     """Return scores with a random effect per prompt and per seed, and a mean golden gain."""
     rng = np.random.default_rng(0)
     total = prompts * seeds
     source = np.repeat(rng.normal(size=prompts), seeds) + rng.normal(size=total)
     golden = source + gain + rng.normal(size=total)
-    return Scores(
+    return ScoreTable(
+        sample_ids=np.arange(total).astype(str),
         prompt_ids=np.repeat(np.arange(prompts).astype(str), seeds),
+        splits=np.full(total, "train"),
         kept=golden > source,
         source={"r": source},
         golden={"r": golden},
@@ -70,13 +73,10 @@ def test_filter_on_noise_gains_by_construction(seeds: int) -> None:
 
 def test_filter_by_one_reward_gains_nothing_under_an_unrelated_one() -> None:
     scores, other = make_scores(2), np.random.default_rng(9).normal(size=2 * PROMPTS)
-    both = Scores(
-        prompt_ids=scores.prompt_ids,
-        kept=scores.kept,
+    both = replace(
+        scores,
         source={"r": scores.source["r"], "other": other},
         golden={"r": scores.golden["r"], "other": other},
-        std=scores.std,
-        kurtosis=scores.kurtosis,
     )
     found = filtered_independent_seed(both, "other", "r", 2)
     assert found is not None and found.gain.low < 0 < found.gain.high
@@ -115,11 +115,3 @@ def test_controls_no_prompt_with_two_judged_seeds_is_none() -> None:
     scores.source["r"][1::2] = np.nan
     assert independent_seed(scores, "r", 2) is None
     assert filtered_independent_seed(scores, "r", "r", 2) is None
-
-
-def test_paired_gain_ties_count_half_and_no_pairs_are_none() -> None:
-    scores = make_scores(1, prompts=4)
-    before, after = np.zeros(4), np.array([1.0, 0.0, 0.0, -1.0])
-    found = paired_gain(before, after, scores, np.ones(4, bool))
-    assert found is not None and found.wins.value == 0.5 and found.gain.value == 0
-    assert paired_gain(before, after, scores, np.zeros(4, bool)) is None
