@@ -204,7 +204,7 @@ class ShardAccess:
         return self._of_process[1]
 
     def _open(self, shard: int) -> PairColumns:
-        known = self._shared.whole_pieces(shard) if self._verify else None
+        known = self._shared.verified_pieces(shard) if self._verify else None
         # If damage is skipped, check the complete shard now. Otherwise the skipped rows would
         # depend on the order in which rows are read.
         return open_pairs(

@@ -79,6 +79,8 @@ class Cache:
         """
         with cache_errors(self.folder, num_bytes):
             path = self.folder / digest
+            # Repeat until the file is open. Between its download and this open, another process may
+            # have evicted it to make room.
             while True:
                 try:
                     file = path.open("rb", buffering=0)
@@ -106,10 +108,19 @@ class Cache:
             ) from error
 
     def _fetch(self, path: Path, num_bytes: int, fetch: Fetch) -> None:
+        """Download an object to its final path, unless another process does it meanwhile."""
+        # There are two kinds of locks. The folder's lock is held for moments, to list, create,
+        # rename or remove files. A download holds the lock of its ``.part`` file, so that other
+        # objects can be downloaded meanwhile. While it holds that lock it waits for the folder's. A
+        # process that holds the folder's lock never waits for a download, so there is no deadlock.
         part, file = reserve(path, num_bytes, self.num_bytes)
         with file, locked(file):
+            # If another process was downloading the object, the lock was free only after that
+            # process had renamed or removed the file.
             if not is_at(part, file):
-                return  # another process has finished it, or removed it
+                return
+            # Another process may also have finished before the reservation, which then made a new
+            # file for an object that is complete.
             if path.exists():
                 self._remove(part)
                 return
@@ -122,6 +133,8 @@ class Cache:
                     else:
                         part.rename(path)
             except BaseException:
+                # After a failure, also of Ctrl-C, give the space back now. A killed process leaves
+                # its file to the next reservation of any process.
                 if is_at(part, file):
                     self._remove(part)
                 raise

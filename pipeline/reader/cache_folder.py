@@ -45,12 +45,14 @@ def reserve(path: Path, num_bytes: int, limit: int) -> tuple[Path, BinaryIO]:
         )
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
+        # Make room and claim it under one lock. Two downloads that both counted the files first
+        # would exceed the limit together.
         part = _part_of(path)
         _make_room(folder, num_bytes, limit, part)
         file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
         if try_lock(file):
-            # Other processes count the size of the file, so reserve it before the download. A
-            # failure here is reported by the download.
+            # Other processes count the size of the file, so set it before the download. If they
+            # hold the lock, they did. A failure here is reported by the download.
             with suppress(OSError):
                 file.truncate(num_bytes)
         return part, file
@@ -104,6 +106,8 @@ def _make_room(folder: Path, num_bytes: int, limit: int, part: Path) -> None:
 
     Raises ``CacheError`` if files that this user may not remove take too much space.
     """
+    # A download is locked from its creation on, and both happen under the folder's lock. So a
+    # download that is not locked now is abandoned: its process has ended.
     for name in _names(folder, but=part):
         if name.endswith(_PART) and _is_abandoned(folder / name):
             _try_remove(folder / name)
@@ -129,6 +133,8 @@ def _make_room(folder: Path, num_bytes: int, limit: int, part: Path) -> None:
 
 def _part_of(path: Path) -> Path:
     """Return the path of this user's download. It never is a file of another user."""
+    # In a folder that all users can write to, a download that another user left can neither be
+    # opened for writing nor be removed.
     part = path.with_suffix(_PART)
     try:
         is_ours = part.stat().st_uid == os.getuid()

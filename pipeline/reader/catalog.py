@@ -10,7 +10,7 @@ from pipeline.identity import canonical_json, sha256
 from pipeline.reader.cache import Cache
 from pipeline.reader.files import open_ledger
 from pipeline.reader.order import Indices, Pool
-from pipeline.reader.selection import Filters, check_rewards, rows_passing
+from pipeline.reader.selection import Filters, Mask, check_rewards, rows_passing
 from pipeline.records import Split
 from pipeline.storage.formats.ledger import Ledger
 from pipeline.storage.manifest import Manifest
@@ -83,8 +83,8 @@ class Catalog:
             return rows if kept is None else kept[rows]
         numbers = np.empty_like(rows)
         for source, kept in enumerate(self.rows):
-            own = owners == source
-            numbers[own] = rows[own] + first[source] if kept is None else kept[rows[own]]
+            mask = owners == source
+            numbers[mask] = rows[mask] + first[source] if kept is None else kept[rows[mask]]
         return numbers
 
     def _first_of_source(self) -> list[int]:
@@ -94,7 +94,10 @@ class Catalog:
 
 @dataclass(frozen=True, kw_only=True)
 class _Opened:
-    """An opened source with its manifests."""
+    """An opened source with its manifests, which the catalog does not keep.
+
+    They list all shards of all splits, and a catalog is copied to each DataLoader worker.
+    """
 
     store: ObjectStore
     weight: float
@@ -141,23 +144,14 @@ def read_catalog(
     rows: list[Indices | None] = []
     pools: list[Pool] = []
     for source in chosen:
-        first = sum(shard.info.num_samples for shard in shards)
-        own = [
+        refs = [
             ref for _, manifest in source.parts for ref in shard_refs(source.store, manifest, split)
         ]
         passing = _passing(source, split, filters, cache)
-        counts = np.array([ref.info.num_samples for ref in own], np.int64)
-        if passing is not None:
-            # Passing rows per shard, as differences of their cumulative sum at the shards' edges.
-            edges = np.cumsum([0, *counts])
-            counts = np.diff(np.concatenate([[0], np.cumsum(passing)])[edges])
-            rows.append(np.flatnonzero(passing) + first)
-        else:
-            rows.append(None)
-        sizes = np.array([ref.info.num_bytes for ref in own], np.int64)
-        # A shard with no passing row is never opened, so it must not use up the shuffle window.
-        pools.append(Pool(counts=counts, num_bytes=sizes * (counts > 0), weight=source.weight))
-        shards += own
+        first = sum(shard.info.num_samples for shard in shards)
+        rows.append(None if passing is None else np.flatnonzero(passing) + first)
+        pools.append(_pool(refs, passing, source.weight))
+        shards += refs
     catalog = Catalog(
         shards=tuple(shards),
         first_row=np.cumsum([0, *(ref.info.num_samples for ref in shards)]),
@@ -206,9 +200,8 @@ def _chosen(
     return _Opened(store=store, weight=source.weight, parts=parts)
 
 
-def _passing(
-    source: _Opened, split: Split, filters: Filters, cache: Cache | None
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
+def _passing(source: _Opened, split: Split, filters: Filters, cache: Cache | None) -> Mask | None:
+    """Return a mask of the source's pairs that pass, or None if the filters select no rows."""
     if not filters.by_row:
         return None
     masks = []
@@ -216,6 +209,18 @@ def _passing(
         with open_ledger(source.store, manifest.ledger, cache) as file:
             masks.append(rows_passing(filters, manifest, split, Ledger(file)))
     return np.concatenate(masks) if masks else np.zeros(0, bool)
+
+
+def _pool(refs: Sequence[ShardRef], passing: Mask | None, weight: float) -> Pool:
+    """Return the pool of a source's shards, with only the rows that pass the filters."""
+    counts = np.array([ref.info.num_samples for ref in refs], np.int64)
+    if passing is not None:
+        # Passing rows per shard, as differences of their cumulative sum at the shards' edges.
+        edges = np.cumsum([0, *counts])
+        counts = np.diff(np.concatenate([[0], np.cumsum(passing)])[edges])
+    sizes = np.array([ref.info.num_bytes for ref in refs], np.int64)
+    # A shard with no passing row is never opened, so it must not use up the shuffle window.
+    return Pool(counts=counts, num_bytes=sizes * (counts > 0), weight=weight)
 
 
 def _latent_shape(opened: Sequence[_Opened], split: Split) -> tuple[int, ...]:
@@ -227,9 +232,9 @@ def _latent_shape(opened: Sequence[_Opened], split: Split) -> tuple[int, ...]:
         if manifest.num_samples(split)
     }
     if len(shapes) > 1:
-        said = "; ".join(f"{shape} in {where}" for shape, where in shapes.items())
+        found = "; ".join(f"{shape} in {where}" for shape, where in shapes.items())
         raise UserError(
-            f"pairs of several latent shapes cannot be one data set: {said}; choose with plans="
+            f"pairs of several latent shapes cannot be one data set: {found}; choose with plans="
         )
     return next(iter(shapes), ())
 
@@ -251,8 +256,8 @@ def _check_not_empty(
         return
     where = ", ".join(source.url for source in sources)
     without = int(catalog.first_row[-1])
-    said = ", ".join(f"{name}={value!r}" for name, value in filters.described().items())
+    given = ", ".join(f"{name}={value!r}" for name, value in filters.described().items())
     raise UserError(
-        f"{where}: no pair of split {split} is left of {without} with {said or 'these weights'}; "
+        f"{where}: no pair of split {split} is left of {without} with {given or 'these weights'}; "
         "ask for less"
     )

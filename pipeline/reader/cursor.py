@@ -1,4 +1,8 @@
-"""Position of an iteration, in the main process and in its DataLoader workers."""
+"""Position of an iteration, in the main process and in its DataLoader workers.
+
+Each process has its own cursor. The main process starts no iteration of the data set if workers
+read it, so what it needs to know about them is in ``SharedState``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +13,7 @@ from torch.utils.data import get_worker_info
 from pipeline.errors import UserError
 from pipeline.reader.partition import WorkerSlot
 from pipeline.reader.shared_state import SharedState
-from pipeline.reader.state import State, read_state, whole
+from pipeline.reader.state import State, complete, read_state
 
 
 class Cursor:
@@ -44,8 +48,10 @@ class Cursor:
 
     def set_epoch(self, epoch: int) -> None:
         """Move to the start of an epoch. A loaded state inside this epoch is kept."""
+        # A training loop calls this before each epoch, also right after it loaded a state.
         if self._loaded is None or self._loaded.epoch != epoch:
             self._loaded = None
+            # Workers that hold a copy of the state must not use it any more.
             self._shared.load(0)
         self._shared.epoch = epoch
         self._shared.begin(by_workers=False)
@@ -54,11 +60,15 @@ class Cursor:
     def begin(self, slot: WorkerSlot) -> State:
         """Start an iteration and return its start state. A loaded state is used only once."""
         in_worker = get_worker_info() is not None
+        # The main process and its workers hold copies of one loaded state. Whoever starts the next
+        # iteration uses it up for all of them.
         uses_loaded = self._may_use_loaded_in_worker() if in_worker else not self._shared.is_used
         loaded = self._loaded_for(self._shared.epoch) if uses_loaded else None
         start = loaded or State(epoch=self._shared.epoch)
         self._loaded = None
         self._loaded_in_worker = False
+        # With this, the main process learns that workers read: its ``state_dict`` then raises, and
+        # ``state_after`` counts from the start that the workers had.
         self._shared.begin(by_workers=in_worker, where_loaded=loaded is not None)
         self._state = replace(start, slot=slot)
         return start
@@ -77,30 +87,37 @@ class Cursor:
                 "DataLoader workers read this data set, and only they know how far: use "
                 "StatefulDataLoader (torchdata) and its state, or pairs.state_after(batches)"
             )
+        # A loaded state that no iteration has used yet is the position where the next one starts.
         state = self._loaded or self._state
+        # A state of the only worker covers all places. If there are more, the loader gathers their
+        # states, and ``read_state`` joins them.
         if state.slot is not None and state.slot.num_workers == 1:
-            state = whole(state, self._total)
+            state = complete(state, self._total)
         return state.to_dict(self._read)
 
     def state_after(self, slot: WorkerSlot, batches: int) -> dict[str, Any]:
         """Return the state after each rank received ``batches`` batches of the current epoch."""
+        # A DataLoader returns the batches of its workers in the order of the rank, so their number
+        # does not matter.
         slot = replace(slot, num_workers=1, worker=0)
         state = replace(self._last_start(), slot=slot, taken=batches)
-        return whole(state, self._total).to_dict(self._read)
+        return complete(state, self._total).to_dict(self._read)
 
     def load(self, state: Mapping[str, Any], slot: WorkerSlot) -> None:
         """Start the next iteration from a state. Raise ``UserError`` if it is of other data."""
         loaded = read_state(state, self._read, self._total)
         in_worker = get_worker_info() is not None
         if not in_worker:
-            loaded = whole(loaded, self._total)
+            loaded = complete(loaded, self._total)
+            # Workers that start later receive this cursor and its number. Workers that are alive
+            # have an older number, by which they notice the load.
             self._num_loads += 1
             self._shared.load(self._num_loads)
             self._shared.begin(by_workers=False)
             self._shared.epoch = loaded.epoch
         elif loaded.slot is not None and loaded.slot != slot:
             raise UserError(
-                f"the state was taken as {loaded.slot}, here is {slot}: give the loader's whole "
+                f"the state was taken as {loaded.slot}, here is {slot}: give the loader's complete "
                 "state to pairs.load_state_dict(state), and none to the loader"
             )
         self._loaded = loaded
@@ -116,7 +133,7 @@ class Cursor:
         the first set uses it. Raises ``UserError`` in a worker that started before the load.
         """
         info = get_worker_info()
-        assert info is not None, "only workers ask"
+        assert info is not None, "called in workers only"
         self._num_begun_in_worker += 1
         if self._loaded_in_worker or not self._shared.loaded:
             return True
@@ -127,11 +144,12 @@ class Cursor:
                 "a state was loaded while persistent DataLoader workers were alive, which do not "
                 "have it: make a new DataLoader after pairs.load_state_dict(state)"
             )
-        # This number is equal in all workers of one iteration. A later set of workers can have the
-        # same seed if the program seeds torch before each epoch. So each worker also records that
-        # it has resumed.
+        # This number is equal in all workers of one iteration: a worker's seed is a common seed
+        # plus its id. Persistent workers keep their seed, so their iterations are counted. A later
+        # set of workers can have the same seed if the program seeds torch before each epoch. So
+        # each worker also records that it has resumed.
         iteration = hash((info.seed - info.id, info.num_workers, self._num_begun_in_worker))
-        return self._shared.resume(iteration or 1, info.id)
+        return self._shared.resume(iteration or 1, info.id)  # 0 stands for no iteration
 
     def _last_start(self) -> State:
         """Return the start of the current iteration, or of the next one if none is running."""

@@ -16,15 +16,7 @@ from pipeline.reader.loaders import is_prepared
 from pipeline.reader.order import Indices, epoch_order
 from pipeline.reader.partition import REMAINDERS, Partition, Remainder, WorkerSlot
 from pipeline.reader.processes import Ranks
-from pipeline.reader.samples import (
-    COLUMNS,
-    SAMPLE_TEXTS,
-    Row,
-    Sample,
-    SampleSpec,
-    to_batch,
-    to_sample,
-)
+from pipeline.reader.samples import COLUMNS, SAMPLE_TEXTS, Sample, SampleSpec, read_rows
 from pipeline.reader.selection import (
     check_at_least,
     check_one_of,
@@ -33,7 +25,6 @@ from pipeline.reader.selection import (
     names,
     split_named,
 )
-from pipeline.reader.shared_memory import SharedMemoryBatch
 from pipeline.reader.shared_state import SharedState
 from pipeline.reader.state import State
 from pipeline.reader.versions import refuse_other_versions, with_versions
@@ -182,16 +173,16 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         """Return the number of samples, or batches, of this rank in a complete epoch."""
-        rank, deal = self._rank_and_deal()
-        return deal.num_batches(self.num_samples, rank)
+        rank, partition = self._rank_and_partition()
+        return partition.num_batches(self.num_samples, rank)
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffle with another epoch from the next iteration on, also in persistent workers."""
         check_at_least(0, epoch=epoch)
         if self._is_prepared() and self._cursor.is_unread and epoch != self.epoch:
             raise UserError(
-                f"a loader that accelerate prepared begins epoch {epoch}, and this data set stands "
-                f"at epoch {self.epoch}: call loader.set_epoch({self.epoch}) before it begins"
+                f"a loader that accelerate prepared starts epoch {epoch}, and this data set is at "
+                f"epoch {self.epoch}: call loader.set_epoch({self.epoch}) before it begins"
             )
         self._cursor.set_epoch(epoch)
 
@@ -233,33 +224,29 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         except UserError as error:
             if not self._cursor.continues_in_worker:
                 raise
-            # What ``iter`` raises when a persistent worker begins another epoch would kill the
-            # worker; what the first sample raises is passed on.
+            # An error that ``iter`` raises when a persistent worker starts another epoch would kill
+            # the worker. An error of the first sample reaches the training process.
             return _raising(error)
         return self._samples(*self._access.locate(self._rows(start, slot)), slot)
 
     def _samples(self, shards: Indices, places: Indices, slot: WorkerSlot) -> Iterator[Sample]:
         self._access.set_prefetch_order(shards)
         size = slot.deal.batch_size
-        # Reading ahead would delay the first batch. A worker's first batch is still being sent
-        # while the second one is made.
+        # Reading ahead would compete with the first batch for the processor and the network, so it
+        # starts after the first batch. In a worker it starts after the second, because the first
+        # one is still being sent by a thread while the second is made.
         unhurried = 0 if get_worker_info() is None else size
         for first in range(0, len(shards), size):
             part = slice(first, first + size)
             rows = self._access.rows(shards[part].tolist(), places[part].tolist())
+            # Count the batch before it is handed over. While the training loop uses it, this
+            # generator waits in ``yield``, and a state taken then must include the batch. A batch
+            # whose rows are all skipped counts too, so that ranks and workers stay in step.
             self._cursor.advance()
             if rows:
-                yield self._given(rows)
+                yield read_rows(rows, self._spec, batched=self._batch_size is not None)
             if first >= unhurried:
                 self._access.look_ahead()
-
-    def _given(self, rows: list[Row]) -> Sample:
-        is_worker = get_worker_info() is not None
-        if self._batch_size is None:
-            sample = to_sample(rows[0], self._spec)
-        else:
-            sample = to_batch(rows, self._spec, shared=is_worker)
-        return SharedMemoryBatch(sample) if is_worker else sample
 
     def _rows(self, start: State, slot: WorkerSlot) -> Indices:
         """Return the rows of this slot in order, counted through all shards."""
@@ -267,10 +254,10 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         owners, drawn = epoch_order(pools, self._seed, start.epoch, self._shuffle_bytes)
         total = len(drawn)
         remaining = start.progress.remaining(total)
-        rank, deal = self._rank_and_deal()
-        places = slot.places(deal.places(len(remaining), rank), start.taken)
+        rank, partition = self._rank_and_partition()
+        places = slot.places(partition.places(len(remaining), rank), start.taken)
         # With remainder="repeat", places after the last row repeat the first rows of the epoch.
-        filled = np.arange(deal.world_size) % max(total, 1)
+        filled = np.arange(partition.world_size) % max(total, 1)
         order = np.concatenate([remaining, filled])[places]
         return self._catalog.row_numbers(owners[order], drawn[order])
 
@@ -280,17 +267,17 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
             self,
             self._ranks,
             with_texts=any(name in SAMPLE_TEXTS for name in self._spec.columns),
-            gives_samples=self._batch_size is None,
+            returns_samples=self._batch_size is None,
         )
 
     def _slot(self) -> WorkerSlot:
-        _, deal = self._rank_and_deal()
+        _, partition = self._rank_and_partition()
         info = get_worker_info()
         if info is None:
-            return WorkerSlot(deal=deal)
-        return WorkerSlot(deal=deal, num_workers=info.num_workers, worker=info.id)
+            return WorkerSlot(deal=partition)
+        return WorkerSlot(deal=partition, num_workers=info.num_workers, worker=info.id)
 
-    def _rank_and_deal(self) -> tuple[int, Partition]:
+    def _rank_and_partition(self) -> tuple[int, Partition]:
         rank, world_size = self._ranks.here()
         return rank, Partition(
             world_size=world_size,

@@ -136,15 +136,15 @@ def _missing(store: ObjectStore, info: ShardInfo | LedgerInfo) -> NPDError:
         # This is no damage that a reader may skip, because all shards of the version are removed.
         return UserError(
             f"{store.url}: version {place.version} of plan {place.plan_id} was removed "
-            f"({info.key} is gone); read another version, which `npd status` lists"
+            f"({info.key} is no longer stored); read another version, which `npd status` lists"
         )
     return ObjectNotFoundError(
-        f"no object {info.key!r} in {store.url}, which its manifest names; `npd repair` mends it"
+        f"no object {info.key!r} in {store.url}, which its manifest names; `npd repair` restores it"
     )
 
 
 def _damaged(store: ObjectStore, info: ShardInfo | LedgerInfo) -> VerificationError:
     return VerificationError(
         f"{store.url}/{info.key}: damaged, not the bytes that its manifest promises; "
-        "`npd repair` mends it"
+        "`npd repair` restores it"
     )

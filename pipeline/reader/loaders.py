@@ -39,20 +39,20 @@ _EACH_PROCESS = "Accelerator(dataloader_config=DataLoaderConfiguration(dispatch_
 
 
 def is_prepared(
-    pairs: IterableDataset[Any], ranks: Ranks, *, with_texts: bool, gives_samples: bool
+    pairs: IterableDataset[Any], ranks: Ranks, *, with_texts: bool, returns_samples: bool
 ) -> bool:
     """Return True while a loader that accelerate prepared reads ``pairs``.
 
     ranks: ranks among which the data set itself splits its pairs.
     with_texts: True if samples hold texts.
-    gives_samples: True if the data set returns samples and not batches.
+    returns_samples: True if the data set returns samples and not batches.
 
     Raises ``UserError`` if that loader would return wrong pairs or none.
     """
     loader = _prepared_loader(pairs)
     if loader is not None:
         _, world_size = ranks.here()
-        _check_prepared(loader, world_size, with_texts=with_texts, gives_samples=gives_samples)
+        _check_prepared(loader, world_size, with_texts=with_texts, returns_samples=returns_samples)
     return loader is not None
 
 
@@ -66,7 +66,7 @@ def _prepared_loader(pairs: IterableDataset[Any]) -> DataLoader[Any] | None:
 
 
 def _check_prepared(
-    loader: DataLoader[Any], world_size: int, *, with_texts: bool, gives_samples: bool
+    loader: DataLoader[Any], world_size: int, *, with_texts: bool, returns_samples: bool
 ) -> None:
     # A prepared loader exists, so this is imported already.
     from accelerate.data_loader import DataLoaderDispatcher, IterableDatasetShard
@@ -77,8 +77,8 @@ def _check_prepared(
     processes = PartialState().num_processes if is_dispatcher else 1
     if world_size > 1 and (shard is not None or processes > 1):
         raise UserError(
-            f"this data set deals its pairs out to {world_size} processes, and accelerate would "
-            f"deal out each part again: {_NOT_PREPARED}; or leave it to accelerate with "
+            f"this data set splits its pairs among {world_size} processes, and accelerate would "
+            f"split each part again: {_NOT_PREPARED}; or leave it to accelerate with "
             f"NoisePairDataset(…, rank=0, world_size=1), {_EACH_PROCESS} and "
             "DataLoader(pairs, batch_size=…)"
         )
@@ -87,7 +87,7 @@ def _check_prepared(
             "accelerate would dispatch batches from the first process, which it cannot do with "
             f"texts: {_NOT_PREPARED}; or use {_EACH_PROCESS}"
         )
-    if processes > 1 and gives_samples and loader.batch_size is None:
+    if processes > 1 and returns_samples and loader.batch_size is None:
         # accelerate would treat the channels of a noise as the batch dimension and give each
         # process some of the channels.
         raise UserError(
@@ -96,7 +96,7 @@ def _check_prepared(
         )
     if shard is not None and loader.batch_size is None:
         raise UserError(
-            f"accelerate deals out samples and this data set gives batches: {_NOT_PREPARED}; or "
+            f"accelerate splits samples and this data set returns batches: {_NOT_PREPARED}; or "
             "give batch_size to the DataLoader and not to the data set"
         )
 

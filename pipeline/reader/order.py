@@ -4,7 +4,8 @@ Rows are shuffled in a window that slides over shuffled shards. The shards are l
 line of bytes. Each row is placed at its shard's start plus a random distance of at most the window.
 The rows are then sorted by their place. At any time the rows come from the shards of one window,
 which bounds the shards that must be open. New shards are needed one at a time, and the first rows
-need one shard only. A data set that fits into the window is shuffled completely.
+need one shard only. This also holds if the window covers all shards, because no row is placed
+before the start of its shard.
 """
 
 from collections.abc import Sequence
@@ -48,6 +49,8 @@ def epoch_order(
     keep their order. The window is divided among the pools in proportion to their drawn rows.
     """
     total = sum(pool.num_drawn for pool in pools)
+    # All pools are read at the same time, each in a window of its share of the bytes. The windows
+    # together are as large as the window of a single pool.
     drawn = [
         _drawn(pool, seed, epoch, number, window_bytes * pool.num_drawn // max(total, 1))
         for number, pool in enumerate(pools)
@@ -56,6 +59,7 @@ def epoch_order(
         return np.zeros(total, np.int64), drawn[0]
     owners = np.repeat(np.arange(len(drawn)), [len(rows) for rows in drawn])
     # Row i of n is placed at (i + ½)/n of the epoch, which interleaves pools of any sizes evenly.
+    # Pools of equal size tie at every place. A stable sort then takes them in turn, by number.
     places = np.concatenate([(np.arange(len(rows)) + 0.5) / max(len(rows), 1) for rows in drawn])
     merged = np.argsort(places, kind="stable")
     return owners[merged], np.concatenate(drawn)[merged]
@@ -68,7 +72,9 @@ def _drawn(pool: Pool, seed: int | None, epoch: int, number: int, window_bytes: 
         if seed is None:
             rows = np.arange(pool.num_rows)
         else:
-            # The pool and the pass are part of the seed, so that no two passes share an order.
+            # The pool and the pass are part of the seed, so that no two passes share an order. The
+            # rank and the worker are not: all of them compute the same order and take their places
+            # from it, without any communication.
             generator = np.random.default_rng([seed, epoch, number, len(passes)])
             rows = sliding_order(pool.counts, pool.num_bytes, window_bytes, generator)
         passes.append(rows[:left])
@@ -80,10 +86,16 @@ def sliding_order(
     counts: Indices, num_bytes: Indices, window_bytes: int, generator: np.random.Generator
 ) -> Indices:
     """Return a permutation of the rows of some shards, shuffled in a sliding window."""
+    # The order of these two draws from the generator is part of the order of an epoch. A stored
+    # state is a position in that order, so another way to draw would invalidate all states.
     permuted = generator.permutation(len(counts))
     starts = np.empty(len(counts))
     ends = np.cumsum(num_bytes[permuted])
     starts[permuted] = ends - num_bytes[permuted]
+    # A longer window than the line would place most rows far behind its end, and the rows of all
+    # shards would be needed for the first batch.
     window = min(window_bytes, int(num_bytes.sum()))
     drawn = np.repeat(starts, counts) + window * generator.random(int(counts.sum()))
+    # With a window of 0 bytes, all rows of a shard have the same place. A stable sort keeps their
+    # order, so that only the shards are shuffled.
     return np.argsort(drawn, kind="stable")

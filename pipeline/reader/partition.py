@@ -39,12 +39,12 @@ class Partition:
         """Return the number of places that all ranks receive, repeated places included."""
         match self.remainder:
             case "drop":
-                dealt = total - total % self.world_size
+                count = total - total % self.world_size
             case "repeat":
-                dealt = total + -total % self.world_size
+                count = total + -total % self.world_size
             case "keep":
-                dealt = total
-        return dealt - dealt % self.step if self.drop_last else dealt
+                count = total
+        return count - count % self.step if self.drop_last else count
 
     @property
     def step(self) -> int:
@@ -59,7 +59,11 @@ class Partition:
         """Return the places of a rank in order. Places from ``total`` on repeat the first ones."""
         usable = self.usable(total)
         full = usable // self.step
+        # The batches of a step are contiguous in the order, rank after rank. What all ranks have
+        # done is then one stretch from the start, which a state stores as a single number.
         steps = np.arange(full * self.step).reshape(full, self.world_size, self.batch_size)
+        # The last step is divided evenly. If the first ranks took full batches, the last ranks
+        # could have none, and ranks that synchronise gradients would wait for them.
         last = np.array_split(np.arange(full * self.step, usable), self.world_size)
         return np.concatenate([steps[:, rank].reshape(-1), last[rank]])
 
@@ -73,8 +77,8 @@ class Partition:
         """Return the number of batches of a rank."""
         return -(-self.num_places(total, rank) // self.batch_size)
 
-    def dealt(self, total: int, taken: list[int]) -> list[tuple[int, int]]:
-        """Return the stretches [start, stop) that are done on all ranks.
+    def done(self, total: int, taken: list[int]) -> list[Stretch]:
+        """Return the stretches of places that are done on all ranks.
 
         taken: number of batches that each worker has made. It is the same on all ranks.
 
@@ -82,7 +86,10 @@ class Partition:
         """
         num_steps = self.num_steps(total)
         if sum(taken) >= num_steps:
+            # Places that ``drop`` or ``drop_last`` left out are done too. Otherwise a state at the
+            # end of an epoch would resume with them, and the next iteration would be their rest.
             return [(0, total)]
+        # With ``repeat``, the last places repeat the first ones, which are done already.
         end = min(self.usable(total), total)
         if len(taken) == 1:
             return [(0, min(taken[0] * self.step, end))]
@@ -98,6 +105,7 @@ class WorkerSlot:
     """A DataLoader worker's part of the places of its rank."""
 
     deal: Partition
+    """Partition among the ranks. States store it under this name."""
     num_workers: int = 1
     worker: int = 0
 
@@ -128,31 +136,35 @@ class Progress:
         left = np.arange(self.position, total)
         if not self.ahead:
             return left
-        done = np.zeros(len(left), bool)
+        is_done = np.zeros(len(left), bool)
         for start, stop in self.ahead:
-            done[start - self.position : stop - self.position] = True
-        return left[~done]
+            is_done[start - self.position : stop - self.position] = True
+        return left[~is_done]
 
     def num_remaining(self, total: int) -> int:
         """Return the number of remaining places of ``total``."""
         return total - self.position - sum(stop - start for start, stop in self.ahead)
 
-    def after(self, total: int, dealt: Iterable[Stretch]) -> "Progress":
+    def after(self, total: int, done: Iterable[Stretch]) -> "Progress":
         """Return the progress after more stretches are done.
 
-        The stretches in ``dealt`` count positions among the remaining places, not in the epoch.
+        The stretches in ``done`` count positions among the remaining places, not in the epoch.
         """
-        stretches = list(dealt)
+        stretches = list(done)
         if not self.ahead and all(start == 0 for start, _ in stretches):
+            # The usual case: all batches in order. It needs no array of the epoch's size, so that a
+            # state can be taken after each batch.
             done_first = max((stop for _, stop in stretches), default=0)
             return Progress(position=self.position + done_first)
         remaining = self.remaining(total)
-        done = np.zeros(len(remaining), bool)
+        is_done = np.zeros(len(remaining), bool)
         for start, stop in stretches:
-            done[start:stop] = True
-        left = remaining[~done]
+            is_done[start:stop] = True
+        left = remaining[~is_done]
         if not len(left):
             return Progress(position=total)
+        # Each gap between the places that are left is a stretch that was done ahead. Earlier
+        # stretches are contained, because ``remaining`` leaves them out.
         gaps = np.flatnonzero(np.diff(left) > 1)
         ahead = [(int(left[i]) + 1, int(left[i + 1])) for i in gaps]
         if left[-1] + 1 < total:

@@ -31,7 +31,7 @@ class Ranks:
         self._rank = rank
         self._world_size = world_size
         self._starter: tuple[int, tuple[int, int]] | None = None
-        rank_and_world_size(rank, world_size)
+        rank_and_world_size(rank, world_size)  # reports wrong arguments now and not when reading
 
     def here(self) -> tuple[int, int]:
         """Return rank and world size. Raises ``UserError``."""
@@ -40,6 +40,8 @@ class Ranks:
         return rank_and_world_size(self._rank, self._world_size)
 
     def __getstate__(self) -> dict[str, Any]:
+        # A forked worker needs nothing here: it inherits the environment and the process group. A
+        # spawned one inherits only the environment, whose RANK may differ from the process group.
         starter = (os.getpid(), self.here()) if is_starting_a_process() else None
         return {**self.__dict__, "_starter": starter}
 
@@ -67,8 +69,10 @@ def _found() -> tuple[int, int]:
         try:
             return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         except ValueError:
-            said = f"RANK={os.environ['RANK']!r}, WORLD_SIZE={os.environ['WORLD_SIZE']!r}"
-            raise UserError(f"the environment has {said}: not numbers") from None
+            raise UserError(
+                f"the environment has RANK={os.environ['RANK']!r}, "
+                f"WORLD_SIZE={os.environ['WORLD_SIZE']!r}: not numbers"
+            ) from None
     return 0, 1
 
 
@@ -79,5 +83,7 @@ def is_starting_a_process() -> bool:
 
 def loader_process() -> int | None:
     """Return the id of the process that started this DataLoader worker; None elsewhere."""
+    # multiprocessing records the parent at the start, for all start methods. ``os.getppid`` would
+    # return the fork server's id for a worker that it forked.
     parent = multiprocessing.parent_process()
     return None if parent is None or get_worker_info() is None else parent.pid

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import UserError
-from pipeline.reader.shared_memory import Layout, shared_empty
+from pipeline.reader.shared_memory import Layout, SharedMemoryBatch, shared_empty
 from pipeline.storage.formats.pairs import (
     GOLDEN_REWARDS,
     IMAGES,
@@ -97,6 +98,13 @@ class SampleSpec:
         if self.reward is None:
             return self.columns
         return tuple(name for name in COLUMNS if name in (*self.columns, *NOISES, *REWARDS))
+
+
+def read_rows(rows: Sequence[Row], spec: SampleSpec, *, batched: bool) -> Sample:
+    """Return a batch, or a sample of the first row. DataLoader workers get it ready to be sent."""
+    is_worker = get_worker_info() is not None
+    sample = to_batch(rows, spec, shared=is_worker) if batched else to_sample(rows[0], spec)
+    return SharedMemoryBatch(sample) if is_worker else sample
 
 
 def to_sample(row: Row, spec: SampleSpec) -> Sample:

@@ -45,13 +45,13 @@ class Filters:
 
     def described(self) -> dict[str, object]:
         """Return the active filters as a JSON-compatible dictionary."""
-        said: dict[str, object] = {
+        conditions: dict[str, object] = {
             "plans": None if self.plans is None else sorted(self.plans),
             "min_gain": dict(sorted(self.min_gain.items())),
             "prompt": self.prompt,
             "scored": sorted(self.scored),
         }
-        return {name: value for name, value in said.items() if value}
+        return {name: value for name, value in conditions.items() if value}
 
 
 def filters_from(
@@ -88,6 +88,7 @@ def rows_passing(filters: Filters, manifest: Manifest, split: Split, ledger: Led
     """
     kept = ledger.kept(split)
     num_kept = int(kept.sum())
+    # Rows are matched with the shards by position alone, so at least the numbers must agree.
     if num_kept != manifest.num_samples(split):
         raise VerificationError(
             f"{manifest.ledger.key}: {num_kept} pairs of {split} are kept, "

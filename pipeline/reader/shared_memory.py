@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, multiprocessing
 
 _SMALL_BYTES = 4096
+"""Size of the largest tensor that is sent as bytes and not in shared memory."""
+# numpy has no bfloat16, and ``Tensor.numpy`` rejects it.
 _NUMPY = (torch.float16, torch.float32, torch.float64, torch.int64, torch.uint8)
 
 
@@ -46,6 +48,8 @@ class _Part:
 def _pack(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[Tensor]]:
     """Return the content to pickle and the memory blocks that hold its large tensors."""
     private = [each for each in _tensors_in(content) if not _is_small(each) and not _shared(each)]
+    # Move tensors in private memory to shared memory here, all to one block. torch would move each
+    # to ``/dev/shm``, where a container has 64 MB.
     moved: dict[int, Tensor] = {}
     if private:
         rooms = shared_empty([(each.shape, each.dtype) for each in private])
@@ -85,8 +89,10 @@ def _packed(
 
 def _part(tensor: Tensor, memories: dict[int, tuple[int, Tensor]]) -> _Part:
     storage = tensor.untyped_storage()
-    whole = tensor_in(storage, 0, (storage.nbytes(),), torch.uint8)
-    number, _ = memories.setdefault(storage.data_ptr(), (len(memories), whole))
+    # Send each memory block once, as bytes. Tensors that torch sends separately would each cost a
+    # descriptor, even if they share their memory.
+    block = tensor_in(storage, 0, (storage.nbytes(),), torch.uint8)
+    number, _ = memories.setdefault(storage.data_ptr(), (len(memories), block))
     start = int(tensor.storage_offset()) * tensor.itemsize
     return _Part(number, start, tuple(tensor.shape), tensor.dtype)
 
@@ -150,6 +156,8 @@ def tensor_in(
     storage: torch.UntypedStorage, start: int, shape: Sequence[int], dtype: torch.dtype
 ) -> Tensor:
     """Return the tensor that starts at byte ``start``. It is not a view of any other tensor."""
+    # Views share a version counter. If a training loop changed one noise of a batch in place,
+    # autograd would treat all its tensors as changed.
     size = torch.Size(shape)
     strides = [prod(size[axis + 1 :]) for axis in range(len(size))]
     return torch.empty(0, dtype=dtype).set_(storage, start // dtype.itemsize, size, strides)
@@ -165,7 +173,7 @@ def _shared_storage(num_bytes: int) -> torch.UntypedStorage:
             os.ftruncate(descriptor, num_bytes)
             storage = storages._new_shared_fd_cpu(descriptor, num_bytes)
         finally:
-            os.close(descriptor)
+            os.close(descriptor)  # the storage has duplicated it
     else:
         storage = storages._new_shared(num_bytes)
     return storage

@@ -4,6 +4,9 @@ A process shares this memory with the DataLoader workers that it starts, and wit
 So each copy of a data set allocates separate memory before it starts any worker. A copy that came
 from another process, by ``fork`` or with the arguments of a new process, also keeps a reference to
 the memory of that process. It uses that memory only if it is a DataLoader worker of that process.
+
+Nothing here is locked. The flags of pieces and shards only change from 0 to 1, so processes that
+miss each other's flags repeat a check at most.
 """
 
 import os
@@ -33,7 +36,7 @@ class _Memory:
         self.numbers = content[: 8 * _NUM_NUMBERS].view(torch.int64)
         self.has_resumed = content[8 * _NUM_NUMBERS : _POSITION_BYTES]
         self.is_damaged = content[_POSITION_BYTES:num_known]
-        self.is_whole = content[num_known:]
+        self.is_verified = content[num_known:]
 
     @property
     def position(self) -> bytes:
@@ -109,9 +112,9 @@ class SharedState:
         numbers[_WORKERS] = by_workers
         numbers[_FROM_LOADED] = where_loaded
 
-    def whole_pieces(self, shard: int) -> memoryview:
+    def verified_pieces(self, shard: int) -> memoryview:
         """Return one byte for each piece of a shard: 1 after a process has verified the piece."""
-        pieces = self._memory.is_whole[self._first_piece[shard] : self._first_piece[shard + 1]]
+        pieces = self._memory.is_verified[self._first_piece[shard] : self._first_piece[shard + 1]]
         return pieces.numpy().data
 
     def is_damaged(self, shard: int) -> bool:
@@ -129,6 +132,8 @@ class SharedState:
 
     @property
     def _memory(self) -> _Memory:
+        # Decide at each access. When the copy arrives, torch has not yet marked this process as a
+        # DataLoader worker.
         if self._starter is not None and self._starter[0] == loader_process():
             return self._starter[1]
         return self._own
@@ -153,12 +158,16 @@ class SharedState:
 
     def after_fork(self) -> None:
         """Allocate new memory in a forked process. A DataLoader worker uses its parent's memory."""
+        # The mapping is inherited, so no descriptor has to be sent. Which of the two memories
+        # counts is decided later: only the DataLoader marks a forked process as its worker.
         before = self._memory
         self._starter = (os.getppid(), before)
         self._own = self._copied(before.position)
 
     def __getstate__(self) -> dict[str, Any]:
         memory = self._memory
+        # Only the arguments of a new process can carry the memory itself. Other copies (torch.save,
+        # copy.deepcopy, Ray) may outlive this process or reach another machine.
         return {
             "first_piece": self._first_piece,
             "position": memory.position,
@@ -174,7 +183,8 @@ class SharedState:
         _all.add(self)
 
 
-# Weak references, so that the fork hook does not keep data sets alive.
+# A fork copies a data set without calling any of its methods, so a hook of the process does what
+# ``__setstate__`` does. Weak references, so that the hook does not keep data sets alive.
 _all: weakref.WeakSet[SharedState] = weakref.WeakSet()
 
 

@@ -32,7 +32,7 @@ class State:
 
     def to_dict(self, read: Mapping[str, Any]) -> dict[str, Any]:
         """Return the state as a dictionary. ``read`` is the identity of the data and settings."""
-        said: dict[str, Any] = {
+        content: dict[str, Any] = {
             "kind": _KIND,
             "version": _VERSION,
             "read": dict(read),
@@ -41,9 +41,9 @@ class State:
             "ahead": [list(stretch) for stretch in self.progress.ahead],
         }
         if self.slot is not None:
-            said["slot"] = asdict(self.slot)
-            said["taken"] = self.taken
-        return said
+            content["slot"] = asdict(self.slot)
+            content["taken"] = self.taken
+        return content
 
 
 def read_state(content: Any, read: Mapping[str, Any], total: int) -> State:
@@ -54,6 +54,9 @@ def read_state(content: Any, read: Mapping[str, Any], total: int) -> State:
     found = list(states_in(content))
     if not found:
         raise UserError("the state holds no position in a noise pair data set")
+    # With snapshot_every_n_steps > 1, the states of the workers can be older than the position of
+    # the loader. Another loader repeats the steps since then. A data set cannot, because it does
+    # not know which worker made them.
     if _steps_since_snapshot(content):
         raise UserError(
             "the state is older than what was read: give StatefulDataLoader "
@@ -63,7 +66,7 @@ def read_state(content: Any, read: Mapping[str, Any], total: int) -> State:
     return states[0] if len(states) == 1 else _joined(states, total)
 
 
-def whole(state: State, total: int) -> State:
+def complete(state: State, total: int) -> State:
     """Return a state that covers all workers. Raise ``UserError`` if some workers are missing."""
     return state if state.slot is None else _joined([state], total)
 
@@ -73,15 +76,16 @@ def _joined(states: Sequence[State], total: int) -> State:
     slots = {state.slot.worker: state for state in states if state.slot is not None}
     if first.slot is None or sorted(slots) != list(range(first.slot.num_workers)):
         raise UserError(
-            "the state is that of one DataLoader worker among several: load the whole state, "
+            "the state is that of one DataLoader worker among several: load the complete state, "
             "pairs.load_state_dict(loader.state_dict())"
         )
+    # All workers began the iteration with the same progress. Only the number of batches differs.
     alike = {(s.epoch, s.progress, replace(s.slot, worker=0)) for s in states if s.slot is not None}
     if len(alike) > 1:
-        raise UserError("the state's workers disagree on how the epoch was dealt out")
+        raise UserError("the state's workers disagree on the partition of the epoch")
     taken = [slots[worker].taken for worker in sorted(slots)]
-    dealt = first.slot.deal.dealt(first.progress.num_remaining(total), taken)
-    return State(epoch=first.epoch, progress=first.progress.after(total, dealt))
+    done = first.slot.deal.done(first.progress.num_remaining(total), taken)
+    return State(epoch=first.epoch, progress=first.progress.after(total, done))
 
 
 def states_in(content: Any) -> Iterator[Mapping[str, Any]]:
