@@ -1,6 +1,8 @@
 """The small sealed data set, also as a copy to damage; and synthetic pairs in many shards."""
 
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,12 @@ def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pairs_copy(pairs_folder: Path, tmp_path: Path) -> Path:
     """A copy of its own for each test."""
     return Path(shutil.copytree(pairs_folder, tmp_path / "pairs"))
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder that every user may list; pytest's are for one user alone."""
+    made = Path(tempfile.mkdtemp())
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
