@@ -10,9 +10,9 @@ from pipeline.identity import canonical_json, sha256
 from pipeline.reader.cache import Cache
 from pipeline.reader.files import open_ledger
 from pipeline.reader.order import Indices, Pool
-from pipeline.reader.selection import Filters, Mask, check_rewards, rows_passing
+from pipeline.reader.selection import Filters, check_rewards, rows_passing
 from pipeline.records import Split
-from pipeline.storage.formats.ledger import Ledger
+from pipeline.storage.formats.ledger import Ledger, Mask
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
