@@ -1,4 +1,4 @@
-"""The small sealed data set, in the place of the demo's."""
+"""Fixtures for snippets, which read a small data set in place of the demo."""
 
 from tests.sealed import built, sealed_folder
 

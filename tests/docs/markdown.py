@@ -30,7 +30,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def mentions(text: str) -> Iterator[list[str]]:
-    """Yield the words of inline code, which may be a part of a command."""
+    """Yield the words of each piece of inline code, which may be part of a command."""
     for found in re.findall(r"(?<!`)`([^`]+)`(?!`)", _FENCE.sub("", text)):
         yield from _words(found.replace("\n", " "))
 
@@ -44,9 +44,9 @@ def _words(line: str) -> Iterator[list[str]]:
 
 def _joined(lines: list[str]) -> Iterator[str]:
     """Join lines that end in a backslash with the next one."""
-    whole = ""
+    command = ""
     for line in lines:
-        whole += line.strip().removesuffix("\\")
+        command += line.strip().removesuffix("\\")
         if not line.endswith("\\"):
-            yield whole
-            whole = ""
+            yield command
+            command = ""

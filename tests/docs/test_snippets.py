@@ -31,7 +31,7 @@ def _name(file: Path) -> str:
 def checkout(
     tmp_path: Path, sealed_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """A folder in which the demo has been built and a network trained."""
+    """A folder with a demo data set and a trained network."""
     (tmp_path / "out").mkdir()
     shutil.copytree(sealed_folder, tmp_path / "out" / "demo")
     (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
@@ -66,15 +66,21 @@ _APPS = {
 }
 
 
+def _options(command: TyperGroup) -> set[str]:
+    return {name for parameter in command.params for name in parameter.opts}
+
+
 def _understood(words: list[str]) -> bool:
     """Parse a command as its program does; return False if it is not one of ours."""
-    # Capitals and an ellipsis stand for what a reader fills in.
-    if {"…", "COMMAND"} & set(words) or words[1:2] == ["--install-completion"]:
+    # Capitals and an ellipsis are placeholders. `--help` ends the program.
+    if {"…", "COMMAND", "--help"} & set(words):
         return False
     for program, app in _APPS.items():
         if tuple(words[: len(program)]) == program and words[len(program) :]:
             command, arguments = typer.main.get_command(app), words[len(program) :]
             if isinstance(command, TyperGroup):
+                if arguments[0] in _options(command):
+                    return True
                 command, arguments = command.commands[arguments[0]], arguments[1:]
             if arguments:  # else the sentence only names the command
                 command.make_context(words[0], [*arguments])

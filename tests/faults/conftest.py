@@ -1,11 +1,11 @@
-"""Says at the end of a test run how many cases of the simulation it ran."""
+"""A line at the end of a test run with the number of simulated cases."""
 
 from collections import Counter
 
 import pytest
 
 CASES = "simulated cases"
-"""The property in which a test notes how many it ran."""
+"""Property in which a test records its number of cases."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

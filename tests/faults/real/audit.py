@@ -1,4 +1,4 @@
-"""Reads the store behind everybody's back and compares: nothing lost, nothing twice, same bytes."""
+"""An independent check of a build's store: nothing lost, nothing duplicated, the same bytes."""
 
 import io
 from collections import Counter
@@ -18,16 +18,16 @@ _SEALED = ("shards/", "ledgers/", "manifests/", layout.SUCCESS_KEY)
 
 @dataclass(frozen=True)
 class Sealed:
-    """What a sealed build consists of."""
+    """Contents of a sealed build."""
 
     digests: dict[str, str]
-    """Of every sealed object, by key."""
+    """Maps the key of every sealed object to its SHA-256."""
     pairs: Counter[str]
-    """How often each sample lies in the Arrow shards."""
+    """Number of times that each sample occurs in the Arrow shards."""
 
 
 def read_sealed(store: ObjectStore) -> Sealed:
-    """All sealed objects, found by listing and not by manifest."""
+    """Read all sealed objects. They are found by listing, not through the manifest."""
     objects = {
         info.key: store.get(info.key) for info in store.list("") if info.key.startswith(_SEALED)
     }
@@ -41,82 +41,82 @@ def read_sealed(store: ObjectStore) -> Sealed:
 
 
 @dataclass
-class Account:
-    """What was found wrong with one build; each entry names a key or a sample."""
+class AuditResult:
+    """Problems of one build. Each entry is a key or a sample id."""
 
     lost: list[str] = field(default_factory=list)
-    """Receipts that were there once, and pairs that the undisturbed build has."""
+    """Receipts that have disappeared, and pairs that only the undisturbed build has."""
     duplicated: list[str] = field(default_factory=list)
-    """Pairs that lie in the shards twice, or that the undisturbed build does not have."""
+    """Pairs that occur twice, or that the undisturbed build does not have."""
     changed: list[str] = field(default_factory=list)
-    """Receipts that do not read as they once did."""
+    """Receipts whose bytes have changed."""
     different: list[str] = field(default_factory=list)
-    """Sealed objects that are not, byte for byte, those of the undisturbed build."""
+    """Sealed objects whose bytes differ from those of the undisturbed build."""
     unverified: list[str] = field(default_factory=list)
-    """What ``npd verify`` finds wrong."""
+    """Problems that ``npd verify`` reports."""
 
     def problems(self) -> Iterator[str]:
-        """All entries, each with its kind."""
+        """Yield all entries, each with its kind."""
         for kind, entries in vars(self).items():
             for entry in entries:
                 yield f"{kind}: {entry}"
 
 
-class Accountant:
-    """Watches one build's store, past the gate."""
+class StoreAudit:
+    """Observer of one build's store. It reads the store directly, not through the gate."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._receipts: dict[str, str] = {}
-        self._account = Account()
+        self._result = AuditResult()
 
     def committed(self) -> set[int]:
-        """Units that have a receipt now. Compares with all receipts that were ever seen."""
+        """Return the units that have a receipt, and compare it with those seen before."""
         now = {
             info.key: sha256(self._store.get(info.key)) for info in self._store.list("receipts/")
         }
         for key, digest in self._receipts.items():
             if key not in now:
-                self._account.lost.append(key)
+                self._result.lost.append(key)
             elif now[key] != digest:
-                self._account.changed.append(key)
+                self._result.changed.append(key)
         self._receipts |= now
         places = map(layout.place_of, now)
         return {place.unit for place in places if place and place.unit is not None}
 
-    def close(self, undisturbed: Sealed) -> Account:
-        """The account of a build that has ended well."""
+    def close(self, undisturbed: Sealed) -> AuditResult:
+        """Return the result for a build that has succeeded."""
         self.committed()
-        sealed, account = read_sealed(self._store), self._account
-        account.lost += (undisturbed.pairs - sealed.pairs).elements()
-        account.duplicated += (sealed.pairs - undisturbed.pairs).elements()
-        account.different += sorted(
+        sealed, result = read_sealed(self._store), self._result
+        result.lost += (undisturbed.pairs - sealed.pairs).elements()
+        result.duplicated += (sealed.pairs - undisturbed.pairs).elements()
+        result.different += sorted(
             key
             for key in undisturbed.digests.keys() | sealed.digests.keys()
             if undisturbed.digests.get(key) != sealed.digests.get(key)
         )
-        account.unverified += map(str, verify(self._store).problems)
-        return account
+        result.unverified += map(str, verify(self._store).problems)
+        return result
 
 
 @dataclass(frozen=True)
 class DriverDeath:
-    """The moment when a driver was killed."""
+    """Time and state at which a driver was killed."""
 
     when: float
-    """By ``time.monotonic``."""
+    """Time of ``time.monotonic``."""
     committed: frozenset[int]
-    """Units that had a receipt right after it."""
+    """Units that had a receipt immediately afterwards."""
 
 
 @dataclass(frozen=True)
 class Recomputed:
-    """What a killed driver cost."""
+    """Number of units that were uploaded again because a driver was killed."""
 
     in_flight: int
-    """Units that were uploaded before and, for want of a receipt, again after."""
+    """Units without a receipt that were uploaded before and after."""
     finished: int
-    """Units that had a receipt and were uploaded again; there must be none."""
+    """Units with a receipt that were uploaded again. There must be none."""
 
 
 def recomputed(death: DriverDeath, uploads: Sequence[Seen]) -> Recomputed:
@@ -129,5 +129,5 @@ def recomputed(death: DriverDeath, uploads: Sequence[Seen]) -> Recomputed:
 
 
 def num_again(uploads: Sequence[Seen]) -> int:
-    """Uploads beyond the first of each unit."""
+    """Return the number of uploads beyond the first of each unit."""
     return len(uploads) - len({seen.unit for seen in uploads})

@@ -1,4 +1,4 @@
-"""``npd build`` as a process: started, killed, started again."""
+"""``npd build`` as a process that can be killed and resumed."""
 
 import signal
 import subprocess
@@ -12,7 +12,7 @@ STOP_TIMEOUT_S = 30.0
 
 
 class BuildProcess:
-    """One build into ``url``, by one command however often it is started."""
+    """One build into ``url``. Every start runs the same command."""
 
     def __init__(
         self, config: Path, url: str, *, prefix: Sequence[str], env: Mapping[str, str], log: Path
@@ -34,35 +34,35 @@ class BuildProcess:
 
     @property
     def pid(self) -> int:
-        """Of the last start."""
+        """Process id of the last start."""
         return self._process.pid
 
     def poll(self) -> int | None:
-        """The exit status of the last start; None while it runs."""
+        """Return the exit status of the last start, or None while it runs."""
         return self._process.poll()
 
     def kill(self) -> bool:
-        """SIGKILL; False where it had ended by itself."""
+        """Send SIGKILL. Return False if the process had already ended by itself."""
         self._process.send_signal(signal.SIGKILL)
         return self._process.wait() == -signal.SIGKILL
 
     def resume(self) -> None:
-        """Start the same command again, once it has ended."""
+        """Start the same command again after it has ended."""
         assert self.poll() is not None
         self.num_resumes += 1
         self._process = self._start()
 
     def stop(self) -> None:
-        """End it, if it runs."""
+        """Kill the process if it runs."""
         if self.poll() is None:
             self.kill()
 
     def tail(self, num_lines: int = 25) -> str:
-        """The end of what it said."""
+        """Return the last lines of the log, for messages."""
         return "\n".join([f"The end of {self.log}:", *self._lines()[-num_lines:]])
 
     def last_line(self) -> str:
-        """The last line of what it said."""
+        """Return the last line of the log that is not blank."""
         return next((line for line in reversed(self._lines()) if line.strip()), "")
 
     def _lines(self) -> list[str]:
@@ -81,7 +81,7 @@ class BuildProcess:
 
 
 def write_config(folder: Path, *, num_units: int, unit_size: int, workers: int) -> Path:
-    """A configuration of so many units, in a folder. A candidate takes a tenth of a second."""
+    """Write a configuration of ``num_units`` units. A candidate takes a tenth of a second."""
     prompts = demo_prompts(num_units * unit_size)
     assert len(prompts) == num_units * unit_size, "the demo has no more prompts"
     (folder / "prompts.txt").write_text("\n".join(prompts) + "\n", encoding="utf-8")

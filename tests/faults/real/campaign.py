@@ -1,4 +1,4 @@
-"""Builds one after another, under one fault after another."""
+"""A sequence of builds under a sequence of faults."""
 
 import math
 import time
@@ -16,37 +16,40 @@ from tests.faults.real.tally import Tally
 from tests.waiting import until
 
 STALL_S = 180.0
-"""A build that commits nothing for so long, with no fault about, hangs."""
+"""Seconds without a commit and without a fault after which a build counts as hanging."""
 
 
 class StalledError(Exception):
-    """A build does not go on."""
+    """A build makes no progress."""
 
 
 class Campaign:
-    """One undisturbed build on a rig that works, then ``run``. ``say`` prints a line."""
+    """An undisturbed build on a running rig, followed by ``run``.
 
-    def __init__(self, rig: Rig, config: Path, say: Callable[[str], None]) -> None:
+    ``report`` prints a line.
+    """
+
+    def __init__(self, rig: Rig, config: Path, report: Callable[[str], None]) -> None:
         undisturbed = build_undisturbed(rig, config)
         self.tally = Tally(
             load_s=undisturbed.load_s, most_in_flight=UNITS_IN_FLIGHT * len(rig.nodes)
         )
         self._rig = rig
-        self._is_calm = False  # its first worker is still to start
+        self._is_calm = False  # the first worker has not started yet
         self._begun = time.monotonic()
-        self._say = lambda text: say(f"{time.monotonic() - self._begun:6.1f} s  {text}")
-        self._supervisor = Supervisor(rig, config, undisturbed, self.tally, self._say)
-        self._say(f"undisturbed: {undisturbed.num_units} units")
+        self._report = lambda text: report(f"{time.monotonic() - self._begun:6.1f} s  {text}")
+        self._supervisor = Supervisor(rig, config, undisturbed, self.tally, self._report)
+        self._report(f"undisturbed: {undisturbed.num_units} units")
 
     def run(self, strikes: Iterable[Strike], seconds: float) -> Tally:
-        """Strike for so long, then let the last build end in peace.
+        """Inject faults for ``seconds``, then let the last build finish.
 
-        Raises ``StalledError`` where a build does not go on.
+        Raises ``StalledError`` if a build makes no progress.
         """
         self._begun = self._calm_since = time.monotonic()
         self._build = self._supervisor.begin()
         for strike in strikes:
-            self._go_on_until(lambda: False, strike.pause_s)
+            self._continue_until(lambda: False, strike.pause_s)
             if time.monotonic() - self._begun > seconds:
                 break
             self._strike(strike)
@@ -62,22 +65,22 @@ class Campaign:
         build = self._build
         struck = fault.strike(self._rig, strike.chance)
         if struck is None:
-            return  # nothing was there to be struck, such as a worker while shards are made
+            return  # there was no target, for example no worker during compaction
         if isinstance(fault, KillDriver):
             self._supervisor.note_driver_death()
-        self._go_on_until(lambda: False, strike.outage_s)
+        self._continue_until(lambda: False, strike.outage_s)
         if not fault.heal(self._rig):
-            self._say(f"{fault.name}: nothing was sent meanwhile")
+            self._report(f"{fault.name}: nothing was sent meanwhile")
             return
         self._calm_since = time.monotonic()
         self.tally.strikes[fault.name] += 1
         self.tally.kills += fault.kills
         outcome = self._recovery(fault.name, struck, build) if strike.alone else "not awaited"
         self._is_calm = strike.alone and self._build is build
-        self._say(f"{fault.name}, {strike.outage_s:.1f} s, {struck.what}: {outcome}")
+        self._report(f"{fault.name}, {strike.outage_s:.1f} s, {struck.what}: {outcome}")
 
     def _recovery(self, name: str, struck: Struck, build: BuildProcess) -> str:
-        """Wait for the next unit, and note how long that took."""
+        """Wait for the next unit and record how long it took."""
         healed = self._calm_since
         committed = self._await_unit(build, healed, struck.address)
         if committed is None:
@@ -89,7 +92,7 @@ class Campaign:
     def _await_unit(
         self, build: BuildProcess, since: float, address: str | None = None
     ) -> float | None:
-        """When the first unit was committed; None where the build ends without one."""
+        """Return when the next unit was committed, or None if the build ends first."""
 
         def next_unit() -> float | None:
             commits = (
@@ -99,12 +102,12 @@ class Campaign:
             )
             return next(commits, None)
 
-        self._go_on_until(
+        self._continue_until(
             lambda: self._build is not build or next_unit() is not None, timeout_s=math.inf
         )
         return next_unit()
 
-    def _go_on_until(self, condition: Callable[[], bool], timeout_s: float) -> None:
+    def _continue_until(self, condition: Callable[[], bool], timeout_s: float) -> None:
         def holds() -> bool:
             if self._has_ended():
                 self._build = self._supervisor.begin()

@@ -1,4 +1,4 @@
-"""The driver dies; the same command resumes."""
+"""Faults of processes and machines: driver, worker, raylet, S3 server and network link."""
 
 import random
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ class KillDriver:
     outage_s = (0.0, 2.0)
 
     def strike(self, rig: "Rig", chance: random.Random) -> Struck | None:
-        """Kill it."""
+        """Kill the process."""
         if rig.build is None or not rig.build.kill():
             return None
         return Struck(f"pid {rig.build.pid}")
@@ -31,36 +31,36 @@ class KillDriver:
 
 
 class KillWorker:
-    """SIGKILL of the process that computes units on one node."""
+    """SIGKILL of a worker process on one node."""
 
     name = "worker killed"
     kills = True
     outage_s = (0.0, 0.0)
 
     def strike(self, rig: "Rig", chance: random.Random) -> Struck | None:
-        """Kill one, drawn from all nodes."""
+        """Kill a worker that is drawn from all nodes."""
         workers = [(node, worker) for node in rig.nodes for worker in node.workers()]
         if not workers:
             return None
         node, worker = chance.choice(workers)
         worker.kill()
-        # A node has one CPU, so this is where its successor will be.
+        # A node has one CPU, so the replacement starts on the same node.
         return Struck(f"pid {worker.pid} on {node.place.name}", node.place.source)
 
     def heal(self, rig: "Rig") -> bool:
-        """Nothing: the driver replaces it."""
+        """Do nothing: the driver replaces the worker."""
         return True
 
 
 class KillRaylet:
-    """SIGKILL of a raylet, with which its node and the node's worker go."""
+    """SIGKILL of a raylet, which ends its node and the worker on it."""
 
     name = "raylet killed"
     kills = True
     outage_s = (0.0, 1.0)
 
     def strike(self, rig: "Rig", chance: random.Random) -> Struck | None:
-        """Kill one."""
+        """Kill a raylet that is drawn from all nodes."""
         raylets = [(node, raylet) for node in rig.nodes if (raylet := node.raylet())]
         if not raylets:
             return None
@@ -69,7 +69,7 @@ class KillRaylet:
         return Struck(f"pid {raylet.pid} on {node.place.name}", node.place.source)
 
     def heal(self, rig: "Rig") -> bool:
-        """Nothing: the campaign revives nodes that have ended, as a supervisor would."""
+        """Do nothing: the campaign restarts nodes that have ended."""
         return True
 
 
@@ -81,18 +81,18 @@ class KillServer:
     outage_s = (0.0, 5.0)
 
     def strike(self, rig: "Rig", chance: random.Random) -> Struck:
-        """Kill it."""
+        """Kill the process."""
         rig.server.kill()
         return Struck(rig.server.endpoint_url)
 
     def heal(self, rig: "Rig") -> bool:
-        """The same data on the same ports again."""
+        """Serve the same data on the same ports again."""
         rig.server.restart()
         return True
 
 
 class CutLink:
-    """A node's only link lets nothing through: not to the head, the driver or the store."""
+    """Cut of a node's only link, to the head, the driver and the store."""
 
     name = "link cut"
     kills = False
@@ -102,14 +102,14 @@ class CutLink:
         self._cut: Host | None = None
 
     def strike(self, rig: "Rig", chance: random.Random) -> Struck:
-        """Cut one."""
+        """Cut the link of a node that is drawn from all nodes."""
         self._cut = chance.choice(rig.nodes).place
         self._cut.cut()
         return Struck(self._cut.name, self._cut.source)
 
     def heal(self, rig: "Rig") -> bool:
-        """Mend it. A node that was given up meanwhile ends itself and is started again."""
+        """Restore the link. A node that Ray gave up meanwhile exits and is started again."""
         assert self._cut is not None
-        self._cut.mend()
+        self._cut.restore()
         self._cut = None
         return True

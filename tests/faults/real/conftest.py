@@ -1,4 +1,4 @@
-"""The small sealed data set, to be damaged before the accountant's eyes."""
+"""Fixtures with a small sealed data set, to test the audit on damaged copies."""
 
 from tests.sealed import built, damaged, sealed_folder
 

@@ -1,4 +1,4 @@
-"""What every kind of fault can do."""
+"""The interface of a fault."""
 
 import random
 from dataclasses import dataclass
@@ -10,30 +10,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Struck:
-    """What a fault did."""
+    """Description of a fault that was injected."""
 
     what: str
-    """For people: which process, which link, how many bytes."""
+    """Text for the log: the process, the link or the number of bytes."""
     address: str | None = None
-    """Of the node that has recovered when it commits a unit; None where any node's unit counts."""
+    """Address of the node whose next commit shows recovery. None if any node counts."""
 
 
 class Fault(Protocol):
-    """A kind of fault. One object may strike again and again, once healed."""
+    """A kind of fault. It can be injected again after ``heal``."""
 
     name: str
     kills: bool
-    """Whether a process ends by SIGKILL."""
+    """True if a process is killed with SIGKILL."""
     outage_s: tuple[float, float]
-    """The least and the most seconds between strike and heal."""
+    """Minimum and maximum seconds between ``strike`` and ``heal``."""
 
     def strike(self, rig: "Rig", chance: random.Random) -> Struck | None:
-        """Do it; None where there is nothing to strike at this moment."""
+        """Inject the fault. Return None if there is no target at this moment."""
         ...
 
     def heal(self, rig: "Rig") -> bool:
-        """Do what an operator, a supervisor or time would do; the build does the rest.
+        """Do what an operator or a supervisor would do. The build does the rest.
 
-        False where the fault met nobody, such as a wire that broke while nothing was sent.
+        Return False if the fault had no effect, such as a cut connection without traffic.
         """
         ...

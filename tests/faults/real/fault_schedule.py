@@ -1,4 +1,4 @@
-"""Which fault comes when: decided by a seed alone."""
+"""The order and times of faults, as a function of a seed."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -10,29 +10,32 @@ from tests.faults.real.wire_faults import busy, resets, slow
 
 _MAX_PAUSE_S = 3.0
 _ALONE = 0.2
-"""Share of the faults after which the build may recover before the next one."""
+"""Share of the faults after which the build may recover before the next fault."""
 
 KILLS_A_ROUND = 3
-"""How often each way of killing comes while each other fault comes once."""
+"""Number of times that each kill occurs in a round. Other faults occur once."""
 
 
 @dataclass(frozen=True)
 class Strike:
-    """One fault, with what was drawn for it."""
+    """One fault with its random values."""
 
     fault: Fault
     pause_s: float
-    """Before it."""
+    """Seconds before the fault."""
     outage_s: float
-    """From strike to heal."""
+    """Seconds between ``strike`` and ``heal``."""
     alone: bool
-    """Whether the next one waits until the build has recovered from this one."""
+    """True if the next fault waits until the build has recovered from this one."""
     chance: random.Random
-    """Decides what the fault itself leaves open, such as which node."""
+    """Generator for the fault's other choices, such as the node."""
 
 
 def strikes(seed: int, faults: Sequence[Fault]) -> Iterator[Strike]:
-    """Faults without end: rounds with each kind once, kills oftener, in a shuffled order."""
+    """Yield faults forever, in shuffled rounds that contain each kind.
+
+    Kills occur ``KILLS_A_ROUND`` times in a round, because recovery from them is timed.
+    """
     chance = random.Random(seed)
     while True:
         deck = [fault for fault in faults for _ in range(KILLS_A_ROUND if fault.kills else 1)]
@@ -48,7 +51,7 @@ def strikes(seed: int, faults: Sequence[Fault]) -> Iterator[Strike]:
 
 
 def every_kind(*, links: bool) -> list[Fault]:
-    """One of each; ``links`` says whether nodes have links that can be cut."""
+    """Return one fault of each kind. ``links`` adds the one that cuts a node's link."""
     faults: list[Fault] = [KillDriver(), KillWorker(), KillRaylet(), KillServer()]
     faults += [resets("up"), resets("down"), busy(), slow()]
     return [*faults, CutLink()] if links else faults

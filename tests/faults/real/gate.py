@@ -1,4 +1,4 @@
-"""The only way from a cluster to its store: sees every commit, and can make trouble on the wire."""
+"""A proxy between a cluster and its store, which records commits and injects wire faults."""
 
 import re
 import time
@@ -14,32 +14,32 @@ _INVOCATION = re.compile(rb"amz-sdk-invocation-id: *(\S+)", re.IGNORECASE)
 
 
 class Trouble(Protocol):
-    """What a wire can do to requests and replies; see ``Proxy``."""
+    """Interface of a wire fault, which changes requests and replies (see ``Proxy``)."""
 
     def on_request(self, link: Link, data: bytes) -> bytes:
-        """What to pass on of a piece of a request. Raises ``HangUpError``."""
+        """Return the bytes of a request to forward. Raises ``HangUpError``."""
         ...
 
     def on_reply(self, link: Link, data: bytes) -> bytes:
-        """What to pass on of a piece of a reply. Raises ``HangUpError``."""
+        """Return the bytes of a reply to forward. Raises ``HangUpError``."""
         ...
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A unit's upload, or the reply that committed it."""
+    """An observed upload of a unit, or the reply that committed it."""
 
     when: float
-    """By ``time.monotonic``."""
+    """Time of ``time.monotonic``."""
     address: str
-    """The node's."""
+    """Address of the node."""
     port: int
-    """Of the worker's connection."""
+    """Port of the worker's connection."""
     unit: int
 
 
 class Gate(Proxy):
-    """A proxy before the store."""
+    """Proxy in front of the store."""
 
     def __init__(self, upstream: str, host: str) -> None:
         self.trouble: Trouble | None = None
@@ -49,15 +49,15 @@ class Gate(Proxy):
         super().__init__(upstream, host)
 
     def commits(self, place: str) -> list[Seen]:
-        """Receipts that were accepted under ``place`` (``bucket/prefix``), in order of time."""
+        """Return the receipts committed under ``place`` (``bucket/prefix``), in order of time."""
         return list(self._commits[place])
 
     def uploads(self, place: str) -> list[Seen]:
-        """Uploads of units that were begun under ``place``; a client's own retries count once."""
+        """Return the uploads of units begun under ``place``. Retries of the client count once."""
         return list(self._uploads[place])
 
     def on_request(self, link: Link, data: bytes) -> bytes:
-        """Note uploads, then let the trouble have its way."""
+        """Record an upload, then apply the wire fault."""
         if data is link.request and (upload := _UNIT.match(data)):
             invocation = _INVOCATION.search(data)
             if invocation is None or invocation[1] not in self._invocations:
@@ -66,7 +66,7 @@ class Gate(Proxy):
         return self.trouble.on_request(link, data) if self.trouble else data
 
     def on_reply(self, link: Link, data: bytes) -> bytes:
-        """Let the trouble have its way, then note commits."""
+        """Apply the wire fault, then record a commit."""
         data = self.trouble.on_reply(link, data) if self.trouble else data
         receipt = RECEIPT.match(link.request)
         if receipt and data.startswith(b"HTTP/1.1 200"):

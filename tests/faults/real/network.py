@@ -1,7 +1,7 @@
-"""Where the nodes of a cluster live: each in a network namespace, or all on the loopback device.
+"""Networks for the nodes of a cluster: a namespace per node, or loopback addresses.
 
 In a namespace a node has its own address, its own loopback device and a link that can be cut. Where
-the machine does not allow namespaces, nodes have loopback addresses of their own, and no links.
+the machine does not allow namespaces, nodes have different loopback addresses, and no links.
 """
 
 import itertools
@@ -16,85 +16,85 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Host:
-    """Where processes of one node run."""
+    """Address of one node, and how to run processes there."""
 
     name: str
     address: str
     prefix: tuple[str, ...] = ()
-    """What a command is preceded by to run there."""
+    """Words before a command that make it run on this host."""
     link: str | None = None
-    """The device through which all of its traffic goes, where there is one to cut."""
+    """Device that carries all traffic of the host, or None if there is none to cut."""
 
     @property
     def source(self) -> str | None:
-        """Where its requests come from, as others see it; None where all places look alike."""
+        """Source address of its requests, or None if all hosts share one."""
         return self.address if self.link else None
 
     def cut(self) -> None:
-        """Let no packet through, without a word to either side."""
+        """Drop all packets, without notice to either side."""
         assert self.link is not None
         _ip("link", "set", self.link, "down")
 
-    def mend(self) -> None:
-        """Let packets through again."""
+    def restore(self) -> None:
+        """Forward packets again."""
         assert self.link is not None
         _ip("link", "set", self.link, "up")
 
 
 class Network(Protocol):
-    """Gives places."""
+    """Source of hosts."""
 
     gateway: str
-    """The address at which this process can be reached from every place."""
+    """Address at which every host reaches this process."""
     note: str
-    """What a person should know about it."""
+    """Description for the log."""
 
     def add(self) -> Host:
-        """A new place."""
+        """Return a new host."""
         ...
 
 
 class Namespaces:
-    """Places on one bridge, in 198.18.0.0/15, which is set aside for tests of networks."""
+    """Hosts on one bridge, in 198.18.0.0/15, which is reserved for network tests."""
 
     def __init__(self, number: int) -> None:
         self._bridge = f"npd-{number}"
         self._subnet = f"198.18.{number}"
-        self._places: list[Host] = []
+        self._hosts: list[Host] = []
         self.gateway = f"{self._subnet}.1"
         self.note = f"network namespaces, {self._subnet}.0/24"
 
     def open(self) -> None:
-        """Make the bridge. Raises ``CalledProcessError``, also where the number is taken."""
+        """Make the bridge. Raises ``CalledProcessError``, also if the number is in use."""
         _ip("link", "add", self._bridge, "type", "bridge")
         _ip("address", "add", f"{self.gateway}/24", "dev", self._bridge)
         _ip("link", "set", self._bridge, "up")
 
     def add(self) -> Host:
-        """A namespace with an address and a link to the bridge."""
-        number = len(self._places) + 2
+        """Return a namespace with an address and a link to the bridge."""
+        number = len(self._hosts) + 2
         name, address = f"{self._bridge}-{number}", f"{self._subnet}.{number}"
         _ip("netns", "add", name)
-        place = Host(name, address, prefix=("ip", "netns", "exec", name), link=name)
-        self._places.append(place)
+        host = Host(name, address, prefix=("ip", "netns", "exec", name), link=name)
+        self._hosts.append(host)
         _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
         _ip("link", "set", name, "master", self._bridge, "up")
         _ip("-n", name, "address", "add", f"{address}/24", "dev", "eth0")
         _ip("-n", name, "link", "set", "eth0", "up")
         _ip("-n", name, "link", "set", "lo", "up")
-        return place
+        return host
 
     def close(self) -> None:
-        """Remove what was made; processes that still run there lose their network."""
-        for place in self._places:
+        """Remove namespaces and bridge. Processes that still run there lose their network."""
+        for host in self._hosts:
             # Sockets of killed processes can hold a namespace for minutes, and with it the link.
-            _ip("link", "delete", place.name, check=False)
-            _ip("netns", "delete", place.name, check=False)
+            _ip("link", "delete", host.name, check=False)
+            _ip("netns", "delete", host.name, check=False)
         _ip("link", "delete", self._bridge, check=False)
 
 
 class Loopback:
-    """Places with addresses of their own in 127.0.0.0/8."""
+    """Hosts with different addresses in 127.0.0.0/8."""
 
     gateway = "127.0.0.1"
 
@@ -103,18 +103,18 @@ class Loopback:
         self.note = f"loopback addresses, no link to cut ({why})"
 
     def add(self) -> Host:
-        """The next address."""
+        """Return a host with the next address."""
         last_byte = next(self._last_bytes)
         return Host(name=f"node-{last_byte}", address=f"127.0.0.{last_byte}")
 
 
 @contextmanager
 def network(*, namespaces: bool = True) -> Iterator[Network]:
-    """Namespaces where they are wanted and the machine allows them, else loopback addresses."""
+    """Yield namespaces if they are requested and possible, else loopback addresses."""
     if not namespaces:
         yield Loopback("as asked")
         return
-    why = _obstacle()
+    why = _missing_support()
     if why is not None:
         yield Loopback(why)
         return
@@ -125,8 +125,8 @@ def network(*, namespaces: bool = True) -> Iterator[Network]:
         made.close()
 
 
-def _obstacle() -> str | None:
-    """Why this machine has no namespaces for us; None if it has."""
+def _missing_support() -> str | None:
+    """Return the reason why this machine allows no namespaces, or None if it does."""
     if shutil.which("ip") is None:
         return "the command `ip` is not installed"
     name = f"npd-probe-{os.getpid()}"
@@ -144,7 +144,10 @@ def _obstacle() -> str | None:
 
 
 def _first_free() -> Namespaces:
-    """Two runs on one machine take two subnets: making the bridge decides who has which."""
+    """Return namespaces in the first free subnet.
+
+    Two runs on one machine must not share a subnet. Creating the bridge is atomic and decides.
+    """
     for number in range(1, 255):
         made = Namespaces(number)
         try:
@@ -155,7 +158,7 @@ def _first_free() -> Namespaces:
             made.close()
             raise
         return made
-    raise RuntimeError("all of 198.18.1.0 to 198.18.254.0 are in use by bridges npd-*")
+    raise RuntimeError("bridges npd-* use all of 198.18.1.0 to 198.18.254.0")
 
 
 def _ip(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -13,14 +13,14 @@ from tests.faults.real.network import Host
 from tests.waiting import until
 
 START_TIMEOUT_S = 90.0
-"""Seen: 3 s for a node and 8 s for a head, on an idle machine."""
+"""An idle machine needs 3 s for a node and 8 s for a head."""
 
 _OBJECT_STORE_BYTES = 80_000_000
-"""A little over Ray's minimum; a build passes numbers only."""
+"""Slightly above Ray's minimum. A build passes only numbers through the object store."""
 
 
 class RayNode:
-    """A head (``head`` is None; it computes nothing) or a node with one CPU, so one worker."""
+    """A head without CPUs (if ``head`` is None), or a node with one CPU and so one worker."""
 
     def __init__(
         self, place: Host, folder: Path, env: Mapping[str, str], head: "RayNode | None" = None
@@ -35,11 +35,11 @@ class RayNode:
 
     @property
     def gcs_address(self) -> str:
-        """What drivers and nodes connect to, if this is a head."""
+        """Address that drivers and nodes connect to, if this is a head."""
         return f"{self.place.address}:{self._port}"
 
     def start(self) -> None:
-        """Start it; returns at once."""
+        """Start the node without waiting for it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as log:
             self._process = psutil.Popen(
@@ -60,26 +60,26 @@ class RayNode:
             )
 
     def wait_until_ready(self) -> None:
-        """Raises ``RuntimeError`` with the end of its log."""
-        until(lambda: self._says_ready() or not self.is_running(), START_TIMEOUT_S)
-        if not self._says_ready():
+        """Wait until the node runs. Raises ``RuntimeError`` with the end of its log."""
+        until(lambda: self._is_ready() or not self.is_running(), START_TIMEOUT_S)
+        if not self._is_ready():
             tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
             raise RuntimeError(f"{self.place.name}: Ray did not start:\n{tail}")
 
     def is_running(self) -> bool:
-        """Whether ``ray start --block`` has not ended; it ends when its raylet does."""
+        """Return True while ``ray start --block`` runs. It ends with its raylet."""
         return self._process is not None and self._process.poll() is None
 
     def workers(self) -> list[psutil.Process]:
-        """The processes that compute units."""
+        """Return the worker processes of the node."""
         return list(worker_processes(self._process)) if self._process else []
 
     def raylet(self) -> psutil.Process | None:
-        """The process that starts workers and speaks for the node."""
+        """Return the raylet, which starts the workers of the node."""
         return next((each for each in self._tree() if _is_raylet(each)), None)
 
     def stop(self) -> None:
-        """End everything that was started here, by force."""
+        """Kill every process that the node has started."""
         for process in self._tree():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -92,7 +92,10 @@ class RayNode:
             self._process = None
 
     def _tree(self) -> list[psutil.Process]:
-        """All descendants. They are remembered, because a killed parent leaves orphans."""
+        """Return all descendants that are alive.
+
+        Earlier ones are remembered, because a killed parent leaves orphans.
+        """
         if self._process is not None:
             self._descendants |= set(descendants(self._process))
         return [process for process in self._descendants if is_alive(process)]
@@ -105,7 +108,7 @@ class RayNode:
         assert self._head is not None
         yield from ("--num-cpus=1", f"--address={self._head.gcs_address}")
 
-    def _says_ready(self) -> bool:
+    def _is_ready(self) -> bool:
         return "Ray runtime started" in self._log.read_text(errors="replace")
 
     @property
@@ -118,26 +121,26 @@ def _is_raylet(process: psutil.Process) -> bool:
 
 
 def worker_processes(ancestor: psutil.Process) -> Iterator[psutil.Process]:
-    """The processes below ``ancestor`` that compute units."""
+    """Yield the worker processes below ``ancestor``."""
     return (each for each in descendants(ancestor) if title(each).startswith("ray::WorkerActor"))
 
 
 def descendants(ancestor: psutil.Process) -> list[psutil.Process]:
-    """All processes below it that live; none where it has ended."""
+    """Return all living processes below ``ancestor``; none if it has ended."""
     with suppress(psutil.NoSuchProcess):
         return [each for each in ancestor.children(recursive=True) if is_alive(each)]
     return []
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether it runs, and is not a dead child that nobody has asked for yet."""
+    """Return True if the process runs and is not a zombie."""
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
 def title(process: psutil.Process) -> str:
-    """Its command line, which Ray's workers replace by what they do; empty where it has ended."""
+    """Return the command line, in which Ray's workers show their task; empty after the end."""
     with suppress(psutil.Error):
         return " ".join(process.cmdline())
     return ""

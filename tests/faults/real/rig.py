@@ -1,4 +1,4 @@
-"""All the processes of a build: store, the wire to it, a head, nodes, and the build itself."""
+"""All processes of a build: the store, its proxy, a head, nodes, and the build itself."""
 
 import os
 import secrets
@@ -18,9 +18,9 @@ BUCKET = "npd-faults"
 
 
 class Rig:
-    """A context manager around a cluster of ``num_nodes`` nodes with one worker each.
+    """Context manager around a cluster of ``num_nodes`` nodes with one worker each.
 
-    ``folder`` holds all data and logs. Its path has to be short: Ray puts sockets there, and the
+    ``folder`` holds all data and logs. Its path must be short: Ray creates sockets there, and the
     path of a socket has at most 107 bytes.
     """
 
@@ -36,7 +36,7 @@ class Rig:
         with ExitStack() as stack:
             stack.enter_context(self.server)
             self.server.create_bucket(BUCKET)
-            # This process goes to the store past the gate.
+            # This process reads the store directly, not through the gate.
             stack.enter_context(patch.dict(os.environ, self.server.env()))
             self.gate = Gate(self.server.endpoint_url, self.network.gateway)
             stack.callback(self.gate.close)
@@ -67,7 +67,7 @@ class Rig:
         self._stack.close()
 
     def start_build(self, config: Path, name: str) -> BuildProcess:
-        """Start a build into a prefix of its own; its driver runs beside the head."""
+        """Start a build into the prefix ``name``. Its driver runs on the host of the head."""
         self.build = BuildProcess(
             config,
             f"s3://{BUCKET}/{name}",
@@ -78,26 +78,28 @@ class Rig:
         return self.build
 
     def revive_nodes(self) -> None:
-        """Start every node again that has ended, as a supervisor would."""
+        """Restart every node that has ended, as a supervisor would."""
         for node in self.nodes:
             if not node.is_running():
-                node.stop()  # what its raylet left behind
+                node.stop()  # kills processes that the raylet left behind
                 node.start()
 
     def _environment(self) -> dict[str, str]:
-        """For all processes of the cluster: they find the store behind the gate."""
+        """Return the environment of all cluster processes, with the gate as their store."""
         token = self.folder / "ray-token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
-        own = {name: v for name, v in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
+        inherited = {
+            name: v for name, v in os.environ.items() if not name.startswith(("AWS_", "RAY_"))
+        }
         return (
-            own
+            inherited
             | self.server.env()
             | {
                 "AWS_ENDPOINT_URL": self.gate.url,
                 "AWS_EC2_METADATA_DISABLED": "true",
-                # A node that is cut off is given up after some 7 s in place of 30 s, so that links
-                # that are cut come to both ends: nodes that go on, and nodes that are given up.
+                # Ray gives up an unreachable node after about 7 s instead of 30 s. Cut links then
+                # have both outcomes: some nodes continue, and others are given up.
                 "RAY_health_check_period_ms": "1000",
                 "RAY_health_check_timeout_ms": "2000",
                 "RAY_health_check_failure_threshold": "3",

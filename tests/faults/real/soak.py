@@ -1,7 +1,7 @@
 """``python -m tests.faults.real.soak``: faults of real processes for a chosen time.
 
-Prints every fault and, at the end, what it all came to. Exits with 1 if anything was lost,
-duplicated or different, or took too long.
+Prints every fault and a summary. The exit status is 1 if anything was lost, duplicated or
+different, or took too long.
 """
 
 import argparse
@@ -23,25 +23,25 @@ UNIT_SIZE = 4
 
 
 def soak(folder: Path, *, seconds: float, seed: int, namespaces: bool = True) -> Tally:
-    """Run it; ``folder`` is empty and has a short path."""
+    """Inject faults for ``seconds``. ``folder`` must be empty and have a short path."""
     config = write_config(folder, num_units=NUM_UNITS, unit_size=UNIT_SIZE, workers=NUM_NODES)
     with network(namespaces=namespaces) as made:
-        _say(f"seed {seed}, {NUM_NODES} nodes; {made.note}")
+        _print(f"seed {seed}, {NUM_NODES} nodes; {made.note}")
         with Rig(folder, made, num_nodes=NUM_NODES) as rig:
             faults = every_kind(links=rig.head.place.link is not None)
-            return Campaign(rig, config, _say).run(strikes(seed, faults), seconds)
+            return Campaign(rig, config, _print).run(strikes(seed, faults), seconds)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.real.soak", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=600, help="how long to strike (600)")
-    parser.add_argument("--seed", type=int, default=1, help="decides what strikes when (1)")
+    parser.add_argument("--seconds", type=float, default=600, help="duration of the faults (600)")
+    parser.add_argument("--seed", type=int, default=1, help="decides the order of the faults (1)")
     parser.add_argument(
-        "--loopback", action="store_true", help="do without network namespaces, so without links"
+        "--loopback", action="store_true", help="use no network namespaces, so cut no links"
     )
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _raise_exit)  # so that everything is taken down again
+    signal.signal(signal.SIGTERM, _raise_exit)  # so that all processes are stopped
     with tempfile.TemporaryDirectory(prefix="npd-", ignore_cleanup_errors=True) as folder:
         tally = soak(
             Path(folder),
@@ -50,13 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
             namespaces=not options.loopback,
         )
     problems = tally.all_problems()
-    _say("")
+    _print("")
     for line in (*tally.lines(), *(f"wrong: {problem}" for problem in problems)):
-        _say(line)
+        _print(line)
     return 1 if problems else 0
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)
 
 

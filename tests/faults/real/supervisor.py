@@ -1,4 +1,4 @@
-"""Keeps a rig at work: builds follow one another, and what has ended is started again."""
+"""Operation of a rig: builds follow one another, and ended processes are restarted."""
 
 import signal
 import time
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pipeline.storage.open import open_store
 from tests.faults.real.audit import (
-    Accountant,
     DriverDeath,
     Sealed,
+    StoreAudit,
     num_again,
     read_sealed,
     recomputed,
@@ -26,16 +26,16 @@ _DEADLINE_S = 300.0
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """Its bytes and its times."""
+    """Bytes and times of a build without faults."""
 
     sealed: Sealed
     num_units: int
     load_s: float
-    """From the start of a worker's process to its first unit."""
+    """Seconds from the start of a worker process to its first unit."""
 
 
 def build_undisturbed(rig: Rig, config: Path) -> Undisturbed:
-    """Raises ``RuntimeError`` where even this does not end well."""
+    """Build without faults. Raises ``RuntimeError`` if it fails."""
     build = rig.start_build(config, "undisturbed")
 
     def has_ended() -> bool:
@@ -55,7 +55,7 @@ def build_undisturbed(rig: Rig, config: Path) -> Undisturbed:
 
 
 class Supervisor:
-    """Does what operators do: revives nodes, resumes builds; and closes the accounts of each."""
+    """Operator that restarts nodes, resumes builds and audits each build."""
 
     def __init__(
         self,
@@ -63,54 +63,57 @@ class Supervisor:
         config: Path,
         undisturbed: Undisturbed,
         tally: Tally,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
         self._rig = rig
         self._config = config
         self._undisturbed = undisturbed
         self._tally = tally
-        self._say = say
+        self._report = report
         self._numbers = count(1)
         self._deaths: list[DriverDeath] = []
 
     def begin(self) -> BuildProcess:
         """Start the next build."""
         build = self._rig.start_build(self._config, f"build-{next(self._numbers)}")
-        self._accountant = Accountant(open_store(build.url))
+        self._audit = StoreAudit(open_store(build.url))
         self._deaths = []
         return build
 
     def tend(self, build: BuildProcess) -> bool:
-        """To be called again and again; whether the build has ended well, and is accounted for."""
+        """Restart what has ended. Return True once the build has succeeded and is audited.
+
+        Call it repeatedly.
+        """
         self._rig.revive_nodes()
         status = build.poll()
         if status == 0:
             self._close(build)
             return True
-        # Who kills a driver says when it is started again.
+        # After SIGKILL the fault itself resumes the build.
         if status is not None and status != -signal.SIGKILL:
-            self._say(f"{build.place} ended with {status} and is resumed: {build.last_line()}")
+            self._report(f"{build.place} ended with {status} and is resumed: {build.last_line()}")
             build.resume()
         return False
 
     def note_driver_death(self) -> None:
-        """Remember what was committed when the driver was killed, now."""
-        committed = self._accountant.committed()
+        """Record the units that are committed when a driver is killed. Call it right after."""
+        committed = self._audit.committed()
         self._deaths.append(DriverDeath(time.monotonic(), frozenset(committed)))
 
     def _close(self, build: BuildProcess) -> None:
-        account = self._accountant.close(self._undisturbed.sealed)
+        result = self._audit.close(self._undisturbed.sealed)
         uploads, tally = self._rig.gate.uploads(build.place), self._tally
         tally.builds += 1
-        tally.identical += not account.different
+        tally.identical += not result.different
         tally.units += self._undisturbed.num_units
         tally.resumes += build.num_resumes
         tally.uploads_again += num_again(uploads)
-        tally.lost += len(account.lost)
-        tally.duplicated += len(account.duplicated)
+        tally.lost += len(result.lost)
+        tally.duplicated += len(result.duplicated)
         tally.driver_deaths += [recomputed(death, uploads) for death in self._deaths]
-        tally.problems += [f"{build.place}: {problem}" for problem in account.problems()]
-        self._say(
+        tally.problems += [f"{build.place}: {problem}" for problem in result.problems()]
+        self._report(
             f"{build.place} is sealed after {build.num_resumes} resumes: "
-            f"{'other' if account.different else 'identical'} bytes"
+            f"{'different' if result.different else 'identical'} bytes"
         )

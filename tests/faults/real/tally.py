@@ -1,4 +1,4 @@
-"""What a campaign came to, and how it is printed."""
+"""Counts of a campaign, and the report that is printed at its end."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -7,38 +7,41 @@ from statistics import median
 from tests.faults.real.audit import Recomputed
 
 RECOVERY_S = 15.0
-"""From a killed worker to its successor's first unit, beside the loading of the models."""
+"""Limit in seconds from a killed worker to the first unit of its replacement.
+
+The loading of the models is not included.
+"""
 
 
 @dataclass
 class Tally:
-    """Counts, filled while a campaign runs."""
+    """Counts that a campaign fills while it runs."""
 
     strikes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Faults that were struck, by name."""
+    """Maps the name of a fault to the number of times that it was injected."""
     recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Seconds from heal to the next unit, where no other fault was about."""
+    """Seconds from ``heal`` to the next unit, for faults that had time to recover."""
     kills: int = 0
-    """Processes ended by SIGKILL."""
+    """Processes that were killed with SIGKILL."""
     resumes: int = 0
-    """Starts of a build that had begun before."""
+    """Restarts of a build."""
     builds: int = 0
     identical: int = 0
-    """Builds that ended in the undisturbed bytes."""
+    """Builds that ended in the bytes of the undisturbed build."""
     units: int = 0
     uploads_again: int = 0
     lost: int = 0
     duplicated: int = 0
     driver_deaths: list[Recomputed] = field(default_factory=list)
     load_s: float = 0.0
-    """From the start of a worker's process to its first unit, undisturbed."""
+    """Seconds from the start of a worker process to its first unit, without faults."""
     most_in_flight: int = 0
-    """Units that all workers may have in flight together."""
+    """Maximum number of units in flight over all workers."""
     seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
 
     def all_problems(self) -> list[str]:
-        """Everything that must not be; empty if all is well."""
+        """Return every violated requirement; empty if there is none."""
         found = list(self.problems)
         slowest = max(self.recoveries.get("worker killed", [0.0]))
         if slowest > RECOVERY_S + self.load_s:
@@ -51,7 +54,7 @@ class Tally:
         return found
 
     def lines(self) -> list[str]:
-        """The report."""
+        """Return the lines of the report."""
         header = f"{'fault':24}{'strikes':>8}{'timed':>7}{'next unit after':>17}{'at most':>10}"
         rows = [header, "-" * len(header)]
         for name, count in sorted(self.strikes.items()):

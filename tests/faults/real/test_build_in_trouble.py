@@ -1,4 +1,4 @@
-"""One build in all kinds of trouble at once, on a cluster that grows and loses nodes under it."""
+"""One build under all kinds of faults, on a cluster that gains and loses nodes."""
 
 import os
 import random
@@ -15,7 +15,7 @@ from pipeline.cluster.messages import UNITS_IN_FLIGHT
 from pipeline.config.file import load_config
 from pipeline.storage.local import LocalStore
 from pipeline.storage.open import open_store
-from tests.faults.real.audit import Account, Accountant, Sealed, num_again, read_sealed
+from tests.faults.real.audit import AuditResult, Sealed, StoreAudit, num_again, read_sealed
 from tests.faults.real.build_process import BuildProcess, write_config
 from tests.faults.real.gate import Gate
 from tests.faults.real.ray_node import worker_processes
@@ -26,11 +26,11 @@ from tests.without_ray import build_without_ray
 BUCKET = "npd-troubled"
 PLACE = f"{BUCKET}/out"
 DEADLINE_S = 300
-"""Far beyond what anything here takes, on a machine that is busy as well."""
+"""Far more than any step here takes, even on a busy machine."""
 
 NUM_UNITS = 24
 NUM_WORKERS = 4
-NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
+OBJECT_STORE_BYTES = 80_000_000
 SEED = 20
 
 
@@ -41,7 +41,7 @@ def config_path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def undisturbed(config_path: Path, tmp_path: Path) -> Sealed:
-    """What is built into a folder without Ray and without any trouble."""
+    """The same build into a folder, without Ray and without faults."""
     store = LocalStore(tmp_path / "undisturbed")
     build_without_ray(store, load_config(config_path))
     return read_sealed(store)
@@ -49,12 +49,12 @@ def undisturbed(config_path: Path, tmp_path: Path) -> Sealed:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SeaweedFS]:
-    """A store to be killed."""
+    """A store that the test kills."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     with SeaweedFS(tmp_path / "s3") as server:
         server.create_bucket(BUCKET)
-        # More tries than by default: on a busy machine it takes long until the store is back.
+        # More attempts than by default: on a busy machine the store needs long to restart.
         for name, setting in {**server.env(), "AWS_MAX_ATTEMPTS": "20"}.items():
             monkeypatch.setenv(name, setting)
         yield server
@@ -62,7 +62,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SeaweedF
 
 @pytest.fixture
 def gate(server: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """The way to the store for everything that is started from here on, and for this process."""
+    """The proxy through which this process and all later ones reach the store."""
     gate = Gate(server.endpoint_url, "127.0.0.1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", gate.url)
     yield gate
@@ -71,11 +71,15 @@ def gate(server: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 
 @pytest.fixture
 def cluster(gate: Gate) -> Iterator[Cluster]:
-    """A head that computes nothing, and one node with one CPU."""
-    head = {**NODE, "num_cpus": 0, "include_dashboard": False}
+    """A head without CPUs, and one node with one CPU."""
+    head = {
+        "num_cpus": 0,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": False,
+    }
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
-        cluster.add_node(**NODE)
+        _add_node(cluster)
         yield cluster
     finally:
         cluster.shutdown()
@@ -94,23 +98,23 @@ def test_build_in_trouble_uses_nodes_that_join_and_ends_in_the_same_bytes(
     undisturbed: Sealed, server: SeaweedFS, gate: Gate, cluster: Cluster, build: BuildProcess
 ) -> None:
     chance = random.Random(SEED)
-    accountant = Accountant(open_store(build.url))
+    audit = StoreAudit(open_store(build.url))
 
     _break_the_wire(gate, build, chance)
 
     # The store dies between a unit's data and its receipt.
     gate.trouble = hold = Hold()
     _await(lambda: hold.num_units() > 0, build)
-    committed = accountant.committed()
+    committed = audit.committed()
     server.kill()
     server.restart()
     hold.release()
-    assert committed <= accountant.committed(), "what was answered is there"
+    assert committed <= audit.committed(), "acknowledged receipts are kept"
 
     # A build that began with one worker uses the three that join.
     gate.trouble = hold = Hold()
-    joined = [cluster.add_node(**NODE) for _ in range(3)]
-    # None of them has a unit committed, and each has two at most: three could not have so many.
+    joined = [_add_node(cluster) for _ in range(3)]
+    # A worker holds two uncommitted units at most, so more than six units prove four workers.
     _await(lambda: hold.num_units() > (NUM_WORKERS - 1) * UNITS_IN_FLIGHT, build)
 
     # A worker dies, and another's node, each between a unit's data and its receipt.
@@ -121,22 +125,27 @@ def test_build_in_trouble_uses_nodes_that_join_and_ends_in_the_same_bytes(
     gate.trouble = None
 
     _await(lambda: build.poll() == 0, build)
-    assert accountant.close(undisturbed) == Account()
+    assert audit.close(undisturbed) == AuditResult()
     units = {seen.unit for seen in gate.uploads(PLACE)}
     assert units == set(range(NUM_UNITS))
-    assert num_again(gate.uploads(PLACE)) > 0, "no fault has cost anything"
+    assert num_again(gate.uploads(PLACE)) > 0, "no fault had an effect"
+
+
+def _add_node(cluster: Cluster) -> Node:
+    node: Node = cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
+    return node
 
 
 def _await(condition: Callable[[], bool], build: BuildProcess) -> None:
-    """Wait for it; a build that gives up is started again, as its message says."""
+    """Wait for a condition. A build that gives up is resumed, as its message asks."""
 
     def holds() -> bool:
         if build.poll():
             build.resume()
         return condition() or build.poll() == 0
 
-    assert until(holds, DEADLINE_S), f"waited in vain.\n{build.tail()}"
-    assert condition(), f"the build was done too soon.\n{build.tail()}"
+    assert until(holds, DEADLINE_S), f"timed out.\n{build.tail()}"
+    assert condition(), f"the build ended too early.\n{build.tail()}"
 
 
 def _break_the_wire(gate: Gate, build: BuildProcess, chance: random.Random) -> None:
@@ -148,6 +157,6 @@ def _break_the_wire(gate: Gate, build: BuildProcess, chance: random.Random) -> N
 
 
 def _worker(node: Node) -> psutil.Process:
-    """The process that computes units on a node."""
+    """Return the worker process on a node."""
     raylet = next(process for kind, process in node.live_processes() if kind == "raylet")
     return next(worker_processes(psutil.Process(raylet.pid)))

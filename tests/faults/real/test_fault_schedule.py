@@ -1,4 +1,4 @@
-"""A seed alone decides what comes when."""
+"""The schedule of faults depends on the seed alone."""
 
 from collections import Counter
 from itertools import islice
@@ -18,12 +18,12 @@ def _drawn(strike: Strike) -> tuple[object, ...]:
     return strike.fault.name, strike.pause_s, strike.outage_s, strike.alone, *draws
 
 
-def test_seed_repeats_its_faults_and_another_seed_has_others() -> None:
+def test_same_seed_repeats_the_faults_and_another_seed_changes_them() -> None:
     assert _first(5, 50) == _first(5, 50)
     assert _first(5, 50) != _first(6, 50)
 
 
-def test_every_round_has_every_kind_and_kills_oftener() -> None:
+def test_every_round_has_every_kind_and_more_kills() -> None:
     for number in range(3):
         names = [strike.fault.name for strike in islice(strikes(number, FAULTS), ROUND)]
         assert Counter(names) == {
@@ -31,7 +31,7 @@ def test_every_round_has_every_kind_and_kills_oftener() -> None:
         }
 
 
-def test_moments_are_within_what_the_faults_allow() -> None:
+def test_pauses_and_outages_are_within_their_limits() -> None:
     for strike in islice(strikes(1, FAULTS), 10 * ROUND):
         least, most = strike.fault.outage_s
         assert least <= strike.outage_s <= most

@@ -1,4 +1,4 @@
-"""Namespaces have addresses of their own, links that can be cut, and leave nothing behind."""
+"""Namespaces have different addresses and links that can be cut, and leave nothing behind."""
 
 import subprocess
 import sys
@@ -34,12 +34,12 @@ def namespaces() -> Iterator[Network]:
 
 
 def _ask(place: Host, address: str, port: str, timeout_s: float) -> str:
-    """What a program in ``place`` hears from the one at ``address``."""
+    """Return the answer that a program on ``place`` receives from ``address``."""
     command = [*place.prefix, sys.executable, "-c", _ASK, address, port, str(timeout_s)]
     return subprocess.run(command, capture_output=True, text=True).stdout
 
 
-def test_link_that_is_cut_lets_nothing_through_until_it_is_mended(namespaces: Network) -> None:
+def test_cut_link_drops_everything_until_it_is_restored(namespaces: Network) -> None:
     here, there = namespaces.add(), namespaces.add()
     command = [*there.prefix, sys.executable, "-c", _ECHO, there.address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as echo:
@@ -49,7 +49,7 @@ def test_link_that_is_cut_lets_nothing_through_until_it_is_mended(namespaces: Ne
             assert _ask(here, there.address, port, 30) == "here"
             there.cut()
             assert _ask(here, there.address, port, 0.3) == ""
-            there.mend()
+            there.restore()
             assert _ask(here, there.address, port, 30) == "here"
         finally:
             echo.kill()
@@ -68,7 +68,7 @@ def _listed() -> str:
     return "".join(subprocess.check_output(command, text=True) for command in shown)
 
 
-def test_without_namespaces_addresses_differ_and_the_reason_is_told() -> None:
+def test_without_namespaces_addresses_differ_and_the_reason_is_given() -> None:
     with network(namespaces=False) as made:
         places = [made.add() for _ in range(3)]
     assert len({place.address for place in places}) == 3

@@ -1,4 +1,4 @@
-"""A store behind a faulty wire keeps its promises; and the wire was faulty indeed."""
+"""A store behind a faulty wire keeps its contract. Each fault must have had an effect."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +34,7 @@ def gate(s3_env: None, s3_server: SeaweedFS, monkeypatch: pytest.MonkeyPatch) ->
     ],
     ids=["reset up", "reset down", "503", "slow"],
 )
-def test_commits_through_a_faulty_wire_are_whole(
+def test_commits_through_a_faulty_wire_are_complete(
     trouble: Resets | Busy | Slow, gate: Gate, s3_url: str
 ) -> None:
     store = open_store(s3_url)
@@ -49,7 +49,7 @@ def test_commits_through_a_faulty_wire_are_whole(
     assert trouble.is_spent()
     place = s3_url.removeprefix("s3://")
     assert [seen.unit for seen in gate.uploads(place)] == list(UNITS)
-    # Not the other way round: a reply that was lost is a commit that the gate did not see.
+    # A subset, because the gate does not see a commit whose reply was lost.
     assert {seen.unit for seen in gate.commits(place)} <= set(UNITS)
 
 

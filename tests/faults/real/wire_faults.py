@@ -1,4 +1,4 @@
-"""Trouble on the wire between cluster and store, for the next few requests or connections."""
+"""Faults of the connection between cluster and store: resets, 503s, delays, held receipts."""
 
 import random
 import socket
@@ -22,11 +22,11 @@ _BUSY_REPLY = (
     b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_BUSY), _BUSY)
 )
 _MAX_RESET_BYTES = {"up": 60_000, "down": 1_500}
-"""About a unit and about two replies, so that resets fall into heads and bodies and between."""
+"""About one unit and about two replies, so that resets hit headers, bodies and gaps."""
 
 
 class Resets:
-    """Resets connections after so many bytes in one direction; each number is used once."""
+    """Resets of connections after given numbers of bytes in one direction, each used once."""
 
     def __init__(self, numbers: list[int], direction: str) -> None:
         self._numbers = list(numbers)
@@ -36,19 +36,19 @@ class Resets:
         self._lock = Lock()
 
     def on_request(self, link: Link, data: bytes) -> bytes:
-        """Pass on, or only a part and hang up."""
+        """Forward all, or a part and then hang up."""
         return self._count(link, data, link.upstream) if self._direction == "up" else data
 
     def on_reply(self, link: Link, data: bytes) -> bytes:
-        """Pass on, or only a part and hang up."""
+        """Forward all, or a part and then hang up."""
         return self._count(link, data, link.client) if self._direction == "down" else data
 
     def has_struck(self) -> bool:
-        """Whether any connection was reset."""
+        """Return True if any connection was reset."""
         return len(self._numbers) < self._times
 
     def is_spent(self) -> bool:
-        """Whether every number has been used."""
+        """Return True if every number has been used."""
         return not self._numbers
 
     def _count(self, link: Link, data: bytes, onward: socket.socket) -> bytes:
@@ -64,91 +64,91 @@ class Resets:
 
 
 class Busy:
-    """Answers 503 to the next ``times`` requests, which the store never sees."""
+    """503 replies to the next ``times`` requests, which never reach the store."""
 
     def __init__(self, times: int) -> None:
-        self._ration = _Ration(times)
+        self._counter = _Counter(times)
 
     def on_request(self, link: Link, data: bytes) -> bytes:
-        """Pass on, or refuse."""
-        if data is not link.request or not self._ration.take():
+        """Forward, or answer 503."""
+        if data is not link.request or not self._counter.take():
             return data
         link.client.sendall(_BUSY_REPLY)
         with suppress(OSError):
-            # Closed with its body unread, the connection would be reset and the answer be lost.
+            # Closing with an unread body resets the connection, and the client loses the answer.
             link.client.shutdown(socket.SHUT_WR)
             while link.client.recv(65536):
                 continue
         raise HangUpError
 
     def on_reply(self, link: Link, data: bytes) -> bytes:
-        """Pass on."""
+        """Forward."""
         return data
 
     def has_struck(self) -> bool:
-        """Whether any request was met."""
-        return self._ration.is_begun()
+        """Return True if any request was affected."""
+        return self._counter.is_begun()
 
     def is_spent(self) -> bool:
-        """Whether it has struck as often as it may."""
-        return self._ration.is_spent()
+        """Return True if all faults have been used."""
+        return self._counter.is_spent()
 
 
 class Slow:
-    """Holds each of the next ``times`` pieces of replies back for ``seconds``."""
+    """Delay of the next ``times`` pieces of replies by ``seconds``."""
 
     def __init__(self, times: int, seconds: float) -> None:
-        self._ration = _Ration(times)
+        self._counter = _Counter(times)
         self._seconds = seconds
 
     def on_request(self, link: Link, data: bytes) -> bytes:
-        """Pass on."""
+        """Forward."""
         return data
 
     def on_reply(self, link: Link, data: bytes) -> bytes:
-        """Pass on, at once or later."""
-        if self._ration.take():
+        """Forward, possibly after a delay."""
+        if self._counter.take():
             pause(self._seconds)
         return data
 
     def has_struck(self) -> bool:
-        """Whether any request was met."""
-        return self._ration.is_begun()
+        """Return True if any request was affected."""
+        return self._counter.is_begun()
 
     def is_spent(self) -> bool:
-        """Whether it has struck as often as it may."""
-        return self._ration.is_spent()
+        """Return True if all faults have been used."""
+        return self._counter.is_spent()
 
 
 class Hold:
-    """Holds receipts back, between a unit's upload and its commit, until released."""
+    """Delay of all receipts, between a unit's upload and its commit, until ``release``."""
 
     def __init__(self) -> None:
         self._units: set[int] = set()
         self._released = Event()
 
     def on_request(self, link: Link, data: bytes) -> bytes:
-        """Pass on; receipts later."""
+        """Forward at once, receipts after ``release``."""
         if data is link.request and (receipt := RECEIPT.match(data)):
             self._units.add(int(receipt[2]))
             self._released.wait()
         return data
 
     def on_reply(self, link: Link, data: bytes) -> bytes:
-        """Pass on."""
+        """Forward."""
         return data
 
     def num_units(self) -> int:
-        """How many units are on their way."""
+        """Return the number of units whose receipts are held."""
         return len(self._units)
 
     def release(self) -> None:
-        """Pass on what was held, also where its sender is dead by now, and hold no more."""
+        """Forward the held receipts, also of senders that are dead, and hold no more."""
         self._released.set()
 
 
-class _Ration:
-    """A number of times, shared by threads."""
+class _Counter:
+    """A limited number of uses, shared by threads."""
 
     def __init__(self, times: int) -> None:
         self._times = self._left = times
@@ -171,7 +171,7 @@ WireFault = Resets | Busy | Slow
 
 
 class WireTrouble:
-    """A fault that is made of trouble at the gate, until healed."""
+    """A fault that the gate applies until ``heal``."""
 
     kills = False
     outage_s = (1.0, 5.0)
@@ -182,19 +182,19 @@ class WireTrouble:
         self._trouble: WireFault | None = None
 
     def strike(self, rig: "Rig", chance: random.Random) -> Struck:
-        """From now on."""
+        """Apply the fault from now on."""
         self._trouble, what = self._draw(chance)
         rig.gate.trouble = self._trouble
         return Struck(what)
 
     def heal(self, rig: "Rig") -> bool:
-        """The wire is good again."""
+        """Remove the fault. Return False if no request was affected."""
         trouble, rig.gate.trouble = self._trouble, None
         return trouble is not None and trouble.has_struck()
 
 
 def resets(direction: str) -> WireTrouble:
-    """Connections that are reset, ``up`` (requests) or ``down`` (replies)."""
+    """Return resets of connections, ``up`` (in requests) or ``down`` (in replies)."""
 
     def draw(chance: random.Random) -> tuple[WireFault, str]:
         numbers = [chance.randrange(_MAX_RESET_BYTES[direction]) for _ in range(6)]
@@ -204,7 +204,7 @@ def resets(direction: str) -> WireTrouble:
 
 
 def busy() -> WireTrouble:
-    """503s."""
+    """Return 503 replies."""
 
     def draw(chance: random.Random) -> tuple[WireFault, str]:
         times = chance.randint(3, 12)
@@ -214,7 +214,7 @@ def busy() -> WireTrouble:
 
 
 def slow() -> WireTrouble:
-    """Slow answers."""
+    """Return delayed answers."""
 
     def draw(chance: random.Random) -> tuple[WireFault, str]:
         times, seconds = chance.randint(2, 6), round(chance.uniform(0.5, 3.0), 1)

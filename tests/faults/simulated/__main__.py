@@ -12,14 +12,14 @@ from tests.faults.simulated.faulty_store import Fault
 
 
 def main(
-    seed: Annotated[int, typer.Option(help="Fixes who goes on at every call.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the interleaving of calls.")] = 0,
     level: Annotated[FaultLevel | None, typer.Option(help="Only faults at this level.")] = None,
     fault: Annotated[Fault | None, typer.Option(help="Only this fault.")] = None,
     call: Annotated[
-        int | None, typer.Option(min=1, help="Only at the call of this number.")
+        int | None, typer.Option(min=1, help="Only at the call with this number.")
     ] = None,
 ) -> None:
-    """Run a small build into a fault at every call, resume it, and compare what is sealed."""
+    """Inject a fault at every store call of a small build, resume it, and compare the result."""
     if call is not None:
         if level is None or fault is None:
             raise typer.BadParameter("one case is a --level, a --fault and a --call")

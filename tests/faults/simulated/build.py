@@ -1,6 +1,6 @@
 """``npd build`` as simulated processes: a driver, and workers that it starts and replaces.
 
-Ray and the models are simulated. Whatever touches the store is the real code, in the order of
+Ray and the models are simulated. All code that uses the store is real, in the order of
 ``pipeline/cli/build.py``, ``pipeline/workflows/build.py`` and ``pipeline/cluster/worker.py``.
 """
 
@@ -28,18 +28,18 @@ CommitUnit = Callable[[ObjectStore, Receipt, bytes], Commit]
 
 @dataclass
 class _Worker:
-    """A worker as its driver sees it."""
+    """State of a worker in its driver."""
 
     process: Process = field(init=False)
     unit: int | None = None
-    """What it is to do, or is doing."""
+    """Unit that is assigned to the worker."""
     failure: NPDError | None = None
-    """Why the last unit failed, until the driver has taken note."""
+    """Error of the last unit, until the driver has handled it."""
 
 
 @dataclass(eq=False)
 class SimulatedBuild:
-    """One run of ``npd build``. It has ended when ``process`` has."""
+    """One run of ``npd build``. It ends with ``process``."""
 
     scheduler: Scheduler
     store: ObjectStore
@@ -48,11 +48,11 @@ class SimulatedBuild:
     num_workers: int
     commit: CommitUnit = commit_unit
     manifest: Manifest | None = None
-    """What was sealed, once it is."""
+    """Sealed manifest, or None before."""
     stopped: NPDError | None = None
-    """The error with which the command ended, if it did."""
+    """Error with which the command ended, or None."""
     commits: list[tuple[int, Commit]] = field(default_factory=list)
-    """How each finished attempt at a unit ended."""
+    """Unit and outcome of each finished attempt."""
 
     def __post_init__(self) -> None:
         self._workers: list[_Worker] = []
@@ -84,9 +84,9 @@ class SimulatedBuild:
         )
 
     def _open(self) -> BuildContext:
-        """``open_build``, of a plan that is there already."""
+        """Do what ``open_build`` does, for a plan that exists already."""
         if not isinstance(self.store, S3Store):
-            # The probe completes multipart uploads on S3, which a real server has to answer.
+            # On S3 the probe completes multipart uploads, which the simulated client lacks.
             probe(self.store)
         plan, prompts = self.stand_in.plan, self.stand_in.prompts
         if others := [other for other in stored_plans(self.store) if other != plan.plan_id]:
@@ -99,7 +99,7 @@ class SimulatedBuild:
         )
 
     def _compute(self, units: Iterable[int]) -> None:
-        """What ``pipeline/cluster/driver.py`` does, one unit at a time to each worker."""
+        """Do what ``pipeline/cluster/driver.py`` does, with one unit in flight per worker."""
         waiting = deque(units)
         if not waiting:
             return
@@ -125,13 +125,13 @@ class SimulatedBuild:
         return any(worker.unit is not None for worker in self._workers)
 
     def _settle(self, worker: _Worker) -> Iterable[int]:
-        """The units to try again because of what a worker has come to."""
+        """Handle the end or failure of a worker. Return the units to try again."""
         failed = worker.unit
         if worker.process.ended:
             self._workers.remove(worker)
             self._deaths += 1
             if self._deaths >= MAX_ATTEMPTS * self.num_workers:
-                raise BuildError("workers die again and again")
+                raise BuildError("workers died too often")
             self._start_worker()
         elif worker.failure is not None:
             failure, worker.failure, worker.unit = worker.failure, None, None
@@ -153,7 +153,7 @@ class SimulatedBuild:
         self._workers.append(worker)
 
     def _work(self, worker: _Worker) -> None:
-        """What ``pipeline/cluster/worker.py`` does; one that cannot start dies."""
+        """Do what ``pipeline/cluster/worker.py`` does. A worker that cannot start exits."""
         try:
             plan = read_plan(self.store, self.stand_in.plan.plan_id)
             read_prompt_table(self.store, plan.plan_id)

@@ -1,4 +1,4 @@
-"""All cases of a fault, one after the other: every call of the build, not a sample."""
+"""All cases of a fault: one for every store call of the build, not a sample."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,30 +10,33 @@ from tests.faults.simulated.faulty_store import Fault
 from tests.faults.simulated.stand_in import stand_in
 
 PROTOCOL = Protocol()
-"""The one of the pipeline."""
+"""The protocol of the pipeline."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """One fault at one level, at every call of the build that ``seed`` gives."""
+    """One fault at one level, at every call of the build with ``seed``."""
 
     level: FaultLevel
     fault: Fault
     seed: int
 
     def cases(self, simulation: Simulation) -> Iterator[Case]:
-        """One case for each call. Raises ``AssertionError`` if the build fails without a fault."""
+        """Yield one case for each call.
+
+        Raises ``AssertionError`` if the build fails without a fault.
+        """
         for at, _ in enumerate(simulation.calls(self.level, self.seed), start=1):
             yield Case(level=self.level, seed=self.seed, fault=self.fault, at=at)
 
     def run(self, simulation: Simulation) -> tuple[int, list[Failure]]:
-        """How many cases there were, and those that failed."""
+        """Return the number of cases, and the failures."""
         results = [simulation.run(case) for case in self.cases(simulation)]
         return len(results), [failure for failure in results if failure is not None]
 
 
 def sweeps(seed: int) -> list[Sweep]:
-    """All faults at both levels, each with a seed of its own: as many more interleavings."""
+    """Return all faults at both levels, with different seeds to try more interleavings."""
     pairs = [(level, fault) for level, faults in FAULTS.items() for fault in faults]
     return [
         Sweep(level=level, fault=fault, seed=seed + number)
@@ -42,6 +45,6 @@ def sweeps(seed: int) -> list[Sweep]:
 
 
 def open_simulation(protocol: Protocol = PROTOCOL) -> Simulation:
-    """The simulation of a small plan, made in a folder that is gone afterwards."""
+    """Return the simulation of a small plan, made in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         return Simulation(stand_in(Path(folder)), protocol)

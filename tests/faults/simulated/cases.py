@@ -1,4 +1,4 @@
-"""One case: a build by two drivers meets one fault at one call, is resumed, and is compared."""
+"""One case: a build by two drivers with one fault at one call is resumed and compared."""
 
 import json
 from collections.abc import Callable
@@ -30,23 +30,23 @@ from tests.faults.simulated.stand_in import StandIn
 from tests.faults.simulated.watch import Watch
 
 GRACE = timedelta(days=1)
-"""The collector leaves alone what is younger."""
+"""Garbage collection skips younger objects."""
 
 
 def collect_garbage(store: ObjectStore, older_than: datetime) -> None:
-    """``npd gc --delete``."""
+    """Do what ``npd gc --delete`` does."""
     delete_garbage(store, find_garbage(store, older_than=older_than))
 
 
 ATTEMPT_FIELDS = ("attempt_id", "host", "started", "compute_seconds")
-"""What a receipt says of the attempt and not of the unit."""
+"""Fields of a receipt that describe the attempt and not the unit."""
 
 Collect = Callable[[ObjectStore, datetime], None]
-"""Deletes the garbage of a store that is older than a time."""
+"""Function that deletes garbage older than a time."""
 
 
 class FaultLevel(StrEnum):
-    """At what the fault strikes."""
+    """Level at which a fault is injected."""
 
     STORE = "store"
     """A call on an ``ObjectStore``."""
@@ -62,7 +62,7 @@ FAULTS: dict[FaultLevel, tuple[Fault, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is to happen. ``at`` counts the calls of the whole build, from 1."""
+    """Description of a case. ``at`` counts the calls of the build from 1."""
 
     level: FaultLevel
     seed: int
@@ -71,7 +71,7 @@ class Case:
 
     @property
     def command(self) -> str:
-        """What reproduces it."""
+        """Command that reproduces the case."""
         return (
             f"python -m tests.faults.simulated --seed {self.seed} --level {self.level} "
             f"--fault {self.fault} --call {self.at}"
@@ -80,11 +80,11 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A case that did not end as it should."""
+    """A case with a wrong result."""
 
     case: Case
     call: Call | None
-    """None if the build ended before it came to the call."""
+    """Call that met the fault. None if the build ended before it."""
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -94,31 +94,31 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What is under test, so that a test can put something broken in its place."""
+    """Functions under test, which a test can replace by broken ones."""
 
     commit: CommitUnit = commit_unit
     collect: Collect = collect_garbage
 
 
 class Simulation:
-    """Runs cases of one plan."""
+    """Runner of the cases of one plan."""
 
     def __init__(self, stand_in: StandIn, protocol: Protocol) -> None:
         self._stand_in = stand_in
         self._protocol = protocol
         self.undisturbed = self._build_undisturbed()
-        """The store after a build by one worker: what every case has to end in."""
-        self._wanted = comparable(self.undisturbed)
+        """Store after a build by one worker, which every case must reproduce."""
+        self._expected = comparable(self.undisturbed)
 
     def calls(self, level: FaultLevel, seed: int) -> list[Call]:
-        """Those of a build that meets no fault. Raises ``AssertionError`` if it goes wrong."""
+        """Return the calls of a build without faults. Raises ``AssertionError`` if it fails."""
         world = _World(self._stand_in, self._protocol, level, seed)
         world.run()
         assert not (problems := [*world.problems(), *self._differences(world)]), problems
         return world.calls.log
 
     def run(self, case: Case) -> Failure | None:
-        """The failure, or None where all is as it should be."""
+        """Run a case. Return its failure, or None if the result is correct."""
         world = _World(self._stand_in, self._protocol, case.level, case.seed, case.fault, case.at)
         world.run()
         world.resume()
@@ -138,21 +138,21 @@ class Simulation:
         return world.objects
 
     def _differences(self, world: "_World") -> list[str]:
-        """How the store, after the build has ended and been resumed, is not what it should be."""
-        world.elapse()  # a last time, for what the collector may have left
-        wanted, found = self._wanted, comparable(world.objects)
-        problems = [f"{key} is missing" for key in sorted(wanted.keys() - found.keys())]
-        problems += [f"{key} is left over" for key in sorted(found.keys() - wanted.keys())]
+        """Return the differences of the store from the expected one, after the resumed build."""
+        world.elapse()  # one more collection, because garbage may be left
+        expected, found = self._expected, comparable(world.objects)
+        problems = [f"{key} is missing" for key in sorted(expected.keys() - found.keys())]
+        problems += [f"{key} is left over" for key in sorted(found.keys() - expected.keys())]
         problems += [
             f"{key} has other bytes than those of an undisturbed build"
-            for key in sorted(wanted.keys() & found.keys())
-            if wanted[key] != found[key]
+            for key in sorted(expected.keys() & found.keys())
+            if expected[key] != found[key]
         ]
         return problems
 
 
 class _World:
-    """A store, the processes that use it, and what is seen of them."""
+    """A store, the processes that use it, and the problems that were observed."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class _World:
         self.objects = Objects(self._clock, self.watch)
         self.watch.over(self.objects)
         self.store = MemoryStore(self.objects)
-        """Without faults; for the resumed build, for the collector between, and to look."""
+        """Store without faults, for the resumed build, for collections and for checks."""
         self._scheduler = Scheduler(seed)
         self.calls = Calls(
             self._scheduler,
@@ -188,32 +188,32 @@ class _World:
         self._builds: list[SimulatedBuild] = []
 
     def run(self) -> None:
-        """Two drivers with two workers each, and a collector, at once, on a store with garbage."""
+        """Run two drivers with two workers each, and a collector, on a store with garbage."""
         self._leave_garbage()
         self._builds = [self._build(self._scheduler, self._faulty, name, 2) for name in "AB"]
         self._scheduler.start("gc", self._collect_twice)
         self._let_run(self._scheduler)
 
     def resume(self) -> None:
-        """The same command again, alone."""
+        """Run the same command again, alone."""
         scheduler = Scheduler(seed=0)
         self._builds.append(self._build(scheduler, self.store, "resumed", 1))
         self._let_run(scheduler)
 
     def elapse(self) -> None:
-        """The grace period passes, and the collector deletes what it may."""
+        """Let the grace period pass and collect garbage."""
         self._clock.advance(GRACE + timedelta(seconds=1))
         self._protocol.collect(self.store, self._clock.now - GRACE)
 
     def _leave_garbage(self) -> None:
-        """An attempt at unit 0 gave other bytes, long ago, and ended before its receipt."""
+        """Store an old object of unit 0 with other bytes, from an attempt without a receipt."""
         other = self._stand_in.other_unit_0
         receipt = self._stand_in.receipt(0, attempt_id="old", host="old", produced=other)
         self.store.put_if_absent(receipt.data_key, other.data)
         self._clock.advance(GRACE + timedelta(seconds=1))
 
     def _collect_twice(self) -> None:
-        """At any time, and when the old object has become garbage."""
+        """Collect once at any time, and once after the old object has become garbage."""
         receipt = layout.receipt_key(self._stand_in.plan.plan_id, 0)
         try:
             self._protocol.collect(self._faulty, self._clock.now - GRACE)
@@ -225,10 +225,10 @@ class _World:
             )
             self._protocol.collect(self._faulty, self._clock.now - GRACE)
         except NPDError:
-            return  # as the command would; the next one goes on
+            return  # the command would exit too; a later collection continues
 
     def problems(self) -> list[str]:
-        """How processes did not end as they should, and what was wrong on the way."""
+        """Return the wrong outcomes of processes, and the problems during the run."""
         problems = self._problems + self.watch.problems
         for build in self._builds:
             met_fault = build.process.crashed or self._was_struck(build)
@@ -247,7 +247,7 @@ class _World:
             if process.error is not None:
                 self._problems.append(f"{process.name} raised {process.error!r}")
             if not process.ended:
-                self._problems.append(f"{process.name} waits for ever")
+                self._problems.append(f"{process.name} waits forever")
         scheduler.close()
 
     def _was_struck(self, build: SimulatedBuild) -> bool:
@@ -267,14 +267,14 @@ class _World:
 
 
 def store_of_client(client: MemoryS3) -> S3Store:
-    """The real ``S3Store`` over a client in memory; it does not wait between its tries."""
-    # boto3's own type has a hundred methods that ``S3Store`` does not call.
+    """Return the real ``S3Store`` over a client in memory, without pauses between retries."""
+    # boto3's type has a hundred methods that ``S3Store`` does not call.
     made: Any = client
     return S3Store("bucket", connect=lambda: made, pause=lambda _: None)
 
 
 def comparable(objects: Objects) -> dict[str, bytes]:
-    """All objects by key, the receipts without what tells one attempt from another."""
+    """Return all objects by key, receipts without the fields that differ between attempts."""
     return {
         key: _without_attempt(data) if key.startswith("receipts/") else data
         for key, data in objects.contents().items()

@@ -1,4 +1,4 @@
-"""The level of ``ObjectStore``: its calls are what is numbered and struck."""
+"""Faults at the level of ``ObjectStore``: every call is numbered, and one meets a fault."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class Fault(StrEnum):
-    """What can happen at a call."""
+    """Kinds of faults."""
 
     CRASH_BEFORE = "crash-before"
-    """The process ends; the store never hears of the call."""
+    """The process ends before the call reaches the store."""
     CRASH_AFTER = "crash-after"
     """The process ends after the call has taken effect."""
     BLACKOUT_BEFORE = "blackout-before"
@@ -28,16 +28,16 @@ class Fault(StrEnum):
     BLACKOUT_AFTER = "blackout-after"
     """Every process ends after the call has taken effect."""
     REPLY_LOST = "reply-lost"
-    """The call takes effect, and its caller is told that it failed."""
+    """The call takes effect, and its caller receives an error."""
     OWN_WRITE_REFUSED = "own-write-refused"
     """The call takes effect, its reply is lost, and the client's retry is answered with 412."""
     CONFLICT = "409"
     REFUSED = "412"
     BUSY = "503"
     SLOW_BEFORE = "slow-before"
-    """The process stands still until all others have ended and the collector was there twice."""
+    """The process stalls until all others have ended, with a collection before and after."""
     SLOW_AFTER = "slow-after"
-    """The same after the call has taken effect, before its caller hears of it."""
+    """The same, after the call has taken effect and before it returns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,26 +53,26 @@ class Call:
 
 
 class Caller(Protocol):
-    """Who decides what becomes of a call."""
+    """Interface through which a store makes its calls."""
 
     def make(self, method: str, key: str, effect: Callable[[], T]) -> T:
-        """Do what the call does, sooner or later, or let it fail."""
+        """Run ``effect`` now or later, or fail."""
         ...
 
 
 class Failing(Protocol):
-    """What a fault looks like to a caller, which depends on what is called."""
+    """Function that turns a fault into an error or a return value."""
 
     def __call__(self, fault: Fault, method: str, key: str) -> Any:
-        """Raise the fault's error, or return what the call returns."""
+        """Raise the error of the fault, or return the result of the call."""
         ...
 
 
 class Calls:
-    """Numbers the calls from 1; lets the one with the number ``at`` meet ``fault``.
+    """Calls of all processes, numbered from 1. The call with the number ``at`` meets ``fault``.
 
-    Every call is a point at which any other process may go on first. ``on_stall`` is run whenever
-    a stalled process begins and ends to stand still.
+    Before every call the scheduler may switch to another process. ``on_stall`` runs when a process
+    begins to stall and when it continues.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Calls:
     ) -> None:
         self.log: list[Call] = []
         self.struck: str | None = None
-        """The process that met the fault."""
+        """Name of the process that met the fault."""
         self._scheduler = scheduler
         self._failing = failing
         self._fault = fault
@@ -94,7 +94,7 @@ class Calls:
         self._on_stall = on_stall
 
     def make(self, method: str, key: str, effect: Callable[[], T]) -> T:
-        """Call the store: wait for the turn, then meet the fault or take effect."""
+        """Wait for the turn of the process, then run ``effect`` or inject the fault."""
         self._scheduler.yield_turn()
         process = self._scheduler.current()
         self.log.append(Call(process=process.name, method=method, key=key))
@@ -105,7 +105,7 @@ class Calls:
 
     def _meet(self, fault: Fault, method: str, key: str, effect: Callable[[], T]) -> T:
         if fault in _AFTER:
-            # Whatever the call came to, its caller will not hear of it.
+            # The caller receives neither the result nor the error of the call.
             with suppress(StoreError, ClientError):
                 effect()
         if fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER):
@@ -146,7 +146,7 @@ STORE_FAULTS = (
 
 
 class FaultyStore:
-    """An ``ObjectStore`` whose every call goes through ``calls``."""
+    """An ``ObjectStore`` that makes every call through ``calls``."""
 
     def __init__(self, store: ObjectStore, calls: Caller) -> None:
         self.url = store.url
@@ -192,7 +192,7 @@ class FaultyStore:
 
 
 def failing_store(fault: Fault, method: str, key: str) -> Any:
-    """What ``S3Store`` makes of a fault that lasts through all its tries."""
+    """Raise the error of ``S3Store`` for a fault that outlasts its retries."""
     if fault is Fault.REFUSED:
         if method == "put_if_version":
             return False  # as if the object had changed in between

@@ -1,7 +1,7 @@
-"""The level of the S3 client: what ``S3Store`` calls of boto3, over objects in memory.
+"""Faults at the level of the S3 client: the boto3 calls of ``S3Store``, over objects in memory.
 
-Answers and errors have the form of botocore's, with the codes and statuses of Amazon's
-documentation; ``tests/storage`` holds ``S3Store`` against a real server.
+Answers and errors have botocore's format, with the codes and statuses of Amazon's documentation.
+``tests/storage`` tests ``S3Store`` against a real server.
 """
 
 import io
@@ -25,7 +25,7 @@ CLIENT_FAULTS = (
     Fault.REFUSED,
     Fault.BUSY,
     Fault.SLOW_BEFORE,
-    # A process that ends between two requests is one that ends beside a call on the store.
+    # Crashes are missing: between two requests they equal a crash at a store call.
 )
 
 ENDPOINT = "http://memory"
@@ -39,7 +39,7 @@ _CODES = {
 
 
 class MemoryS3:
-    """A client of one bucket; with ``calls``, each of its requests goes through them."""
+    """Client of one bucket, which makes every request through ``calls`` if given."""
 
     def __init__(self, objects: Objects, calls: Caller | None = None) -> None:
         self.meta = _Meta()
@@ -76,11 +76,11 @@ class MemoryS3:
     def _request(self, method: str, key: str, effect: Callable[[], T]) -> T:
         return effect() if self._calls is None else self._calls.make(method, key, effect)
 
-    def _get(self, key: str, wanted: str | None) -> Answer:
+    def _get(self, key: str, byte_range: str | None) -> Answer:
         found = self._found("GetObject", key)
         data = found.data
-        if wanted is not None:
-            first, _, last = wanted.removeprefix("bytes=").partition("-")
+        if byte_range is not None:
+            first, _, last = byte_range.removeprefix("bytes=").partition("-")
             if int(first) >= len(data):
                 raise _client_error("GetObject", 416, "InvalidRange")
             data = data[int(first) : int(last) + 1]
@@ -118,13 +118,13 @@ class MemoryS3:
     def _found(self, operation: str, key: str) -> StoredObject:
         found = self._objects.get(key)
         if found is None:
-            # The answer to HEAD has no body, so botocore finds no code but the status.
+            # The answer to HEAD has no body, so botocore reports the status as the code.
             raise _client_error(operation, 404, "404" if operation == "HeadObject" else "NoSuchKey")
         return found
 
 
 class _Pages:
-    """A listing, page by page: each is a request of its own."""
+    """Paginator of a listing. Each page is one request."""
 
     def __init__(self, page: Callable[[str, str, int], list[Answer]]) -> None:
         self._page = page
@@ -147,7 +147,7 @@ class _Meta:
 
 
 def failing_client(fault: Fault, method: str, key: str) -> Any:
-    """What botocore raises for a fault once its own retries are used up."""
+    """Raise botocore's error for a fault that outlasts its retries."""
     if fault is Fault.REPLY_LOST:
         raise ReadTimeoutError(endpoint_url=ENDPOINT)
     status = 412 if fault is Fault.OWN_WRITE_REFUSED else int(fault)
@@ -155,7 +155,7 @@ def failing_client(fault: Fault, method: str, key: str) -> Any:
 
 
 def client_error(operation: str, status: int) -> ClientError:
-    """An error with this HTTP status."""
+    """Return an error with this HTTP status."""
     return _client_error(operation, status, _CODES[status])
 
 

@@ -1,4 +1,4 @@
-"""An ``ObjectStore`` in memory."""
+"""An ``ObjectStore`` in memory, with a clock that only tests advance."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -12,30 +12,30 @@ from pipeline.storage.object_store import ObjectInfo, check_key
 
 
 class Clock:
-    """Stands still until it is told to go on."""
+    """Clock that moves only when a test advances it."""
 
     def __init__(self, now: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self.now = now
 
     def advance(self, duration: timedelta) -> None:
-        """Let some time pass."""
+        """Move the clock forward."""
         self.now += duration
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredObject:
-    """One object."""
+    """One stored object."""
 
     data: bytes
     etag: str
-    """A digest of the bytes, as S3's is: equal bytes are one version."""
+    """Digest of the bytes, as in S3: equal bytes have equal versions."""
     modified: datetime
 
 
 class Objects:
-    """A map from keys to bytes with the conditions of S3; each method is atomic.
+    """Map from keys to bytes with the conditional writes of S3. Each method is atomic.
 
-    ``on_change`` is called after every change with the key: a place to watch what may never be.
+    ``on_change`` is called with the key after every change, to check invariants.
     """
 
     def __init__(self, clock: Clock, on_change: Callable[[str], None] | None = None) -> None:
@@ -45,21 +45,21 @@ class Objects:
         self._lock = threading.RLock()
 
     def get(self, key: str) -> StoredObject | None:
-        """The object, or None where there is none."""
+        """Return the object, or None if there is none."""
         return self._objects.get(key)
 
     def contents(self) -> dict[str, bytes]:
-        """The bytes of all objects by key."""
+        """Return the bytes of all objects by key."""
         return {key: stored.data for key, stored in self._objects.items()}
 
     def keys(self, prefix: str) -> list[str]:
-        """Keys that start with ``prefix``, sorted by code points."""
+        """Return the keys that start with ``prefix``, sorted by code points."""
         return sorted(key for key in list(self._objects) if key.startswith(prefix))
 
     def put(
         self, key: str, data: bytes, *, if_absent: bool = False, if_etag: str | None = None
     ) -> bool:
-        """Write, if the condition holds; whether it did."""
+        """Write if the condition holds. Return True if it did."""
         with self._lock:
             current = self._objects.get(key)
             if if_absent and current is not None:
@@ -72,7 +72,7 @@ class Objects:
         return True
 
     def delete(self, key: str) -> None:
-        """Remove an object; absent is fine."""
+        """Remove an object. An absent one is not an error."""
         with self._lock:
             if self._objects.pop(key, None) is not None:
                 self._changed(key)
@@ -83,7 +83,7 @@ class Objects:
 
 
 class MemoryStore:
-    """Keeps every promise of ``ObjectStore``; shared by all that share its ``objects``."""
+    """Complete ``ObjectStore`` over ``objects``, which several stores can share."""
 
     def __init__(self, objects: Objects) -> None:
         self.url = "memory://store"

@@ -1,7 +1,7 @@
-"""Simulated processes that take turns: a seed decides whose, so a run can be repeated exactly.
+"""Simulated processes that take turns in an order that a seed decides, so runs are repeatable.
 
-Each process is a thread of its own, because the code under test is ordinary blocking code, but one
-thread runs at a time: it hands over at every store call, and nowhere else.
+Each process is a thread, because the code under test is ordinary blocking code. Only one thread
+runs at a time. It hands over at every store call, and nowhere else.
 """
 
 import random
@@ -9,11 +9,11 @@ import threading
 from collections.abc import Callable, Iterator
 
 _DEADLOCK_S = 60
-"""How long one run may take before it counts as stuck in something that is no store call."""
+"""Seconds after which a run counts as blocked outside of a store call."""
 
 
 class Crash(BaseException):
-    """The process has ended. Not an ``Exception``: nothing in it may catch this and go on."""
+    """End of a process. Not an ``Exception``, so that no code under test catches it."""
 
 
 class Process:
@@ -25,7 +25,7 @@ class Process:
         self.ended = False
         self.crashed = False
         self.error: BaseException | None = None
-        """What it raised, which no process should."""
+        """Error that the process raised. None is expected."""
         self.body = body
         self.ready = _always
         self.stalled = False
@@ -34,74 +34,74 @@ class Process:
             parent.children.append(self)
 
     def family(self) -> "Iterator[Process]":
-        """The process and all that it started."""
+        """Yield the process and all processes that it started."""
         yield self
         for child in self.children:
             yield from child.family()
 
 
 class Scheduler:
-    """Runs processes one at a time; ``seed`` fixes the order."""
+    """Scheduler that runs one process at a time, in an order that ``seed`` decides."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self._main = _taken_lock()
         self.processes: list[Process] = []
         self.running: Process | None = None
-        """Whose turn it is; None while nothing of the simulation runs."""
+        """Process whose turn it is. None outside of the simulation."""
 
     def start(self, name: str, body: Callable[[], None]) -> Process:
-        """Add a process, a child of the one that is running; it begins when its turn comes."""
+        """Add a process as a child of the running one. It begins at its first turn."""
         process = Process(name, body, self.running)
         self.processes.append(process)
         threading.Thread(target=self._live, args=(process,), name=name, daemon=True).start()
         return process
 
     def run(self) -> None:
-        """Let the processes take turns until none can go on: they ended, or wait for something."""
+        """Run the processes in turns until all have ended or wait for a condition."""
         assert self.running is None, "called from outside the simulation"
         self._hand_over()
         if not self._main.acquire(timeout=_DEADLOCK_S):
-            raise TimeoutError(f"{self.running} does not hand over: is it waiting for a lock?")
+            raise TimeoutError(f"{self.running} does not hand over; it may wait for a lock")
 
     def yield_turn(self) -> None:
-        """Called by a process before every store call: anyone may go on in its place."""
+        """Let the scheduler choose the next process. A process calls it before every store call."""
         self.wait(_always)
 
     def wait(self, ready: Callable[[], bool]) -> None:
-        """Called by a process: let others go on until ``ready``, and then still by chance."""
+        """Let other processes run until ``ready`` holds, and possibly longer."""
         process = self.current()
         process.ready = ready
         self._park(process)
 
     def stall(self) -> None:
-        """Called by a process: let the others go on until none of them can."""
+        """Let the other processes run until none of them can continue."""
         process = self.current()
         process.stalled, process.ready = True, _always
         self._park(process)
 
     def current(self) -> Process:
-        """The process that is running. Raises ``Crash`` in one that should not any more."""
+        """Return the running process. Raises ``Crash`` if it has crashed."""
         assert self.running is not None, "called from within the simulation"
         if self.running.crashed:
             raise Crash
         return self.running
 
     def crash(self, process: Process) -> None:
-        """End a process and all that it started; raises ``Crash`` if that is who calls."""
+        """End a process and its children. Raises ``Crash`` if the caller is one of them."""
         for member in process.family():
             member.crashed = True
         if self.running is not None:
             self.current()
 
     def crash_all(self) -> None:
-        """A power cut: every process ends. Called by a process, which ends with them."""
+        """End every process, including the one that calls, as a power cut does."""
         for process in self.processes:
             process.crashed = True
         self.current()
 
     def close(self) -> None:
-        """End what is left, from outside."""
+        """End all remaining processes. Called from outside of the simulation."""
         for process in self.processes:
             process.crashed = True
         self.run()
@@ -113,7 +113,7 @@ class Scheduler:
                 process.body()
         except Crash:
             pass
-        # Kept for the harness, which reports it: a process has no caller to raise to.
+        # Kept for the report, because a simulated process has no caller.
         except BaseException as error:
             process.error = error
         process.ended = True
@@ -131,7 +131,7 @@ class Scheduler:
     def _next(self) -> Process | None:
         alive = [process for process in self.processes if not process.ended]
         for process in alive:
-            if process.crashed:  # its thread unwinds before anything else happens
+            if process.crashed:  # its thread must unwind before another process runs
                 return process
         able = [process for process in alive if not process.stalled and process.ready()]
         if able:
@@ -147,7 +147,7 @@ def _always() -> bool:
 
 
 def _taken_lock() -> threading.Lock:
-    """Released once for each turn and taken again by whose turn it is."""
+    """Return a lock that is released once per turn and acquired by the process of that turn."""
     lock = threading.Lock()
     lock.acquire()
     return lock

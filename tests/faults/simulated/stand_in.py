@@ -1,7 +1,7 @@
-"""A small plan whose units are computed at once, by a stand-in for the models.
+"""A small plan with units that are computed without models.
 
-Plan, prompts, noise, packing and receipts are the real ones; only the golden noise, the scores and
-the decisions are made up, as a function of the candidate's position in the plan.
+Plan, prompts, noise, packing and receipts are real. Golden noise, scores and decisions are
+synthetic functions of the candidate's position in the plan.
 """
 
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ SHAPE = (4, 8, 8)
 _CPU = torch.device("cpu")
 
 _FIRST_PROMPT = 14
-"""From here on three of four prompts are training data, one is test data, and none is between."""
+"""Number of the first prompt. From here on three of four prompts are in train, one in test."""
 
 _REASONS = {Status.KEPT: None, Status.REJECTED: "reward:scene", Status.FAILED: "image:not_finite"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """What a worker would have computed."""
+    """Result of a worker for one unit."""
 
     outcomes: tuple[Outcome, ...]
     data: bytes
@@ -49,13 +49,13 @@ class StandIn:
     prompts: PromptTable
     units: tuple[Unit, ...]
     other_unit_0: Unit
-    """Unit 0 as a computation that is not deterministic could have given it."""
+    """Another result for unit 0, as from a computation that is not deterministic."""
     fingerprint: Fingerprint
 
     def receipt(
         self, unit: int, *, attempt_id: str, host: str, produced: Unit | None = None
     ) -> Receipt:
-        """What one attempt at a unit says of it; attempts differ in nothing that is sealed."""
+        """Return the receipt of one attempt. Attempts differ only in fields that are not sealed."""
         made = self.units[unit] if produced is None else produced
         digest = sha256(made.data)
         return Receipt(
@@ -77,7 +77,7 @@ class StandIn:
 
 
 def stand_in(folder: Path, *, seed: int = 7, num_prompts: int = 4) -> StandIn:
-    """A plan of two seeds a prompt in units of two; another ``seed`` makes another plan."""
+    """Return a plan with two seeds per prompt and units of two. ``seed`` changes the plan."""
     settings = changed(
         prompts={"seed": seed},
         units={"size": 2, "batch_size": 2},
@@ -98,7 +98,7 @@ def stand_in(folder: Path, *, seed: int = 7, num_prompts: int = 4) -> StandIn:
 
 
 def produce(plan: Plan, prompts: PromptTable, unit: int, *, variant: int = 0) -> Unit:
-    """One unit; another ``variant`` is what a computation that is not deterministic could give."""
+    """Compute one unit. ``variant`` simulates a computation that is not deterministic."""
     schema = PairSchema(latent_shape=SHAPE, reward_names=tuple(plan.reward_names))
     outcomes, pairs = [], []
     for candidate in prompts.candidates(plan, plan.unit_range(unit)):
@@ -112,7 +112,7 @@ def produce(plan: Plan, prompts: PromptTable, unit: int, *, variant: int = 0) ->
 
 
 def _status(candidate: Candidate) -> Status:
-    """Some of each, and nothing kept in unit 1, so that a shard spans the units around it."""
+    """Return a status. Unit 1 keeps nothing, so that a shard spans the units around it."""
     if candidate.index == 3:
         return Status.FAILED
     return Status.REJECTED if candidate.index in (1, 2, 5, 7) else Status.KEPT

@@ -1,4 +1,4 @@
-"""The simulation finds a broken protocol; what it finds can be reproduced."""
+"""The simulation finds broken protocols, and its cases can be reproduced."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -22,7 +22,7 @@ SEED = 11
 
 
 def _receipt_first(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
-    """A unit is promised before it is there."""
+    """Put the receipt before the unit object."""
     key = layout.receipt_key(receipt.plan_id, receipt.unit)
     store.put_if_absent(key, receipt.model_dump_json().encode())
     store.put_if_absent(receipt.data_key, data)
@@ -30,7 +30,7 @@ def _receipt_first(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
 
 
 def _last_receipt_wins(store: ObjectStore, receipt: Receipt, data: bytes) -> Commit:
-    """A store without put-if-absent."""
+    """Overwrite receipts, as in a store without put-if-absent."""
     store.put_if_absent(receipt.data_key, data)
     key = layout.receipt_key(receipt.plan_id, receipt.unit)
     store.put(key, receipt.model_dump_json().encode())
@@ -38,7 +38,7 @@ def _last_receipt_wins(store: ObjectStore, receipt: Receipt, data: bytes) -> Com
 
 
 def _collect_pending(store: ObjectStore, older_than: datetime) -> None:
-    """Trusts the grace period: whatever nothing refers to by then will never be referred to."""
+    """Delete every unreferenced object after the grace period, although some are pending."""
     for each in [*find_unreferenced(store)]:
         if each.modified < older_than and each.reference is not ReferenceStatus.UNKNOWN:
             store.delete(each.key)
@@ -59,14 +59,24 @@ def _puts_ledger(call: Call) -> bool:
 @pytest.mark.parametrize(
     ("protocol", "fault", "strikes", "problem"),
     [
-        (Protocol(commit=_receipt_first), Fault.BLACKOUT_BEFORE, _puts_unit_object, "is not there"),
+        (
+            Protocol(commit=_receipt_first),
+            Fault.BLACKOUT_BEFORE,
+            _puts_unit_object,
+            "missing, and",
+        ),
         (Protocol(commit=_last_receipt_wins), Fault.REPLY_LOST, _puts_unit_object, "was changed"),
-        (Protocol(collect=_collect_pending), Fault.SLOW_BEFORE, _puts_receipt, "is not there"),
-        (Protocol(collect=_collect_pending), Fault.SLOW_AFTER, _puts_unit_object, "is not there"),
+        (Protocol(collect=_collect_pending), Fault.SLOW_BEFORE, _puts_receipt, "missing, and"),
+        (
+            Protocol(collect=_collect_pending),
+            Fault.SLOW_AFTER,
+            _puts_unit_object,
+            "missing, and",
+        ),
         (Protocol(collect=_collect_pending), Fault.SLOW_BEFORE, _puts_ledger, "is missing"),
     ],
 )
-def test_simulation_finds_a_broken_protocol_and_finds_it_again(
+def test_simulation_finds_a_broken_protocol_reproducibly(
     protocol: Protocol, fault: Fault, strikes: Callable[[Call], bool], problem: str
 ) -> None:
     calls = open_simulation().calls(FaultLevel.STORE, SEED)
@@ -82,8 +92,8 @@ def test_simulation_finds_a_broken_protocol_and_finds_it_again(
     assert any(problem in text for failure in found for text in failure.problems)
 
 
-def test_undisturbed_store_is_verified_and_read_whole() -> None:
-    """What every case ends in is a data set: its bytes stand for all of theirs."""
+def test_undisturbed_store_is_a_complete_data_set() -> None:
+    """Every case ends in these bytes, so one check of them covers all cases."""
     store = MemoryStore(open_simulation().undisturbed)
     assert verify(store).problems == []
     success = read_success(store)
@@ -97,7 +107,7 @@ def test_undisturbed_store_is_verified_and_read_whole() -> None:
             assert len(pairs) == manifest.num_samples(split)
 
 
-def test_every_kind_of_write_is_struck() -> None:
+def test_every_kind_of_write_meets_a_fault() -> None:
     for level, method in ((FaultLevel.STORE, "put_"), (FaultLevel.CLIENT, "put_object")):
         calls = open_simulation().calls(level, SEED)
         written = {call.key.partition("/")[0] for call in calls if call.method.startswith(method)}
@@ -106,4 +116,4 @@ def test_every_kind_of_write_is_struck() -> None:
         }
         assert {call.process for call in calls} == {"A", "A1", "A2", "B", "B1", "B2", "gc"}
         deleted = [call.key for call in calls if call.method.startswith("delete")]
-        assert any(key.startswith("units/") for key in deleted), "gc deletes garbage meanwhile"
+        assert any(key.startswith("units/") for key in deleted), "gc deletes garbage"

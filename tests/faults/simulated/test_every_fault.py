@@ -1,4 +1,4 @@
-"""Every call of a small build x every fault: the resumed build ends in the same bytes."""
+"""Every fault at every call of a small build: the resumed build ends in the same bytes."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ def simulation() -> Simulation:
 
 
 @pytest.mark.parametrize("sweep", sweeps(SEED), ids=lambda sweep: f"{sweep.level}-{sweep.fault}")
-def test_build_into_a_fault_at_any_call_is_resumed_to_the_same_bytes(
+def test_build_with_a_fault_at_any_call_resumes_to_the_same_bytes(
     simulation: Simulation, sweep: Sweep, record_property: Callable[[str, object], None]
 ) -> None:
     count, failures = sweep.run(simulation)

@@ -1,4 +1,4 @@
-"""The stores of the simulation keep the contract that a folder and a real S3 server keep."""
+"""The simulated stores pass the tests of a folder and of a real S3 server."""
 
 from datetime import UTC, datetime
 
@@ -42,7 +42,7 @@ __all__ = [
 
 @pytest.fixture(params=["memory", "s3 client in memory"])
 def store(request: pytest.FixtureRequest) -> ObjectStore:
-    """In place of the fixture with the real stores."""
+    """Simulated stores, in place of the real ones."""
     objects = Objects(Clock(datetime.now(UTC)))
     return MemoryStore(objects) if request.param == "memory" else store_of_client(MemoryS3(objects))
 

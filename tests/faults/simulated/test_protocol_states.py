@@ -1,7 +1,7 @@
 """Receipts, manifests and ``_SUCCESS`` under any order of commits, seals, crashes, collections.
 
-Attempts at two plans are begun, go on call by call, and end or crash in whatever order hypothesis
-thinks of; some give other bytes than others.
+Hypothesis starts attempts at two plans, advances them call by call, and finishes or crashes them.
+Some attempts produce different bytes.
 """
 
 import tempfile
@@ -53,7 +53,7 @@ def _unit(plan: int, unit: int, variant: int) -> Unit:
 
 
 class _Attempt:
-    """A process that makes as many calls as it is allowed; the ``Caller`` of its own store."""
+    """A process that makes as many calls as it is allowed, and the ``Caller`` of its store."""
 
     def __init__(self, scheduler: Scheduler, name: str) -> None:
         self.name = name
@@ -71,7 +71,7 @@ class _Attempt:
 
 
 class ProtocolStates(RuleBasedStateMachine):
-    """Two plans in one store."""
+    """State machine over two plans in one store."""
 
     attempts = Bundle("attempts")
 
@@ -111,7 +111,7 @@ class ProtocolStates(RuleBasedStateMachine):
         return self._begin(self._collect)
 
     @rule(attempt=attempts, calls=st.integers(1, 4))
-    def go_on(self, attempt: _Attempt, calls: int) -> None:
+    def advance(self, attempt: _Attempt, calls: int) -> None:
         attempt.allowed = calls
         self.scheduler.run()
 
@@ -149,7 +149,7 @@ class ProtocolStates(RuleBasedStateMachine):
         assert self.sealed <= set(listed)
 
     def teardown(self) -> None:
-        """From wherever it was left, the build comes to a whole data set without garbage."""
+        """Finish the build from any state. The data set is complete and without garbage."""
         if not self.objects.contents():
             return  # hypothesis ended before the first rule
         for process in self.scheduler.processes:
@@ -191,14 +191,14 @@ class ProtocolStates(RuleBasedStateMachine):
         receipt = each.receipt(unit, attempt_id=name, host="here", produced=made)
         commit = commit_unit(store, receipt, made.data)
         first = read_receipt(self.store, each.plan.plan_id, unit)
-        # The data alone does not tell: of a unit without kept pairs it is always the same.
+        # Compare outcomes too: the data of a unit without kept pairs is always the same.
         same = (first.data_sha256, first.outcomes) == (receipt.data_sha256, receipt.outcomes)
         if first.attempt_id == name:
             assert commit is Commit.MINE
             return
         assert commit is (Commit.SAME if same else Commit.DIFFERENT)
-        noted = layout.disagreement_key(each.plan.plan_id, unit, name)
-        assert (self.store.head(noted) is None) == same
+        recorded = layout.disagreement_key(each.plan.plan_id, unit, name)
+        assert (self.store.head(recorded) is None) == same
 
     def _seal(self, name: str, store: ObjectStore, plan: int) -> None:
         each = _plans()[plan]

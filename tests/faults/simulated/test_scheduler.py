@@ -1,4 +1,4 @@
-"""Turns of simulated processes."""
+"""The scheduler runs simulated processes in repeatable turns."""
 
 from collections.abc import Callable
 
@@ -24,13 +24,13 @@ def _trace(seed: int) -> list[str]:
     return trace
 
 
-def test_same_seed_is_the_same_order_and_another_seed_another() -> None:
+def test_same_seed_repeats_the_order_and_another_seed_changes_it() -> None:
     assert _trace(1) == _trace(1)
     assert sorted(_trace(1)) == sorted("abc" * 5)
     assert len({tuple(_trace(seed)) for seed in range(10)}) > 5
 
 
-def test_crash_ends_a_process_and_its_children_alone() -> None:
+def test_crash_ends_only_a_process_and_its_children() -> None:
     scheduler, ended = Scheduler(0), list[str]()
 
     def child() -> None:
@@ -55,7 +55,7 @@ def test_crash_ends_a_process_and_its_children_alone() -> None:
     assert all(process.ended and process.error is None for process in scheduler.processes)
 
 
-def test_crashed_process_can_do_nothing_more() -> None:
+def test_crashed_process_makes_no_further_call() -> None:
     scheduler, seen = Scheduler(0), list[str]()
 
     def body() -> None:
@@ -71,7 +71,7 @@ def test_crashed_process_can_do_nothing_more() -> None:
     assert seen == ["cleaned up"]
 
 
-def test_stalled_process_goes_on_when_no_other_can() -> None:
+def test_stalled_process_continues_when_no_other_can() -> None:
     scheduler, order = Scheduler(0), list[str]()
 
     def slow() -> None:
@@ -89,7 +89,7 @@ def test_stalled_process_goes_on_when_no_other_can() -> None:
     assert order == ["quick", "quick", "slow"]
 
 
-def test_process_that_waits_for_ever_is_seen_and_ended() -> None:
+def test_process_that_waits_forever_is_found_and_ended() -> None:
     scheduler = Scheduler(0)
     process = scheduler.start("waits", lambda: scheduler.wait(lambda: False))
     scheduler.run()

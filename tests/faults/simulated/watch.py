@@ -1,7 +1,7 @@
-"""What may never be, looked at after every single change of the store.
+"""Invariants of the protocol, checked after every change of the store.
 
-A reader or a worker may look at any moment, so nothing may ever be wrong even for one: whatever is
-referenced is there with the promised bytes, and what was committed does not change or vanish.
+A reader or a worker may read at any moment, so the invariants must hold at every moment: each
+referenced object exists with its recorded bytes, and committed objects never change or disappear.
 """
 
 import json
@@ -12,28 +12,28 @@ from pipeline.storage.layout import SUCCESS_KEY
 from tests.faults.simulated.memory_store import Objects
 
 _FINAL = ("receipts", "manifests", "plans")
-"""What is put once and then stays."""
+"""Folders of objects that are written once and stay."""
 _NAMED_BY_CONTENT = ("units", "shards", "ledgers")
-"""What may be written again with the same bytes, and removed while nothing refers to it."""
+"""Folders of objects that may be rewritten with the same bytes, and removed if unreferenced."""
 
 
 class Watch:
-    """Collects ``problems``; is told of every change."""
+    """Observer of all changes, which collects ``problems``."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
         self._objects: Objects | None = None
         self._seen: dict[str, bytes] = {}
         self._promised: dict[str, tuple[str, str]] = {}
-        """The digest of everything that is referenced, and what refers to it."""
+        """Maps each referenced key to its digest and the key that refers to it."""
         self._sealed: set[str] = set()
 
     def over(self, objects: Objects) -> None:
-        """Say whose changes these will be."""
+        """Set the objects to observe."""
         self._objects = objects
 
     def __call__(self, key: str) -> None:
-        """Look at what has just changed."""
+        """Check the object that has just changed."""
         assert self._objects is not None, "over() comes first"
         found = self._objects.get(key)
         if found is None:
@@ -87,6 +87,6 @@ class Watch:
             return
         found = self._objects.get(key)
         if found is None:
-            self.problems.append(f"{key} is not there, and {referrer} refers to it")
+            self.problems.append(f"{key} is missing, and {referrer} refers to it")
         elif sha256(found.data) != digest:
             self.problems.append(f"{key} is not what {referrer} promises")
