@@ -23,7 +23,7 @@ from pipeline.fingerprint import ALGORITHM_VERSION, fingerprint
 from pipeline.identity import file_sha256, prompt_id, seeds_for, sha256, split_for
 from pipeline.plan import Plan
 from pipeline.prompt_funnel import PromptFunnel
-from pipeline.publish.compact import WRITERS, put_content_addressed
+from pipeline.publish.compact import put_content_addressed
 from pipeline.records import SCHEMA_VERSION, NoiseStats, Outcome, Split, Status
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import ShardInfo, pieces_of
@@ -33,6 +33,7 @@ from pipeline.storage.layout import ShardFormat
 from pipeline.storage.manifest import FunnelCount, Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
+from pipeline.storage.sealed_files import WRITERS
 from pipeline.storage.success import seal_manifest
 
 SDXL = (4, 128, 128)

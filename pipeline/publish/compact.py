@@ -5,9 +5,8 @@ shard is closed when the next pair would raise its payload above the configured 
 not depend on the machine that compacts them or on timing.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,17 +16,16 @@ from pipeline.identity import file_sha256
 from pipeline.records import Split, Status
 from pipeline.storage import layout
 from pipeline.storage.durable import scratch_folder
-from pipeline.storage.formats.arrow_shard import write_batches
 from pipeline.storage.formats.checked_bytes import Pieces, ShardInfo, pieces_of
-from pipeline.storage.formats.webdataset_shard import write_tar
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import Receipt, read_unit
+from pipeline.storage.sealed_files import WRITERS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
+class UnitRows:
     """Pairs of one unit object that go into one shard."""
 
     data_key: str
@@ -42,12 +40,12 @@ class ShardPlan:
 
     split: Split
     index: int
-    pieces: tuple[Piece, ...]
+    units: tuple[UnitRows, ...]
 
     @property
     def num_samples(self) -> int:
         """Number of pairs in the shard."""
-        return sum(len(piece.rows) for piece in self.pieces)
+        return sum(len(unit.rows) for unit in self.units)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,20 +77,20 @@ class _OpenShard:
     split: Split
     index: int = 0
     num_bytes: int = 0
-    pieces: list[Piece] = field(default_factory=list)
+    units: list[UnitRows] = field(default_factory=list)
 
     def close(self) -> ShardPlan:
-        shard = ShardPlan(split=self.split, index=self.index, pieces=tuple(self.pieces))
-        self.index, self.num_bytes, self.pieces = self.index + 1, 0, []
+        shard = ShardPlan(split=self.split, index=self.index, units=tuple(self.units))
+        self.index, self.num_bytes, self.units = self.index + 1, 0, []
         return shard
 
     def add(self, receipt: Receipt, row: int, num_bytes: int) -> None:
         self.num_bytes += num_bytes
         rows: tuple[int, ...] = (row,)
-        if self.pieces and self.pieces[-1].data_key == receipt.data_key:
-            rows = (*self.pieces.pop().rows, row)
-        self.pieces.append(
-            Piece(data_key=receipt.data_key, data_sha256=receipt.data_sha256, rows=rows)
+        if self.units and self.units[-1].data_key == receipt.data_key:
+            rows = (*self.units.pop().rows, row)
+        self.units.append(
+            UnitRows(data_key=receipt.data_key, data_sha256=receipt.data_sha256, rows=rows)
         )
 
 
@@ -108,11 +106,11 @@ def plan_shards(receipts: Iterable[Receipt], shard_bytes: int) -> Iterator[Shard
             if outcome.status is not Status.KEPT:
                 continue
             shard = open_shards[outcome.split]
-            if shard.pieces and shard.num_bytes + outcome.num_bytes > shard_bytes:
+            if shard.units and shard.num_bytes + outcome.num_bytes > shard_bytes:
                 yield shard.close()
             shard.add(receipt, row, outcome.num_bytes)
     for shard in open_shards.values():
-        if shard.pieces:
+        if shard.units:
             yield shard.close()
 
 
@@ -169,29 +167,11 @@ def put_content_addressed(
 
 
 def _rows(store: ObjectStore, shard: ShardPlan) -> Iterator[pa.RecordBatch]:
-    for piece in shard.pieces:
-        yield from _piece(store, piece)
+    for unit in shard.units:
+        yield from _rows_of_unit(store, unit)
 
 
-def _piece(store: ObjectStore, piece: Piece) -> list[pa.RecordBatch]:
-    table = read_unit(store, piece.data_key, piece.data_sha256)
-    batches: list[pa.RecordBatch] = table.take(list(piece.rows)).combine_chunks().to_batches()
+def _rows_of_unit(store: ObjectStore, unit: UnitRows) -> list[pa.RecordBatch]:
+    table = read_unit(store, unit.data_key, unit.data_sha256)
+    batches: list[pa.RecordBatch] = table.take(list(unit.rows)).combine_chunks().to_batches()
     return batches
-
-
-def _write_arrow(path: Path, batches: Iterator[pa.RecordBatch], rows_per_batch: int) -> None:
-    first = next(batches)  # a shard is never empty
-    with path.open("wb") as file:
-        write_batches(file, first.schema, chain([first], batches), rows_per_batch)
-
-
-def _write_webdataset(path: Path, batches: Iterator[pa.RecordBatch], rows_per_batch: int) -> None:
-    with path.open("wb") as file:
-        write_tar(file, batches)
-
-
-WRITERS: dict[ShardFormat, Callable[[Path, Iterator[pa.RecordBatch], int], None]] = {
-    "arrow": _write_arrow,
-    "webdataset": _write_webdataset,
-}
-"""Maps each shard format to its writer: ``writer(path, batches, rows_per_batch)``."""

@@ -1,26 +1,49 @@
-"""Reading of the files that a manifest names. All parts of the project read shards through this.
+"""Files that a manifest names: the table of shard formats, and checked reading.
 
-A reader that trains checks the bytes of a shard piece by piece and passes them to ``read_columns``.
-The other functions check a complete file against its SHA-256.
+All parts of the project read shards through this module. A reader that trains checks the bytes of a
+shard piece by piece and passes them to ``read_columns``. The other functions check a complete file
+against its SHA-256.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
 
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.identity import sha256
 from pipeline.records import Split
 from pipeline.storage.formats.arrow_messages import check_footer, read_blocks
-from pipeline.storage.formats.arrow_shard import read_arrow
+from pipeline.storage.formats.arrow_shard import read_arrow, write_batches
 from pipeline.storage.formats.checked_bytes import CheckedBytes, ShardInfo
 from pipeline.storage.formats.ledger import Ledger, LedgerInfo
 from pipeline.storage.formats.pairs import UNREADABLE, NoisePair, PairColumns, PairSchema
-from pipeline.storage.formats.webdataset_shard import read_tar
+from pipeline.storage.formats.webdataset_shard import read_tar, write_tar
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
+
+
+def _write_arrow(path: Path, batches: Iterator[pa.RecordBatch], rows_per_batch: int) -> None:
+    first = next(batches)  # a shard is never empty
+    with path.open("wb") as file:
+        write_batches(file, first.schema, chain([first], batches), rows_per_batch)
+
+
+def _write_webdataset(path: Path, batches: Iterator[pa.RecordBatch], rows_per_batch: int) -> None:
+    with path.open("wb") as file:
+        write_tar(file, batches)
+
+
+WRITERS: Mapping[ShardFormat, Callable[[Path, Iterator[pa.RecordBatch], int], None]] = {
+    "arrow": _write_arrow,
+    "webdataset": _write_webdataset,
+}
+"""Maps each shard format to its writer: ``writer(path, batches, rows_per_batch)``."""
 
 _READERS: Mapping[ShardFormat, Callable[[CheckedBytes, str, PairSchema], PairColumns]] = {
     "arrow": read_arrow,

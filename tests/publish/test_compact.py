@@ -69,7 +69,7 @@ def test_compact_twice_is_the_same_bytes_under_the_name_of_their_content(
 
 def test_unit_object_damaged_is_named(damaged: Path, built: Built) -> None:
     task = _tasks(damaged, built, "arrow")[0]
-    key = task.shard.pieces[0].data_key
+    key = task.shard.units[0].data_key
     data = bytearray((damaged / key).read_bytes())
     data[len(data) // 2] ^= 1
     (damaged / key).write_bytes(data)

@@ -8,7 +8,6 @@ import pytest
 
 from pipeline.errors import UserError, VerificationError
 from pipeline.plan import Plan
-from pipeline.publish.compact import WRITERS
 from pipeline.publish.repair import repair
 from pipeline.records import Split
 from pipeline.storage import layout
@@ -16,6 +15,7 @@ from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import read_receipt
+from pipeline.storage.sealed_files import WRITERS
 from tests.publish.damage import flip
 from tests.publish.repairs import no_model, objects_of, recompute_from, repaired
 from tests.sealed import Built, manifest_of

@@ -64,13 +64,13 @@ def _receipts(units: list[list[tuple[Split, int | None]]]) -> list[Receipt]:
 
 
 def _samples(shard: ShardPlan, receipts: list[Receipt]) -> list[Outcome]:
-    """Return the outcomes to which a shard's pieces refer."""
+    """Return the outcomes to which a shard refers."""
     found = []
-    for piece in shard.pieces:
-        receipt = receipts[int(piece.data_key.removeprefix("units/"))]
-        assert piece.data_sha256 == receipt.data_sha256
+    for unit in shard.units:
+        receipt = receipts[int(unit.data_key.removeprefix("units/"))]
+        assert unit.data_sha256 == receipt.data_sha256
         kept = list(receipt.kept())
-        found += [kept[row] for row in piece.rows]
+        found += [kept[row] for row in unit.rows]
     return found
 
 

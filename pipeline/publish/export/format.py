@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class SplitPart:
     """Pairs of one file, or of one batch of files if each pair is a file."""
 
     split: Split
@@ -52,7 +52,7 @@ class Format(ABC):
         self.scratch = scratch
 
     @abstractmethod
-    def write_part(self, folder: Path, part: Part) -> None:
+    def write_part(self, folder: Path, part: SplitPart) -> None:
         """Write the next part; parts come in order, split after split."""
 
     def finish_split(self, folder: Path, split: Split) -> None:

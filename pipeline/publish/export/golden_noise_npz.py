@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.publish.export.format import Format, Part
+from pipeline.publish.export.format import Format, SplitPart
 from pipeline.records import Split
 from pipeline.storage.formats.pairs import NoisePair
 
@@ -37,7 +37,7 @@ class GoldenNoiseNpz(Format):
         self._log = scratch / LOG
         self._num_not_better = 0
 
-    def write_part(self, folder: Path, part: Part) -> None:
+    def write_part(self, folder: Path, part: SplitPart) -> None:
         """Write a file for each pair, and add its line to the log."""
         pairs = folder / part.split.value / PAIRS
         pairs.mkdir(parents=True)

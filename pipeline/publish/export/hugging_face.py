@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.publish.export.card import CANDIDATES, DATA, card
-from pipeline.publish.export.format import Format, Part
+from pipeline.publish.export.format import Format, SplitPart
 from pipeline.publish.export.shard_files import record_batches, write_parquet
 from pipeline.storage.formats.pairs import IMAGES
 from pipeline.storage.object_store import ObjectStore
@@ -27,7 +27,7 @@ class HuggingFace(Format):
 
     has_card = True
 
-    def write_part(self, folder: Path, part: Part) -> None:
+    def write_part(self, folder: Path, part: SplitPart) -> None:
         """Write one Parquet file."""
         (folder / DATA).mkdir()
         batches = map(_with_pictures, record_batches(part, self.order.schema))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.publish.export.format import Format, Part
+from pipeline.publish.export.format import Format, SplitPart
 from pipeline.records import Split
-from pipeline.storage.formats.pairs import NoisePair
+from pipeline.storage.formats.pairs import NOISE_STATS, NoisePair
 
 if TYPE_CHECKING:
     from pipeline.publish.export.spec import ExportSpec
@@ -41,7 +41,7 @@ class Mds(Format):
             ) from None
         self._shards: list[dict[str, Any]] = []
 
-    def write_part(self, folder: Path, part: Part) -> None:
+    def write_part(self, folder: Path, part: SplitPart) -> None:
         """Write one shard; its entry of the index is written at the end of the split."""
         # The writer numbers its shards from 0 and needs an empty folder, so each part gets one.
         out = self.scratch / part.name
@@ -73,5 +73,5 @@ class Mds(Format):
 
 def _sample(pair: NoisePair) -> dict[str, Any]:
     """Return a pair's values by column, without the columns that are None."""
-    sample = {**vars(pair), "noise_stats": pair.noise_stats.model_dump()}
+    sample = {**vars(pair), NOISE_STATS: pair.noise_stats.model_dump()}
     return {name: value for name, value in sample.items() if value is not None}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.publish.export.format import Format, Part
+from pipeline.publish.export.format import Format, SplitPart
 from pipeline.storage.formats.pairs import PROMPTS, PairSchema
 from pipeline.storage.formats.webdataset_shard import write_samples
 
@@ -18,7 +18,7 @@ ROWS_PER_GROUP = 100
 class Parquet(Format):
     """Writer for ``--format parquet``: ``train-00000-of-00010.parquet``."""
 
-    def write_part(self, folder: Path, part: Part) -> None:
+    def write_part(self, folder: Path, part: SplitPart) -> None:
         """Write one file."""
         schema = self.order.schema
         path = folder / f"{part.name}.parquet"
@@ -28,13 +28,13 @@ class Parquet(Format):
 class WebDataset(Format):
     """Writer for ``--format webdataset``: ``train-00000-of-00010.tar``."""
 
-    def write_part(self, folder: Path, part: Part) -> None:
+    def write_part(self, folder: Path, part: SplitPart) -> None:
         """Write one tar file."""
         with (folder / f"{part.name}.tar").open("wb") as file:
             write_samples(file, part.pairs)
 
 
-def record_batches(part: Part, schema: PairSchema) -> Iterator[pa.RecordBatch]:
+def record_batches(part: SplitPart, schema: PairSchema) -> Iterator[pa.RecordBatch]:
     """Yield the pairs of a part in batches of one row group."""
     while pairs := list(islice(part.pairs, ROWS_PER_GROUP)):
         yield schema.to_batch(pairs)

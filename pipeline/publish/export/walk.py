@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
 from pipeline.identity import file_sha256
-from pipeline.publish.export.format import Format, Part
+from pipeline.publish.export.format import Format, SplitPart
 from pipeline.publish.export.spec import FORMATS, ExportSpec
 from pipeline.records import Split
 from pipeline.storage.durable import scratch_folder
@@ -112,11 +112,11 @@ def _written(folder: Path, store: ObjectStore, order: ExportSpec, made: Format) 
         yield Path(name)
 
 
-def _parts(store: ObjectStore, order: ExportSpec, split: Split) -> Iterator[Part]:
+def _parts(store: ObjectStore, order: ExportSpec, split: Split) -> Iterator[SplitPart]:
     pairs = sealed_pairs(store, order.manifest, split)
     starts = range(0, order.manifest.num_samples(split), order.samples_per_file)
     for index, first in enumerate(starts):
-        yield Part(
+        yield SplitPart(
             split=split,
             index=index,
             parts=len(starts),

@@ -26,7 +26,7 @@ _DICTIONARIES, _BATCHES = 2, 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class MessageBlock:
     """A message and its place in the file."""
 
     message: pa.Message
@@ -41,7 +41,7 @@ class Block:
         return self.start + self.header_bytes + self.body_bytes
 
 
-def read_blocks(content: CheckedBytes) -> list[Block]:
+def read_blocks(content: CheckedBytes) -> list[MessageBlock]:
     """Read the schema and all record batches. Everything except their bodies is checked.
 
     Raises ``ValueError`` or a pyarrow error if this project does not write such a stream.
@@ -56,7 +56,7 @@ def read_blocks(content: CheckedBytes) -> list[Block]:
     return blocks
 
 
-def check_footer(content: CheckedBytes, blocks: list[Block]) -> None:
+def check_footer(content: CheckedBytes, blocks: list[MessageBlock]) -> None:
     """Raise ``ValueError`` unless the footer has exactly these blocks and ends the file.
 
     Also raises pyarrow's errors. The batches are read by both pyarrow readers and compared, because
@@ -83,7 +83,7 @@ def check_footer(content: CheckedBytes, blocks: list[Block]) -> None:
             raise ValueError(f"record batch {index} is another one by its footer")
 
 
-def _blocks(content: CheckedBytes) -> Iterator[Block]:
+def _blocks(content: CheckedBytes) -> Iterator[MessageBlock]:
     start = _STREAM_START
     while True:
         _check_inside(content, start + _PREFIX.size)
@@ -97,7 +97,7 @@ def _blocks(content: CheckedBytes) -> Iterator[Block]:
         _check_inside(content, start + header_bytes)
         content.check(start, start + header_bytes)
         message = pa.ipc.read_message(content.buffer.slice(start))
-        block = Block(
+        block = MessageBlock(
             message=message,
             start=start,
             header_bytes=header_bytes,

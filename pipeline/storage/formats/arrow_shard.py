@@ -24,9 +24,9 @@ from pipeline.storage.formats.pairs import (
     TEXTS,
     Noise,
     NoisePair,
+    Numbers,
     PairColumns,
     PairSchema,
-    Scores,
 )
 
 _LARGE = (*NOISES, *IMAGES)
@@ -183,7 +183,7 @@ def _image(content: CheckedBytes, columns: Sequence[pa.Array]) -> Callable[[int]
     return image
 
 
-def _struct(column: pa.StructArray) -> Scores:
+def _struct(column: pa.StructArray) -> Numbers:
     return {field.name: _numbers(column.field(field.name)) for field in column.type}
 
 

@@ -21,7 +21,7 @@ from pipeline.records import SCHEMA_VERSION, NoiseStats
 from pipeline.storage.formats.checked_bytes import CheckedBytes
 
 Noise = npt.NDArray[np.float16]
-Scores = Mapping[str, npt.NDArray[np.float32]]
+Numbers = Mapping[str, npt.NDArray[np.float32]]
 """Maps each name to a float32 array of shape (rows,). Missing numbers are NaN."""
 
 TEXTS = ("sample_id", "prompt", "prompt_id")
@@ -166,7 +166,7 @@ class PairColumns:
     noises: Mapping[str, Callable[[int], Noise]]
     """Maps each stored name in ``NOISES`` to a function from a row to its flat, read-only noise.
     Source noises that are not stored are rebuilt from the seeds."""
-    numbers: Mapping[str, Scores]
+    numbers: Mapping[str, Numbers]
     """Maps each name in ``NUMBERS`` to its scores."""
     images: Mapping[str, Callable[[int], bytes]]
     """Maps each stored name in ``IMAGES`` to a function from a row to its encoded picture."""

@@ -35,9 +35,9 @@ from pipeline.storage.formats.pairs import (
     TEXTS,
     Noise,
     NoisePair,
+    Numbers,
     PairColumns,
     PairSchema,
-    Scores,
 )
 
 _JSON, _SOURCE, _GOLDEN = "json", f"{SOURCE_NOISE}.npy", f"{GOLDEN_NOISE}.npy"
@@ -199,7 +199,7 @@ def _noise(
     return noises.__getitem__
 
 
-def _numbers(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> Scores:
+def _numbers(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> Numbers:
     """Return the numbers of all rows by name.
 
     Raises ``ValueError`` for other names and for numbers that float32 cannot hold exactly, because
