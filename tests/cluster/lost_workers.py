@@ -3,7 +3,7 @@
 import os
 import threading
 
-from tests.cluster.stand_ins import BARRIER_TIMEOUT_S, Worker
+from tests.cluster.stand_ins import BARRIER_TIMEOUT_S, Worker, attempts
 
 
 class DiesOnce(Worker):
@@ -23,6 +23,10 @@ class DiesOfUnit9(Worker):
 
     def compute_candidates(self, unit: int, live: set[int]) -> None:
         if unit == 9:
+            # If the process ended before unit 8 has recorded its attempt, the retry of unit 8 would
+            # count as its first attempt and wait for the complete timeout.
+            while not attempts(self._folder, 8):
+                threading.Event().wait(0.01)
             os._exit(1)
 
 
