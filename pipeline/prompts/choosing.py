@@ -1,6 +1,4 @@
-"""Which prompts a build is made for: read, sieved, sampled, and all of it accounted for.
-
-The list of dropped prompts, each with its reason."""
+"""Selection of a build's prompts: read all sources, apply the filters, and count the results."""
 
 import io
 from collections import Counter
@@ -24,63 +22,80 @@ from pipeline.prompts.filters import (
     drop_blocked,
     drop_repeated,
     drop_unsafe,
+    filter_prompts,
     read_block_list,
-    sieve_prompts,
 )
-from pipeline.prompts.near_duplicates import drop_near_repeated
-from pipeline.prompts.prompt import Drop, Sieve, SourcePrompt
+from pipeline.prompts.near_duplicates import drop_near_duplicates
+from pipeline.prompts.prompt import Drop, PromptFilter, SourcePrompt
 from pipeline.prompts.sampling import drop_not_sampled
 from pipeline.prompts.sources import read_source
 from pipeline.prompts.token_limit import drop_too_long, token_limits
 from pipeline.records import DropReason
 
+DROPPED_COLUMNS = pa.schema(
+    [
+        ("source", pa.string()),
+        ("row", pa.int64()),
+        ("prompt", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("resembles", pa.string()),
+        ("resembles_source", pa.string()),
+        ("resembles_row", pa.int64()),
+    ]
+)
+"""Columns of the list of dropped prompts.
+
+``row`` counts from 0 within its source. The last three are null unless the prompt repeats another.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenPrompts:
-    """The prompts of a build, and what became of the others."""
+    """The prompts of a build, with the counts and the list of the dropped ones."""
 
     prompts: tuple[str, ...]
-    """Distinct, in the order of the sources and their rows."""
+    """Distinct prompts, in the order of the sources and their rows."""
     funnel: PromptFunnel
     dropped: bytes
-    """The list of dropped prompts, each with its reason, as it is stored: Parquet."""
+    """List of the dropped prompts with their reasons, as stored (Parquet)."""
 
 
 def choose_prompts(
     config: PromptsConfig, model: Path, text_limits: Mapping[str, int | None]
 ) -> ChosenPrompts:
-    """Read all sources and keep what passes every filter.
+    """Read all sources and keep the prompts that pass every filter.
 
-    ``model`` is the folder in which the tokenizers lie that ``text_limits`` names, with the tokens
-    of each, or None where it says them itself; both are looked at only where a limit is asked for.
+    ``model`` is the folder of the model. ``text_limits`` maps the folder of each tokenizer in it to
+    its token limit, or to None if the tokenizer defines the limit. Both are only used if the
+    configuration limits the tokens.
 
-    Raises ``PromptFileError`` for what cannot be read, ``PromptChoiceError`` where nothing is left
-    or too little, and ``ModelError`` and ``EntryPointError`` for tokenizers and safety filter.
+    Raise ``PromptFileError`` if a source cannot be read, ``PromptChoiceError`` if no prompts or too
+    few are left, and ``ModelError`` or ``EntryPointError`` for a tokenizer or the safety filter.
     """
     rows = [row for source in config.all_sources() for row in read_source(source)]
-    sieved = sieve_prompts(rows, _sieves(config, model, text_limits))
-    dropped = dropped_bytes(dropped_table(sieved.dropped))
+    result = filter_prompts(rows, _filters(config, model, text_limits))
+    dropped = dropped_bytes(dropped_table(result.dropped))
     return ChosenPrompts(
-        prompts=tuple(prompt.text for prompt in sieved.kept),
-        funnel=_funnel(config, rows, sieved, dropped),
+        prompts=tuple(prompt.text for prompt in result.kept),
+        funnel=_funnel(config, rows, result, dropped),
         dropped=dropped,
     )
 
 
 def distinct_prompts(path: Path, column: str) -> list[str]:
-    """The distinct prompts of a file, in its order. Raises ``PromptFileError``."""
+    """Return the distinct prompts of a file, in order. Raise ``PromptFileError``."""
     (source,) = PromptsConfig(path=str(path), column=column).all_sources()
-    sieved = sieve_prompts(read_source(source), (drop_blank, drop_repeated))
-    return [prompt.text for prompt in sieved.kept]
+    result = filter_prompts(read_source(source), (drop_blank, drop_repeated))
+    return [prompt.text for prompt in result.kept]
 
 
-def _sieves(
+def _filters(
     config: PromptsConfig, model: Path, text_limits: Mapping[str, int | None]
-) -> Iterator[Sieve]:
-    """In the order of ``DropReason``: what is cheap first, and what compares prompts last.
-
-    A prompt must not be dropped because it resembles one that is itself dropped.
-    """
+) -> Iterator[PromptFilter]:
+    """Yield the configured filters in the order of ``DropReason``."""
+    # Cheap filters come first. Those that compare prompts come last, because a prompt must not be
+    # dropped for its similarity to a prompt that another filter drops.
     yield drop_blank
     yield drop_repeated
     if config.block_list is not None:
@@ -91,18 +106,18 @@ def _sieves(
     if config.safety is not None:
         yield partial(drop_unsafe, config=config.safety)
     if config.near_duplicates is not None:
-        yield partial(drop_near_repeated, threshold=config.near_duplicates)
+        yield partial(drop_near_duplicates, threshold=config.near_duplicates)
     weights = {s.name: s.weight for s in config.sources if s.weight is not None}
     if config.sample is not None or weights:
         yield partial(drop_not_sampled, size=config.sample, weights=weights, seed=config.seed)
 
 
 def _funnel(
-    config: PromptsConfig, rows: list[SourcePrompt], sieved: FilterResult, dropped: bytes
+    config: PromptsConfig, rows: list[SourcePrompt], result: FilterResult, dropped: bytes
 ) -> PromptFunnel:
     read = Counter(row.source for row in rows)
-    kept = Counter(prompt.source for prompt in sieved.kept)
-    drops = Counter((prompt.source, drop.reason) for prompt, drop in sieved.dropped)
+    kept = Counter(prompt.source for prompt in result.kept)
+    drops = Counter((prompt.source, drop.reason) for prompt, drop in result.dropped)
     sources = tuple(
         SourceFunnel(
             name=name,
@@ -118,16 +133,17 @@ def _funnel(
         settings=_settings(config),
         block_list_sha256=None if block_list is None else file_sha256(Path(block_list)),
         safety_sha256=None if safety is None else entry_digest(safety.entry, safety.code),
-        verdicts={} if safety is None else _verdicts(sieved),
-        dropped_sha256=sha256(dropped) if sieved.dropped else None,
+        verdicts={} if safety is None else _verdicts(result),
+        dropped_sha256=sha256(dropped) if result.dropped else None,
     )
 
 
-def _verdicts(sieved: FilterResult) -> dict[str, int]:
-    """What was asked about is what is kept, and what was dropped for this or a later reason."""
+def _verdicts(result: FilterResult) -> dict[str, int]:
+    """Return the number of prompts with each verdict of the safety filter."""
+    # The safety filter classified the kept prompts and those that it or a later filter dropped.
     later = (DropReason.NEAR_REPEATED, DropReason.NOT_SAMPLED)
-    counts = Counter({SAFE: len(sieved.kept)})
-    for _, drop in sieved.dropped:
+    counts = Counter({SAFE: len(result.kept)})
+    for _, drop in result.dropped:
         if drop.reason in later:
             counts[SAFE] += 1
         elif drop.reason is DropReason.UNSAFE:
@@ -136,7 +152,7 @@ def _verdicts(sieved: FilterResult) -> dict[str, int]:
 
 
 def _settings(config: PromptsConfig) -> dict[str, Any]:
-    """The section without what is only true of this machine, and without what is not set."""
+    """Return the section without unset values and without paths, which differ between machines."""
     settings = config.model_dump(
         mode="json",
         exclude_none=True,
@@ -150,25 +166,8 @@ def _settings(config: PromptsConfig) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value not in ([], {})}
 
 
-DROPPED_COLUMNS = pa.schema(
-    [
-        ("source", pa.string()),
-        ("row", pa.int64()),
-        ("prompt", pa.string()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-        ("resembles", pa.string()),
-        ("resembles_source", pa.string()),
-        ("resembles_row", pa.int64()),
-    ]
-)
-"""``row`` counts from 0 within its source; what ``resembles`` says is null where nothing is."""
-
-_BATCH = 10_000
-
-
 def dropped_table(drops: Iterable[tuple[SourcePrompt, Drop]]) -> pa.Table:
-    """The drops as a table, a row each."""
+    """Return the dropped prompts as a table with ``DROPPED_COLUMNS``."""
     rows = [
         {
             "source": prompt.source,
@@ -186,7 +185,7 @@ def dropped_table(drops: Iterable[tuple[SourcePrompt, Drop]]) -> pa.Table:
 
 
 def dropped_bytes(table: pa.Table) -> bytes:
-    """The list as it is stored: Parquet."""
+    """Return the list of dropped prompts as it is stored (Parquet)."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()

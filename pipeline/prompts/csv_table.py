@@ -1,12 +1,9 @@
-"""Records of CSV as RFC 4180 has it: a field in quotes may hold delimiters, quotes and line breaks.
+"""CSV and TSV files with a header and the prompt in one of the columns.
 
-The standard library's reader limits the size of fields for the entire process, and does not report
-where a quote that is never closed was opened.
-
-
-CSV and TSV with a header, and the prompt in one of the columns.
-
-TSV has no quotes (IANA, text/tab-separated-values): a line is a row, and a quote is a letter.
+CSV follows RFC 4180: a quoted field may contain delimiters, quotes and line breaks. It is parsed
+here because the reader of the standard library limits the size of fields for the complete process,
+and does not report where an unclosed quote was opened. TSV has no quoting (IANA,
+text/tab-separated-values): each line is a row, and quotes are ordinary characters.
 """
 
 import re
@@ -16,23 +13,23 @@ from pathlib import Path
 from pipeline.config.prompts import PromptSourceConfig, Quotes
 from pipeline.errors import PromptFileError
 from pipeline.prompts import text_file
-from pipeline.prompts.columnar import refuse_repeated
+from pipeline.prompts.columnar import check_unique
 from pipeline.prompts.text_file import bare_line, lines_with_ends, utf8_lines
 
 QUOTE = '"'
 
-# What stands in quotes: anything but a quote, or two of them for one.
+# Text within quotes: any characters but quotes, which are doubled.
 _INSIDE = re.compile(r'[^"]*(?:""[^"]*)*')
 
 
 def csv_records(
     path: Path, lines: Iterable[str], delimiter: str
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record's fields and the number of the line on which it begins, from 1.
+    """Yield for each record the number of its first line, from 1, and its fields.
 
-    ``lines`` have their ends. An empty line is a record of one empty field. A quote within a field
-    that does not begin with one is a letter. Raises ``PromptFileError`` with the line on which a
-    field that is malformed or never closed begins.
+    ``lines`` include their ends. An empty line is a record with one empty field. A quote is an
+    ordinary character in a field that does not begin with one. Raise ``PromptFileError`` with the
+    first line of a field that is malformed or not closed.
     """
     record: _Record | None = None
     for number, line in enumerate(lines, start=1):
@@ -49,7 +46,7 @@ def csv_records(
 
 
 class _Record:
-    """A record that is read line by line."""
+    """A record that is parsed line by line."""
 
     def __init__(self, path: Path, start: int, delimiter: str) -> None:
         self.start = start
@@ -61,10 +58,12 @@ class _Record:
         self._size = 0
 
     def ends_with(self, number: int, line: str) -> bool:
-        """Read one more line; return True if the record ends with it."""
+        """Parse one more line. Return True if the record ends with it."""
         self._size += len(line)
         if self._size > text_file.LONGEST:
-            raise self._malformed(f"the quoted field that begins here holds {self._size:,} letters")
+            raise self._malformed(
+                f"the quoted field that begins here has {self._size:,} characters"
+            )
         end = len(line.rstrip("\r\n"))
         position = 0
         while True:
@@ -87,13 +86,13 @@ class _Record:
                 return True
             if not line.startswith(self._delimiter, position):
                 raise self._malformed(
-                    f"the quoted field that begins here is closed on line {number}, and more than "
-                    f"a delimiter follows: {line[position:end][:20]!r}"
+                    f"the quoted field that begins here is closed on line {number} and not "
+                    f"followed by a delimiter: {line[position:end][:20]!r}"
                 )
             position += 1
 
     def never_closed(self) -> PromptFileError:
-        """Return the error for a quote that opens a field and is not closed."""
+        """Return the error for a quoted field that is not closed."""
         return self._malformed("the quoted field that begins here is never closed")
 
     def _read_bare(self, number: int, line: str, position: int, end: int) -> int:
@@ -105,23 +104,23 @@ class _Record:
     def _malformed(self, detail: str) -> PromptFileError:
         return PromptFileError(
             f"{self._path}:{self._opened}: malformed CSV: {detail}; double the quotes within a "
-            'quoted field, or set quotes = "none" in [[prompts.sources]] if quotes are letters'
+            'quoted field, or set quotes = "none" in [[prompts.sources]] to read quotes as text'
         )
 
 
-# Two quotes in place of each within a pair of them: nobody writes a prompt so.
+# A quoted text with doubled quotes in it, which is CSV and not a plausible prompt.
 _DOUBLED = re.compile(r'"[^"]*(?:""[^"]*)+"')
 
 Row = dict[str, str]
 
 
 def read_csv(path: Path, source: PromptSourceConfig) -> Iterator[str | None]:
-    """Yield the prompt of each row. Raises ``PromptFileError`` with the line."""
+    """Yield the prompt of each row. Raise ``PromptFileError`` with the line."""
     return _prompts(path, source.column, ",", source.quotes or "csv")
 
 
 def read_tsv(path: Path, source: PromptSourceConfig) -> Iterator[str | None]:
-    """Yield the prompt of each row. Raises ``PromptFileError`` with the line."""
+    """Yield the prompt of each row. Raise ``PromptFileError`` with the line."""
     prompts = _prompts(path, source.column, "\t", source.quotes or "none")
     return prompts if source.quotes else _refuse_doubled(path, prompts)
 
@@ -129,14 +128,14 @@ def read_tsv(path: Path, source: PromptSourceConfig) -> Iterator[str | None]:
 def table_rows(
     path: Path, columns: tuple[str, ...], delimiter: str, quotes: Quotes
 ) -> Iterator[Row | None]:
-    """Yield each row by its columns; None for an empty line.
+    """Yield each row as a dictionary of its columns, or None for an empty line.
 
-    Raises ``PromptFileError`` with the line, also where one of ``columns`` is missing or repeated.
+    Raise ``PromptFileError`` with the line, also if one of ``columns`` is missing or repeated.
     """
     records = _records(path, delimiter, quotes)
     _, header = next(records, (1, None))
     if header is None:
-        raise PromptFileError(f"{path}: empty; a CSV header was expected")
+        raise PromptFileError(f"{path}: the file is empty; a header was expected")
     for column in columns:
         _check_header(f"{path}:1", header, column)
     for number, fields in records:
@@ -146,8 +145,8 @@ def table_rows(
             yield dict(zip(header, fields, strict=True))
         else:
             raise PromptFileError(
-                f"{path}:{number}: the row has not the {len(header)} fields of the header; "
-                f"it has {len(fields)}; {_advice(delimiter, quotes)}"
+                f"{path}:{number}: the row has {len(fields)} fields, and the header has "
+                f"{len(header)}; {_advice(delimiter, quotes)}"
             )
 
 
@@ -169,7 +168,7 @@ def _check_header(where: str, header: list[str], column: str) -> None:
         raise PromptFileError(
             f"{where}: no column {column!r}; has {', '.join(map(repr, header))}; {advice}"
         )
-    refuse_repeated(header, column, where)
+    check_unique(header, column, where)
 
 
 def _refuse_doubled(path: Path, prompts: Iterator[str | None]) -> Iterator[str | None]:
@@ -177,13 +176,13 @@ def _refuse_doubled(path: Path, prompts: Iterator[str | None]) -> Iterator[str |
         if prompt is not None and _DOUBLED.fullmatch(prompt):
             raise PromptFileError(
                 f"{path}:{number}: {prompt[:60]!r} is quoted as in CSV; set quotes in "
-                '[[prompts.sources]] to "csv" if it is, and to "none" if its quotes are letters'
+                '[[prompts.sources]] to "csv" if it is CSV, or to "none" to keep its quotes'
             )
         yield prompt
 
 
 def _advice(delimiter: str, quotes: Quotes) -> str:
     if quotes == "csv":
-        return "quote fields that hold the delimiter"
+        return "quote fields that contain the delimiter"
     name = "tab" if delimiter == "\t" else "comma"
-    return f'a field holds no {name} unless it is quoted, which needs quotes = "csv"'
+    return f'a field can contain a {name} only if it is quoted, which needs quotes = "csv"'

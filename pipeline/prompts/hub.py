@@ -1,4 +1,4 @@
-"""A data set of the Hugging Face hub, streamed by ``datasets``: nothing is stored here."""
+"""Prompts of a data set on the Hugging Face hub, streamed by ``datasets`` without a local copy."""
 
 import shlex
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ DEFAULT_SPLIT = "train"
 
 
 def read_hub(source: PromptSourceConfig) -> Iterator[str | None]:
-    """A row a row; null is no prompt.
+    """Yield the prompt of each row, or None if it is null.
 
-    Raises ``PromptFileError``, which says what to fetch and how to name it where the hub cannot be
-    reached.
+    Raise ``PromptFileError``. If the hub cannot be reached, the error gives a command to download
+    the data set on another machine.
     """
     assert source.hub is not None and source.revision is not None
     if Path(source.hub).exists():
         raise PromptFileError(
-            f"{source.place}: a folder of that name lies here, which datasets would read in its "
-            "place; run elsewhere, or name the folder's files by path"
+            f"{source.place}: the current folder contains a folder of that name, which datasets "
+            "would read instead; run in another folder, or give the files of the folder as path"
         )
     try:
         yield from stream_data_set(
@@ -47,16 +47,16 @@ def read_hub(source: PromptSourceConfig) -> Iterator[str | None]:
 def stream_data_set(
     name: str, column: str, *, where: str, revision: str | None, subset: str | None, split: str
 ) -> Iterator[str | None]:
-    """The texts of a column of what ``datasets`` finds under a name: a repository, or a folder.
+    """Yield the texts of a column of a repository or folder that ``datasets`` can load.
 
-    Code of a repository is never run. Raises ``PromptFileError`` for a wrong column and a missing
-    library, and what ``datasets`` raises, ``OSError`` or ``ValueError``.
+    Code of a repository is never run. Raise ``PromptFileError`` for a wrong column or if
+    ``datasets`` is not installed, and the ``OSError`` or ``ValueError`` of ``datasets``.
     """
     try:
-        from datasets import load_dataset  # seconds, which nothing else here should cost
+        from datasets import load_dataset  # takes seconds, and only this function needs it
     except ImportError as error:
         raise PromptFileError(
-            f"{where}: to stream it needs the library datasets; pip install "
+            f"{where}: streaming needs the package datasets; pip install "
             "'noise-prompt-dataset[hub]'"
         ) from error
     found: IterableDataset = load_dataset(
@@ -77,6 +77,6 @@ def _by_hand(source: PromptSourceConfig) -> str:
         ["hf", "download", source.hub, "--repo-type", "dataset", "--revision", source.revision]
     )
     return (
-        f"Without a network here, run `{command} --local-dir FOLDER` where there is one, put "
-        'FOLDER on this machine, and write path = "FOLDER/…/*.parquet" in place of hub and revision'
+        f"If this machine has no network, run `{command} --local-dir FOLDER` on one that has, copy "
+        'FOLDER to this machine, and set path = "FOLDER/…/*.parquet" instead of hub and revision'
     )

@@ -1,4 +1,4 @@
-"""JSONL: an object a line, with the prompt in one of its fields."""
+"""JSONL files: one object per line, with the prompt in one of its fields."""
 
 import json
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ JsonObject = dict[str, Any]
 
 _EXPECTED = "JSONL has one object on each line"
 _EXAMPLE = 40
-"""Characters of a value that messages repeat."""
+"""Maximum number of characters of a value in an error message."""
 
 
 def read_jsonl(path: Path, source: PromptSourceConfig) -> Iterator[str | None]:
-    """Yield the prompt of each line; None where it is null. Raises ``PromptFileError``."""
+    """Yield the prompt of each line, or None if it is null. Raise ``PromptFileError``."""
     for row, where in jsonl_rows(path):
         yield None if row is None else text_field(row, source.column, where)
 
 
 def jsonl_rows(path: Path) -> Iterator[tuple[JsonObject | None, str]]:
-    """Yield the object of each line, None for an empty one, and the file and line for messages.
+    """Yield the object of each line, or None for an empty line, with its place for messages.
 
-    Raises ``PromptFileError`` with the line.
+    Raise ``PromptFileError`` with the line.
     """
     for number, line in enumerate(utf8_lines(path), start=1):
         where = f"{path}:{number}"
@@ -33,17 +33,17 @@ def jsonl_rows(path: Path) -> Iterator[tuple[JsonObject | None, str]]:
 
 
 def json_object(text: str, where: str) -> JsonObject:
-    """Parse an object. Raises ``PromptFileError``, also where a key occurs twice."""
+    """Parse a JSON object. Raise ``PromptFileError``, also if a key occurs twice."""
     try:
         row = json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise PromptFileError(f"{where}: not JSON: {error.msg}; {_EXPECTED}") from None
     except RecursionError:
-        raise PromptFileError(f"{where}: nested too deeply to be read") from None
+        raise PromptFileError(f"{where}: nested too deeply") from None
     except _RepeatedKeyError as error:
         raise PromptFileError(f"{where}: the key {error.key!r} occurs twice") from None
     except ValueError as error:  # a number of more than 4,300 digits
-        raise PromptFileError(f"{where}: not JSON that can be read: {error}") from None
+        raise PromptFileError(f"{where}: JSON that cannot be parsed: {error}") from None
     if not isinstance(row, dict):
         start = text.strip()[:_EXAMPLE]
         raise PromptFileError(f"{where}: a JSON object was expected, got {start!r}; {_EXPECTED}")
@@ -51,7 +51,7 @@ def json_object(text: str, where: str) -> JsonObject:
 
 
 def text_field(row: JsonObject, field: str, where: str) -> str | None:
-    """Return a text field of an object; None where it is null. Raises ``PromptFileError``."""
+    """Return a text field of an object, or None if it is null. Raise ``PromptFileError``."""
     if field not in row:
         raise PromptFileError(f"{where}: no field {field!r}; has {', '.join(map(repr, row))}")
     value = row[field]
@@ -60,12 +60,12 @@ def text_field(row: JsonObject, field: str, where: str) -> str | None:
     if not isinstance(value, str):
         raise PromptFileError(f"{where}: {field!r} is not a string: {_short(value)}")
     if any("\ud800" <= character <= "\udfff" for character in value):
-        raise PromptFileError(f"{where}: {field!r} holds half of a surrogate pair")
+        raise PromptFileError(f"{where}: {field!r} contains half of a surrogate pair")
     return value
 
 
 class _RepeatedKeyError(ValueError):
-    """An object has two values of one key."""
+    """An object contains a key twice."""
 
     def __init__(self, key: str) -> None:
         super().__init__(key)

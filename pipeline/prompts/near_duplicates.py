@@ -1,13 +1,14 @@
-"""Prompts that nearly read like an earlier one: by the Jaccard similarity of their shingles.
+"""Filter for prompts that are similar to an earlier one, by the Jaccard similarity of shingles.
 
-A shingle is a run of characters of the bare text: words in small letters, without punctuation. So
-a typing error, an ending or a full stop changes few of them, languages without spaces have them
-too, and, unlike in bags of words, order counts: a red cube on a blue ball is not a blue cube on a
-red ball.
+A shingle is a run of characters of the normalised text: words in lower case, without punctuation. A
+typing error, an ending or a full stop changes few of them, and languages without spaces have them
+too. Unlike a bag of words they depend on the order: a red cube on a blue ball is not a blue cube on
+a red ball.
 
-MinHash with banding (rensa) finds the earlier prompts that may be similar enough; the exact
-similarity of the shingles then decides. The bands are chosen so that a pair at the threshold is
-missed once in a million, so what is found is in effect a property of the texts, not of the hashes.
+MinHash with banding (rensa) finds the earlier prompts that may be similar. The exact similarity of
+the shingles then decides. The bands are chosen so that a pair at the threshold is missed with a
+probability of one in a million. The result therefore depends in practice on the texts only, not on
+the hashes.
 """
 
 import re
@@ -22,23 +23,26 @@ if TYPE_CHECKING:
     from rensa import RMinHash
 
 SHINGLE = 7
-"""Characters of a shingle."""
+"""Number of characters of a shingle."""
 
-# With half as many, prompts that are put together from the same parts share bands eight times as
-# often, and every one of them has to be looked at.
+# With half as many hashes, prompts that are combined from the same parts share bands eight times as
+# often, and each such pair must be compared.
 _HASHES = 256
 _MISSED = 1e-6
-# The estimate from so many hashes has a standard deviation of at most 0.032: 4.7 of them.
+# The estimate from this many hashes has a standard deviation of at most 0.032; this is 4.7 of them.
 _ESTIMATE_ERROR = 0.15
 _PROMPTS_AT_ONCE = 1024
 _SEED = 0
 _WORD = re.compile(r"\w+")
 
 
-def drop_near_repeated(prompts: Sequence[SourcePrompt], threshold: float) -> Iterator[Drop | None]:
-    """Drop what is similar to an earlier prompt that stays; it says to which, and how much.
+def drop_near_duplicates(
+    prompts: Sequence[SourcePrompt], threshold: float
+) -> Iterator[Drop | None]:
+    """Drop prompts whose similarity to an earlier kept prompt is at least ``threshold``.
 
-    A prompt is compared with those that stay, so a chain of small changes is not one prompt.
+    Only kept prompts are compared with, so a chain of small changes is not one prompt. The detail
+    is the similarity.
     """
     from rensa import RMinHashLSH
 
@@ -46,7 +50,7 @@ def drop_near_repeated(prompts: Sequence[SourcePrompt], threshold: float) -> Ite
     index = RMinHashLSH(threshold=threshold, num_perm=bands * rows, num_bands=bands)
     kept: list[tuple[SourcePrompt, RMinHash]] = []
     for prompt, sketch in _sketches(prompts, bands * rows):
-        # By the estimate first: it is quick, and most of what shares a band is not similar.
+        # The estimate is checked first: it is fast, and most prompts that share a band differ.
         near = [
             kept[key][0]
             for key in sorted(index.query(sketch))
@@ -63,21 +67,22 @@ def drop_near_repeated(prompts: Sequence[SourcePrompt], threshold: float) -> Ite
 
 
 def similarity(first: str, second: str) -> float:
-    """Jaccard similarity of the shingles of two texts, from 0 to 1."""
+    """Return the Jaccard similarity of the shingles of two texts, from 0 to 1."""
     a, b = shingles(first), shingles(second)
     both = len(a & b)
     return both / (len(a) + len(b) - both)
 
 
 def shingles(text: str) -> frozenset[str]:
-    """The shingles of a text; never none."""
-    return frozenset(_runs(text))
+    """Return the set of shingles of a text, which is never empty."""
+    return frozenset(_shingles_in_order(text))
 
 
 def bands_for(threshold: float) -> tuple[int, int]:
-    """Bands, and hashes in each: the most selective that miss one pair in a million at most.
+    """Return the number of bands and the number of hashes in each band.
 
-    Two texts of similarity s agree in all r hashes of some band of b with the probability
+    They are the most selective ones that miss at most one pair in a million at the threshold. Two
+    texts of similarity s agree in all r hashes of at least one of b bands with the probability
     1 − (1 − sʳ)ᵇ (Leskovec et al., Mining of Massive Datasets, 3.4).
     """
     rows = max(
@@ -95,12 +100,12 @@ def _sketches(
 
     for start in range(0, len(prompts), _PROMPTS_AT_ONCE):
         batch = prompts[start : start + _PROMPTS_AT_ONCE]
-        runs = [_runs(prompt.text) for prompt in batch]
+        runs = [_shingles_in_order(prompt.text) for prompt in batch]
         yield from zip(batch, RMinHash.from_token_sets(runs, hashes, _SEED), strict=True)
 
 
-def _runs(text: str) -> list[str]:
-    """The shingles of a text in their order, repeats among them."""
+def _shingles_in_order(text: str) -> list[str]:
+    """Return the shingles of a text in order, including repeated ones."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     bare = f" {' '.join(_WORD.findall(folded)) or folded} "
     return [bare[i : i + SHINGLE] for i in range(max(1, len(bare) - SHINGLE + 1))]
@@ -109,6 +114,6 @@ def _runs(text: str) -> list[str]:
 def _most_similar(
     prompt: SourcePrompt, others: Sequence[SourcePrompt]
 ) -> tuple[float, SourcePrompt] | None:
-    """The first of those that are most similar."""
+    """Return the most similar prompt with its similarity; the first one if several are equal."""
     scored = ((similarity(prompt.text, other.text), other) for other in others)
     return max(scored, key=lambda pair: pair[0], default=None)

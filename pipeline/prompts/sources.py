@@ -1,8 +1,4 @@
-"""From sources to prompts: normalised, each with the place where it was read.
-
-The files that a path of a source stands for.
-
-Text: a line a prompt."""
+"""Reading of prompt sources: files, patterns, saved folders and data sets on the hub."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +41,7 @@ _SUFFIXES: Mapping[str, PromptFormat] = {
     ".tgz": "webdataset",
 }
 
-# Formats that do not take any codec; the readers of the others decompress.
+# Formats that do not accept every codec. The readers of the other formats decompress.
 _DECOMPRESSED: Mapping[PromptFormat, Sequence[Codec]] = {
     "parquet": (),
     "arrow": (),
@@ -54,17 +50,38 @@ _DECOMPRESSED: Mapping[PromptFormat, Sequence[Codec]] = {
 
 
 def read_source(source: PromptSourceConfig) -> list[SourcePrompt]:
-    """Return the rows of a source in their order, blank ones too.
+    """Return the rows of a source in order, with normalised texts. Blank rows are included.
 
-    Raises ``PromptFileError`` for what cannot be read, and where every row is blank.
+    Raise ``PromptFileError`` if a file cannot be read, or if every row is blank.
     """
     rows = [
         SourcePrompt("" if text is None else normalise_prompt(text), source.name, row)
         for row, text in enumerate(islice(_texts(source), _limit(source)))
     ]
     if not any(is_visible(row.text) for row in rows):
-        raise PromptFileError(f"{source.place}: holds no prompt")
+        raise PromptFileError(f"{source.place}: contains no prompts")
     return rows
+
+
+def source_files(path: str, split: str | None) -> list[Path]:
+    """Return the file itself, the sorted files of a pattern, or the files of a saved folder.
+
+    A path that exists is never a pattern, so the configuration may be in a folder named ``[x]``.
+    Raise ``PromptFileError`` if there is no such file.
+    """
+    try:
+        return _files(Path(path), split)
+    except OSError as error:  # a name that is too long, or a folder without read permission
+        raise PromptFileError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # a NUL character in the name
+        if isinstance(error, PromptFileError):
+            raise
+        raise PromptFileError(f"{path}: cannot be read: {error}") from None
+
+
+def format_by_suffix(path: Path) -> PromptFormat | None:
+    """Return the format for the suffix of a file, compressed or not, or None if it is unknown."""
+    return _SUFFIXES.get(_inner_suffix(path))
 
 
 def _limit(source: PromptSourceConfig) -> int | None:
@@ -79,52 +96,12 @@ def _texts(source: PromptSourceConfig) -> Iterator[str | None]:
         yield from _READERS[_format_of(path, source)](path, source)
 
 
-def format_by_suffix(path: Path) -> PromptFormat | None:
-    """Return the format that a file's name tells, compressed or not; None if it tells none."""
-    return _SUFFIXES.get(_inner_suffix(path))
-
-
-def _inner_suffix(path: Path) -> str:
-    """Return the suffix in small letters, before that of a codec."""
-    return (path if codec_of(path) is None else path.with_suffix("")).suffix.lower()
-
-
-def _format_of(path: Path, source: PromptSourceConfig) -> PromptFormat:
-    name = source.format or format_by_suffix(path)
-    if name is None:
-        formats = ", ".join(map(repr, _READERS))
-        raise PromptFileError(
-            f"{path}: the suffix {_inner_suffix(path)!r} does not tell the format; set format to "
-            f"one of {formats}"
-        )
-    codec = codec_of(path)
-    if codec is not None and codec not in _DECOMPRESSED.get(name, ("gzip", "zstd")):
-        raise PromptFileError(f"{path}: decompress it first; {name} with {codec} is not read")
-    return name
-
-
-def source_files(path: str, split: str | None) -> list[Path]:
-    """Return the file itself, the files of a pattern, sorted, or those of a saved folder.
-
-    What exists under its literal name is not a pattern, such as a folder named ``[x]`` in which
-    the configuration is. Raises ``PromptFileError`` where there is no such file.
-    """
-    try:
-        return _files(Path(path), split)
-    except OSError as error:  # a name that is too long, a folder that may not be read
-        raise PromptFileError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:  # a NUL in the name
-        if isinstance(error, PromptFileError):
-            raise
-        raise PromptFileError(f"{path}: cannot be read: {error}") from None
-
-
 def _files(path: Path, split: str | None) -> list[Path]:
     if path.is_dir():
         return saved_files(path, split)
     if path.exists():
         if split is not None:
-            raise PromptFileError(f"{path}: a file has no splits; leave split out")
+            raise PromptFileError(f"{path}: a file has no splits; remove split")
         return [path]
     folder = next((parent for parent in path.parents if parent.is_dir()), None)
     pattern = str(path if folder is None else path.relative_to(folder))
@@ -133,9 +110,28 @@ def _files(path: Path, split: str | None) -> list[Path]:
         raise PromptFileError(f"{path}: no such prompt file{braces}")
     found = sorted(file for file in folder.glob(pattern) if not file.is_dir())
     if not found:
-        raise PromptFileError(f"{path}: no file is so named")
+        raise PromptFileError(f"{path}: no file matches this pattern")
     if split is not None:
-        raise PromptFileError(f"{path}: files have no splits; leave split out")
+        raise PromptFileError(f"{path}: files have no splits; remove split")
     if other := [file for file in found if not file.is_file()]:
         raise PromptFileError(f"{other[0]}: a broken link, or not a regular file")
     return found
+
+
+def _inner_suffix(path: Path) -> str:
+    """Return the suffix in lower case, without that of a codec."""
+    return (path if codec_of(path) is None else path.with_suffix("")).suffix.lower()
+
+
+def _format_of(path: Path, source: PromptSourceConfig) -> PromptFormat:
+    name = source.format or format_by_suffix(path)
+    if name is None:
+        formats = ", ".join(map(repr, _READERS))
+        raise PromptFileError(
+            f"{path}: the suffix {_inner_suffix(path)!r} is not that of a known format; set format "
+            f"to one of {formats}"
+        )
+    codec = codec_of(path)
+    if codec is not None and codec not in _DECOMPRESSED.get(name, ("gzip", "zstd")):
+        raise PromptFileError(f"{path}: decompress it first; {name} with {codec} is not supported")
+    return name

@@ -1,6 +1,7 @@
-"""webdataset: tar files whose members form samples by their names up to the first dot.
+"""webdataset files: tar archives in which members with the same name form a sample.
 
-Read with the standard library, which skips over images without reading them.
+The name of a sample ends at the first dot. The tar module of the standard library skips images
+without reading them.
 """
 
 import lzma
@@ -16,17 +17,17 @@ from pipeline.errors import PromptFileError
 from pipeline.prompts.jsonl import json_object, text_field
 from pipeline.prompts.text_file import LONGEST
 
-# As webdataset takes them: a member without a suffix, or with a name that begins with a dot, is of
-# no sample, and neither is what lies under __meta__.
+# The rules of webdataset: members without a suffix, members whose name begins with a dot, and those
+# under __meta__ belong to no sample.
 _NAME = re.compile(r"((?:.*/|)[^.]+)\.([^/]*)", re.DOTALL)
 _META = re.compile(r"__[^/]*__(?:$|/)")
 
 
 def read_webdataset(path: Path, source: PromptSourceConfig) -> Iterator[str | None]:
-    """Yield the prompt of each sample; None where it has no such member.
+    """Yield the prompt of each sample, or None if the sample has no such member.
 
-    Raises ``PromptFileError``, also where no sample of the file has the member, and for a tar that
-    does not end where its end is marked.
+    Raise ``PromptFileError``, also if no sample of the file has the member, or if the tar does not
+    end at its end mark.
     """
     wanted = source.member.removeprefix(".").lower()
     suffixes: set[str] = set()
@@ -45,14 +46,16 @@ def read_webdataset(path: Path, source: PromptSourceConfig) -> Iterator[str | No
                 yield None if found is None else _prompt(path, tar, found, source.column)
             _check_end(path, tar)
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        raise PromptFileError(f"{path}: not a tar file, cut off or damaged: {error}") from error
+        raise PromptFileError(
+            f"{path}: not a tar file, or truncated or damaged: {error}"
+        ) from error
     if wanted not in suffixes:
         has = ", ".join(sorted(suffixes)) or "nothing"
         raise PromptFileError(f"{path}: no member .{wanted} in any sample; has {has}; set member")
 
 
 def _parts(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
-    """Yield the sample's key, the suffix and the member of what belongs to samples."""
+    """Yield sample name, suffix and member for each member that belongs to a sample."""
     for member in tar:
         name = _NAME.fullmatch(member.name)
         is_file = member.isfile() or member.islnk() or member.issym()
@@ -65,12 +68,14 @@ def _prompt(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, field: st
     try:
         file = tar.extractfile(member)
     except KeyError:
-        raise PromptFileError(f"{where}: a link to what the tar does not hold") from None
+        raise PromptFileError(f"{where}: a link to a member that is not in the tar") from None
     if file is None:
         raise PromptFileError(f"{where}: a link to a folder")
     data = file.read(LONGEST + 1)
     if len(data) > LONGEST:
-        raise PromptFileError(f"{where}: more than {LONGEST:,} bytes; set member to the prompt's")
+        raise PromptFileError(
+            f"{where}: more than {LONGEST:,} bytes; set member to that of the prompt"
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -80,10 +85,8 @@ def _prompt(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, field: st
 
 
 def _check_end(path: Path, tar: tarfile.TarFile) -> None:
-    """Check that the tar ends with its mark, blocks of zeros, and that nothing follows it.
-
-    ``tarfile`` takes a damaged header, and the end of a file that was cut off, for the end too.
-    """
+    """Check that the tar ends with its end mark, blocks of zeros, and that nothing follows it."""
+    # tarfile also treats a damaged header, and the end of a truncated file, as the end of the tar.
     file = tar.fileobj
     assert file is not None, "the tar is open"
     file.seek(tar.offset)
@@ -92,10 +95,10 @@ def _check_end(path: Path, tar: tarfile.TarFile) -> None:
         if block.strip(b"\0"):
             if marked:
                 raise PromptFileError(
-                    f"{path}: more follows the end of the tar; are these several in one file? "
-                    "Split them, and name them by a pattern"
+                    f"{path}: data follows the end of the tar; if these are several tars in one "
+                    "file, split them and use a pattern"
                 )
             raise tarfile.ReadError(f"damaged header at byte {tar.offset}")
         marked += len(block)
     if marked < tarfile.BLOCKSIZE:
-        raise tarfile.ReadError("the mark of its end is missing")
+        raise tarfile.ReadError("the end mark is missing")

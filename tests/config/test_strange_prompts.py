@@ -49,5 +49,5 @@ def test_limit_beyond_every_file_reads_all(tmp_path: Path) -> None:
 
 def test_split_of_a_file_is_not_passed_over(tmp_path: Path) -> None:
     config = _config(tmp_path, 'sources = [{name = "a", path = "ok.txt", split = "train"}]')
-    with pytest.raises(PromptFileError, match=r"ok\.txt: a file has no splits; leave split out"):
+    with pytest.raises(PromptFileError, match=r"ok\.txt: a file has no splits; remove split"):
         prompts_of(load_config(config))

@@ -166,8 +166,8 @@ def test_chosen_none_left_says_which_filter_took_the_last(folder: Path) -> None:
     with pytest.raises(PromptChoiceError) as caught:
         _choose(folder, block_list=str(folder / "all.txt"))
     assert str(caught.value) == (
-        "no prompt is left of 14: 2 blank, 2 repeated, 10 blocked; the last to go were blocked, as "
-        "'a Yellow triangle' (a)"
+        "no prompt is left of 14: 2 blank, 2 repeated, 10 blocked; the last ones were dropped "
+        "as blocked, such as 'a Yellow triangle' (a)"
     )
 
 
@@ -176,7 +176,7 @@ def test_chosen_a_source_without_a_prompt_is_named(folder: Path, tmp_path: Path)
     sources = [
         {"name": n, "path": str(f / f"{n}.txt")} for n, f in (("a", folder), ("c", tmp_path))
     ]
-    with pytest.raises(PromptFileError, match=r"c\.txt: holds no prompt"):
+    with pytest.raises(PromptFileError, match=r"c\.txt: contains no prompts"):
         _choose(folder, sources=sources)
 
 

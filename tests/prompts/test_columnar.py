@@ -49,7 +49,7 @@ def test_pattern_reads_its_files_in_the_order_of_their_names(tmp_path: Path) -> 
 
 def test_pattern_without_a_file_is_said(tmp_path: Path) -> None:
     pattern = tmp_path / "part-*.parquet"
-    assert error_of(pattern) == f"{pattern}: no file is so named"
+    assert error_of(pattern) == f"{pattern}: no file matches this pattern"
 
 
 def test_parquet_without_the_column_names_those_it_has(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_parquet_without_the_column_names_those_it_has(tmp_path: Path) -> None:
 def test_parquet_column_that_holds_no_text_is_refused(tmp_path: Path) -> None:
     path = _write(tmp_path / "p.parquet", pa.array(PROMPTS))
     assert error_of(path, column="id") == (
-        f"{path}: column 'id' holds int64, not text; has text in 'prompt'"
+        f"{path}: column 'id' contains int64, not text; has text in 'prompt'"
     )
 
 
@@ -70,7 +70,7 @@ def test_parquet_column_that_holds_no_text_is_refused(tmp_path: Path) -> None:
 def test_parquet_cut_off_is_said(tmp_path: Path, size: int) -> None:
     path = _write(tmp_path / "p.parquet", pa.array(PROMPTS))
     path.write_bytes(path.read_bytes()[:size])
-    assert error_of(path).startswith(f"{path}: not Parquet, cut off or damaged")
+    assert error_of(path).startswith(f"{path}: not Parquet, or truncated or damaged")
 
 
 def test_parquet_that_is_not_utf8_is_said(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_parquet_file_of_a_pattern_without_the_column_is_named(tmp_path: Path) -
 def test_parquet_other_types_are_refused_by_name(tmp_path: Path, values: pa.Array) -> None:
     path = _write(tmp_path / "p.parquet", values)
     kind = pq.read_schema(path).field("prompt").type
-    assert error_of(path).startswith(f"{path}: column 'prompt' holds {kind}, not text")
+    assert error_of(path).startswith(f"{path}: column 'prompt' contains {kind}, not text")
 
 
 def test_parquet_dictionary_with_nulls_and_a_column_with_a_dot(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_saved_folder_with_splits_reads_the_one_that_is_named(saved: Path) -> No
     assert rows_of(saved / "two", column="caption", split="test") == NUMBERED[40:]
     assert error_of(saved / "two") == f"{saved / 'two'}: set split; has 'train', 'test'"
     assert "no split 'val'; has" in error_of(saved / "two", split="val")
-    assert "leave split out" in error_of(saved / "one", split="train")
+    assert "remove split" in error_of(saved / "one", split="train")
 
 
 def test_saved_folder_without_the_column_names_those_it_has(saved: Path) -> None:
@@ -178,7 +178,7 @@ def test_arrow_file_and_stream(tmp_path: Path, write: object) -> None:
     assert rows_of(path) == NUMBERED
     assert rows_of(tmp_path / "*.arrow", limit=9) == NUMBERED[:9]
     path.write_bytes(path.read_bytes()[:300])
-    assert error_of(path).startswith(f"{path}: not Arrow, cut off or damaged")
+    assert error_of(path).startswith(f"{path}: not Arrow, or truncated or damaged")
 
 
 def _stream(path: Path) -> bytes:
@@ -193,13 +193,13 @@ def test_arrow_stream_cut_off_between_batches_is_refused(tmp_path: Path) -> None
     content = _stream(path)
     for size in range(0, len(content), 8):
         path.write_bytes(content[:size])
-        assert error_of(path).startswith(f"{path}: not Arrow, cut off or damaged"), size
+        assert error_of(path).startswith(f"{path}: not Arrow, or truncated or damaged"), size
 
 
 def test_arrow_streams_in_one_file_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.arrow"
     path.write_bytes(_stream(path) * 2)
-    assert "more follows the end of its stream" in error_of(path)
+    assert "data follows the end of the stream" in error_of(path)
 
 
 def test_arrow_two_columns_of_the_name_are_refused(tmp_path: Path) -> None:

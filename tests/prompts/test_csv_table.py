@@ -106,6 +106,4 @@ def test_tsv_quoted_as_csv_is_read_where_that_is_set(tmp_path: Path) -> None:
 def test_tsv_row_with_another_number_of_fields_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.tsv"
     path.write_text("prompt\tid\na\t1\nb\n")
-    assert error_of(path).startswith(
-        f"{path}:3: the row has not the 2 fields of the header; it has 1"
-    )
+    assert error_of(path).startswith(f"{path}:3: the row has 1 fields, and the header has 2")

@@ -107,7 +107,7 @@ def _check(name: str, content: bytes, options: dict[str, str], rows: Sequence[st
         texts = [normalise_prompt(row) for row in rows]
         seen = [text for text in texts if is_visible(text)]
         if not seen:
-            assert isinstance(chosen, str) and chosen.endswith("holds no prompt"), name
+            assert isinstance(chosen, str) and chosen.endswith("contains no prompts"), name
             return
         assert isinstance(chosen, ChosenPrompts), (name, chosen)
         assert list(chosen.prompts) == list(dict.fromkeys(seen)), name

@@ -47,7 +47,7 @@ def test_unseen_prompts_of_files_are_none(tmp_path: Path) -> None:
     lines.write_text("".join(json.dumps({"prompt": row}) + "\n" for row in ["a", *UNSEEN, "b"]))
     assert distinct_prompts(text, "prompt") == distinct_prompts(lines, "prompt") == ["a", "b"]
     lines.write_text(json.dumps({"prompt": "\u200b"}))
-    assert error_of(lines) == f"{lines}: holds no prompt"
+    assert error_of(lines) == f"{lines}: contains no prompts"
 
 
 PHRASES = ["gore", "Red Ring", "c++", "r-18", "straße", "bad"]
@@ -106,7 +106,7 @@ def test_block_list_comments_and_blank_lines_do_not_count(tmp_path: Path) -> Non
 
 def test_block_list_without_a_word_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("# nothing\n")
-    with pytest.raises(PromptFileError, match=r"list\.txt: a block-list without a word"):
+    with pytest.raises(PromptFileError, match=r"list\.txt: the block-list contains no words"):
         read_block_list(tmp_path / "list.txt")
     with pytest.raises(PromptFileError, match="no such prompt file"):
         read_block_list(tmp_path / "elsewhere.txt")
@@ -143,10 +143,13 @@ def test_unsafe_are_dropped_with_the_verdict(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("return [None]", "gave 1 verdicts on 2 prompts"),
+        ("return [None]", "returned 1 verdicts for 2 prompts"),
         ("return [None, False]", "the verdict on 'b' is False"),
         ("return ['', None]", "the verdict on 'a' is ''"),
-        ("return ['safe', None]", "the verdict on 'a' is 'safe'; give None for safe"),
+        (
+            "return ['safe', None]",
+            "the verdict on 'a' is 'safe'; return None if",
+        ),
     ],
 )
 def test_filter_that_keeps_not_to_the_protocol_is_refused(

@@ -42,7 +42,7 @@ def test_stream_of_a_split_in_order(repository: Path) -> None:
 def test_stream_wrong_column_names_those_there_are(repository: Path) -> None:
     with pytest.raises(PromptFileError, match="here: no column 'prompt' among 'caption', 'id'"):
         _stream(repository, column="prompt")
-    with pytest.raises(PromptFileError, match="here: column 'id' holds int64, not text"):
+    with pytest.raises(PromptFileError, match="here: column 'id' contains int64, not text"):
         _stream(repository, column="id")
 
 
@@ -52,10 +52,11 @@ def test_hub_without_a_network_says_what_to_fetch_and_where_to_put_it(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(PromptFileError) as caught:
         list(read_hub(SOURCE))
-    said = str(caught.value)
-    assert said.startswith(f"owner/name@{REVISION}: Couldn't reach")
+    message = str(caught.value)
+    assert message.startswith(f"owner/name@{REVISION}: Couldn't reach")
     command = f"hf download owner/name --repo-type dataset --revision {REVISION}"
-    assert f"`{command} --local-dir FOLDER`" in said and 'write path = "FOLDER' in said
+    assert f"`{command} --local-dir FOLDER`" in message
+    assert 'set path = "FOLDER' in message
 
 
 def test_hub_folder_of_the_same_name_is_not_taken_for_it(

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from pipeline.config.file import BUNDLED
-from pipeline.prompts.near_duplicates import bands_for, drop_near_repeated, similarity
+from pipeline.prompts.near_duplicates import bands_for, drop_near_duplicates, similarity
 from pipeline.prompts.prompt import SourcePrompt
 from tests.prompts.reading import prompts_of
 
@@ -51,7 +51,7 @@ def test_near_repeats_are_those_of_comparing_all_pairs(threshold: float) -> None
     prompts = prompts_of(_varied(140))
     expected = _by_all_pairs(prompts, threshold)
     assert threshold == 1 or len(expected) > 20
-    drops = list(drop_near_repeated(prompts, threshold))
+    drops = list(drop_near_duplicates(prompts, threshold))
     assert {p.row for p, d in zip(prompts, drops, strict=True) if d is not None} == set(expected)
     for row, (score, resembled) in expected.items():
         drop = drops[row]

@@ -83,11 +83,11 @@ def test_weights_that_cannot_be_met_name_the_source_and_what_there_is() -> None:
     with pytest.raises(PromptChoiceError) as caught:
         _sampled(MIXED, 50, {"a": 1, "b": 1, "c": 1})
     assert "sample = 50: source 'c' has 10 prompts left" in str(caught.value)
-    assert "at most 30 in all" in str(caught.value)
+    assert "at most 30 in total" in str(caught.value)
     with pytest.raises(PromptChoiceError, match="source 'd' has 0 prompts left"):
         _sampled(MIXED, None, {"a": 1, "d": 1})
 
 
 def test_sample_of_more_than_there_are_is_refused() -> None:
-    with pytest.raises(PromptChoiceError, match="sample = 301, and only 300 prompts are left"):
+    with pytest.raises(PromptChoiceError, match="sample = 301, but only 300 prompts are left"):
         _sampled(PROMPTS, 301)

@@ -1,4 +1,4 @@
-"""Text formats compressed by gzip and zstd: whole, in several parts, cut off and mislabelled."""
+"""Text files compressed by gzip and zstd: complete, in parts, truncated, with a wrong suffix."""
 
 import gzip
 import json
@@ -65,7 +65,7 @@ def test_compressed_cut_off_is_refused(tmp_path: Path, codec: tuple[str, Compres
     for whole in (part, part + part):
         for cut in (1, 5, 9, len(part) // 2, len(part) - 3):
             path.write_bytes(whole[:-cut])
-            assert error_of(path).startswith(f"{path}: cut off or damaged"), cut
+            assert error_of(path).startswith(f"{path}: truncated or damaged"), cut
     for nothing in (b"", part[:2]):
         path.write_bytes(nothing)
         assert str(path) in error_of(path)
@@ -78,24 +78,24 @@ def test_compressed_damaged_is_refused(tmp_path: Path) -> None:
         damaged = content.copy()
         damaged[position] ^= 0xFF
         path.write_bytes(damaged)
-        assert error_of(path).startswith(f"{path}: cut off or damaged")
+        assert error_of(path).startswith(f"{path}: truncated or damaged")
     path.write_bytes(bytes(content) + b"more")
-    assert error_of(path).startswith(f"{path}: cut off or damaged")
+    assert error_of(path).startswith(f"{path}: truncated or damaged")
 
 
-def test_compressed_other_than_its_name_says_is_refused(tmp_path: Path) -> None:
+def test_compressed_other_than_its_suffix_is_refused(tmp_path: Path) -> None:
     text, packed = CONTENTS[".txt"].encode(), gzip.compress(b"a\n")
-    for name, content, said in (
-        ("a.txt.gz", text, "not gzip, as its name says"),
-        ("a.txt.gz", _zstd(text), "not gzip, as its name says; it is zstd"),
-        ("a.txt.zst", packed, "not zstd, as its name says; it is gzip"),
-        ("a.txt", packed, "gzip and not text; let its name end in .gz"),
-        ("a.csv", _zstd(text), "zstd and not text; let its name end in .zst"),
+    for name, content, message in (
+        ("a.txt.gz", text, "not gzip, as its name suggests"),
+        ("a.txt.gz", _zstd(text), "not gzip, as its name suggests; it is zstd"),
+        ("a.txt.zst", packed, "not zstd, as its name suggests; it is gzip"),
+        ("a.txt", packed, "gzip and not text; give it a name that ends in .gz"),
+        ("a.csv", _zstd(text), "zstd and not text; give it a name that ends in .zst"),
         ("a.jsonl", b"PK\x03\x04" + text, "a zip archive and not text"),
     ):
         path = tmp_path / name
         path.write_bytes(content)
-        assert error_of(path).startswith(f"{path}: {said}"), name
+        assert error_of(path).startswith(f"{path}: {message}"), name
 
 
 @pytest.mark.parametrize("name", ["p.parquet.gz", "p.arrow.zst", "p.tar.zst"])

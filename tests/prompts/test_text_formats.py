@@ -116,11 +116,11 @@ def test_not_utf8_names_the_line(tmp_path: Path, name: str, content: bytes) -> N
 )
 def test_empty_is_said(tmp_path: Path, name: str, content: str) -> None:
     path = _write(tmp_path, name, content)
-    assert error_of(path) == f"{path}: holds no prompt"
+    assert error_of(path) == f"{path}: contains no prompts"
 
 
 def test_csv_without_header_is_said(tmp_path: Path) -> None:
-    assert "a CSV header was expected" in error_of(_write(tmp_path, "p.csv", ""))
+    assert "a header was expected" in error_of(_write(tmp_path, "p.csv", ""))
 
 
 @pytest.mark.parametrize("name", ["p.txt", "p.jsonl", "p.csv"])
@@ -130,7 +130,7 @@ def test_missing_is_said(tmp_path: Path, name: str) -> None:
 
 def test_folder_in_its_place_is_said(tmp_path: Path) -> None:
     (tmp_path / "p.txt").mkdir()
-    assert "not one that save_to_disk wrote" in error_of(tmp_path / "p.txt")
+    assert "not written by save_to_disk" in error_of(tmp_path / "p.txt")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_folder_in_its_place_is_said(tmp_path: Path) -> None:
         ('["a"]', "a JSON object was expected"),
         ('{"text": "a"}', "no field 'prompt'; has 'text'"),
         ('{"prompt": 3}', "'prompt' is not a string: 3"),
-        ('{"prompt": "\\ud800"}', "'prompt' holds half of a surrogate pair"),
+        ('{"prompt": "\\ud800"}', "'prompt' contains half of a surrogate pair"),
     ],
 )
 def test_jsonl_malformed_names_the_line(tmp_path: Path, third_line: str, said: str) -> None:
@@ -151,8 +151,8 @@ def test_jsonl_malformed_names_the_line(tmp_path: Path, third_line: str, said: s
 @pytest.mark.parametrize(
     ("rows", "line", "said"),
     [
-        ("1,a red ring, big", 3, "the row has not the 2 fields of the header"),
-        ("1", 3, "the row has not the 2 fields of the header"),
+        ("1,a red ring, big", 3, "the row has 3 fields, and the header has 2"),
+        ("1", 3, "the row has 1 fields, and the header has 2"),
         ('1,"open', 3, "malformed CSV"),
         ('1,"a" b', 3, "malformed CSV"),
     ],
@@ -164,7 +164,7 @@ def test_csv_malformed_names_the_line(tmp_path: Path, rows: str, line: int, said
 
 def test_csv_last_column_missing_is_not_taken_for_a_prompt(tmp_path: Path) -> None:
     path = _write(tmp_path, "p.csv", "prompt,id\na red ring\n")
-    assert error_of(path).startswith(f"{path}:2: the row has not the 2 fields")
+    assert error_of(path).startswith(f"{path}:2: the row has 1 fields")
 
 
 def test_csv_header_malformed_is_a_prompt_fileerror_of(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_other_encodings_are_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("third_line", "said"),
     [
-        ('{"id": ' + "1" * 5000 + ', "prompt": "a"}', "not JSON that can be read: Exceeds the"),
+        ('{"id": ' + "1" * 5000 + ', "prompt": "a"}', "JSON that cannot be parsed: Exceeds the"),
         ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
         ('{"prompt": "a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
         ('{"prompt": "a", "prompt": "b"}', "the key 'prompt' occurs twice"),

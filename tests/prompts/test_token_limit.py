@@ -71,10 +71,10 @@ def test_limits_of_the_tokenizers_that_are_named(model: Path) -> None:
 
 
 def test_limits_without_a_tokenizer_or_its_length_are_refused(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="holds no tokenizer"):
+    with pytest.raises(ModelError, match="has no tokenizer"):
         token_limits(tmp_path / "elsewhere", BOTH)
     _set_length(model / "tokenizer_2", None)
-    with pytest.raises(ModelError, match="tells no model_max_length; set"):
+    with pytest.raises(ModelError, match="has no model_max_length; set"):
         token_limits(model, BOTH)
     assert [limit.max_tokens for limit in token_limits(model, BOTH, max_tokens=20)] == [16, 20]
 

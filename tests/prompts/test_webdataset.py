@@ -74,7 +74,7 @@ def test_webdataset_member_that_is_not_utf8_is_named(tmp_path: Path) -> None:
 def test_webdataset_cut_off_is_said(tmp_path: Path, size: int) -> None:
     path = _texts(tmp_path / "p.tar")
     path.write_bytes(path.read_bytes()[:size])
-    assert error_of(path).startswith(f"{path}: not a tar file, cut off or damaged")
+    assert error_of(path).startswith(f"{path}: not a tar file, or truncated or damaged")
 
 
 def _members(path: Path, members: list[tuple[str, bytes]]) -> Path:
@@ -92,7 +92,7 @@ def test_webdataset_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
     end = len(content.rstrip(b"\0")) // 512 * 512 + 512
     for size in range(0, end + 512, 512):
         path.write_bytes(content[:size])
-        assert error_of(path).startswith(f"{path}: not a tar file, cut off or damaged"), size
+        assert error_of(path).startswith(f"{path}: not a tar file, or truncated or damaged"), size
     path.write_bytes(content[: end + 1024])
     assert rows_of(path) == PROMPTS
 
@@ -102,13 +102,13 @@ def test_webdataset_damaged_header_is_not_the_end(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(b"1.txt")] ^= 0xFF
     path.write_bytes(content)
-    assert error_of(path).startswith(f"{path}: not a tar file, cut off or damaged")
+    assert error_of(path).startswith(f"{path}: not a tar file, or truncated or damaged")
 
 
 def test_webdataset_tars_in_one_file_are_refused(tmp_path: Path) -> None:
     path = _texts(tmp_path / "p.tar")
     path.write_bytes(path.read_bytes() * 2)
-    assert "more follows the end of the tar" in error_of(path)
+    assert "data follows the end of the tar" in error_of(path)
 
 
 def test_webdataset_compressed_cut_off_or_damaged_is_refused(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_webdataset_compressed_cut_off_or_damaged_is_refused(tmp_path: Path) -> 
     content = path.read_bytes()
     for cut in (1, 9, len(content) // 2):
         path.write_bytes(content[:-cut])
-        assert error_of(path).startswith(f"{path}: not a tar file, cut off or damaged"), cut
+        assert error_of(path).startswith(f"{path}: not a tar file, or truncated or damaged"), cut
     for position in range(10, len(content), 7):
         damaged = bytearray(content)
         damaged[position] ^= 0xFF
@@ -162,7 +162,7 @@ def test_webdataset_member_that_is_a_link_is_read_or_refused(tmp_path: Path) -> 
         link = tarfile.TarInfo("2.txt")
         link.type, link.linkname = tarfile.SYMTYPE, "elsewhere.txt"
         tar.addfile(link)
-    assert error_of(path) == f"{path}: 2.txt: a link to what the tar does not hold"
+    assert error_of(path) == f"{path}: 2.txt: a link to a member that is not in the tar"
 
 
 def test_webdataset_byte_order_mark_is_no_part_of_the_prompt(tmp_path: Path) -> None:
