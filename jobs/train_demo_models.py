@@ -15,40 +15,80 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jobs.demo_models.diffusion import train_diffusion
+from jobs.demo_models.data import Pictures, cached_pictures
+from jobs.demo_models.diffusion import DiffusionModel, train_diffusion
 from jobs.demo_models.evaluate import evaluate_models, evaluation_table
-from jobs.demo_models.fit import Report
-from jobs.demo_models.folder import assemble, save_half
-from jobs.demo_models.pool import Pool, cached_pool
-from jobs.demo_models.recipe import Recipe
+from jobs.demo_models.fit import DemoSettings, StageCallback
+from jobs.demo_models.golden_noise import compare_settings, settings_table
 from jobs.demo_models.reward import train_reward
-from jobs.demo_models.settings import compare_settings, settings_table
+from jobs.demo_models.untyped import Autoencoder, Pipeline, diffusers
 from jobs.demo_models.vae import cached_latents, train_decoder, train_vae
 from pipeline.errors import UserError
-from pipeline.storage.durable import atomic_write
+from pipeline.storage.durable import atomic_write, whole_folder
 
 
-def train_all(recipe: Recipe, out: Path, seed: int) -> None:
+def assemble(model: DiffusionModel, vae: Autoencoder) -> Pipeline:
+    """Return a diffusers pipeline without safety checker and feature extractor."""
+    return diffusers.StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=model.text_encoder,
+        tokenizer=model.tokenizer,
+        unet=model.unet,
+        scheduler=model.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def save_half(pipe: Pipeline, folder: Path) -> None:
+    """Write the folder with float16 weights and convert the pipeline back to float32.
+
+    Its weights then equal those of the files, so the evaluated weights are the shipped ones.
+    """
+    parts = (pipe.unet, pipe.text_encoder, pipe.vae)
+    for part in parts:
+        part.half()
+    with whole_folder(folder) as unfinished:
+        pipe.save_pretrained(unfinished, safe_serialization=True)
+        _declare_float32(unfinished / "text_encoder" / "config.json")
+    for part in parts:
+        part.float()
+
+
+def _declare_float32(path: Path) -> None:
+    """Make transformers load the text encoder in float32, like diffusers the other networks.
+
+    transformers uses the dtype of a configuration and diffusers ignores it. With float16 the
+    folder would load in two precisions that do not work together.
+    """
+    config = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n", "utf-8")
+
+
+def train_all(settings: DemoSettings, out: Path, seed: int) -> None:
     """Run every training stage whose result is not in ``out`` yet, with a progress bar.
 
     Raise ``UserError`` if the folder was started with another recipe or seed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out / "recipe.json", json.dumps({"seed": seed, **asdict(recipe)}, indent=1))
-    pool = cached_pool(recipe.pool_size, seed, out)
+    _claim(out / "recipe.json", json.dumps({"seed": seed, **asdict(settings)}, indent=1))
+    pictures = cached_pictures(settings.pool_size, seed, out)
     with _progress() as progress:
         report = _report_to(progress)
-        train_model(pool, recipe, out, seed, report)
-        train_reward(pool, recipe.reward, folder=out, seed=seed, report=report)
+        train_model(pictures, settings, out, seed, report)
+        train_reward(pictures, settings.reward, folder=out, seed=seed, report=report)
 
 
-def train_model(pool: Pool, recipe: Recipe, out: Path, seed: int, report: Report) -> None:
+def train_model(
+    pictures: Pictures, settings: DemoSettings, out: Path, seed: int, report: StageCallback
+) -> None:
     """Train the autoencoder and the diffusion model, and write the folder ``out/model``."""
-    vae = train_vae(pool, recipe.vae, folder=out, seed=seed, report=report)
-    latents = cached_latents(vae, pool, out)
-    train_decoder(vae, pool, recipe.decoder, folder=out, seed=seed, report=report)
+    vae = train_vae(pictures, settings.vae, folder=out, seed=seed, report=report)
+    latents = cached_latents(vae, pictures, out)
+    train_decoder(vae, pictures, settings.decoder, folder=out, seed=seed, report=report)
     model = train_diffusion(
-        latents, pool.scenes, recipe.diffusion, folder=out, seed=seed, report=report
+        latents, pictures.scenes, settings.diffusion, folder=out, seed=seed, report=report
     )
     save_half(assemble(model, vae), out / "model")
 
@@ -59,18 +99,18 @@ def main(
     quick: Annotated[
         bool, typer.Option("--quick", help="Run a smoke test that takes seconds.")
     ] = False,
-    settings: Annotated[
+    compare: Annotated[
         bool, typer.Option("--settings", help="Also measure golden noise; takes minutes longer.")
     ] = False,
 ) -> None:
     """Train the demo models and print their evaluation."""
     # Two threads on a busy two-core machine were 2.7 times slower than one.
     torch.set_num_threads(1)
-    recipe = Recipe().quick() if quick else Recipe()
-    train_all(recipe, out, seed)
-    model, reward, count = out / "model", out / "reward", recipe.evaluation_size
+    settings = DemoSettings().quick() if quick else DemoSettings()
+    train_all(settings, out, seed)
+    model, reward, count = out / "model", out / "reward", settings.evaluation_size
     Console().print(evaluation_table(evaluate_models(model, reward, count, seed)))
-    if settings:
+    if compare:
         Console().print(settings_table(compare_settings(model, reward, count), count))
 
 
@@ -92,7 +132,7 @@ def _progress() -> Progress:
     )
 
 
-def _report_to(progress: Progress) -> Report:
+def _report_to(progress: Progress) -> StageCallback:
     """Return a report function that shows one progress bar per stage, from its first step."""
     tasks = {task.description: task.id for task in progress.tasks}
 

@@ -19,9 +19,8 @@ from pipeline.determinism import be_deterministic
 from pipeline.errors import UserError
 from pipeline.models.load import load_text_encoder
 from pipeline.models.model_identity import identity_of, model_in_folder
-from pipeline.training.data import sealed_plans
-from pipeline.training.prompts import PromptEncoder
-from pipeline.training.run import NewNetwork, TrainedNetwork, train
+from pipeline.training.data import PromptEncoder, sealed_plans
+from pipeline.training.run import NewNetwork, PretrainedNetwork, train
 from pipeline.training.settings import Precision, TrainingSettings
 
 _PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -96,7 +95,7 @@ def job(
         identity_of(diffusion),
         NewNetwork(kind=layout, width=width, dropout=dropout)
         if init is None
-        else TrainedNetwork(folder=init),
+        else PretrainedNetwork(folder=init),
         settings,
         out,
         accelerator,

@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from jobs.demo_models.fit import fit
-from jobs.demo_models.pool import cached_pool, render_pool
-from jobs.demo_models.recipe import Schedule
+from jobs.demo_models.data import cached_pictures, render_pictures
+from jobs.demo_models.fit import StageSettings, fit
 from jobs.demo_models.vae import cached_latents, new_vae
 from jobs.train_demo_models import _claim
 from pipeline.cli.console import write_output
@@ -31,7 +30,7 @@ _LARGE = b"x" * 10 * _LIMIT
 
 def _write_stage(folder: Path) -> None:
     model = nn.Linear(64, 64)
-    schedule = Schedule(steps=1, batch_size=1, learning_rate=0.1, falling=0.5)
+    schedule = StageSettings(steps=1, batch_size=1, learning_rate=0.1, falling=0.5)
     fit(
         "line",
         model,
@@ -65,8 +64,8 @@ def _write_file(folder: Path) -> None:
 
 
 _WRITERS: dict[str, Callable[[Path], object]] = {
-    "pool.npz": lambda folder: cached_pool(4, 0, folder),
-    "latents.safetensors": lambda folder: cached_latents(new_vae(), render_pool(4, 0), folder),
+    "pool.npz": lambda folder: cached_pictures(4, 0, folder),
+    "latents.safetensors": lambda folder: cached_latents(new_vae(), render_pictures(4, 0), folder),
     "line.safetensors": _write_stage,
     "config.json": lambda folder: NPNet.new(SMALL, 0).save(folder),
     "model.safetensors": lambda folder: NPNet.new(SMALL, 0).save(folder),

@@ -1,4 +1,4 @@
-"""The training loop of all stages: AdamW, learning-rate schedule, weight average, resumption.
+"""Training loop of all stages of the demo models, and its settings.
 
 The random numbers of a stage are a function of (seed, stage, step), never of a generator's
 history. An interrupted run therefore resumes to the same weights as an undisturbed one.
@@ -8,6 +8,7 @@ import copy
 import math
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,83 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from jobs.demo_models.recipe import Schedule
 from pipeline.storage.durable import whole_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSettings:
+    """The length and learning rate of one training stage."""
+
+    steps: int
+    """Number of optimiser steps."""
+    batch_size: int
+    """Number of pictures per step."""
+    learning_rate: float
+    """Peak learning rate of AdamW."""
+    falling: float
+    """Share of the steps, at the end, in which the rate falls to zero along a cosine."""
+    warmup: int = 50
+    """Number of steps in which the rate rises from zero."""
+    ema_decay: float | None = None
+    """Decay of the running average of the weights; None keeps the last weights."""
+    lengthened: tuple[tuple[int, int], ...] = ()
+    """Pairs (step, length): up to that step, the rate was that of a run of that length."""
+
+    def planned_steps(self, step: int) -> int:
+        """Return the length that was planned for the run when it took ``step``."""
+        return next((length for until, length in self.lengthened if step < until), self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """All settings that decide the weights of the demo models, except the seed."""
+
+    pool_size: int = 40_000
+    """Number of rendered training pictures."""
+    vae: StageSettings = StageSettings(steps=1200, batch_size=16, learning_rate=2.5e-3, falling=1.0)
+    """Settings of encoder and decoder together."""
+    decoder: StageSettings = StageSettings(
+        steps=2600, batch_size=16, learning_rate=2e-3, falling=1.0, ema_decay=0.99
+    )
+    """Settings of the decoder alone, on the frozen encoder's latents."""
+    diffusion: StageSettings = StageSettings(
+        steps=4400,
+        batch_size=40,
+        learning_rate=8e-4,
+        falling=0.4,
+        ema_decay=0.998,
+        # The run of the shipped weights was lengthened twice while it ran.
+        lengthened=((2000, 3200), (3000, 3800)),
+    )
+    """Settings of UNet and text encoder together."""
+    reward: StageSettings = StageSettings(
+        steps=1500, batch_size=48, learning_rate=1e-3, falling=0.6, ema_decay=0.99
+    )
+    """Settings of the preference model."""
+    evaluation_size: int = 256
+    """Number of prompts in the final evaluation."""
+
+    def quick(self) -> "DemoSettings":
+        """Return settings for a smoke test: every stage runs for seconds and learns nothing."""
+
+        def short(schedule: StageSettings) -> StageSettings:
+            return replace(schedule, steps=2, batch_size=4, warmup=1)
+
+        return replace(
+            self,
+            pool_size=64,
+            vae=short(self.vae),
+            decoder=short(self.decoder),
+            diffusion=short(self.diffusion),
+            reward=short(self.reward),
+            evaluation_size=4,
+        )
+
 
 CHECKPOINT_EVERY = 250
 """Number of steps between checkpoints."""
 
-Report = Callable[[str, int, int, float], None]
+StageCallback = Callable[[str, int, int, float], None]
 """Callback that receives (stage, step, steps, loss) after every step."""
 
 
@@ -44,7 +115,7 @@ class Draws:
         return torch.rand(shape, generator=self.torch)
 
 
-def learning_rate(schedule: Schedule, step: int) -> float:
+def learning_rate(schedule: StageSettings, step: int) -> float:
     """Return the rate at ``step``: linear rise, plateau, cosine decay to zero."""
     rise = min(1.0, (step + 1) / schedule.warmup)
     steps = schedule.planned_steps(step)
@@ -57,11 +128,11 @@ def fit(
     stage: str,
     model: nn.Module,
     loss_of: Callable[[Draws, int], Tensor],
-    schedule: Schedule,
+    schedule: StageSettings,
     *,
     folder: Path,
     seed: int,
-    report: Report,
+    report: StageCallback,
 ) -> None:
     """Train ``model`` on ``loss_of(draws, batch_size)`` and load its final weights into it.
 
@@ -86,7 +157,7 @@ def fit(
 def _train(
     model: nn.Module,
     loss_at: Callable[[int], Tensor],
-    schedule: Schedule,
+    schedule: StageSettings,
     checkpoint: Path,
     report: Callable[[int, int, float], None],
 ) -> None:

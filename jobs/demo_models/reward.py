@@ -21,9 +21,8 @@ from torch.nn.functional import (
     pad,
 )
 
-from jobs.demo_models.fit import Draws, Report, fit
-from jobs.demo_models.pool import Pool
-from jobs.demo_models.recipe import Schedule
+from jobs.demo_models.data import Pictures
+from jobs.demo_models.fit import Draws, StageCallback, StageSettings, fit
 from pipeline.demo.drawing import render
 from pipeline.demo.scene_reward import (
     EMBEDDING,
@@ -49,19 +48,19 @@ KINDS = [(colour, shape) for colour in COLOURS for shape in SHAPES]
 
 
 def train_reward(
-    pool: Pool, schedule: Schedule, *, folder: Path, seed: int, report: Report
+    pictures: Pictures, settings: StageSettings, *, folder: Path, seed: int, report: StageCallback
 ) -> SceneReward:
-    """Train on the pool's pictures against freshly drawn worse ones; write ``folder/reward``."""
+    """Train on pictures against freshly drawn worse ones; write ``folder/reward``."""
     torch.manual_seed(seed)
     model = DualEncoder(vocabulary_size(WORDS))
     naming = nn.Linear(EMBEDDING, len(KINDS))
 
     def loss_of(draws: Draws, batch_size: int) -> Tensor:
-        rows = draws.numpy.integers(len(pool), size=batch_size)
-        better = [pool.scenes[row] for row in rows]
+        rows = draws.numpy.integers(len(pictures), size=batch_size)
+        better = [pictures.scenes[row] for row in rows]
         worse = [corrupt(scene, draws.numpy) for scene in better]
         drawn = np.stack([render(scene, draws.numpy) for scene in worse])
-        images = torch.from_numpy(np.concatenate([pool.images[rows], drawn]))
+        images = torch.from_numpy(np.concatenate([pictures.images[rows], drawn]))
         features, seen = model.embed_images(weather(as_model_pixels(images), draws))
         captions = model.embed_captions(word_ids([caption(scene) for scene in better], WORDS))
         logits = model.log_scale.exp() * captions @ seen.T
@@ -69,7 +68,7 @@ def train_reward(
         return contrast(logits) + bradley_terry(logits) + 4.0 * named
 
     both = nn.ModuleDict({"model": model, "naming": naming})
-    fit("reward", both, loss_of, schedule, folder=folder, seed=seed, report=report)
+    fit("reward", both, loss_of, settings, folder=folder, seed=seed, report=report)
     reward = SceneReward(model, WORDS)
     reward.save(folder / "reward")
     return SceneReward.load(folder / "reward", torch.device("cpu"))

@@ -11,9 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
-from jobs.demo_models.fit import Draws, Report, fit
-from jobs.demo_models.pool import Pool, as_images, as_pixels
-from jobs.demo_models.recipe import Schedule
+from jobs.demo_models.data import Pictures, as_images, as_pixels
+from jobs.demo_models.fit import Draws, StageCallback, StageSettings, fit
 from jobs.demo_models.untyped import Autoencoder, diffusers
 from pipeline.demo.drawing import SIDE
 from pipeline.storage.durable import whole_file
@@ -37,39 +36,45 @@ def new_vae() -> Autoencoder:
 
 
 def train_vae(
-    pool: Pool, schedule: Schedule, *, folder: Path, seed: int, report: Report
+    pictures: Pictures, settings: StageSettings, *, folder: Path, seed: int, report: StageCallback
 ) -> Autoencoder:
     """Train encoder and decoder, and set ``scaling_factor`` for latents of unit variance."""
     torch.manual_seed(seed)
     vae = new_vae().to(memory_format=torch.channels_last)
 
     def loss_of(draws: Draws, batch_size: int) -> Tensor:
-        pixels = _draw_pixels(pool, draws, batch_size)
+        pixels = _draw_pixels(pictures, draws, batch_size)
         posterior = vae.encode(pixels).latent_dist
         latents = posterior.mean + posterior.std * draws.normal(*posterior.mean.shape)
         kl: Tensor = posterior.kl().mean()
         return reconstruction_loss(vae.decode(latents).sample, pixels) + KL_WEIGHT * kl
 
-    fit("vae", vae, loss_of, schedule, folder=folder, seed=seed, report=report)
-    sample = pool.images[:2000]
+    fit("vae", vae, loss_of, settings, folder=folder, seed=seed, report=report)
+    sample = pictures.images[:2000]
     vae.register_to_config(scaling_factor=float(1.0 / encode(vae, as_pixels(sample), 1.0).std()))
     return vae
 
 
 def train_decoder(
-    vae: Autoencoder, pool: Pool, schedule: Schedule, *, folder: Path, seed: int, report: Report
+    vae: Autoencoder,
+    pictures: Pictures,
+    settings: StageSettings,
+    *,
+    folder: Path,
+    seed: int,
+    report: StageCallback,
 ) -> None:
     """Continue the training of the decoder alone, in place."""
     decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder]).requires_grad_(True)
     noise = LATENT_NOISE / float(vae.config["scaling_factor"])
 
     def loss_of(draws: Draws, batch_size: int) -> Tensor:
-        pixels = _draw_pixels(pool, draws, batch_size)
+        pixels = _draw_pixels(pictures, draws, batch_size)
         latents = encode(vae, pixels, 1.0)
         latents = latents + noise * draws.normal(*latents.shape)
         return reconstruction_loss(vae.decode(latents).sample, pixels)
 
-    fit("decoder", decoder, loss_of, schedule, folder=folder, seed=seed, report=report)
+    fit("decoder", decoder, loss_of, settings, folder=folder, seed=seed, report=report)
 
 
 def reconstruction_loss(decoded: Tensor, pixels: Tensor) -> Tensor:
@@ -84,11 +89,11 @@ def encode(vae: Autoencoder, pixels: Tensor, scaling_factor: float) -> Tensor:
     return torch.cat(batches) * scaling_factor
 
 
-def cached_latents(vae: Autoencoder, pool: Pool, folder: Path) -> Tensor:
-    """Return the scaled latents of the pool, float32 (n, 4, 8, 8), cached in ``folder``."""
+def cached_latents(vae: Autoencoder, pictures: Pictures, folder: Path) -> Tensor:
+    """Return the scaled latents of ``pictures``, float32 (n, 4, 8, 8), cached in ``folder``."""
     path = folder / "latents.safetensors"
     if not path.exists():
-        latents = encode(vae, as_pixels(pool.images), float(vae.config["scaling_factor"]))
+        latents = encode(vae, as_pixels(pictures.images), float(vae.config["scaling_factor"]))
         with whole_file(path) as unfinished:
             save_file({"latents": latents.contiguous()}, unfinished)
     return load_file(path)["latents"]
@@ -103,12 +108,12 @@ def decode(vae: Autoencoder, latents: Tensor) -> Tensor:
     )
 
 
-def reconstruct(vae: Autoencoder, pool: Pool) -> Pool:
+def reconstruct(vae: Autoencoder, pictures: Pictures) -> Pictures:
     """Encode and decode every picture."""
-    latents = encode(vae, as_pixels(pool.images), float(vae.config["scaling_factor"]))
-    return Pool(as_images(decode(vae, latents)), pool.scenes)
+    latents = encode(vae, as_pixels(pictures.images), float(vae.config["scaling_factor"]))
+    return Pictures(as_images(decode(vae, latents)), pictures.scenes)
 
 
-def _draw_pixels(pool: Pool, draws: Draws, batch_size: int) -> Tensor:
-    rows = draws.numpy.integers(len(pool), size=batch_size)
-    return as_pixels(pool.images[rows]).contiguous(memory_format=torch.channels_last)
+def _draw_pixels(pictures: Pictures, draws: Draws, batch_size: int) -> Tensor:
+    rows = draws.numpy.integers(len(pictures), size=batch_size)
+    return as_pixels(pictures.images[rows]).contiguous(memory_format=torch.channels_last)

@@ -87,7 +87,7 @@ def evaluate(
 
     After an interruption, the same command continues from the last finished chunk.
     """
-    from pipeline.demo.categories import scene_categories
+    from pipeline.demo.scenes import scene_categories
     from pipeline.evaluate.trial.run import compute, prepare, publish
     from pipeline.evaluate.trial.samples import held_out_prompts, read_categories, read_data_set
     from pipeline.evaluate.trial.settings import (

@@ -38,7 +38,7 @@ class TokenAttention(nn.Module):
         return rows.reshape(batch, count, self.heads, -1).transpose(1, 2)
 
 
-class Block(nn.Module):
+class ConvBlock(nn.Module):
     """Two convolutions with the prompt's scale and shift (FiLM) between, then the tokens.
 
     Both residual paths end in zeros, so that a new block passes its input on.
@@ -79,7 +79,7 @@ class SmallNetwork(nn.Module):
             nn.SiLU(),
         )
         self.token_norm = nn.LayerNorm(layout.prompt_width)
-        self.blocks = nn.ModuleList(Block(layout) for _ in range(layout.blocks))
+        self.blocks = nn.ModuleList(ConvBlock(layout) for _ in range(layout.blocks))
         self.norm = nn.GroupNorm(layout.groups, layout.width)
         self.out = nn.Conv2d(layout.width, channels, 3, padding=1)
         for parameter in self.out.parameters():

@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from pipeline.npnet.network import NPNet
 from pipeline.training.checkpoint import read_checkpoint, write_checkpoint
 from pipeline.training.curve import LossCurve
-from pipeline.training.pairs import PairBatch, PairStream
-from pipeline.training.prompts import PromptEncoder
+from pipeline.training.data import PairBatch, PairStream, PromptEncoder
 from pipeline.training.settings import TrainingSettings
 
 LOG_EVERY = 20
 """Steps between two points of the loss curve."""
 
-Report = Callable[[int, float], None]
+StepCallback = Callable[[int, float], None]
 """Told (steps done, loss) after every point of the curve."""
 
 
@@ -58,7 +57,7 @@ class Training:
         self._curve = LossCurve(folder, points) if accelerator.is_main_process else None
 
     def fit(
-        self, validate: Callable[[NPNet], float | None], checkpoint_every: int, report: Report
+        self, validate: Callable[[NPNet], float | None], checkpoint_every: int, report: StepCallback
     ) -> float | None:
         """Take the steps that are left; the last measurement of the average by ``validate``.
 

@@ -18,23 +18,23 @@ from accelerate import Accelerator
 from pipeline.errors import ModelError, UserError
 from pipeline.identity import readable_json
 from pipeline.models.model_identity import refuse_other_model
-from pipeline.npnet.config import Layout
-from pipeline.npnet.layouts import layout_for
+from pipeline.npnet.config import Layout, layout_for
 from pipeline.npnet.network import NPNet
 from pipeline.npnet.network_files import network_digest
 from pipeline.npnet.origin import ModelIdentity, Origin
 from pipeline.storage.durable import atomic_write
 from pipeline.training.checkpoint import refuse_other_run
 from pipeline.training.data import (
+    EveryPair,
     Noises,
+    PairStream,
+    PromptEncoder,
     latents_in,
     refuse_pairs_of_other_model,
     sealed_plans,
     training_data,
 )
-from pipeline.training.fit import Report, Training
-from pipeline.training.pairs import EveryPair, PairStream
-from pipeline.training.prompts import PromptEncoder
+from pipeline.training.fit import StepCallback, Training
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.variance import residual_std, squares
 
@@ -54,7 +54,7 @@ class NewNetwork:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedNetwork:
+class PretrainedNetwork:
     """Start from the weights of another run: fine-tuning."""
 
     folder: Path
@@ -64,13 +64,13 @@ def train(
     url: str,
     encode: PromptEncoder,
     model: ModelIdentity,
-    start: NewNetwork | TrainedNetwork,
+    start: NewNetwork | PretrainedNetwork,
     settings: TrainingSettings,
     out: Path,
     accelerator: Accelerator,
     *,
     checkpoint_every: int,
-    report: Report,
+    report: StepCallback,
     allow_other_model: bool = False,
 ) -> Mapping[str, Any]:
     """Train on the data set at ``url`` and write network, loss curve and summary to ``out``.
@@ -104,11 +104,11 @@ def train(
         model=model,
         allow_other_model=allow_other_model,
         data=training_data(plans),
-        init=network_digest(start.folder) if isinstance(start, TrainedNetwork) else None,
+        init=network_digest(start.folder) if isinstance(start, PretrainedNetwork) else None,
         settings=settings.model_dump(mode="json"),
     )
     noises = latents_in(url, plans)
-    if isinstance(start, TrainedNetwork):
+    if isinstance(start, PretrainedNetwork):
         npnet = _trained_network(start, origin, noises, encode)
     else:
         npnet = _new_network(start, noises, encode, settings, training_pairs)
@@ -160,7 +160,7 @@ def _new_network(
 
 
 def _trained_network(
-    start: TrainedNetwork, origin: Origin, noises: Noises, encode: PromptEncoder
+    start: PretrainedNetwork, origin: Origin, noises: Noises, encode: PromptEncoder
 ) -> NPNet:
     """The network that training starts from. Raises ``ModelError`` if it does not fit the pairs."""
     npnet = NPNet.load(start.folder)

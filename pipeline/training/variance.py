@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.npnet.network import NPNet
-from pipeline.training.pairs import PairBatch
-from pipeline.training.prompts import PromptEncoder
+from pipeline.training.data import PairBatch, PromptEncoder
 
 
 def variance_explained(npnet: NPNet, batches: Iterable[PairBatch], encode: PromptEncoder) -> float:

@@ -8,14 +8,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
+from jobs.demo_models.data import as_images, as_pixels, demo_prompts, render_pictures
 from jobs.demo_models.evaluate import load_vae
-from jobs.demo_models.fit import Draws, fit, learning_rate
-from jobs.demo_models.pool import as_images, as_pixels, render_pool
-from jobs.demo_models.prompts import demo_prompts
-from jobs.demo_models.recipe import Recipe, Schedule
+from jobs.demo_models.fit import Draws, StageSettings, fit, learning_rate
 from jobs.demo_models.vae import reconstruct
+from jobs.train_demo_models import DemoSettings, train_all
 from jobs.train_demo_models import main as train_demo_models
-from jobs.train_demo_models import train_all
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scenes import WORDS, caption
 from pipeline.errors import UserError
@@ -65,7 +63,7 @@ def test_tokenizer_gives_every_word_one_token(pipe: StableDiffusionPipeline) -> 
 
 
 def test_scaling_factor_makes_latents_unit_variance(pipe: StableDiffusionPipeline) -> None:
-    pixels = as_pixels(render_pool(200, seed=31, held_out=True).images)
+    pixels = as_pixels(render_pictures(200, seed=31, held_out=True).images)
     with torch.no_grad():
         latents = pipe.vae.encode(pixels).latent_dist.mean * pipe.vae.config.scaling_factor
     assert latents.shape == (200, 4, 8, 8)
@@ -73,7 +71,7 @@ def test_scaling_factor_makes_latents_unit_variance(pipe: StableDiffusionPipelin
 
 
 def test_reconstructions_keep_their_facts() -> None:
-    pool = reconstruct(load_vae(DEMO / "model"), render_pool(300, seed=32, held_out=True))
+    pool = reconstruct(load_vae(DEMO / "model"), render_pictures(300, seed=32, held_out=True))
     captions = [caption(scene) for scene in pool.scenes]
     assert SceneOracle().score(captions, torch.from_numpy(pool.images)).mean() >= 0.95
 
@@ -98,12 +96,12 @@ def test_guidance_makes_pictures_follow_their_prompts(pipe: StableDiffusionPipel
 
 
 def test_pixels_round_trip() -> None:
-    images = render_pool(3, seed=33).images
+    images = render_pictures(3, seed=33).images
     assert np.array_equal(as_images(as_pixels(images)), images)
 
 
 def test_learning_rate_rises_stays_and_falls_to_zero() -> None:
-    schedule = Schedule(steps=100, batch_size=1, learning_rate=1.0, falling=0.4, warmup=10)
+    schedule = StageSettings(steps=100, batch_size=1, learning_rate=1.0, falling=0.4, warmup=10)
     rates = [learning_rate(schedule, step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == rates[60] == 1.0
     assert rates[80] == pytest.approx(0.5) and rates[100] == pytest.approx(0.0)
@@ -114,7 +112,7 @@ def test_fit_resumed_equals_fit_uninterrupted(
 ) -> None:
     """Cut after the checkpoint at step 4 of 10, run again: the same weights, bit for bit."""
     monkeypatch.setattr("jobs.demo_models.fit.CHECKPOINT_EVERY", 4)
-    schedule = Schedule(
+    schedule = StageSettings(
         steps=10, batch_size=8, learning_rate=0.1, falling=0.5, warmup=2, ema_decay=0.9
     )
 
@@ -156,8 +154,8 @@ def test_quick_training_job_runs_and_resumes(
     # Cut after the diffusion stage: only the reward is trained again, to the same weights.
     (tmp_path / "reward.safetensors").unlink()
     untouched = (tmp_path / "diffusion.safetensors").stat().st_mtime_ns
-    train_all(Recipe().quick(), tmp_path, seed=0)
+    train_all(DemoSettings().quick(), tmp_path, seed=0)
     assert (unet.read_bytes(), reward.read_bytes()) == before
     assert (tmp_path / "diffusion.safetensors").stat().st_mtime_ns == untouched
     with pytest.raises(UserError, match="another seed"):
-        train_all(Recipe().quick(), tmp_path, seed=1)
+        train_all(DemoSettings().quick(), tmp_path, seed=1)

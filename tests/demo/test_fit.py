@@ -7,10 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jobs.demo_models.fit import CHECKPOINT_EVERY, Draws, fit, learning_rate
-from jobs.demo_models.recipe import Recipe, Schedule
+from jobs.demo_models.fit import (
+    CHECKPOINT_EVERY,
+    DemoSettings,
+    Draws,
+    StageSettings,
+    fit,
+    learning_rate,
+)
 
-PLAIN = Schedule(steps=1000, batch_size=1, learning_rate=2.0, falling=0.4, warmup=10)
+PLAIN = StageSettings(steps=1000, batch_size=1, learning_rate=2.0, falling=0.4, warmup=10)
 
 
 def test_learning_rate_rises_holds_and_falls_to_zero() -> None:
@@ -21,7 +27,7 @@ def test_learning_rate_rises_holds_and_falls_to_zero() -> None:
 
 
 def test_learning_rate_of_a_lengthened_run_follows_the_length_that_was_planned_then() -> None:
-    diffusion = Recipe().diffusion
+    diffusion = DemoSettings().diffusion
     assert [diffusion.planned_steps(step) for step in (0, 1999, 2000, 2999, 3000, 4399)] == [
         3200,
         3200,
@@ -51,7 +57,7 @@ def _train_line(folder: Path, cut_at: int | None) -> tuple[dict[str, Tensor], li
     folder.mkdir(exist_ok=True)
     torch.manual_seed(1)
     model = nn.Linear(2, 1)
-    schedule = Schedule(
+    schedule = StageSettings(
         steps=CHECKPOINT_EVERY + 20, batch_size=4, learning_rate=0.1, falling=0.5, ema_decay=0.9
     )
     fit("line", model, _loss_of(model), schedule, folder=folder, seed=3, report=report)

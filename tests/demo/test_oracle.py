@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.demo_models.pool import render_pool
+from jobs.demo_models.data import render_pictures
 from pipeline.demo.drawing import render
-from pipeline.demo.oracle import SceneOracle
+from pipeline.demo.oracle import SceneOracle, connected_components, find_objects
 from pipeline.demo.scenes import Scene, Thing, caption
-from pipeline.demo.vision import connected_components, find_objects
 
 
 def _picture(scene: Scene, seed: int = 0) -> torch.Tensor:
@@ -18,7 +17,7 @@ def _picture(scene: Scene, seed: int = 0) -> torch.Tensor:
 
 
 def test_score_of_true_captions_is_at_the_ceiling() -> None:
-    pool = render_pool(250, seed=11, held_out=True)
+    pool = render_pictures(250, seed=11, held_out=True)
     captions, images = [caption(scene) for scene in pool.scenes], torch.from_numpy(pool.images)
     oracle = SceneOracle()
     assert oracle.score(captions, images).mean() >= 0.98

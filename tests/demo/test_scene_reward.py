@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from jobs.demo_models.data import render_pictures
 from jobs.demo_models.evaluate import pair_accuracy
-from jobs.demo_models.pool import render_pool
 from jobs.demo_models.reward import bradley_terry, contrast, corrupt, presence
 from pipeline.demo.drawing import render
 from pipeline.demo.scene_reward import CONFIG_FILE, WEIGHTS_FILE, SceneReward, word_ids
@@ -26,12 +26,12 @@ def reward() -> SceneReward:
 
 def test_score_prefers_the_true_picture_on_held_out_pairs(reward: SceneReward) -> None:
     # Measured .959 on 1,024 pairs.
-    pool = render_pool(600, seed=21, held_out=True)
+    pool = render_pictures(600, seed=21, held_out=True)
     assert pair_accuracy(reward, pool, seed=21) >= 0.87
 
 
 def test_score_of_a_row_does_not_depend_on_its_batch(reward: SceneReward) -> None:
-    pool = render_pool(9, seed=22, held_out=True)
+    pool = render_pictures(9, seed=22, held_out=True)
     captions, images = [caption(scene) for scene in pool.scenes], torch.from_numpy(pool.images)
     together = reward.score(captions, images)
     alone = torch.cat([reward.score([c], i[None]) for c, i in zip(captions, images, strict=True)])
@@ -73,7 +73,7 @@ def test_load_of_a_damaged_folder_says_so(tmp_path: Path, file: str, content: by
 
 def test_save_then_load_keeps_the_scores(reward: SceneReward, tmp_path: Path) -> None:
     reward.save(tmp_path)
-    pool = render_pool(4, seed=23)
+    pool = render_pictures(4, seed=23)
     captions, images = [caption(scene) for scene in pool.scenes], torch.from_numpy(pool.images)
     again = SceneReward.load(tmp_path, CPU)
     assert torch.equal(again.score(captions, images), reward.score(captions, images))
@@ -88,7 +88,7 @@ def test_word_ids_pads_cuts_and_marks_the_unknown() -> None:
 
 def test_corrupt_draws_a_scene_that_the_caption_does_not_describe() -> None:
     rng = np.random.default_rng(0)
-    for scene in render_pool(300, seed=24).scenes:
+    for scene in render_pictures(300, seed=24).scenes:
         worse = corrupt(scene, rng)
         assert worse != scene
         assert render(worse, rng).shape == (32, 32, 3)
@@ -104,6 +104,6 @@ def test_losses_equal_their_closed_forms() -> None:
 
 
 def test_presence_names_each_kind_once() -> None:
-    pool = render_pool(50, seed=25)
+    pool = render_pictures(50, seed=25)
     kinds = [len({thing.kind for thing in scene.things}) for scene in pool.scenes]
     assert presence(pool.scenes).sum(1).tolist() == kinds

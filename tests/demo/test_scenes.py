@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.demo_models.data import DEMO, HELD_OUT, TRAIN, all_prompts, render_pictures
 from jobs.demo_models.diffusion import noisy_captions
-from jobs.demo_models.pool import render_pool
-from jobs.demo_models.prompts import DEMO, HELD_OUT, TRAIN, all_prompts
 from jobs.demo_models.reward import corrupt
 from pipeline.demo.drawing import GROUND, PAINT, SIDE, coverage, place, relation_holds, render
 from pipeline.demo.scenes import (
@@ -85,7 +84,7 @@ def test_hold_out_keeps_a_fifth_of_all_pairs() -> None:
 
 def test_training_never_sees_a_held_out_combination() -> None:
     """Neither in a picture nor in a caption made wrong on purpose."""
-    pool = render_pool(500, seed=3)
+    pool = render_pictures(500, seed=3)
     rng = np.random.default_rng(3)
     texts = noisy_captions(pool.scenes, rng.integers(len(pool), size=2000), rng)
     scenes = [parse(text) for text in texts if text]

@@ -4,8 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import UserError
-from pipeline.npnet.config import Layout, SmallLayout, SwinLayout, TwoBranchLayout
-from pipeline.npnet.layouts import layout_for
+from pipeline.npnet.config import Layout, SmallLayout, SwinLayout, TwoBranchLayout, layout_for
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.npnet.singular_values import SingularValueBranch, fold, singular_triplets, unfold
+from pipeline.npnet.two_branch import SingularValueBranch, fold, singular_triplets, unfold
 from tests.npnet.layouts import TWO_BRANCH, inputs
 
 

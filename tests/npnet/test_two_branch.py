@@ -8,8 +8,7 @@ from torch.nn.functional import layer_norm
 
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import TwoBranchLayout
-from pipeline.npnet.prompt_norm import PromptNorm
-from pipeline.npnet.two_branch import TwoBranchNetwork
+from pipeline.npnet.two_branch import PromptNorm, TwoBranchNetwork
 from tests.npnet.layouts import TWO_BRANCH, inputs, shaken, without_gradient
 
 

@@ -14,7 +14,7 @@ from pipeline.models.model_identity import identity_of
 from pipeline.npnet import NPNet
 from pipeline.stages.propose import Source
 from pipeline.stages.proposers import NetworkProposer
-from pipeline.training.pairs import EveryPair
+from pipeline.training.data import EveryPair
 from pipeline.training.run import NewNetwork, train
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.variance import variance_explained

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.reader import NoisePairDataset
-from pipeline.training.pairs import EveryPair, PairBatch, PairStream
+from pipeline.training.data import EveryPair, PairBatch, PairStream
 
 
 def _stream(folder: Path, *, batch_size: int = 4, seed: int = 0, **where: int) -> PairStream:

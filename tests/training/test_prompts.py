@@ -2,7 +2,7 @@
 
 import torch
 
-from pipeline.training.prompts import PromptEncoder
+from pipeline.training.data import PromptEncoder
 from tests.sealed import demo_models, demo_prompts
 from tests.stages.broken_models import WrappedDenoiser
 

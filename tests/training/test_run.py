@@ -15,9 +15,8 @@ from pipeline.errors import ModelError, UserError
 from pipeline.models.model_identity import identity_of
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout
-from pipeline.training.pairs import EveryPair
-from pipeline.training.prompts import PromptEncoder
-from pipeline.training.run import NewNetwork, TrainedNetwork, train
+from pipeline.training.data import EveryPair, PromptEncoder
+from pipeline.training.run import NewNetwork, PretrainedNetwork, train
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.variance import variance_explained
 from tests.sealed import Built, build, demo_models, demo_prompts
@@ -35,7 +34,7 @@ def _train(
     data: Path,
     out: Path,
     accelerator: Accelerator,
-    start: NewNetwork | TrainedNetwork = SMALL,
+    start: NewNetwork | PretrainedNetwork = SMALL,
     settings: TrainingSettings = SETTINGS,
     checkpoint_every: int = 10,
 ) -> dict[str, Any]:
@@ -136,7 +135,7 @@ def test_train_from_a_network_starts_at_its_weights(
 ) -> None:
     _train(sealed_folder, tmp_path / "base", accelerator)
     still = SETTINGS.model_copy(update={"steps": 1, "learning_rate": 1e-12})
-    start = TrainedNetwork(folder=tmp_path / "base")
+    start = PretrainedNetwork(folder=tmp_path / "base")
     _train(sealed_folder, tmp_path / "tuned", accelerator, start, still)
     base, tuned = (load_file(tmp_path / name / "model.safetensors") for name in ("base", "tuned"))
     for name, tensor in base.items():
@@ -147,7 +146,7 @@ def test_train_from_a_network_explains_more(
     sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
 ) -> None:
     _train(sealed_folder, tmp_path / "base", accelerator)
-    start = TrainedNetwork(folder=tmp_path / "base")
+    start = PretrainedNetwork(folder=tmp_path / "base")
     _train(sealed_folder, tmp_path / "tuned", accelerator, start)
     base, tuned = (_explained(tmp_path / name, sealed_folder) for name in ("base", "tuned"))
     assert tuned > base + 0.05
@@ -158,7 +157,7 @@ def test_train_from_a_network_for_other_latents_names_both_shapes(
 ) -> None:
     layout = SmallLayout(latent_shape=(4, 16, 16), prompt_width=128, width=16)
     NPNet.new(layout, 0).save(tmp_path / "other")
-    start = TrainedNetwork(folder=tmp_path / "other")
+    start = PretrainedNetwork(folder=tmp_path / "other")
     with pytest.raises(ModelError, match=r"\(4, 16, 16\).*data's are \(4, 8, 8\)"):
         _train(sealed_folder, tmp_path / "tuned", accelerator, start)
 

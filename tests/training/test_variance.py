@@ -5,9 +5,8 @@ import torch
 from torch import Tensor
 
 from pipeline.npnet import NPNet
+from pipeline.training.data import PairBatch, PromptEncoder
 from pipeline.training.fit import normalized_mse
-from pipeline.training.pairs import PairBatch
-from pipeline.training.prompts import PromptEncoder
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.variance import residual_std, variance_explained
 from tests.sealed import demo_models

@@ -17,7 +17,7 @@ from pipeline.stages.unit import produce_unit
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import write_plan
 from pipeline.storage.receipts import commit_unit
-from pipeline.training.prompts import PromptEncoder
+from pipeline.training.data import PromptEncoder
 from pipeline.workflows.plan import make_plan
 from tests.sealed import CPU, demo_models, demo_prompts, receipt_of, write_config
 from tests.stages.demo_unit import KEEP_ALL

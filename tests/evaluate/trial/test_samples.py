@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.demo.categories import scene_categories
+from pipeline.demo.scenes import scene_categories
 from pipeline.errors import PromptFileError, UserError
 from pipeline.evaluate.trial.samples import (
     chunks_of,

@@ -13,8 +13,8 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from jobs.demo_models.prompts import demo_prompts
-from jobs.demo_models.sampling import golden_noises, noises, sample_images
+from jobs.demo_models.data import demo_prompts
+from jobs.demo_models.evaluate import golden_noises, noises, sample_images
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.diffusion.denoiser import EncodedPrompts
@@ -28,7 +28,7 @@ SECOND_SEED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class GoldenNoiseSetting:
     """Settings of golden noise with a guidance scale of sampling."""
 
     name: str
@@ -43,21 +43,21 @@ def _zigzag(steps: int, of: int, high: float) -> RedenoiseSettings:
 
 
 SETTINGS = (
-    Setting(name="3→1, 10 of 20", guidance_scale=1.0, redenoise=_zigzag(10, 20, 3.0)),
-    Setting(name="5.5→1, 1 of 10", guidance_scale=1.0, redenoise=_zigzag(1, 10, 5.5)),
-    Setting(name="independent seed (control)", guidance_scale=1.0, redenoise=None),
-    Setting(name="3→1, 10 of 20", guidance_scale=2.0, redenoise=_zigzag(10, 20, 3.0)),
-    Setting(
+    GoldenNoiseSetting(name="3→1, 10 of 20", guidance_scale=1.0, redenoise=_zigzag(10, 20, 3.0)),
+    GoldenNoiseSetting(name="5.5→1, 1 of 10", guidance_scale=1.0, redenoise=_zigzag(1, 10, 5.5)),
+    GoldenNoiseSetting(name="independent seed (control)", guidance_scale=1.0, redenoise=None),
+    GoldenNoiseSetting(name="3→1, 10 of 20", guidance_scale=2.0, redenoise=_zigzag(10, 20, 3.0)),
+    GoldenNoiseSetting(
         name="5.5→1, 1 of 10 (published form)", guidance_scale=5.5, redenoise=_zigzag(1, 10, 5.5)
     ),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class SettingResult:
     """A row of the table. Pairs are a mean and the half width of its 95% interval."""
 
-    setting: Setting
+    setting: GoldenNoiseSetting
     wins: tuple[float, float]
     """Share of the pairs whose golden picture has the higher reward."""
     reward_gain: tuple[float, float]
@@ -71,7 +71,7 @@ class Comparison:
     relative_change: float
 
 
-def compare_settings(model: Path, reward_folder: Path, count: int) -> list[Comparison]:
+def compare_settings(model: Path, reward_folder: Path, count: int) -> list[SettingResult]:
     """Compare all settings on ``count`` held-out prompts, with one source noise each.
 
     Raises ModelError for a folder that cannot be used.
@@ -98,7 +98,7 @@ def compare_settings(model: Path, reward_folder: Path, count: int) -> list[Compa
     return rows
 
 
-def settings_table(rows: list[Comparison], count: int) -> Table:
+def settings_table(rows: list[SettingResult], count: int) -> Table:
     """Return the rows as a printable table."""
     columns = ("W", "golden noise", "wins %", "reward gain", "oracle", "gain", "std", "kurtosis")
     table = Table(*columns, title=f"Golden noise on the demo model, n = {count}, ± 95%")
@@ -122,7 +122,10 @@ def mean_interval(values: Tensor) -> tuple[float, float]:
 
 
 def _golden_of(
-    setting: Setting, denoiser: DiffusersDenoiser, prompts: EncodedPrompts, source: Tensor
+    setting: GoldenNoiseSetting,
+    denoiser: DiffusersDenoiser,
+    prompts: EncodedPrompts,
+    source: Tensor,
 ) -> Tensor:
     if setting.redenoise is None:
         return noises(len(source), SECOND_SEED, denoiser.latent_shape)
@@ -130,12 +133,12 @@ def _golden_of(
 
 
 def _compare(
-    setting: Setting, before: Tensor, after: Tensor, source: Tensor, golden: Tensor
-) -> Comparison:
+    setting: GoldenNoiseSetting, before: Tensor, after: Tensor, source: Tensor, golden: Tensor
+) -> SettingResult:
     """Return a row from rewards and oracle scores (2, n) and noises (n, C, H, W)."""
     gain = (after - before).double()
     stats = [_finite_stats(x, y) for x, y in zip(source, golden, strict=True)]
-    return Comparison(
+    return SettingResult(
         setting=setting,
         wins=mean_interval((gain[0] > 0).double()),
         reward_gain=mean_interval(gain[0]),
