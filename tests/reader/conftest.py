@@ -14,7 +14,7 @@ __all__ = ["built", "damaged", "sealed_folder"]
 
 SHAPE = (4, 4, 4)
 COUNT = 203
-"""Prime to the numbers of ranks, workers and pairs in a batch that tests take, but for 7 and 29."""
+"""Number of pairs: 7 · 29, coprime to the numbers of ranks, workers and pairs in a batch here."""
 
 
 @pytest.fixture(scope="session")
@@ -27,13 +27,13 @@ def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pairs_copy(pairs_folder: Path, tmp_path: Path) -> Path:
-    """A copy of its own for each test."""
+    """Return a copy of the pairs that one test may change."""
     return Path(shutil.copytree(pairs_folder, tmp_path / "pairs"))
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """An empty folder that every user may list; pytest's are for one user alone."""
+    """Return an empty folder that all users may list. Only one user may list those of pytest."""
     made = Path(tempfile.mkdtemp())
     made.chmod(0o755)
     yield made

@@ -1,4 +1,4 @@
-"""Reading whole epochs, as all ranks together do."""
+"""Reading of complete epochs by all ranks."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,14 +10,14 @@ from pipeline.reader import NoisePairDataset
 
 
 def ids_of(given: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """The ``sample_id`` of each sample, or of each pair of each batch."""
+    """Yield the ``sample_id`` of each sample, or of each pair of each batch."""
     for each in given:
         ids = each["sample_id"]
         yield from [ids] if isinstance(ids, str) else ids
 
 
 def read_all(url: str, world_size: int, workers: int, **options: Any) -> list[list[str]]:
-    """What each rank gets in an epoch."""
+    """Return the ids that each rank reads in an epoch."""
     ranks = []
     for rank in range(world_size):
         pairs = NoisePairDataset(url, rank=rank, world_size=world_size, **options)
@@ -26,6 +26,6 @@ def read_all(url: str, world_size: int, workers: int, **options: Any) -> list[li
 
 
 def ledger_of(folder: Any) -> list[dict[str, Any]]:
-    """The kept rows of the only ledger in a store, by pyarrow alone."""
+    """Return the kept rows of the only ledger in a store, read by pyarrow."""
     (path,) = folder.glob("ledgers/*/*.parquet")
     return [row for row in pq.read_table(path).to_pylist() if row["status"] == "kept"]

@@ -1,4 +1,4 @@
-"""The small sealed data set again, with changed pairs."""
+"""The small sealed data set with changed pairs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ def rewritten(
     formats: tuple[str, ...] = ("arrow",),
     shard_bytes: int = 12_000,
 ) -> None:
-    """The data set again, with other formats and some of each pair changed."""
+    """Seal the data set again, with changed pairs and other output settings."""
     units = []
     for unit in built.units:
         table = pa.ipc.open_file(pa.BufferReader(unit.data)).read_all()

@@ -1,4 +1,4 @@
-"""The cache: bounded, shared by processes, and right whatever is killed."""
+"""The cache: its size is bounded, processes share it, and killed processes do no harm."""
 
 import fcntl
 import os
@@ -22,13 +22,13 @@ DEADLINE_S = 300
 _FORK = get_context("fork")
 
 
-def test_cache_fetches_once(tmp_path: Path) -> None:
+def test_cache_downloads_an_object_once(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "a" / "b", 10 * SIZE)
     assert [read(cache, "x"), read(cache, "x"), read(cache, "y")] == [True, False, True]
     assert files(cache.folder) == {digest("x"), digest("y")}
 
 
-def test_cache_removes_what_was_not_used_for_longest(tmp_path: Path) -> None:
+def test_cache_removes_the_least_recently_used_file(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 3 * SIZE)
     for age, name in enumerate("abc"):
         read(cache, name)
@@ -38,7 +38,7 @@ def test_cache_removes_what_was_not_used_for_longest(tmp_path: Path) -> None:
     assert files(tmp_path) == {digest(name) for name in "acd"}
 
 
-def test_cache_file_that_is_open_outlives_its_removal(tmp_path: Path) -> None:
+def test_open_file_stays_readable_after_its_removal(tmp_path: Path) -> None:
     cache = Cache(tmp_path, SIZE)
     with cache.open(digest("a"), SIZE, lambda start, length: content("a")) as file:
         read(cache, "b")
@@ -46,12 +46,12 @@ def test_cache_file_that_is_open_outlives_its_removal(tmp_path: Path) -> None:
         assert file.read() == content("a")
 
 
-def test_cache_smaller_than_an_object_is_refused(tmp_path: Path) -> None:
+def test_object_larger_than_the_cache_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds 999 bytes, less than one shard of 1,000"):
         read(Cache(tmp_path, SIZE - 1), "a")
 
 
-def test_cache_keeps_no_bytes_of_another_digest(tmp_path: Path) -> None:
+def test_cache_keeps_no_download_with_a_wrong_digest(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 5 * SIZE)
     with pytest.raises(DamagedError):
         cache.open(digest("a"), SIZE, lambda start, length: content("b"))
@@ -60,12 +60,12 @@ def test_cache_keeps_no_bytes_of_another_digest(tmp_path: Path) -> None:
 
 
 def _read_names(folder: Path, names: str, bound: int) -> None:
-    """In another process: more has to be fetched than is kept."""
+    """Read objects in another process. The cache is too small to keep all of them."""
     assert sum(read(Cache(folder, bound), name) for name in names) >= 4
 
 
 def _fetch_slowly(folder: Path, begun: Event, name: str) -> None:
-    """In another process: a download that is in the middle until the process is killed."""
+    """Start a download in another process, which waits until the process is killed."""
 
     def fetch(start: int, length: int) -> bytes:
         begun.set()
@@ -75,7 +75,7 @@ def _fetch_slowly(folder: Path, begun: Event, name: str) -> None:
     Cache(folder, 2 * SIZE).open(digest(name), SIZE, fetch)
 
 
-def test_cache_shared_by_processes_stays_right_and_bounded(tmp_path: Path) -> None:
+def test_cache_shared_by_processes_is_correct_and_bounded(tmp_path: Path) -> None:
     names = "abcdefgh" * 25
     processes = [
         _FORK.Process(target=_read_names, args=(tmp_path, order, 4 * SIZE), daemon=True)
@@ -92,20 +92,20 @@ def test_cache_shared_by_processes_stays_right_and_bounded(tmp_path: Path) -> No
 
 
 def _sizes(folder: Path) -> list[int]:
-    """As another process sees them that may reserve now: under the folder's lock."""
+    """Return the sizes of all files, listed under the folder's lock as for a reservation."""
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return [entry.stat().st_size for entry in os.scandir(folder)]
 
 
-def test_cache_download_killed_in_the_middle_is_begun_again(tmp_path: Path) -> None:
+def test_download_of_a_killed_process_is_started_again(tmp_path: Path) -> None:
     begun = _FORK.Event()
     process = _FORK.Process(target=_fetch_slowly, args=(tmp_path, begun, "a"), daemon=True)
     process.start()
     assert begun.wait(DEADLINE_S)
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(read, Cache(tmp_path, 2 * SIZE), "a")
-        assert read(Cache(tmp_path, 2 * SIZE), "b"), "others need not wait"
+        assert read(Cache(tmp_path, 2 * SIZE), "b"), "other objects do not wait"
         assert not waiting.done(), "one download of an object at a time"
         process.kill()
         process.join()
@@ -113,8 +113,8 @@ def test_cache_download_killed_in_the_middle_is_begun_again(tmp_path: Path) -> N
     assert files(tmp_path) == {digest("a"), digest("b")}
 
 
-def test_cache_process_forked_in_the_middle_of_a_download_keeps_no_lock(tmp_path: Path) -> None:
-    """A DataLoader's worker, say, while the process that trains looks ahead."""
+def test_process_forked_during_a_download_does_not_keep_its_lock(tmp_path: Path) -> None:
+    """A DataLoader may start workers while the training process downloads ahead."""
     begun, forked = threading.Event(), threading.Event()
 
     def fetch(start: int, length: int) -> bytes:
@@ -130,12 +130,12 @@ def test_cache_process_forked_in_the_middle_of_a_download_keeps_no_lock(tmp_path
         with (tmp_path / f"{digest('a')}.part").open("rb") as part:
             forked.set()
             download.result(timeout=DEADLINE_S).close()
-            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)  # where another process waits
+            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises if a copy still holds it
     worker.kill()
     worker.join()
 
 
-def test_cache_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+def test_cache_removes_the_download_of_a_killed_process(tmp_path: Path) -> None:
     begun = _FORK.Event()
     process = _FORK.Process(target=_fetch_slowly, args=(tmp_path, begun, "a"), daemon=True)
     process.start()
@@ -148,8 +148,8 @@ def test_cache_removes_what_a_killed_process_left(tmp_path: Path) -> None:
     assert files(tmp_path) == {digest("b"), digest("c")}
 
 
-def test_cache_refuses_fewer_bytes_than_promised(folder: Path) -> None:
-    """Padded with zeros they would stand under the digest of what was fetched."""
+def test_download_with_missing_bytes_is_refused(folder: Path) -> None:
+    """The fetched bytes match the digest, but the reserved file would end in zeros."""
     short = content("a")
     with pytest.raises(DamagedError):
         Cache(folder).open(
@@ -165,8 +165,8 @@ def test_cache_replaces_a_copy_of_another_size(folder: Path) -> None:
     assert read(cache, "a") and not read(cache, "a")
 
 
-def test_cache_removes_no_file_that_is_not_its_own(folder: Path) -> None:
-    """In a folder that somebody also keeps other things in."""
+def test_cache_removes_only_files_that_it_created(folder: Path) -> None:
+    """A user may keep other files in the folder."""
     cache = Cache(folder, SIZE)
     (folder / "photos").mkdir()
     for name in ("thesis.pdf", "film.part", "0" * 63, digest("x", 5) + ".bak"):

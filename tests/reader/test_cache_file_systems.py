@@ -25,24 +25,24 @@ LARGE = 2 * MIB
 
 @pytest.fixture
 def mount(folder: Path) -> Path:
-    """A folder to mount a file system at, in a forked process."""
+    """Return a folder at which a forked process can mount a file system."""
     if not can_mount(folder):
         pytest.skip("this user may not mount a file system, even for one process alone")
     return folder
 
 
 def _fill_up(folder: Path) -> tuple[str, set[str]]:
-    """On a file system of 1 MiB: the error of a large object; what a small one then leaves."""
+    """Return the error for an object that does not fit, and the files after a smaller one."""
     mount_memory(folder, MIB)
     cache = Cache(folder)
     with pytest.raises(CacheError) as raised:
         read(cache, "a", LARGE)
-    assert files(folder) == set(), "the disk is given back"
+    assert files(folder) == set(), "the space is freed"
     assert read(cache, "b") and not read(cache, "b")
     return str(raised.value), files(folder)
 
 
-def test_cache_on_a_full_disk_is_an_error_that_names_folder_and_bytes(mount: Path) -> None:
+def test_full_disk_is_an_error_that_names_folder_and_bytes(mount: Path) -> None:
     message, names = in_fork(_fill_up, mount)
     assert f"the cache folder {mount}" in message
     assert "2,097,152 bytes" in message and "1,048,576 bytes free" in message
@@ -67,7 +67,7 @@ def test_reader_on_a_full_disk_does_not_blame_the_store(
 
 
 def _write_into_a_limit(folder: Path) -> tuple[str, set[str]]:
-    """Let the size of files be limited when room is already reserved: a write is then short."""
+    """Limit the size of files after the space was reserved, so that a write is short."""
 
     def fetch(start: int, length: int) -> bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, MIB))
@@ -78,7 +78,7 @@ def _write_into_a_limit(folder: Path) -> tuple[str, set[str]]:
     return str(raised.value), files(folder)
 
 
-def test_cache_short_write_is_an_error_and_leaves_nothing(folder: Path) -> None:
+def test_short_write_is_an_error_and_leaves_no_file(folder: Path) -> None:
     message, names = in_fork(_write_into_a_limit, folder)
     assert names == set()
     assert f"the cache folder {folder}" in message and "File too large" in message
@@ -92,10 +92,10 @@ def _limited(folder: Path) -> str:
 
 
 def _never(start: int, length: int) -> bytes:
-    raise AssertionError("nothing is to be fetched where there is no room for it")
+    raise AssertionError("downloaded without reserved space")
 
 
-def test_cache_asks_for_room_before_it_fetches(folder: Path) -> None:
+def test_cache_reserves_space_before_it_downloads(folder: Path) -> None:
     assert "File too large" in in_fork(_limited, folder)
 
 
@@ -109,7 +109,7 @@ def _read_read_only(folder: Path) -> tuple[bool, str]:
     return read(cache, "a"), str(raised.value)
 
 
-def test_cache_mounted_read_only_gives_what_is_complete(mount: Path) -> None:
+def test_read_only_cache_returns_complete_files(mount: Path) -> None:
     fetched, message = in_fork(_read_read_only, mount)
     assert not fetched
     assert f"the cache folder {mount}" in message and "Read-only file system" in message
@@ -124,9 +124,9 @@ def _read_without_flock(folder: Path, code: int) -> tuple[bool, str]:
     return read(cache, "a"), str(raised.value)
 
 
-@pytest.mark.skipif(os.uname().machine not in FLOCK, reason="another number of the system call")
+@pytest.mark.skipif(os.uname().machine not in FLOCK, reason="flock has another number here")
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_cache_without_flock_gives_what_is_complete(folder: Path, code: int) -> None:
+def test_cache_without_file_locks_returns_complete_files(folder: Path, code: int) -> None:
     read(Cache(folder), "a")
     fetched, message = in_fork(_read_without_flock, folder, code)
     assert not fetched and files(folder) == {digest("a")}

@@ -29,7 +29,7 @@ def _read_as(user: int, folder: Path) -> tuple[bool, str]:
 
 @needs_root
 @pytest.mark.parametrize("with_lock", [True, False])
-def test_cache_of_another_user_gives_what_is_complete(folder: Path, with_lock: bool) -> None:
+def test_cache_of_another_user_returns_complete_files(folder: Path, with_lock: bool) -> None:
     read(Cache(folder), "a")
     if not with_lock:
         (folder / ".lock").unlink()
@@ -39,7 +39,7 @@ def test_cache_of_another_user_gives_what_is_complete(folder: Path, with_lock: b
 
 
 @needs_root
-def test_cache_of_another_user_with_a_damaged_copy_is_not_the_stores_fault(
+def test_damaged_file_of_another_user_is_not_reported_as_damage_of_the_store(
     folder: Path, tmp_path: Path
 ) -> None:
     pairs = folder / "pairs"
@@ -61,13 +61,13 @@ def _read_damaged_as(user: int, url: str, cache: Cache) -> str:
 
 
 def _share(folder: Path) -> set[str]:
-    """In a folder like /tmp, where everybody may create and nobody may remove others' files."""
+    """Read in a folder like /tmp, where users cannot remove each other's files."""
     become(NOBODY)
     roomy = Cache(folder, 4 * SIZE)
     assert not read(roomy, "a") and read(roomy, "b") and read(roomy, "c")
     for name, age in (("b", 2), ("c", 3)):
         os.utime(folder / digest(name), (age, age))
-    assert read(Cache(folder, 3 * SIZE), "d"), "its own oldest file makes room"
+    assert read(Cache(folder, 3 * SIZE), "d"), "the oldest file of this user is removed"
     names = files(folder)
     with pytest.raises(CacheError, match=r"1,000 bytes of other users.*other users' files stay"):
         read(Cache(folder, SIZE + 1), "e")
@@ -75,7 +75,7 @@ def _share(folder: Path) -> set[str]:
 
 
 @needs_root
-def test_cache_shared_among_users_leaves_alone_what_it_may_not_remove(folder: Path) -> None:
+def test_cache_of_several_users_keeps_files_that_it_may_not_remove(folder: Path) -> None:
     folder.chmod(0o1777)
     read(Cache(folder), "a")
     os.utime(folder / digest("a"), (1, 1))
@@ -90,7 +90,7 @@ def _begin(folder: Path) -> None:
 
 
 @needs_root
-def test_cache_download_that_another_user_left_is_in_nobodys_way(folder: Path) -> None:
+def test_download_left_by_another_user_does_not_block(folder: Path) -> None:
     folder.chmod(0o1777)
     if (child := os.fork()) == 0:
         _begin(folder)
@@ -105,7 +105,7 @@ def _fetch_as(user: int, folder: Path) -> bool:
 
 
 @needs_root
-def test_cache_copy_that_only_its_owner_may_read_is_a_clear_error(folder: Path) -> None:
+def test_file_that_only_its_owner_may_read_is_a_clear_error(folder: Path) -> None:
     folder.chmod(0o1777)
     read(Cache(folder), "a")
     (folder / digest("a")).chmod(0o600)
@@ -123,12 +123,12 @@ def _default_as(user: int) -> str:
 
 
 @needs_root
-def test_default_cache_without_a_home_says_what_to_set() -> None:
+def test_default_cache_without_a_home_names_the_setting() -> None:
     message = in_fork(_default_as, STRANGER)
     assert "home" in message and "XDG_CACHE_HOME" in message and "Cache(folder)" in message
 
 
-def test_default_cache_in_a_home_that_cannot_be_made_is_a_clear_error(
+def test_default_cache_in_a_home_that_cannot_be_created_is_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "home").write_text("a file")

@@ -11,8 +11,9 @@ from benchmarks.sdxl_pairs import write_pairs
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.reader import Cache, NoisePairDataset, NoisePairTable
 from pipeline.records import Split
+from pipeline.storage.layout import ShardFormat
 from pipeline.storage.local import LocalStore
-from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.object_store import ObjectInfo, ObjectStore
 from pipeline.storage.open import open_store
 from tests.publish.damage import flip
 from tests.reader.cached_objects import files
@@ -46,13 +47,13 @@ def test_s3_is_read_through_a_bounded_cache(
     assert table[ids[5]]["sample_id"] == ids[5]
 
 
-def test_s3_default_cache_is_the_persons(pairs_on_s3: str, tmp_path: Path) -> None:
+def test_s3_is_read_through_the_default_cache_of_the_user(pairs_on_s3: str, tmp_path: Path) -> None:
     assert len([*NoisePairDataset(pairs_on_s3)]) == COUNT
     folder = tmp_path / "cache" / "noise-prompt-dataset"
     assert Cache.default().folder == folder and len(files(folder)) == 5
 
 
-def test_s3_cached_file_that_went_bad_is_fetched_anew(pairs_on_s3: str, tmp_path: Path) -> None:
+def test_s3_damaged_cached_file_is_downloaded_again(pairs_on_s3: str, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "mine")
     assert len([*NoisePairDataset(pairs_on_s3, cache=cache)]) == COUNT
     for name in files(cache.folder):
@@ -80,7 +81,7 @@ def test_s3_damage_is_an_error_that_names_the_shard(pairs_on_s3: str, tmp_path: 
     assert len(skipping.damaged) == 2
 
 
-def test_reader_asks_for_success_and_manifests_alone_to_open(
+def test_opening_reads_only_success_and_manifests(
     pairs_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -90,7 +91,7 @@ def test_reader_asks_for_success_and_manifests_alone_to_open(
             asked.append(key)
             return super().get(key)
 
-        def list(self, prefix: str) -> Iterator[object]:
+        def list(self, prefix: str) -> Iterator[ObjectInfo]:
             raise AssertionError(f"listed {prefix}")
 
     def opened(url: str, *, unsigned: bool) -> ObjectStore:
@@ -106,7 +107,7 @@ def test_reader_asks_for_success_and_manifests_alone_to_open(
 
 @pytest.mark.parametrize("format_name", ["arrow", "webdataset"])
 def test_unverified_reader_replaces_a_copy_that_cannot_be_parsed(
-    folder: Path, tmp_path: Path, format_name: str
+    folder: Path, tmp_path: Path, format_name: ShardFormat
 ) -> None:
     url = str(tmp_path / "pairs")
     write_pairs(url, 5, latent_shape=SHAPE, formats=(format_name,))

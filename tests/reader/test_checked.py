@@ -1,4 +1,4 @@
-"""Shards of several pieces: what is damaged is never given out, and what is whole is."""
+"""Shards of several pieces: damaged pieces are never returned, all others are."""
 
 import re
 import shutil
@@ -60,7 +60,7 @@ def _flip(path: Path, position: int) -> None:
         file.write(bytes([byte ^ 1]))
 
 
-def test_damage_anywhere_is_never_given_out(large_copy: Path, rows: list[dict[str, Any]]) -> None:
+def test_damaged_pieces_are_never_returned(large_copy: Path, rows: list[dict[str, Any]]) -> None:
     info, path = _shard(large_copy)
     refused = []
     # The start, the first batch's header and texts, and then a step that hits noises and the rest.
@@ -81,10 +81,10 @@ def test_damage_anywhere_is_never_given_out(large_copy: Path, rows: list[dict[st
         with pytest.raises(VerificationError, match=named):
             list(NoisePairDataset(str(large_copy), batch_size=4, seed=0))
         _flip(path, position)
-    assert 0 < min(refused) < max(refused), "where noises alone are hit, other rows are given"
+    assert 0 < min(refused) < max(refused), "if only noises are damaged, other rows are returned"
 
 
-def test_damage_skipped_skips_the_whole_shard(large_copy: Path) -> None:
+def test_skipped_damage_leaves_out_the_complete_shard(large_copy: Path) -> None:
     info, path = _shard(large_copy)
     _flip(path, info.num_bytes - 3 * PIECE_BYTES)
     pairs = NoisePairDataset(str(large_copy), on_damage="skip")
@@ -93,7 +93,7 @@ def test_damage_skipped_skips_the_whole_shard(large_copy: Path) -> None:
 
 
 @pytest.mark.parametrize("position", [400, 300_000])
-def test_shard_sealed_without_pieces_is_checked_whole(
+def test_shard_sealed_without_pieces_is_checked_completely(
     large_copy: Path, rows: list[dict[str, Any]], position: int
 ) -> None:
     drop_pieces(large_copy)

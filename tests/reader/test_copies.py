@@ -1,4 +1,4 @@
-"""Copies of a data set: in DataLoader workers, in other processes, and in the same one."""
+"""Copies of a data set in DataLoader workers, in other processes and in the same process."""
 
 import copy
 import io
@@ -65,16 +65,14 @@ def copied(request: pytest.FixtureRequest) -> Callable[[NoisePairDataset], Noise
 
 @pytest.fixture(scope="module")
 def forkserver() -> Iterator[Any]:
-    """Processes that receive their arguments by pickle, as spawned ones, and start quickly."""
+    """Start processes quickly that receive their arguments by pickle, like spawned ones."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.reader", "torchdata.stateful_dataloader"])
     yield context
 
 
 @pytest.mark.parametrize("kind", _COPIES)
-def test_copy_has_an_epoch_of_its_own_that_reaches_its_workers(
-    pairs_folder: Path, kind: str
-) -> None:
+def test_copy_has_a_separate_epoch_that_reaches_its_workers(pairs_folder: Path, kind: str) -> None:
     original = _pairs(pairs_folder, 2)
     pairs = _COPIES[kind](original)
     assert pairs.epoch == 2
@@ -96,7 +94,7 @@ def test_copy_uses_a_loaded_state_once(
         assert lengths == [COUNT - _BEGUN * _BATCH, COUNT, COUNT]
 
 
-def test_copy_refuses_the_state_that_its_original_refuses(
+def test_copy_refuses_state_dict_after_workers_have_read(
     pairs_folder: Path, copied: Callable[[NoisePairDataset], NoisePairDataset]
 ) -> None:
     pairs = _pairs(pairs_folder)
@@ -109,7 +107,7 @@ def test_copy_refuses_the_state_that_its_original_refuses(
         copied(pairs).state_dict()
 
 
-def test_copy_takes_the_rank_of_where_it_is_used(
+def test_copy_uses_the_rank_of_its_process(
     pairs_folder: Path,
     copied: Callable[[NoisePairDataset], NoisePairDataset],
     monkeypatch: pytest.MonkeyPatch,
@@ -121,8 +119,8 @@ def test_copy_takes_the_rank_of_where_it_is_used(
     assert [*ids_of(pairs)] == [*ids_of(_loader(pairs))] == ranks[1]
 
 
-def test_copy_checks_its_shards_itself(pairs_copy: Path) -> None:
-    """Where a copy is read, a shard may be another file."""
+def test_copy_verifies_its_shards_again(pairs_copy: Path) -> None:
+    """A copy may be read where a shard is another file."""
     pairs = _pairs(pairs_copy)
     assert len([*ids_of(pairs)]) == COUNT
     data = pickle.dumps(pairs)
@@ -135,7 +133,7 @@ def test_copy_checks_its_shards_itself(pairs_copy: Path) -> None:
 
 
 def _trained(pairs: NoisePairDataset, rank: int, folder: Path) -> None:
-    """Read as a process of a training run does that received ``pairs`` before it joined the run."""
+    """Read like a process that received ``pairs`` before it joined the training run."""
     begun = [*ids_of(islice(_loader(pairs, multiprocessing_context="fork"), 1))]
     dist.init_process_group("gloo", init_method=f"file://{folder}/join", rank=rank, world_size=2)
     try:
@@ -156,9 +154,9 @@ def _trained(pairs: NoisePairDataset, rank: int, folder: Path) -> None:
 def test_processes_that_join_later_read_as_their_ranks(
     pairs_folder: Path, tmp_path: Path, forkserver: Any, start: str
 ) -> None:
-    context = multiprocessing.get_context(start)
+    context: Any = multiprocessing.get_context(start)
     pairs = _pairs(pairs_folder)
-    # As it was in this process, which is no rank of the run.
+    # This process is not a rank of the run.
     assert len(pairs) == -(-COUNT // _BATCH)
     processes = [context.Process(target=_trained, args=(pairs, rank, tmp_path)) for rank in (0, 1)]
     for process in processes:
@@ -189,9 +187,8 @@ def test_processes_use_a_loaded_state_once_each(
     pairs = _pairs(pairs_folder)
     pairs.load_state_dict(_pairs(pairs_folder, rank=0, world_size=2).state_after(_BEGUN))
     for rank in (0, 1):
-        process = multiprocessing.get_context(start).Process(
-            target=_resumed, args=(pairs, rank, tmp_path)
-        )
+        context: Any = multiprocessing.get_context(start)
+        process = context.Process(target=_resumed, args=(pairs, rank, tmp_path))
         process.start()
         process.join()
         lengths = pickle.loads((tmp_path / str(rank)).read_bytes())
@@ -216,7 +213,7 @@ def test_workers_that_are_not_forked_follow_their_loader(
         pairs.state_dict()
 
 
-def test_rank_of_workers_is_their_loaders_alone(
+def test_workers_use_the_rank_of_their_loader(
     pairs_folder: Path, forkserver: Any, tmp_path: Path
 ) -> None:
     """A spawned worker belongs to no process group."""
@@ -259,10 +256,10 @@ def test_epoch_after_a_resumed_one_counts_from_its_start(
     assert len([*ids_of(loader)]) == COUNT - _BEGUN * _BATCH
     next(iter(loader))
     assert pairs.state_after(1) == _pairs(pairs_folder).state_after(1)
-    assert len([*ids_of(pairs)]) == COUNT, "without workers too"
+    assert len([*ids_of(pairs)]) == COUNT, "also without workers"
 
 
-def test_state_loaded_beside_living_workers_is_refused(pairs_folder: Path) -> None:
+def test_state_loaded_while_persistent_workers_are_alive_is_refused(pairs_folder: Path) -> None:
     pairs = _pairs(pairs_folder)
     loader = _loader(pairs, persistent_workers=True)
     assert [*ids_of(loader)] == _order(pairs_folder)

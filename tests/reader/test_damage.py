@@ -1,4 +1,4 @@
-"""Shards that are damaged or missing: an error that names them, or skipped and counted."""
+"""Damaged or missing shards: an error names them, or they are skipped and counted."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.sealed import manifest_of
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 _ROWS = 10
-"""In a shard."""
+"""Number of rows in a shard."""
 
 
 def _key(folder: Path, shard: int) -> str:
@@ -36,9 +36,9 @@ def test_damage_is_an_error_that_names_the_shard(
         NoisePairTable(str(pairs_copy))[3 * _ROWS]
 
 
-def test_pairs_before_the_damage_are_given(pairs_copy: Path) -> None:
+def test_pairs_before_the_damage_are_returned(pairs_copy: Path) -> None:
     (pairs_copy / _key(pairs_copy, 3)).unlink()
-    given = []
+    given: list[str] = []
     with pytest.raises(ObjectNotFoundError):
         given.extend(ids_of(NoisePairDataset(str(pairs_copy))))
     pairs = iter(NoisePairDataset(str(pairs_copy)))
@@ -49,7 +49,7 @@ def test_pairs_before_the_damage_are_given(pairs_copy: Path) -> None:
 @DAMAGES
 @pytest.mark.parametrize(("workers", "batch_size"), [(0, None), (0, 8), (2, 8)])
 @pytest.mark.filterwarnings("ignore:skipped a shard")
-def test_damage_is_skipped_and_counted_if_asked_for(
+def test_damage_is_skipped_and_counted_on_request(
     pairs_copy: Path, damage: Damage, workers: int, batch_size: int | None
 ) -> None:
     keys = [_key(pairs_copy, shard) for shard in (3, 20)]
@@ -58,14 +58,14 @@ def test_damage_is_skipped_and_counted_if_asked_for(
     pairs = NoisePairDataset(str(pairs_copy), seed=1, batch_size=batch_size, on_damage="skip")
     assert pairs.damaged == ()
     rows = [row["sample_id"] for row in ledger_of(pairs_copy)]
-    whole = rows[:30] + rows[40:200]
+    complete = rows[:30] + rows[40:200]
     for _ in range(2):
         loader = DataLoader(pairs, batch_size=None, num_workers=workers)
-        assert sorted(ids_of(loader)) == sorted(whole)
+        assert sorted(ids_of(loader)) == sorted(complete)
         assert pairs.damaged == tuple(f"{pairs_copy.as_uri()}/{key}" for key in keys)
 
 
-def test_damage_skipped_is_warned_of_once(pairs_copy: Path) -> None:
+def test_skipped_damage_warns_once(pairs_copy: Path) -> None:
     key = _key(pairs_copy, 0)
     (pairs_copy / key).unlink()
     pairs = NoisePairDataset(str(pairs_copy), on_damage="skip")
@@ -74,7 +74,7 @@ def test_damage_skipped_is_warned_of_once(pairs_copy: Path) -> None:
     assert len(warned) == 1
 
 
-def test_shard_repaired_is_read_again(pairs_copy: Path) -> None:
+def test_repaired_shard_is_read_again(pairs_copy: Path) -> None:
     path = pairs_copy / _key(pairs_copy, 0)
     data = path.read_bytes()
     path.unlink()
@@ -93,14 +93,14 @@ def test_digest_is_computed_once_for_all_workers_and_epochs(pairs_copy: Path) ->
     at = data.index(b"number 0")
     data[at : at + 8] = b"NUMBER 0"
     path.write_bytes(data)
-    assert "NUMBER 0" in next(iter(pairs))["prompt"][0], "known to be whole"
+    assert "NUMBER 0" in next(iter(pairs))["prompt"][0], "verified before"
     with pytest.raises(VerificationError):
         next(iter(NoisePairDataset(str(pairs_copy))))
     unchecked = next(iter(NoisePairDataset(str(pairs_copy), verify=False)))
     assert "NUMBER 0" in unchecked["prompt"]
 
 
-def test_ledger_damaged_is_an_error_where_filters_need_it(pairs_copy: Path) -> None:
+def test_damaged_ledger_is_an_error_if_filters_need_it(pairs_copy: Path) -> None:
     key = manifest_of(pairs_copy).ledger.key
     (pairs_copy / key).write_bytes(b"no ledger")
     with pytest.raises(VerificationError, match=key):

@@ -24,12 +24,12 @@ from pipeline.storage.open import open_store
 from tests.reader.rewritten import rewritten
 from tests.sealed import Built, build, changed, demo_prompts, manifest_of
 
-# More workers than this machine may have cores are what is tested.
+# The tests use more workers than the machine may have cores.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 
 def _rows(folder: Path, split: Split) -> list[dict[str, Any]]:
-    """The rows of the Arrow shards, by pyarrow alone."""
+    """Return the rows of the Arrow shards, read by pyarrow."""
     return [
         row
         for shard in manifest_of(folder).shards[split]["arrow"]
@@ -72,7 +72,7 @@ def test_dataloader_gives_each_sample_exactly_once(sealed_folder: Path, workers:
         _assert_is(sample, rows[sample["sample_id"]])
 
 
-def test_dataloader_more_workers_than_samples_gives_each_once(sealed_folder: Path) -> None:
+def test_dataloader_with_more_workers_than_samples_gives_each_once(sealed_folder: Path) -> None:
     dataset = NoisePairDataset(str(sealed_folder), "validation")
     workers = len(dataset) + 2
     ids = [s["sample_id"] for s in DataLoader(dataset, batch_size=None, num_workers=workers)]
@@ -91,7 +91,7 @@ def test_default_collate_makes_batches(sealed_folder: Path) -> None:
     assert batch["golden_rewards"]["scene"].tolist() == scores
 
 
-def test_tensors_outlive_the_dataset_and_can_be_written(sealed_folder: Path) -> None:
+def test_tensors_outlive_the_dataset_and_are_writable(sealed_folder: Path) -> None:
     first, *_ = NoisePairDataset(str(sealed_folder))
     before = first["golden_noise"].clone()
     first["golden_noise"] += 1
@@ -99,7 +99,7 @@ def test_tensors_outlive_the_dataset_and_can_be_written(sealed_folder: Path) -> 
     assert torch.equal(again["golden_noise"], before)
 
 
-def test_webdataset_only_gives_the_same_samples(
+def test_webdataset_shards_give_the_same_samples(
     built: Built, sealed_folder: Path, tmp_path: Path
 ) -> None:
     rewritten(built, str(tmp_path), lambda pair: pair, formats=("webdataset",))
@@ -113,7 +113,7 @@ def test_webdataset_only_gives_the_same_samples(
 
 
 @pytest.mark.parametrize("shard_format", ["arrow", "webdataset"])
-def test_source_noise_left_out_is_rebuilt(
+def test_source_noise_that_is_not_stored_is_rebuilt(
     built: Built, sealed_folder: Path, tmp_path: Path, shard_format: str
 ) -> None:
     def without(pair: NoisePair) -> NoisePair:
@@ -126,7 +126,7 @@ def test_source_noise_left_out_is_rebuilt(
         _assert_is(sample, row)
 
 
-def test_images_left_out_are_absent_and_missing_scores_are_nan(
+def test_images_that_are_not_stored_are_absent_and_missing_scores_are_nan(
     built: Built, tmp_path: Path
 ) -> None:
     def bare(pair: NoisePair) -> NoisePair:
@@ -153,12 +153,12 @@ def test_pictures_of_several_sizes_are_refused_as_a_batch(built: Built, tmp_path
     assert list(NoisePairDataset(str(tmp_path)))
 
 
-def test_split_unknown_names_those_there_are(sealed_folder: Path) -> None:
+def test_unknown_split_error_lists_the_splits(sealed_folder: Path) -> None:
     with pytest.raises(UserError, match="no split 'val'; there are train, validation, test"):
         NoisePairDataset(str(sealed_folder), "val")
 
 
-def test_store_not_sealed_is_said(built: Built, tmp_path: Path) -> None:
+def test_store_that_is_not_sealed_is_refused(built: Built, tmp_path: Path) -> None:
     built.commit(open_store(str(tmp_path)))
     with pytest.raises(UserError, match="nothing is sealed here"):
         NoisePairDataset(str(tmp_path))
@@ -166,14 +166,14 @@ def test_store_not_sealed_is_said(built: Built, tmp_path: Path) -> None:
         NoisePairDataset(str(tmp_path / "nowhere"))
 
 
-def test_shard_missing_is_an_error_of_the_store(damaged: Path) -> None:
+def test_missing_shard_is_an_error_that_names_it(damaged: Path) -> None:
     key = manifest_of(damaged).shards[Split.TRAIN]["arrow"][1].key
     (damaged / key).unlink()
     with pytest.raises(ObjectNotFoundError, match=key):
         list(NoisePairDataset(str(damaged)))
 
 
-def test_manifest_altered_is_refused(damaged: Path, built: Built) -> None:
+def test_altered_manifest_is_refused(damaged: Path, built: Built) -> None:
     path = damaged / "manifests" / built.plan.plan_id / "v1.json"
     path.write_bytes(path.read_bytes().replace(b'"kept"', b'"Kept"'))
     with pytest.raises(NPDError, match="not the bytes that _SUCCESS promises"):
@@ -182,7 +182,7 @@ def test_manifest_altered_is_refused(damaged: Path, built: Built) -> None:
 
 @pytest.fixture
 def sealed_on_s3(built: Built, s3_url: str) -> str:
-    # Few shards: each costs a client of its own, half a second of CPU.
+    # Few shards, because each costs a separate client and half a second of CPU.
     rewritten(built, s3_url, lambda pair: pair, shard_bytes=40_000)
     return s3_url
 
@@ -199,7 +199,7 @@ def test_s3_gives_each_sample_exactly_once_to_workers(
             _assert_is(sample, rows[sample["sample_id"]])
 
 
-def test_stored_pairs_are_as_many_as_outcomes_kept(built: Built, sealed_folder: Path) -> None:
+def test_number_of_pairs_is_the_number_of_kept_outcomes(built: Built, sealed_folder: Path) -> None:
     outcomes: list[Outcome] = [o for unit in built.units for o in unit.outcomes]
     lengths = sum(len(NoisePairDataset(str(sealed_folder), split.value)) for split in Split)
     assert lengths == sum(outcome.status == "kept" for outcome in outcomes)
@@ -213,7 +213,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 @pytest.mark.parametrize("workers", [0, 3])
-def test_plans_of_one_store_are_one_data_set_that_tells_them_apart(
+def test_plans_of_one_store_are_one_data_set_with_plan_ids(
     damaged: Path, built: Built, other: Built, workers: int
 ) -> None:
     before = {split: list(NoisePairDataset(str(damaged), split)) for split in Split}
@@ -245,7 +245,7 @@ def test_plans_follow_each_other_without_workers(damaged: Path, other: Built) ->
     assert plans == sorted(plans) and len(set(plans)) == 2
 
 
-def test_selection_is_what_readers_see(damaged: Path, built: Built, other: Built) -> None:
+def test_reader_reads_the_new_selection(damaged: Path, built: Built, other: Built) -> None:
     other.sealed_in(str(damaged))
     store = open_store(str(damaged))
     select(store, {"scene": 1e9}, partial(map, partial(compact_in, store)), built.plan.plan_id)

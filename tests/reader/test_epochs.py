@@ -1,4 +1,4 @@
-"""Whole epochs over ranks and workers."""
+"""Complete epochs over ranks and workers."""
 
 from pathlib import Path
 from typing import Any
@@ -42,18 +42,18 @@ def test_epoch_of_a_rank_does_not_depend_on_its_workers(
     assert read_all(url, 2, workers, batch_size=batch_size, seed=3) == alone
 
 
-def test_epoch_is_shuffled_by_seed_and_epoch_alone(pairs_folder: Path) -> None:
+def test_order_depends_on_seed_and_epoch_only(pairs_folder: Path) -> None:
     def order(seed: int | None, epoch: int) -> list[str]:
         pairs = NoisePairDataset(str(pairs_folder), seed=seed)
         pairs.set_epoch(epoch)
         return [*ids_of(pairs)]
 
-    own = [row["sample_id"] for row in ledger_of(pairs_folder)]
-    assert order(None, 0) == order(None, 4) == own
+    stored = [row["sample_id"] for row in ledger_of(pairs_folder)]
+    assert order(None, 0) == order(None, 4) == stored
     assert order(1, 2) == order(1, 2)
-    different = [own, order(1, 0), order(1, 1), order(2, 0)]
+    different = [stored, order(1, 0), order(1, 1), order(2, 0)]
     assert len({tuple(each) for each in different}) == 4
-    assert all(sorted(each) == sorted(own) for each in different)
+    assert all(sorted(each) == sorted(stored) for each in different)
 
 
 @pytest.mark.parametrize("persistent", [True, False])
@@ -95,7 +95,7 @@ def test_drop_last_leaves_full_batches(pairs_folder: Path) -> None:
     assert sizes == [8] * (COUNT // 8) and len(pairs) == len(sizes)
 
 
-def test_columns_chosen_are_all_there_is(pairs_folder: Path) -> None:
+def test_only_the_chosen_columns_are_returned(pairs_folder: Path) -> None:
     pairs = NoisePairDataset(str(pairs_folder), columns=["prompt", "golden_noise"], batch_size=4)
     assert list(next(iter(pairs))) == ["prompt", "golden_noise"]
 
@@ -132,13 +132,17 @@ def test_rank_is_that_of_the_environment_and_of_torch_distributed(
         ({"rank": 2, "world_size": 2}, "rank 2 does not lie in 0 … 1"),
         ({"rank": 0}, "rank and world_size go together"),
         ({"columns": ["noise"]}, "no column 'noise'; there are plan_id, sample_id"),
+        (
+            {"columns": ["promt"], "view": "preference", "reward": "image_reward"},
+            "no column 'promt'; there are plan_id",
+        ),
         ({"columns": "prompt"}, "columns is a list of names, not the text 'prompt'"),
         ({"dtype": torch.int8}, "floating point type, not torch.int8"),
         ({"view": "preference"}, "reward=… go together"),
         ({"reward": "image_reward"}, "reward=… go together"),
     ],
 )
-def test_argument_that_cannot_be_is_refused(
+def test_invalid_argument_is_refused(
     pairs_folder: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):

@@ -1,4 +1,4 @@
-"""Filters, mixing and views: what is read, and as what."""
+"""Filters, mixtures and views of a data set."""
 
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,14 @@ def two_plans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+_WORDS: dict[str | None, tuple[str, ...]] = {
+    None: ("",),
+    "^a (fox|owl) ": ("a fox ", "a owl "),
+    "in fog": ("in fog",),
+}
+"""Texts of which a prompt holds at least one if it matches the regular expression."""
+
+
 def _gain(row: dict[str, Any], name: str) -> np.float32:
     gain: np.float32 = np.float32(row["golden_rewards"][name]) - np.float32(
         row["source_rewards"][name]
@@ -63,14 +71,7 @@ def test_filters_give_each_pair_that_passes_once(
         row["sample_id"]
         for row in ledger_of(pairs_folder)
         if all(_gain(row, name) >= least for name, least in options.get("min_gain", {}).items())
-        and all(
-            any(word in row["prompt"] for word in words)
-            for words in {
-                None: [],
-                "^a (fox|owl) ": [("a fox ", "a owl ")],
-                "in fog": [("in fog",)],
-            }[options.get("prompt")]
-        )
+        and any(words in row["prompt"] for words in _WORDS[options.get("prompt")])
     ]
     assert 0 < len(wanted) < COUNT
     url = str(pairs_folder)
@@ -112,20 +113,20 @@ def test_plans_with_other_rewards_collate_with_nan(two_plans: Path) -> None:
         ({"view": "preference", "reward": "hps"}, "has no reward 'hps'"),
     ],
 )
-def test_filter_that_cannot_be_is_refused(
+def test_invalid_filter_is_refused(
     pairs_folder: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         NoisePairDataset(str(pairs_folder), **options)
 
 
-def test_schema_of_a_newer_version_says_to_upgrade(pairs_copy: Path) -> None:
+def test_newer_schema_version_error_asks_to_upgrade(pairs_copy: Path) -> None:
     edit_json(pairs_copy / "_SUCCESS", lambda success: success.update(schema_version=99))
     with pytest.raises(NPDError, match=r"_SUCCESS: written with schema_version 99, .* upgrade"):
         NoisePairDataset(str(pairs_copy))
 
 
-def test_manifest_of_a_newer_version_says_to_upgrade(pairs_copy: Path) -> None:
+def test_newer_manifest_version_error_asks_to_upgrade(pairs_copy: Path) -> None:
     key = layout.manifest_key(manifest_of(pairs_copy).plan_id, 1)
     edit_json(pairs_copy / key, lambda manifest: manifest.update(schema_version=4, new="field"))
     digest = file_sha256(pairs_copy / key)
@@ -146,7 +147,7 @@ def test_mixture_draws_each_source_by_its_weight(pairs_folder: Path, other_folde
     assert {count for each, count in drawn.items() if each not in others} == {1}
     assert sorted(count for each, count in drawn.items() if each in others) == [2] * 25 + [3] * 25
     shares = [sum(each in others for each in batch["sample_id"]) for batch in batches[:-1]]
-    assert min(shares) >= 2 and max(shares) <= 4, "in every batch about 3 of 8"
+    assert min(shares) >= 2 and max(shares) <= 4, "about 3 of 8 in each batch"
     alone = {sample["sample_id"]: sample for sample in NoisePairDataset(str(other_folder))}
     for batch in batches:
         for row, sample_id in enumerate(batch["sample_id"]):
@@ -159,7 +160,7 @@ def test_mixture_draws_each_source_by_its_weight(pairs_folder: Path, other_folde
 def test_mixture_resumes_exactly(pairs_folder: Path, other_folder: Path) -> None:
     sources = [Source(str(pairs_folder), 0.5), Source(str(other_folder), 1.5)]
     pairs = NoisePairDataset(sources, seed=1)
-    whole = [*ids_of(pairs)]
+    complete = [*ids_of(pairs)]
     begun = iter(pairs)
     first = [next(begun)["sample_id"] for _ in range(30)]
     ranks = []
@@ -167,10 +168,10 @@ def test_mixture_resumes_exactly(pairs_folder: Path, other_folder: Path) -> None
         again = NoisePairDataset(sources, seed=1, rank=rank, world_size=2, remainder="keep")
         again.load_state_dict(pairs.state_dict())
         ranks.append([*ids_of(again)])
-    assert [*first, *ranks[0], *ranks[1]] == [*whole[:30], *whole[30::2], *whole[31::2]]
+    assert [*first, *ranks[0], *ranks[1]] == [*complete[:30], *complete[30::2], *complete[31::2]]
 
 
-def test_mixture_that_cannot_be_is_refused(pairs_folder: Path, tmp_path: Path) -> None:
+def test_invalid_mixture_is_refused(pairs_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a weight is positive, not 0"):
         NoisePairDataset([Source(str(pairs_folder), 0)])
     with pytest.raises(UserError, match="no source"):
@@ -191,7 +192,7 @@ def test_preference_view_orders_noises_by_the_reward(
     pairs_folder: Path, batch_size: int | None
 ) -> None:
     rows = {row["sample_id"]: row for row in ledger_of(pairs_folder)}
-    whole = {sample["sample_id"]: sample for sample in NoisePairDataset(str(pairs_folder))}
+    complete = {sample["sample_id"]: sample for sample in NoisePairDataset(str(pairs_folder))}
     pairs = NoisePairDataset(
         str(pairs_folder), seed=1, view="preference", reward="aesthetic", batch_size=batch_size
     )
@@ -208,7 +209,7 @@ def test_preference_view_orders_noises_by_the_reward(
             names = ("golden_noise", "source_noise")
             best, worst = names if gain >= 0 else reversed(names)
             winners.append(best)
-            assert torch.equal(winner, whole[sample_id][best])
-            assert torch.equal(loser, whole[sample_id][worst])
+            assert torch.equal(winner, complete[sample_id][best])
+            assert torch.equal(loser, complete[sample_id][worst])
             assert float(gap) == pytest.approx(abs(gain), abs=1e-6)
     assert len(winners) == COUNT and set(winners) == {"golden_noise", "source_noise"}

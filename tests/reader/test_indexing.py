@@ -1,4 +1,4 @@
-"""Indexing a table, against numpy's own indexing of its row numbers."""
+"""Indexing of a table, compared with numpy's indexing of its row numbers."""
 
 from pathlib import Path
 from typing import Any
@@ -72,12 +72,12 @@ def ids(pairs_folder: Path) -> np.ndarray[tuple[int], Any]:
 @example(key=torch.tensor([1.9], dtype=torch.bfloat16))
 @example(key=torch.tensor([3]))
 @example(key={1, 2})
-def test_table_is_indexed_as_numpy_indexes(
+def test_table_is_indexed_like_numpy(
     key: Any, table: NoisePairTable, ids: np.ndarray[tuple[int], Any]
 ) -> None:
     try:
         wanted = ids[_as_numpy(key)]
-    except (IndexError, ValueError):  # numpy says ValueError of lists of several lengths
+    except (IndexError, ValueError):  # numpy raises ValueError for lists of several lengths
         with pytest.raises(IndexError):
             table[key]
         return
@@ -92,19 +92,19 @@ def test_table_is_indexed_as_numpy_indexes(
 
 
 def _as_numpy(key: Any) -> Any:
-    """Convert a tensor. numpy takes one of a single element for a number, and has no bfloat16."""
+    """Convert a tensor. numpy treats a single element as a number, and it has no bfloat16."""
     if not isinstance(key, torch.Tensor):
         return key
     return (key.float() if key.dtype is torch.bfloat16 else key).numpy()
 
 
 @pytest.mark.parametrize("key", [True, np.False_, torch.tensor(True), None, ..., (4,), ([1, 2],)])
-def test_table_refuses_what_gives_numpy_other_dimensions(key: Any, table: NoisePairTable) -> None:
+def test_table_refuses_keys_that_change_dimensions(key: Any, table: NoisePairTable) -> None:
     with pytest.raises(IndexError, match="no index of rows"):
         table[key]
 
 
-def test_table_refuses_bytes_that_torch_takes_for_a_mask(table: NoisePairTable) -> None:
+def test_table_refuses_uint8_tensors(table: NoisePairTable) -> None:
     with pytest.raises(IndexError, match=r"\.bool\(\) or \.long\(\)"):
         table[torch.ones(COUNT, dtype=torch.uint8)]
 

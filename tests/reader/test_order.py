@@ -1,4 +1,4 @@
-"""The order of an epoch: pure arithmetic."""
+"""Order of an epoch: pure arithmetic."""
 
 import numpy as np
 from hypothesis import given
@@ -49,7 +49,7 @@ def test_epoch_order_is_a_function_of_seed_and_epoch() -> None:
     assert len({tuple(order) for order in orders}) == 3
 
 
-def test_epoch_order_without_seed_is_the_own_one_in_every_epoch() -> None:
+def test_epoch_order_without_seed_is_the_stored_order() -> None:
     assert epoch_order([_pool([2, 3])], None, 5, 1000)[1].tolist() == [0, 1, 2, 3, 4]
 
 
@@ -57,7 +57,7 @@ def test_epoch_order_without_seed_is_the_own_one_in_every_epoch() -> None:
     parts=st.lists(st.tuples(_COUNTS, st.sampled_from([0.3, 1.0, 1.7, 3.0])), min_size=2),
     seed=st.none() | st.integers(0, 9),
 )
-def test_epoch_order_weights_draw_whole_passes_and_a_part(
+def test_epoch_order_weights_draw_complete_passes_and_a_part(
     parts: list[tuple[list[int], float]], seed: int | None
 ) -> None:
     pools = [_pool(counts, weight) for counts, weight in parts]

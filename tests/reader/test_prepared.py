@@ -1,4 +1,4 @@
-"""Loaders that other libraries prepare: pairs are dealt out to processes once, or not at all."""
+"""Loaders that accelerate prepared: pairs are split among processes once, or it is an error."""
 
 import multiprocessing
 import os
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import accelerate.data_loader  # here, so that the processes below need not
+import accelerate.data_loader  # imported once here and not in each process below
 import pytest
 import torch.distributed as dist
 from accelerate import Accelerator
@@ -25,14 +25,14 @@ _BATCH = 16
 
 @pytest.fixture(autouse=True)
 def _no_state_of_accelerate() -> Iterator[None]:
-    """What it keeps for a whole process."""
+    """Reset the state that accelerate keeps for a process."""
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
 class _Mapped(IterableDataset[Any]):
-    """A person's own data set around ours."""
+    """A user's data set that wraps the reader."""
 
     def __init__(self, pairs: NoisePairDataset) -> None:
         self._source = pairs
@@ -42,13 +42,13 @@ class _Mapped(IterableDataset[Any]):
 
 
 def _each_process() -> Accelerator:
-    """Which does not dispatch from the first process."""
+    """Return an accelerator that does not dispatch batches from the first process."""
     config = DataLoaderConfiguration(dispatch_batches=False)
     return Accelerator(cpu=True, dataloader_config=config)
 
 
 def _read(url: str, options: dict[str, Any]) -> list[str]:
-    """The pairs of this process, through a loader that accelerate prepared."""
+    """Return the pairs of this process, through a loader that accelerate prepared."""
     config = DataLoaderConfiguration(dispatch_batches=options.pop("dispatch", None))
     wrap = options.pop("wrap", lambda pairs: pairs)
     by_loader = options.pop("by_loader", None)
@@ -62,7 +62,7 @@ def _read(url: str, options: dict[str, Any]) -> list[str]:
 
 def _as_rank(rank: int, folder: Path, url: str, cases: dict[str, dict[str, Any]]) -> None:
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
-    # Asked for and not used: the group is there.
+    # accelerate requires these variables and does not use them, because the group exists.
     os.environ.update(MASTER_ADDR="localhost", MASTER_PORT="0", LOCAL_WORLD_SIZE="2")
     dist.init_process_group("gloo", init_method=f"file://{folder}/join", rank=rank, world_size=2)
     answers: dict[str, Any] = {}
@@ -154,7 +154,7 @@ def _in_epoch(pairs: NoisePairDataset) -> None:
 
 
 @pytest.mark.parametrize(("put", "count"), [(_at_epoch, COUNT), (_in_epoch, COUNT - 2 * _BATCH)])
-def test_epoch_that_accelerate_would_begin_elsewhere_is_refused(
+def test_prepared_loader_that_would_start_another_epoch_is_refused(
     pairs_folder: Path, put: Callable[[NoisePairDataset], None], count: int
 ) -> None:
     pairs = NoisePairDataset(str(pairs_folder), seed=1, batch_size=_BATCH)
@@ -167,7 +167,7 @@ def test_epoch_that_accelerate_would_begin_elsewhere_is_refused(
     assert len([*ids_of(prepared)]) == COUNT and pairs.epoch == 4
 
 
-def test_other_loader_inside_a_prepared_one_is_not_its_affair(pairs_folder: Path) -> None:
+def test_data_set_read_inside_a_prepared_loop_is_not_affected(pairs_folder: Path) -> None:
     outer = NoisePairDataset(str(pairs_folder), batch_size=100)
     inner = NoisePairDataset(str(pairs_folder), seed=1, batch_size=_BATCH, rank=1, world_size=2)
     for _ in _each_process().prepare(DataLoader(outer, batch_size=None)):

@@ -1,4 +1,4 @@
-"""States: taken in the middle of an epoch, and continued, also with other ranks and workers."""
+"""States from the middle of an epoch, continued with the same or other ranks and workers."""
 
 import json
 import traceback
@@ -38,7 +38,7 @@ def _loader(pairs: NoisePairDataset, batch_size: int | None, workers: int) -> St
 def test_state_continues_exactly_with_other_ranks_and_workers(
     pairs_folder: Path, batched: str, before: tuple[int, int], after: tuple[int, int]
 ) -> None:
-    """Each pair once in all, over two changes of layout, as processes that are in step see it."""
+    """All processes together read each pair once, over two changes of ranks and workers."""
     sizes = (8, None) if batched == "by the reader" else (None, 8)
     seen: list[str] = []
     state: Any = None
@@ -51,38 +51,38 @@ def test_state_continues_exactly_with_other_ranks_and_workers(
             loader = _loader(pairs, sizes[1], workers)
             seen += ids_of(islice(loader, steps))
             states.append(loader.state_dict())
-        # All ranks were in step, so any rank's will do; it must survive a file.
+        # All ranks are in step, so the state of any rank is enough. It must survive a JSON file.
         state = json.loads(json.dumps(states[-1], default=str))
     assert sorted(seen) == sorted(row["sample_id"] for row in ledger_of(pairs_folder))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("batched", ["by the reader", "by the loader"])
-def test_stateful_loader_loads_its_own_state(
+def test_stateful_loader_resumes_from_its_state(
     pairs_folder: Path, workers: int, batched: str
 ) -> None:
     sizes = (8, None) if batched == "by the reader" else (None, 8)
-    whole = [*ids_of(_loader(_pairs(pairs_folder, batch_size=sizes[0]), sizes[1], workers))]
+    complete = [*ids_of(_loader(_pairs(pairs_folder, batch_size=sizes[0]), sizes[1], workers))]
     loader = _loader(_pairs(pairs_folder, batch_size=sizes[0]), sizes[1], workers)
     begun = [*ids_of(islice(loader, 5))]
     again = _loader(_pairs(pairs_folder, batch_size=sizes[0]), sizes[1], workers)
     again.load_state_dict(loader.state_dict())
-    assert [*begun, *ids_of(again)] == whole
-    assert [*ids_of(again)] == whole, "the next epoch is whole"
+    assert [*begun, *ids_of(again)] == complete
+    assert [*ids_of(again)] == complete, "the next epoch is complete"
 
 
-def test_order_of_a_rank_goes_on_as_if_nothing_had_been(pairs_folder: Path) -> None:
-    whole = [*ids_of(_pairs(pairs_folder))]
+def test_resumed_rank_continues_its_order(pairs_folder: Path) -> None:
+    complete = [*ids_of(_pairs(pairs_folder))]
     for at in (0, 1, 77, COUNT - 1, COUNT):
         pairs = _pairs(pairs_folder)
         begun = [*ids_of(islice(pairs, at))]
         again = _pairs(pairs_folder)
         again.load_state_dict(pairs.state_dict())
-        assert [*begun, *ids_of(again)] == whole
-        assert [*ids_of(again)] == whole
+        assert [*begun, *ids_of(again)] == complete
+        assert [*ids_of(again)] == complete
 
 
-def test_state_is_kept_by_set_epoch_of_its_own_epoch_alone(pairs_folder: Path) -> None:
+def test_set_epoch_keeps_a_loaded_state_of_the_same_epoch_only(pairs_folder: Path) -> None:
     pairs = _pairs(pairs_folder)
     left = [*ids_of(pairs)][9:]
     assert len(left) == COUNT - 9
@@ -109,7 +109,9 @@ def test_loaded_state_is_used_by_one_set_of_workers(pairs_folder: Path) -> None:
     assert len([*ids_of(loader)]) == COUNT
 
 
-def test_plain_loader_with_workers_refuses_a_state_and_counts_instead(pairs_folder: Path) -> None:
+def test_plain_loader_with_workers_supports_only_state_after(
+    pairs_folder: Path,
+) -> None:
     pairs = _pairs(pairs_folder, batch_size=8)
     begun = iter(DataLoader(pairs, batch_size=None, num_workers=2))
     seen = [*ids_of(islice(begun, 5))]
@@ -117,8 +119,8 @@ def test_plain_loader_with_workers_refuses_a_state_and_counts_instead(pairs_fold
         pairs.state_dict()
     again = _pairs(pairs_folder, batch_size=8)
     again.load_state_dict(pairs.state_after(5))
-    whole = [*ids_of(_pairs(pairs_folder))]
-    assert [*seen, *ids_of(again)] == whole
+    complete = [*ids_of(_pairs(pairs_folder))]
+    assert [*seen, *ids_of(again)] == complete
 
 
 def test_state_of_one_worker_is_refused(pairs_folder: Path) -> None:
@@ -139,14 +141,14 @@ def test_state_older_than_what_was_read_is_refused(pairs_folder: Path) -> None:
         _pairs(pairs_folder).load_state_dict(loader.state_dict())
 
 
-def test_loader_with_another_world_size_says_how_to_load(pairs_folder: Path) -> None:
+def test_loader_with_another_world_size_explains_how_to_load(pairs_folder: Path) -> None:
     loader = _loader(_pairs(pairs_folder, 0, 2), 8, 2)
     next(iter(loader))
     other = _loader(_pairs(pairs_folder, 0, 3), 8, 2)
     other.load_state_dict(loader.state_dict())
     with pytest.raises(UserError, match=r"pairs\.load_state_dict\(state\)") as raised:
         next(iter(other))
-    # The garbage collector would end these workers, and waits five seconds for each.
+    # Otherwise the garbage collector ends these workers and waits five seconds for each.
     traceback.clear_frames(raised.tb)
     del raised
 
@@ -160,7 +162,7 @@ def test_loader_with_another_world_size_says_how_to_load(pairs_folder: Path) -> 
         ({"shuffle_bytes": 10}, "shuffle_bytes"),
     ],
 )
-def test_state_of_something_else_is_refused(
+def test_state_with_other_settings_is_refused(
     pairs_folder: Path, other: dict[str, Any], name: str
 ) -> None:
     state = _pairs(pairs_folder).state_dict()

@@ -1,4 +1,4 @@
-"""Reading where ``/dev/shm`` is small, as in containers: an epoch is complete, or it raises."""
+"""Reading with a small ``/dev/shm``, as in containers: an epoch is complete or raises."""
 
 import ctypes
 import io
@@ -27,14 +27,14 @@ from tests.sealed import Built
 _NEW_MOUNTS = 0x0002_0000
 _PRIVATE_BELOW = 0x4_4000
 _ROOM = b"size=1m"
-"""For the semaphores of a DataLoader, and for five pictures."""
+"""Enough for the semaphores of a DataLoader and for five pictures."""
 _PICTURE = (256, 256)
 _SECONDS = 40
 
 
 @pytest.fixture(scope="module")
 def pictures(built: Built) -> Iterator[Path]:
-    """Pairs with large pictures, in a folder that is there when ``/dev/shm`` is another one."""
+    """Return a folder of pairs with large pictures. It is not below ``/dev/shm``."""
     file = io.BytesIO()
     Image.new("RGB", _PICTURE, "teal").save(file, "PNG")
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
@@ -51,7 +51,7 @@ def _with_small_shm(read: Callable[[], list[str]], answer: Any) -> None:
         answer.send(os.strerror(ctypes.get_errno()))
         return
     assert not libc.mount(b"tmpfs", b"/dev/shm", b"tmpfs", 0, _ROOM)
-    # Temporary files of tests may lie there.
+    # The folder for sockets may be in the old ``/dev/shm``.
     Path(sockets).mkdir(parents=True, exist_ok=True)
     try:
         answer.send(read())
@@ -60,7 +60,7 @@ def _with_small_shm(read: Callable[[], list[str]], answer: Any) -> None:
 
 
 def _read_with_small_shm(read: Callable[[], list[str]]) -> Any:
-    """What ``read`` returns or raises, in a process with a small ``/dev/shm``."""
+    """Run ``read`` in a process with a small ``/dev/shm``. Return its result or its error."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_with_small_shm, args=(read, sender))
@@ -69,7 +69,8 @@ def _read_with_small_shm(read: Callable[[], list[str]]) -> Any:
         assert receiver.poll(_SECONDS), "the loader hangs"
         answer = receiver.recv()
     finally:
-        # With its workers, of which one may not have started yet.
+        # End its workers too. One of them may not have started yet.
+        assert process.pid is not None
         os.killpg(process.pid, signal.SIGKILL)
         process.join()
     if isinstance(answer, str):
@@ -78,7 +79,7 @@ def _read_with_small_shm(read: Callable[[], list[str]]) -> Any:
 
 
 def _plain(batch: Any) -> Any:
-    """Return a batch in memory of the worker, as a person's ``collate_fn`` does."""
+    """Return a batch in the worker's memory, as a user's ``collate_fn`` may."""
     return {"sample_id": batch["sample_id"], "picture": batch["golden_image"].clone()}
 
 
@@ -88,9 +89,7 @@ def _stacked(samples: Any) -> Any:
 
 
 @pytest.mark.parametrize("batch_size", [4, None])
-def test_what_the_reader_makes_takes_nothing_of_dev_shm(
-    pictures: Path, batch_size: int | None
-) -> None:
+def test_batches_of_the_reader_do_not_use_dev_shm(pictures: Path, batch_size: int | None) -> None:
     pairs = NoisePairDataset(str(pictures), batch_size=batch_size)
     loader = DataLoader(pairs, batch_size=None, num_workers=2, prefetch_factor=8)
     assert _read_with_small_shm(lambda: [*ids_of(loader)]) == [*ids_of(pairs)]
@@ -106,7 +105,7 @@ def test_what_the_reader_makes_takes_nothing_of_dev_shm(
         (StatefulDataLoader, _plain),
     ],
 )
-def test_batch_that_others_make_and_that_does_not_fit_raises(
+def test_batch_of_a_collate_function_that_does_not_fit_raises(
     pictures: Path, size: int, collate: Any, kind: Any
 ) -> None:
     by_reader = collate is _plain

@@ -1,4 +1,4 @@
-"""Random access, against the data set in its own order."""
+"""Random access, compared with the data set in its stored order."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def test_table_rows_are_the_samples_by_row_and_id(folder: Path) -> None:
     assert all(_is(one, other) for one, other in zip(table, samples, strict=True))
 
 
-def test_table_batches_are_rows_in_the_order_asked_for(folder: Path) -> None:
+def test_table_batches_are_rows_in_the_requested_order(folder: Path) -> None:
     samples = [*NoisePairDataset(str(folder))]
     table = NoisePairTable(str(folder), dtype=torch.float32)
     for key, rows in (([90, 3, 3], [90, 3, 3]), (slice(8, 40, 7), [8, 15, 22, 29, 36])):
@@ -51,7 +51,7 @@ def test_table_batches_are_rows_in_the_order_asked_for(folder: Path) -> None:
         assert torch.equal(batch["golden_noise"], golden.float())
 
 
-def test_table_filtered_counts_what_passes(folder: Path) -> None:
+def test_filtered_table_has_the_rows_that_pass(folder: Path) -> None:
     table = NoisePairTable(str(folder), min_gain={"image_reward": 1.0}, columns=["golden_rewards"])
     samples = [*NoisePairDataset(str(folder), min_gain={"image_reward": 1.0})]
     assert 0 < len(table) == len(samples) < COUNT
@@ -68,13 +68,13 @@ def test_table_under_a_sampler_and_workers(pairs_folder: Path) -> None:
     assert sorted(ids) == sorted(sample["sample_id"] for sample in table)
 
 
-def test_table_row_that_is_not_there_is_an_error(pairs_folder: Path) -> None:
+def test_missing_row_is_an_error(pairs_folder: Path) -> None:
     table = NoisePairTable(str(pairs_folder))
     for row in (COUNT, -COUNT - 1):
         with pytest.raises(IndexError, match=f"row {row} of {COUNT}"):
             table[row]
-    with pytest.raises(KeyError, match="nobody"):
-        table["nobody"]
+    with pytest.raises(KeyError, match="unknown"):
+        table["unknown"]
     with pytest.raises(UserError, match="no rows are no batch"):
         table[[]]
 

@@ -1,4 +1,4 @@
-"""Versions of a plan: which one is read, and what a state of another one is told."""
+"""Versions of a plan: which one is read, and errors for states of another version."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def _ids(folder: Path, **options: Any) -> list[str]:
     return [*ids_of(NoisePairDataset(str(folder), **options))]
 
 
-def test_reader_and_table_give_the_version_asked_for(
+def test_reader_and_table_read_the_requested_version(
     two_versions: TwoVersions, sealed_folder: Path
 ) -> None:
     folder, first, second = two_versions.folder, two_versions.first, two_versions.second
@@ -50,7 +50,7 @@ def test_reader_and_table_give_the_version_asked_for(
     assert [*ids_of(gained)] == old
 
 
-def test_version_that_is_not_there_is_refused_with_those_that_are(
+def test_missing_version_error_lists_the_versions(
     two_versions: TwoVersions,
 ) -> None:
     folder, first = two_versions.folder, two_versions.first
@@ -58,7 +58,7 @@ def test_version_that_is_not_there_is_refused_with_those_that_are(
         NoisePairDataset(str(folder), version=3)
     for wrong in (0, -1, True, "1", 1.0):
         with pytest.raises(UserError, match="a version is a number from 1, not"):
-            NoisePairTable(str(folder), version=wrong)  # type: ignore[arg-type]  # what is refused
+            NoisePairTable(str(folder), version=wrong)  # type: ignore[arg-type]  # a wrong type is the test
     with pytest.raises(UserError, match=f"plan 'x', which is not read; there are {first.plan_id}"):
         NoisePairDataset(str(folder), version={"x": 1})
     with pytest.raises(UserError, match=r"give version and unsigned to each Source"):
@@ -104,7 +104,7 @@ def test_superseded_manifest_that_contradicts_itself_is_refused(
     two_versions: TwoVersions,
     path_and_change: tuple[tuple[str | int, ...], Callable[[Any], Any]],
 ) -> None:
-    """No stored digest covers it: what it says twice, or follows from its plan, must agree."""
+    """No stored digest covers it, so its values must agree with each other and with the plan."""
     folder, first = two_versions.folder, two_versions.first
     path = folder / layout.manifest_key(first.plan_id, 1)
     content = json.loads(path.read_bytes())
@@ -114,17 +114,17 @@ def test_superseded_manifest_that_contradicts_itself_is_refused(
         NoisePairDataset(str(folder), version=1)
 
 
-@pytest.mark.parametrize("says_versions", [True, False])
-def test_state_of_a_superseded_version_says_how_to_go_on_with_it(
-    two_versions: TwoVersions, sealed_folder: Path, says_versions: bool
+@pytest.mark.parametrize("with_versions", [True, False])
+def test_state_of_a_superseded_version_explains_how_to_continue(
+    two_versions: TwoVersions, sealed_folder: Path, with_versions: bool
 ) -> None:
     folder, first = two_versions.folder, two_versions.first
     before = NoisePairDataset(str(sealed_folder), seed=1)
-    whole = [*ids_of(before)]
+    complete = [*ids_of(before)]
     begun = [*ids_of(islice(before, 5))]
     state = before.state_dict()
     assert state["plan_versions"] == [{first.plan_id: 1}]
-    if not says_versions:  # as earlier releases wrote states
+    if not with_versions:  # as earlier releases wrote states
         del state["plan_versions"]
     state = json.loads(json.dumps(state))
     pairs = NoisePairDataset(str(folder), seed=1)
@@ -134,7 +134,7 @@ def test_state_of_a_superseded_version_says_how_to_go_on_with_it(
         pairs.load_state_dict(state)
     again = NoisePairDataset(str(folder), seed=1, version=1)
     again.load_state_dict(state)
-    assert [*begun, *ids_of(again)] == whole
+    assert [*begun, *ids_of(again)] == complete
     # And the other way round.
     newer = NoisePairDataset(str(folder), seed=1).state_dict()
     with pytest.raises(UserError, match=r"version 2 of plan .* version 1 is read .*version=2"):
@@ -147,7 +147,7 @@ def test_state_of_a_superseded_version_says_how_to_go_on_with_it(
 def test_state_from_before_a_plan_was_added_continues_with_plans(tmp_path: Path) -> None:
     first = write_pairs(str(tmp_path), 40, latent_shape=SHAPE)
     before = NoisePairDataset(str(tmp_path), seed=1)
-    whole = [*ids_of(before)]
+    complete = [*ids_of(before)]
     begun = [*ids_of(islice(before, 5))]
     state = before.state_dict()
     second = write_pairs(str(tmp_path), 40, latent_shape=SHAPE, seed=1)
@@ -158,7 +158,7 @@ def test_state_from_before_a_plan_was_added_continues_with_plans(tmp_path: Path)
             NoisePairDataset(str(tmp_path), seed=1).load_state_dict(each)
         again = NoisePairDataset(str(tmp_path), seed=1, plans=[first.plan_id])
         again.load_state_dict(each)
-        assert [*begun, *ids_of(again)] == whole
+        assert [*begun, *ids_of(again)] == complete
 
 
 def test_state_of_other_data_in_the_same_versions_is_still_refused(

@@ -1,4 +1,4 @@
-"""What our own reader says of a split, and whether another library says the same."""
+"""Samples of our reader, and their comparison with the rows of another library."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from pipeline.reader import NoisePairDataset
 from pipeline.records import Split
+from pipeline.storage.layout import ShardFormat
 from tests.sealed import manifest_of
 
 SHAPE = (4, 8, 8)
@@ -16,8 +17,8 @@ REWARDS = ("source_rewards", "golden_rewards")
 NOISES = ("source_noise", "golden_noise")
 
 
-def shard_paths(folder: Path, shard_format: str, split: Split = Split.TRAIN) -> list[str]:
-    """The shards that the manifest names, in order."""
+def shard_paths(folder: Path, shard_format: ShardFormat, split: Split = Split.TRAIN) -> list[str]:
+    """Return the shards that the manifest names, in order."""
     shards = manifest_of(folder).shards[split][shard_format]
     return [str(folder / shard.key) for shard in shards]
 
@@ -27,12 +28,12 @@ def ledger_path(folder: Path) -> str:
 
 
 def our_samples(url: object, split: Split = Split.TRAIN) -> dict[str, dict[str, Any]]:
-    """Our reader's samples by their id."""
+    """Return the samples of our reader by their id."""
     return {sample["sample_id"]: sample for sample in NoisePairDataset(str(url), split.value)}
 
 
 def assert_ours(rows: Iterable[Mapping[str, Any]], ours: Mapping[str, Mapping[str, Any]]) -> None:
-    """Rows of another library, each sample once, with the values that our reader gives."""
+    """Assert that another library returns each sample once, with the values of our reader."""
     found = {row["sample_id"]: row for row in rows}
     assert found.keys() == ours.keys() and len(ours) > 2
     for name, row in found.items():

@@ -22,8 +22,8 @@ STREAMING = pytest.mark.parametrize("streaming", [False, True])
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the library prepares is in nobody's home afterwards."""
+def _temporary_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the files that the library prepares out of the user's home."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
@@ -54,7 +54,7 @@ def test_datasets_keeps_the_types_of_the_columns(sealed_folder: Path) -> None:
     assert features["golden_rewards"] == {"scene": Value("float32"), "oracle": Value("float32")}
 
 
-def test_datasets_gives_float16_tensors_where_asked_for_them(sealed_folder: Path) -> None:
+def test_datasets_returns_float16_tensors_on_request(sealed_folder: Path) -> None:
     pairs = _load("arrow", shard_paths(sealed_folder, "arrow"))
     noises = pairs.select_columns(list(NOISES)).with_format("torch", dtype=torch.float16)
     ours = our_samples(sealed_folder)
@@ -75,7 +75,7 @@ def test_datasets_ledger_is_the_rows_that_pyarrow_reads(
     assert kept == our_samples(sealed_folder).keys()
 
 
-def test_datasets_worst_case_half_precision_survives_bit_for_bit(sealed_folder: Path) -> None:
+def test_datasets_keeps_float16_bit_for_bit(sealed_folder: Path) -> None:
     pairs = _load("arrow", shard_paths(sealed_folder, "arrow")).with_format("arrow")
     column = pairs[:]["golden_noise"].combine_chunks()
     stored = np.asarray(column.flatten()).view(np.uint16)

@@ -1,7 +1,8 @@
-"""Questions to the ledger in SQL, with answers that pyarrow and numpy give as well."""
+"""SQL queries of the ledger, compared with pyarrow and numpy."""
 
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -21,9 +22,16 @@ KEPT_RATES = """
 """
 
 
-def test_duckdb_says_which_prompts_gain_most(sealed_folder: Path) -> None:
+def _rows(query: str) -> list[Any]:
+    """Return the rows of a query."""
+    relation = duckdb.sql(query)
+    assert relation is not None, "a select returns rows"
+    return relation.fetchall()
+
+
+def test_duckdb_finds_the_prompts_that_gain_most(sealed_folder: Path) -> None:
     path = ledger_path(sealed_folder)
-    found = duckdb.sql(GAINS.format(ledger=path)).fetchall()
+    found = _rows(GAINS.format(ledger=path))
     gains = defaultdict(list)
     for row in pq.read_table(path).to_pylist():
         golden, source = row["golden_rewards"]["scene"], row["source_rewards"]["scene"]
@@ -35,9 +43,9 @@ def test_duckdb_says_which_prompts_gain_most(sealed_folder: Path) -> None:
     assert [seeds for _, _, seeds in found] == [2] * 5
 
 
-def test_duckdb_says_how_many_candidates_of_a_split_are_kept(sealed_folder: Path) -> None:
+def test_duckdb_counts_the_kept_candidates_of_a_split(sealed_folder: Path) -> None:
     path = ledger_path(sealed_folder)
-    found = duckdb.sql(KEPT_RATES.format(ledger=path)).fetchall()
+    found = _rows(KEPT_RATES.format(ledger=path))
     ledger = pq.read_table(path)
     kept = np.array(ledger["status"].to_pylist()) == "kept"
     splits = np.array(ledger["split"].to_pylist())
@@ -48,13 +56,13 @@ def test_duckdb_says_how_many_candidates_of_a_split_are_kept(sealed_folder: Path
 
 
 def test_duckdb_joins_the_ledger_with_the_columns_of_arrow_shards(sealed_folder: Path) -> None:
-    """float16 lists are the one Arrow type here that DuckDB lacks: they are left out by name."""
+    """DuckDB does not support lists of float16, so these columns are left out by name."""
     shards = ds.dataset(shard_paths(sealed_folder, "arrow"), format="arrow")
     duckdb.register("pairs", shards.to_table(columns=["sample_id", "seed"]))
-    found = duckdb.sql(
+    found = _rows(
         f"select pairs.sample_id, pairs.seed from pairs join '{ledger_path(sealed_folder)}' ledger "
         "on ledger.sample_id = pairs.sample_id and ledger.seed = pairs.seed"
-    ).fetchall()
+    )
     ours = our_samples(sealed_folder)
     assert sorted(found) == sorted((name, sample["seed"]) for name, sample in ours.items())
     with pytest.raises(duckdb.NotImplementedException, match="Unsupported Internal Arrow Type"):

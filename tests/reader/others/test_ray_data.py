@@ -1,6 +1,8 @@
 """Ledger and shards as Ray datasets; in one test, because Ray's data workers start slowly."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,9 +37,10 @@ def test_ray_data_reads_ledger_tar_and_arrow_as_our_reader(
     ]
     arrow = ray.data.from_arrow(tables)
     assert_ours(arrow.take_all(), ours)
-    # In numpy batches a float16 list is an array of objects: pyarrow batches keep it whole.
+    # In numpy batches a float16 list is an array of objects. pyarrow batches keep its type.
     seen = 0
-    for batch in arrow.iter_batches(batch_format="pyarrow", batch_size=4):
+    tables_of_four: Iterable[Any] = arrow.iter_batches(batch_format="pyarrow", batch_size=4)
+    for batch in tables_of_four:
         golden = batch["golden_noise"].combine_chunks().flatten().to_numpy().reshape(-1, *SHAPE)
         for name, noise in zip(batch["sample_id"].to_pylist(), golden, strict=True):
             assert np.array_equal(noise, ours[name]["golden_noise"].numpy())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import webdataset as wds
 
-from pipeline.storage import layout
+from pipeline.records import Split
 from tests.conftest import BUCKET
 from tests.reader.others.ours import NOISES, SHAPE, assert_ours, our_samples, shard_paths
 from tests.sealed import Built, manifest_of
@@ -22,7 +22,7 @@ def _rows(samples: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def test_webdataset_decodes_noises_and_json_as_our_reader_gives_them(
+def test_webdataset_decodes_noises_and_json_as_our_reader(
     sealed_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_pickles(*arguments: object, **options: object) -> None:
@@ -39,7 +39,7 @@ def test_webdataset_decodes_noises_and_json_as_our_reader_gives_them(
     assert_ours(rows, our_samples(sealed_folder))
 
 
-def test_webdataset_decodes_pictures_into_what_our_reader_gives(sealed_folder: Path) -> None:
+def test_webdataset_decodes_pictures_as_our_reader(sealed_folder: Path) -> None:
     paths = shard_paths(sealed_folder, "webdataset")
     ours = our_samples(sealed_folder)
     samples = list(wds.WebDataset(paths, shardshuffle=False).decode("rgb8"))
@@ -63,7 +63,7 @@ def test_webdataset_reads_from_s3_through_presigned_urls(built: Built, s3_url: s
     manifest = built.sealed_in(s3_url)
     prefix = s3_url.removeprefix(f"s3://{BUCKET}/")
     s3 = boto3.client("s3")
-    shards = manifest.shards[layout.Split.TRAIN]["webdataset"]
+    shards = manifest.shards[Split.TRAIN]["webdataset"]
     urls = [
         s3.generate_presigned_url(
             "get_object", Params={"Bucket": BUCKET, "Key": f"{prefix}/{shard.key}"}

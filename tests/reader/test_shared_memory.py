@@ -1,10 +1,11 @@
-"""What a DataLoader worker sends arrives as it was, and costs one descriptor."""
+"""Batches from DataLoader workers arrive unchanged and cost one file descriptor."""
 
 import copy
 import pickle
 from collections.abc import Iterator
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,34 +25,35 @@ def strategy(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def _shared(*shape: int) -> Tensor:
-    return torch.randn(shape).half().share_memory_()
+    tensor: Tensor = torch.randn(shape).half().share_memory_()
+    return tensor
 
 
-def _sent(parcel: SharedMemoryBatch) -> tuple[bytes, dict[str, object]]:
-    data = bytes(ForkingPickler.dumps(parcel))
+def _sent(batch: SharedMemoryBatch) -> tuple[bytes, dict[str, Any]]:
+    data = bytes(ForkingPickler.dumps(batch))
     return data, pickle.loads(data)
 
 
-def test_tensors_of_one_storage_cross_as_one() -> None:
+def test_tensors_of_one_storage_are_sent_as_one() -> None:
     source, golden = _shared(2, 3, 4, 8, 8)
-    parcel = SharedMemoryBatch(golden_noise=golden, prompt=["a", "b", "c"], source_noise=source)
-    data, arrived = _sent(parcel)
+    batch = SharedMemoryBatch(golden_noise=golden, prompt=["a", "b", "c"], source_noise=source)
+    data, arrived = _sent(batch)
     assert data.count(b"rebuild_storage") == 1
-    assert type(arrived) is dict and list(arrived) == list(parcel)
+    assert type(arrived) is dict and list(arrived) == list(batch)
     assert torch.equal(arrived["golden_noise"], golden)
     assert torch.equal(arrived["source_noise"], source)
     assert arrived["prompt"] == ["a", "b", "c"]
 
 
-def test_tensors_of_several_storages_and_parts_of_one_cross_too() -> None:
+def test_tensors_of_several_storages_and_views_are_sent() -> None:
     apart = SharedMemoryBatch(source_noise=_shared(3, 8), golden_noise=_shared(3, 8))
     columns = SharedMemoryBatch(golden_noise=_shared(3, 8)[:, 2:5], mask=_shared(3, 8)[1])
-    for parcel in (apart, columns):
-        _, arrived = _sent(parcel)
-        assert all(torch.equal(arrived[name], parcel[name]) for name in parcel)
+    for batch in (apart, columns):
+        _, arrived = _sent(batch)
+        assert all(torch.equal(arrived[name], batch[name]) for name in batch)
 
 
-def test_small_numbers_cross_as_bytes() -> None:
+def test_small_tensors_are_sent_as_bytes() -> None:
     scores = {"scene": torch.tensor([0.5, float("nan")]), "oracle": torch.tensor([1.0, 2.0])}
     data, arrived = _sent(SharedMemoryBatch(seed=torch.tensor([3, 4]), golden_rewards=scores))
     assert b"rebuild_storage" not in data
@@ -60,11 +62,11 @@ def test_small_numbers_cross_as_bytes() -> None:
         torch.testing.assert_close(arrived["golden_rewards"][name], score, equal_nan=True)
 
 
-def test_copy_is_a_parcel() -> None:
-    parcel = SharedMemoryBatch(seed=torch.tensor([3, 4]))
-    copied = copy.copy(parcel)
-    assert type(copied) is SharedMemoryBatch and copied is not parcel
-    assert copied["seed"] is parcel["seed"]
+def test_copy_is_a_shared_memory_batch() -> None:
+    batch = SharedMemoryBatch(seed=torch.tensor([3, 4]))
+    copied = copy.copy(batch)
+    assert type(copied) is SharedMemoryBatch and copied is not batch
+    assert copied["seed"] is batch["seed"]
 
 
 def test_loader_sends_one_storage_and_plain_numbers(pairs_folder: Path, strategy: str) -> None:
@@ -83,7 +85,7 @@ def test_loader_sends_one_storage_and_plain_numbers(pairs_folder: Path, strategy
         torch.testing.assert_close(arrived["golden_rewards"][name], scores, equal_nan=True)
 
 
-def test_pictures_cross_in_the_storage_of_the_noises(sealed_folder: Path) -> None:
+def test_pictures_share_the_storage_of_the_noises(sealed_folder: Path) -> None:
     pairs = NoisePairDataset(str(sealed_folder), batch_size=5)
     here = list(pairs)
     for batch, expected in zip(
@@ -94,12 +96,12 @@ def test_pictures_cross_in_the_storage_of_the_noises(sealed_folder: Path) -> Non
         assert len({batch[name].untyped_storage().data_ptr() for name in names}) == 1
         version = batch["golden_image"]._version
         batch["source_noise"].zero_()
-        assert batch["golden_image"]._version == version, "to autograd they are separate"
+        assert batch["golden_image"]._version == version, "autograd treats them as separate tensors"
         assert torch.equal(batch["golden_image"], expected["golden_image"])
 
 
-def test_private_tensors_of_any_size_and_type_cross_in_one_storage() -> None:
-    parcel = SharedMemoryBatch(
+def test_private_tensors_of_any_size_and_type_are_sent_in_one_storage() -> None:
+    batch = SharedMemoryBatch(
         large=torch.randn(64, 64),
         odd=torch.arange(9001, dtype=torch.uint8),
         nested={"scores": torch.randn(3000), "few": torch.arange(3)},
@@ -107,17 +109,17 @@ def test_private_tensors_of_any_size_and_type_cross_in_one_storage() -> None:
         turned=torch.randn(64, 65).T,
         empty=torch.empty(0, 4),
     )
-    data, arrived = _sent(parcel)
+    data, arrived = _sent(batch)
     assert data.count(b"rebuild_storage") == 1
     for name in ("large", "odd", "half", "turned", "empty"):
-        assert torch.equal(arrived[name], parcel[name])
-        assert arrived[name].dtype == parcel[name].dtype
-    for name, each in parcel["nested"].items():
+        assert torch.equal(arrived[name], batch[name])
+        assert arrived[name].dtype == batch[name].dtype
+    for name, each in batch["nested"].items():
         assert torch.equal(arrived["nested"][name], each)
 
 
-def test_memory_of_a_batch_is_not_taken_from_dev_shm(pairs_folder: Path) -> None:
-    """Of which a container has 64 MB."""
+def test_memory_of_a_batch_is_not_in_dev_shm(pairs_folder: Path) -> None:
+    """A container has only 64 MB of it."""
     pairs = NoisePairDataset(str(pairs_folder), batch_size=4)
     noise = next(iter(DataLoader(pairs, batch_size=None, num_workers=1)))["golden_noise"]
     start = noise.untyped_storage().data_ptr()
