@@ -1,11 +1,11 @@
-"""What all tests share: one thread a process, one real S3 server and one real Ray a session."""
+"""Settings and fixtures of all tests: one thread per process, one S3 server, one Ray."""
 
 import os
 
 # Before anything imports torch or numpy. Two threads on a busy two-core machine are 2.7 x slower
 # than one, and the worker processes that tests start inherit this.
 os.environ["OMP_NUM_THREADS"] = "1"
-# A cluster that the person at the keyboard works with is none of the tests' business.
+# Tests must not use a cluster of the person who runs them.
 os.environ.pop("RAY_ADDRESS", None)
 
 import secrets
@@ -29,14 +29,14 @@ BUCKET = "npd-tests"
 
 _MEMORY = Path("/dev/shm")
 _ROOM = 8e9
-"""Bytes; a whole run takes a tenth of it."""
+"""Free bytes that are required. A run of all tests needs a tenth of it."""
 
-# Real files in memory, where there is room: a store flushes every object to the disk, and the disk,
-# which no test is about, would be waited for half of the time.
+# Temporary files are in memory if there is room. A store flushes every object to the disk, and on
+# a disk the tests would spend half of their time waiting for it.
 if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM:
     tempfile.tempdir = os.environ["TMPDIR"] = str(_MEMORY)
 
-# How long an example takes is the machine's affair.
+# No test measures time, so a slow example is not an error.
 settings.register_profile(
     "nothing is timed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -59,14 +59,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_torch_thread() -> None:
-    import torch  # here and not above: the server starts without it
+    import torch  # imported late, so that collecting tests does not load it
 
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    """A real S3 server; tests that kill or stop it start their own."""
+    """A real S3 server. Tests that kill or stop a server start another one."""
     with SeaweedFS(tmp_path_factory.mktemp("seaweedfs")) as server:
         server.create_bucket(BUCKET)
         yield server
@@ -74,10 +74,10 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
 
 @pytest.fixture
 def s3_env(s3_server: SeaweedFS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The environment in which boto3 finds the server, cut off from the person's own account.
+    """Environment in which boto3 finds the test server and no other account.
 
-    It is set in ``os.environ``, so that processes started from here on inherit it; a Ray that
-    runs already does not.
+    It is set in ``os.environ``, so that processes that start later inherit it. A running Ray does
+    not.
     """
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -86,13 +86,13 @@ def s3_env(s3_server: SeaweedFS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    # Where readers keep copies of remote shards.
+    # The cache of remote shards.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
 def s3_url(s3_env: None) -> str:
-    """The URL of an empty prefix of its own on the real server."""
+    """The URL of a new, empty prefix on the real server."""
     return f"s3://{BUCKET}/{secrets.token_hex(8)}"
 
 
@@ -107,6 +107,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """A real Ray with two CPUs or more; builds in this process use it."""
+    """A real Ray with at least two CPUs, which builds in this process use."""
     with ray_session(ClusterConfig(workers=2)):
         yield

@@ -1,7 +1,7 @@
-"""Other environments for a test: a full disk, another user, a mount that is read-only, no locks.
+"""Unusual environments: a full disk, another user, a read-only mount, no file locks.
 
-``in_fork`` runs a function in a forked process. What the function changes there, such as its user,
-its limits and its mounts, ends with that process.
+``in_fork`` runs a function in a forked process. Its changes there, such as user, limits and mounts,
+end with that process.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ import pytest
 
 NOBODY = 65534
 STRANGER = 54321
-"""A user whom no passwd file knows, so that no home is known either."""
+"""A user id without an entry in passwd, and so without a home folder."""
 
 _CLONE_NEWNS = 0x00020000
 _MS_RDONLY, _MS_REMOUNT, _MS_REC, _MS_PRIVATE = 1, 32, 16384, 1 << 18
@@ -38,14 +38,14 @@ needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may become a
 
 
 def become(user: int) -> None:
-    """Run on as another user, without any group of the first."""
+    """Become another user without any groups of the first."""
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)
 
 
 def mount_memory(folder: Path, num_bytes: int) -> None:
-    """Mount a file system of so many bytes, which this process and its children alone see."""
+    """Mount a file system of ``num_bytes``, visible only to this process and its children."""
     _must(_LIBC.unshare(_CLONE_NEWNS))
     _must(_LIBC.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None))
     size = f"size={num_bytes}".encode()
@@ -53,12 +53,12 @@ def mount_memory(folder: Path, num_bytes: int) -> None:
 
 
 def remount_read_only(folder: Path) -> None:
-    """Make what ``mount_memory`` mounted read-only."""
+    """Make a mount of ``mount_memory`` read-only."""
     _must(_LIBC.mount(b"none", bytes(folder), None, _MS_REMOUNT | _MS_RDONLY, None))
 
 
 def can_mount(folder: Path) -> bool:
-    """Whether ``mount_memory`` works here."""
+    """Return True if ``mount_memory`` works on this machine."""
     try:
         in_fork(mount_memory, folder, 4096)
     except PermissionError:
@@ -67,9 +67,9 @@ def can_mount(folder: Path) -> bool:
 
 
 def refuse_flock(code: int = errno.ENOLCK) -> None:
-    """Let the kernel refuse ``flock`` from now on, as network file systems without locks do.
+    """Make ``flock`` fail from now on, as on network file systems without locks.
 
-    A seccomp filter of four instructions: if the call is flock, return the error; else allow.
+    A seccomp filter of four instructions returns the error for flock and allows other calls.
     """
     (load, equals, give) = (0x20, 0x15, 0x06)  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_RET|K
     (allow, fail) = (0x7FFF0000, 0x00050000)
@@ -90,7 +90,7 @@ def refuse_flock(code: int = errno.ENOLCK) -> None:
 
 
 FLOCK = {"x86_64": 73, "aarch64": 32}
-"""Number of the system call ``flock`` by machine."""
+"""Maps a machine type to the number of the system call ``flock``."""
 
 
 def _must(result: int) -> None:

@@ -1,6 +1,6 @@
-"""Which files come first where tests run in several processes: the longest.
+"""Order of the test files for runs with several processes: the longest come first.
 
-A file is run by one process. One that takes minutes and comes last is waited for by all others.
+One process runs a complete file. If a long file came last, all other processes would wait for it.
 """
 
 import pytest
@@ -19,7 +19,7 @@ LONGEST_FIRST = (
     "tests/training/test_run.py",
     "tests/demo/test_demo_model.py",
 )
-"""By the time that they take, roughly; all others follow as they stand."""
+"""The longest files, sorted roughly by their time. All others follow in the usual order."""
 
 
 SLOW_FOLDERS = (
@@ -44,6 +44,6 @@ def is_fast(item: pytest.Item) -> bool:
 
 
 def rank(item: pytest.Item) -> int:
-    """What tests are sorted by, files as a whole."""
+    """Return the sort key of a test, which keeps the tests of a file together."""
     file = item.nodeid.partition("::")[0]
     return LONGEST_FIRST.index(file) if file in LONGEST_FIRST else len(LONGEST_FIRST)

@@ -1,4 +1,4 @@
-"""A small sealed data set, built in this process from the demo's real models, and its parts."""
+"""A small sealed data set, built in this process with the models of the demo."""
 
 import shutil
 from collections.abc import Mapping
@@ -57,12 +57,12 @@ SETTINGS: dict[str, Any] = {
 
 
 def demo_prompts(count: int) -> list[str]:
-    """The first prompts that ship with the demo."""
+    """Return the first ``count`` prompts of the demo."""
     return (BUNDLED / "prompts.txt").read_text(encoding="utf-8").splitlines()[:count]
 
 
 def changed(**sections: Any) -> dict[str, Any]:
-    """``SETTINGS`` with some keys of some sections replaced."""
+    """Return ``SETTINGS`` with some keys of some sections replaced."""
     return {
         name: {**section, **sections.get(name, {})}
         if isinstance(section, Mapping)
@@ -72,7 +72,7 @@ def changed(**sections: Any) -> dict[str, Any]:
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:
-    """Settings as a TOML file."""
+    """Return settings as the text of a TOML file."""
     lines = []
     for name, section in settings.items():
         tables = section if isinstance(section, list) else [section]
@@ -87,8 +87,6 @@ def _toml(value: object) -> str:
         return f"{{{', '.join(f'{key} = {_toml(inner)}' for key, inner in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key} = {_toml(each)}' for key, each in value.items())}}}"
     if isinstance(value, bool):
         return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else repr(value)
@@ -97,7 +95,7 @@ def _toml(value: object) -> str:
 def write_config(
     folder: Path, settings: Mapping[str, Any] = SETTINGS, *, prompts: list[str] | None = None
 ) -> Config:
-    """A configuration that has been through a file, with its prompts beside it."""
+    """Write a configuration with its prompts to a folder, and load it."""
     lines = demo_prompts(24) if prompts is None else prompts
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "prompts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -107,20 +105,20 @@ def write_config(
 
 @cache
 def demo_models() -> tuple[Denoiser, dict[str, Reward]]:
-    """The demo's diffusion model and both rewards, loaded once."""
+    """Return the diffusion model of the demo and both rewards. They are loaded once."""
     config = load_config("demo")
     return load_denoiser(config.model, CPU), load_rewards(config.rewards, CPU)
 
 
 def produce(plan: Plan, prompts: PromptTable, unit: int) -> ProducedUnit:
-    """One unit, as a worker computes it."""
+    """Compute one unit as a worker does."""
     denoiser, rewards = demo_models()
     candidates = list(prompts.candidates(plan, plan.unit_range(unit)))
     return produce_unit(candidates, denoiser, rewards, BuildSpec.of(plan))
 
 
 def receipt_of(plan: Plan, unit: int, produced: ProducedUnit, **run: Any) -> Receipt:
-    """The receipt of a unit; ``run`` replaces what differs from one attempt to the next."""
+    """Return the receipt of a unit. ``run`` replaces fields that differ between attempts."""
     digest = sha256(produced.data)
     attempt = {
         "attempt_id": "a",
@@ -146,7 +144,7 @@ def receipt_of(plan: Plan, unit: int, produced: ProducedUnit, **run: Any) -> Rec
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A plan whose units are all computed."""
+    """A plan with all its computed units."""
 
     config: Config
     plan: Plan
@@ -162,11 +160,11 @@ class Built:
                 commit_unit(store, receipt_of(self.plan, unit, produced, **run), produced.data)
 
     def seal(self, store: ObjectStore) -> Manifest:
-        """Compact and seal, one shard after the other."""
+        """Compact and seal, one shard at a time."""
         return seal(store, self.plan, self.prompts, partial(map, partial(compact_in, store)))
 
     def sealed_in(self, url: str, **run: Any) -> Manifest:
-        """All of it."""
+        """Write plan and units into a store and seal it."""
         store = open_store(url)
         self.commit(store, **run)
         return self.seal(store)
@@ -184,7 +182,7 @@ def build(
 
 
 def manifest_of(folder: Path) -> Manifest:
-    """The first manifest that is sealed in a folder."""
+    """Return the first sealed manifest in a folder."""
     store = open_store(str(folder))
     success = read_success(store)
     assert success is not None
@@ -195,9 +193,9 @@ _BUILT: dict[Path, Built] = {}
 
 
 def built_once(base: Path) -> Built:
-    """The data set of ``SETTINGS``, computed once in a test session with the base folder.
+    """Build the data set of ``SETTINGS`` once in a test session with this base folder.
 
-    One of its prompts repeats, so that there is one that was dropped.
+    One prompt is repeated, so that the plan has a dropped prompt.
     """
     if base not in _BUILT:
         prompts = demo_prompts(24)
@@ -207,7 +205,7 @@ def built_once(base: Path) -> Built:
 
 
 def copy_of_sealed(base: Path, target: Path) -> Path:
-    """A copy of the sealed store, to be damaged."""
+    """Copy the sealed store, for tests that change it."""
     built_once(base)
     shutil.copytree(base / "sealed", target)
     return target
@@ -220,11 +218,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="session")
 def sealed_folder(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Read only."""
+    """Folder of the sealed store. Tests must not change it."""
     return tmp_path_factory.getbasetemp() / "sealed"
 
 
 @pytest.fixture
 def damaged(built: Built, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
-    """A copy of its own for each test."""
+    """A copy of the sealed store that the test may change."""
     return copy_of_sealed(tmp_path_factory.getbasetemp(), tmp_path / "store")

@@ -1,4 +1,4 @@
-"""Classes of the user's own: found where they are said to be, and known by their source."""
+"""Custom classes are loaded from their module and identified by a digest of its source."""
 
 import sys
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ def test_digest_in_a_package_changes_with_what_is_beside(tmp_path: Path, package
         ("json:JSONDecoder", "Python finds 'json' at .* and not in .*; rename the module"),
     ],
 )
-def test_entry_that_cannot_be_used_is_refused(tmp_path: Path, entry: str, message: str) -> None:
+def test_unusable_entry_is_rejected(tmp_path: Path, entry: str, message: str) -> None:
     _write(tmp_path / "npd_test_bad.py")
     _write(tmp_path / "npd_test_broken.py", "import npd_test_not_there\n")
     with pytest.raises(EntryPointError, match=message):

@@ -1,4 +1,4 @@
-"""Names that follow from content."""
+"""Digests, ids, seeds and splits are functions of the content."""
 
 import json
 import unicodedata

@@ -1,4 +1,4 @@
-"""What a process does not need it does not import: seconds of every start and restart."""
+"""Processes do not import heavy packages that they do not need, which saves seconds per start."""
 
 import json
 import subprocess
@@ -15,13 +15,13 @@ DEADLINE_S = 300
     ("modules", "expected"),
     [
         (["pipeline.cli.app", "pipeline.config.file", "pipeline.publish.compact"], set()),
-        # Workers load models and the driver does not, though it has to name their class.
+        # The driver refers to the class of the workers, but only workers load models.
         (["pipeline.workflows.build", "pipeline.workflows.repair", "jobs.build"], {"torch"}),
     ],
     ids=["command line", "driver"],
 )
-def test_no_process_imports_what_another_needs(modules: list[str], expected: set[str]) -> None:
+def test_process_imports_no_unneeded_packages(modules: list[str], expected: set[str]) -> None:
     code = f"import json, sys, {', '.join(modules)}; print(json.dumps([*sys.modules]))"
     command = [sys.executable, "-c", code]
-    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE_S)
-    assert HEAVY & set(json.loads(said.stdout)) == expected
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert HEAVY & set(json.loads(ended.stdout)) == expected

@@ -1,4 +1,4 @@
-"""A process that dies in the middle of a write leaves nothing that is later taken for complete."""
+"""A process that dies during a write leaves no file that looks complete."""
 
 import os
 import resource
@@ -38,7 +38,7 @@ def _write_stage(folder: Path) -> None:
         schedule,
         folder=folder,
         seed=0,
-        report=lambda *told: None,
+        report=lambda *line: None,
     )
 
 
@@ -79,7 +79,7 @@ _WRITERS: dict[str, Callable[[Path], object]] = {
     "made": _write_file,
     "made/first": _write_in_folder,
 }
-"""By the file that must not be there, a function that dies before the file is complete."""
+"""Maps a file that must not exist to a function that dies before the file is complete."""
 
 
 def _killed_in_the_middle(write: Callable[[Path], object], folder: Path) -> bool:
@@ -94,7 +94,7 @@ def _killed_in_the_middle(write: Callable[[Path], object], folder: Path) -> bool
 
 
 @pytest.mark.parametrize("name", _WRITERS)
-def test_write_that_is_killed_leaves_no_file_under_its_name(name: str, tmp_path: Path) -> None:
+def test_killed_write_leaves_no_file_under_its_name(name: str, tmp_path: Path) -> None:
     assert _killed_in_the_middle(_WRITERS[name], tmp_path)
     assert not (tmp_path / name).exists()
     _WRITERS[name](tmp_path)

@@ -1,4 +1,4 @@
-"""A sealed data set with two versions: the build's, and a selection of half of its pairs."""
+"""A sealed data set with two versions: the first, and a selection of half of its pairs."""
 
 import shutil
 from dataclasses import dataclass
@@ -25,17 +25,17 @@ class TwoVersions:
 
     @property
     def store(self) -> ObjectStore:
-        """The store in the folder."""
+        """Store of the folder."""
         return open_store(str(self.folder))
 
     @property
     def plan_id(self) -> str:
-        """The plan of both."""
+        """Plan id of both versions."""
         return self.first.plan_id
 
 
 def select_scene(store: ObjectStore, margin: float) -> Manifest:
-    """Make the pairs current whose scene gains more than a margin."""
+    """Select the pairs whose gain under the reward scene exceeds ``margin``."""
     return select(store, {"scene": margin}, partial(map, partial(compact_in, store))).manifest
 
 
@@ -60,6 +60,6 @@ def _two_versions(
 
 @pytest.fixture
 def two_versions(_two_versions: TwoVersions, tmp_path: Path) -> TwoVersions:
-    """A copy of its own for each test."""
+    """A new copy for each test."""
     folder = Path(shutil.copytree(_two_versions.folder, tmp_path / "two"))
     return TwoVersions(folder=folder, first=_two_versions.first, second=_two_versions.second)

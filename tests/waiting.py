@@ -1,15 +1,15 @@
-"""Waiting for what another process does."""
+"""Waiting for other processes."""
 
 import time
 from collections.abc import Callable
 from threading import Event
 
 POLL_S = 0.1
-"""Processes announce nothing, so they are looked at again and again."""
+"""Seconds between two checks of a condition."""
 
 
 def until(condition: Callable[[], bool], timeout_s: float, poll_s: float = POLL_S) -> bool:
-    """Wait for a condition, asked every ``poll_s``; whether it held within ``timeout_s``."""
+    """Check a condition every ``poll_s``. Return True if it held within ``timeout_s``."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -19,5 +19,5 @@ def until(condition: Callable[[], bool], timeout_s: float, poll_s: float = POLL_
 
 
 def pause(seconds: float) -> None:
-    """Let time pass, as a seeded moment between two faults."""
+    """Wait, for example between two faults."""
     Event().wait(seconds)

@@ -1,4 +1,4 @@
-"""A build without Ray and without any trouble: what other builds are held against."""
+"""A build without Ray and without faults, for comparison with other builds."""
 
 from functools import partial
 
@@ -13,7 +13,7 @@ from pipeline.workflows import build as steps
 
 
 def build_without_ray(store: ObjectStore, config: Config) -> None:
-    """Compute and seal in this process: a real worker, one unit after the other, no driver."""
+    """Compute and seal in this process with a real worker, one unit at a time, without a driver."""
     opened = steps.open_build(store, config)
     worker = UnitWorker(store.url, opened.plan.plan_id, config)
     worker.set_up()

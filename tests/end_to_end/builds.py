@@ -1,4 +1,4 @@
-"""The build that all these tests make, how they run it, and what they read of what it left."""
+"""The build of the end-to-end tests: its configuration, commands, and readers of its output."""
 
 import hashlib
 import sys
@@ -13,7 +13,7 @@ from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 
 NUM_UNITS = 12
-"""Three times as many as two workers have in flight: what is killed has not done all of them."""
+"""Three times as many units as two workers have in flight, so a killed build is unfinished."""
 PROMPTS = """\
 a small red circle
 three blue rings
@@ -75,12 +75,12 @@ shard_bytes = 20_000
 workers = 2
 """
 DEADLINE_S = 300
-"""Far beyond what anything here takes, on a machine that is busy as well."""
+"""Far more than any step here takes, even on a busy machine."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended."""
+    """Exit status and output of a command."""
 
     code: int
     out: str
@@ -102,14 +102,14 @@ def write_config(folder: Path, text: str = CONFIG) -> Path:
 
 
 def with_one_worker(config_path: Path) -> Config:
-    """For builds whose workers are not what is tested: loading models is most of their time."""
+    """Return the configuration with one worker, because most time is spent loading models."""
     config = load_config(config_path)
     cluster = config.cluster.model_copy(update={"workers": 1})
     return config.model_copy(update={"cluster": cluster})
 
 
 def sealed_bytes(url: object) -> dict[str, str]:
-    """The digest of every sealed object: shards, ledger, manifests and ``_SUCCESS``."""
+    """Return the digest of every sealed object: shards, ledger, manifests and ``_SUCCESS``."""
     store = open_store(str(url))
     sealed = ("shards/", "ledgers/", "manifests/", layout.SUCCESS_KEY)
     return {
@@ -124,7 +124,7 @@ def stored_receipts(store: ObjectStore) -> dict[str, bytes]:
 
 
 def files(folder: Path) -> dict[Path, tuple[int, bytes]]:
-    """Everything in a folder with its time of writing."""
+    """Return the bytes of each file in a folder, with its time of writing."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
 

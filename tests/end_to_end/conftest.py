@@ -1,4 +1,4 @@
-"""``npd`` in this process, and one undisturbed build that all tests are held against."""
+"""The command ``npd`` in this process, and one build without faults for comparison."""
 
 import shutil
 import sys
@@ -17,7 +17,7 @@ from tests.without_ray import build_without_ray
 def npd(
     ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Npd:
-    """The command ``npd`` in this process, which spares it its imports and a Ray of its own."""
+    """The command ``npd`` in this process, which saves its imports and the start of Ray."""
 
     def run(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["npd", *map(str, arguments)])
@@ -37,7 +37,7 @@ def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def undisturbed(config_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that was built without Ray; tests copy it and leave it alone."""
+    """A folder that was built without Ray. Tests must not change it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     build_without_ray(open_store(str(folder)), load_config(config_path))
     assert len(list(folder.glob("receipts/*/*.json"))) == NUM_UNITS
@@ -46,5 +46,5 @@ def undisturbed(config_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def copied(undisturbed: Path, tmp_path: Path) -> Path:
-    """A copy of the undisturbed build, to be damaged."""
+    """A copy of the undisturbed build, which a test may change."""
     return shutil.copytree(undisturbed, tmp_path / "copy")

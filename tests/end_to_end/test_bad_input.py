@@ -1,4 +1,4 @@
-"""What a person got wrong is one clear message, and leaves nothing behind."""
+"""Wrong input gives one clear message and leaves nothing behind."""
 
 import subprocess
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_model_of_another_class_is_one_clear_message(npd: Npd, tmp_path: Path) -
     assert not (tmp_path / "out").exists(), "a plan that cannot be built must not be stored"
 
 
-def test_store_that_is_not_there_is_one_clear_message(
+def test_missing_store_is_one_clear_message(
     npd: Npd, config_path: Path, s3_env: None, tmp_path: Path
 ) -> None:
     absent = npd("build", config_path, "--out", "s3://no-such-bucket/prefix")
@@ -66,7 +66,7 @@ def test_wrong_credentials_are_one_clear_message(
 
 
 def test_error_reaches_the_shell(tmp_path: Path) -> None:
-    """The same in a real process: its exit status, and nothing beside the message."""
+    """In a real process the exit status is set and only the message is printed."""
     command = module_command(
         "pipeline.cli", "build", tmp_path / "absent.toml", "--out", tmp_path / "out"
     )

@@ -1,4 +1,4 @@
-"""Builds whose driver or workers were killed: they go on, and end in the undisturbed bytes."""
+"""Builds resume after their driver or workers are killed, and end in the undisturbed bytes."""
 
 import signal
 import subprocess
@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -32,19 +33,19 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 @pytest.fixture
 def killed(config_path: Path, tmp_path: Path) -> Iterator[Path]:
-    """A build whose driver was killed half-way, with all its processes gone."""
+    """A build whose driver was killed half-way, and whose processes have all ended."""
     out = tmp_path / "out"
     command = module_command("pipeline.cli", "build", config_path, "--out", out)
     with subprocess.Popen(command, start_new_session=True) as driver:
         _wait_for_receipts(out, 2, driver)
-        driver.send_signal(signal.SIGSTOP)  # while we look, it sends no more
+        driver.send_signal(signal.SIGSTOP)  # so that it starts nothing during the search
         # Ray's processes; they must end with the driver that started them.
         started = psutil.Process(driver.pid).children(recursive=True)
         titles = {process: " ".join(_command_line(process)).strip() for process in started}
         driver.send_signal(signal.SIGKILL)
         assert driver.wait(DEADLINE_S) == -signal.SIGKILL, "it ended before it was killed"
     assert any(title.startswith("ray::WorkerActor") for title in titles.values())
-    # Ray's own agents, which touch no store, give up only after a minute: seen, 63 s.
+    # Ray's agents do not use the store. They exit only after about a minute.
     agents = [process for process, title in titles.items() if title.endswith("Agent")]
     others = [process for process in started if process not in agents]
     _, left = psutil.wait_procs(others, DEADLINE_S)
@@ -55,13 +56,13 @@ def killed(config_path: Path, tmp_path: Path) -> Iterator[Path]:
     assert left == []
 
 
-def _wait_for_receipts(out: Path, count: int, driver: "subprocess.Popen[bytes]") -> None:
+def _wait_for_receipts(out: Path, count: int, driver: "subprocess.Popen[Any]") -> None:
     deadline = time.monotonic() + DEADLINE_S
     while len(list(out.glob("receipts/*/*.json"))) < count:
-        assert time.monotonic() < deadline, "waited in vain"
-        with suppress(subprocess.TimeoutExpired):  # a pause between looks
+        assert time.monotonic() < deadline, "timed out"
+        with suppress(subprocess.TimeoutExpired):  # a pause between two checks
             code = driver.wait(0.005)
-            pytest.fail(f"the build ended by itself, with {code}")
+            pytest.fail(f"the build ended by itself with {code}")
 
 
 def _command_line(process: psutil.Process) -> list[str]:
@@ -71,7 +72,7 @@ def _command_line(process: psutil.Process) -> list[str]:
         return []
 
 
-def test_driver_killed_the_same_command_resumes_and_ends_in_the_same_bytes(
+def test_killed_build_is_resumed_by_the_same_command_to_the_same_bytes(
     npd: Npd, config_path: Path, killed: Path, undisturbed: Path
 ) -> None:
     store = open_store(str(killed))
@@ -87,12 +88,12 @@ def test_driver_killed_the_same_command_resumes_and_ends_in_the_same_bytes(
     again = npd("build", config_path, "--out", killed, "--workers", 1)
     assert again.code == 0, again.err
     assert f"resuming: {len(before)} units are done" in again.err
-    assert before.items() <= stored_receipts(store).items(), "receipts stay as they were"
+    assert before.items() <= stored_receipts(store).items(), "receipts do not change"
     assert sealed_bytes(killed) == sealed_bytes(undisturbed)
     assert npd("verify", killed).code == 0
 
 
-def test_driver_asked_to_stop_reports_saved_units_and_how_to_resume(
+def test_stopped_driver_reports_saved_units_and_how_to_resume(
     config_path: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -113,7 +114,7 @@ def test_driver_asked_to_stop_reports_saved_units_and_how_to_resume(
 def test_resumed_build_computes_only_units_without_a_receipt(
     config_path: Path, copied: Path, undisturbed: Path
 ) -> None:
-    """Killed between a unit's data and its receipt, and between the manifest and ``_SUCCESS``."""
+    """State after kills between a unit and its receipt, and between manifest and ``_SUCCESS``."""
     for unit in (1, 4):
         (copied / layout.receipt_key(plan_id(copied), unit)).unlink()
     (copied / layout.SUCCESS_KEY).unlink()
@@ -125,14 +126,14 @@ def test_resumed_build_computes_only_units_without_a_receipt(
     assert sorted(summary.unit for summary in summaries) == [1, 4]
     steps.publish(opened)
 
-    assert before.items() <= files(copied).items(), "nothing that was there is written again"
+    assert before.items() <= files(copied).items(), "existing objects are not written again"
     assert sealed_bytes(copied) == sealed_bytes(undisturbed)
 
 
-def test_workers_killed_and_terminated_the_build_ends_in_the_same_bytes(
+def test_build_with_killed_and_terminated_workers_ends_in_the_same_bytes(
     config_path: Path, undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One by SIGKILL, and one by SIGTERM, as a machine does that goes down."""
+    """One worker gets SIGKILL, another SIGTERM, as from a machine that shuts down."""
     opened = steps.open_build(open_store(str(tmp_path)), load_config(config_path))
     summaries = steps.compute(opened, steps.units_done(opened))
     # After one unit the driver waits for this test, and three or four are in flight.
@@ -149,17 +150,17 @@ def test_workers_killed_and_terminated_the_build_ends_in_the_same_bytes(
 
 
 def _initialised_workers(count: int) -> list[psutil.Process]:
-    """Wait for so many workers of this process: one may start long after another."""
+    """Wait for ``count`` workers of this process. One may start long after another."""
     found: list[psutil.Process] = []
 
-    def are_there() -> bool:
+    def are_ready() -> bool:
         titles = {
             process: " ".join(_command_line(process))
             for process in psutil.Process().children(recursive=True)
         }
         found[:] = [each for each, title in titles.items() if title.startswith("ray::WorkerActor")]
-        # In its constructor a worker learns what SIGTERM means.
+        # A worker installs its SIGTERM handler in its constructor.
         return len(found) == count and not any("__init__" in titles[each] for each in found)
 
-    assert until(are_there, DEADLINE_S, poll_s=0.05), "waited in vain"
+    assert until(are_ready, DEADLINE_S, poll_s=0.05), "timed out"
     return found

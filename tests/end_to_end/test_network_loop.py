@@ -1,4 +1,4 @@
-"""The loop: train on pairs, propose with the network, judge, keep, and train on what was kept."""
+"""The training loop: train on pairs, propose with the network, select, and train again."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ REDENOISE = CONFIG[CONFIG.index("[redenoise]") : CONFIG.index("[[rewards]]")]
 
 
 @pytest.fixture(autouse=True)
-def _own_accelerator() -> Iterator[None]:
+def _fresh_accelerator() -> Iterator[None]:
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -36,7 +36,7 @@ def _train(data: Path, out: Path, *, init: Path | None = None) -> None:
     )
 
 
-def test_network_trained_on_pairs_proposes_the_pairs_that_it_is_trained_on_again(
+def test_network_proposes_pairs_for_its_next_training(
     npd: Npd, undisturbed: Path, tmp_path: Path
 ) -> None:
     first, second, pairs = tmp_path / "first", tmp_path / "second", tmp_path / "pairs"

@@ -1,4 +1,4 @@
-"""``npd plan``: the size of a build before it is made."""
+"""``npd plan`` prints the size of a build in advance."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_plan_prints_the_size_of_a_build_and_writes_nothing(
     assert figures["plan"] == plan_id(undisturbed)
     assert figures["candidates"] == "24"
     assert figures["units"] == "12 of 2 candidates"
-    # Two images of 8 evaluations; 4 steps down at two evaluations each and 4 back at one.
+    # Two images of 8 evaluations, 4 denoising steps of two evaluations, 4 inversions of one.
     assert figures["forward evaluations"] == "28 per candidate, 672 in total"
     assert "at most" in figures["bytes"]
     assert figures["time"].startswith("about ")

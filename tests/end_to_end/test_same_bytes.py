@@ -1,4 +1,4 @@
-"""What a build comes to, wherever and by however many workers: the bytes of one worker's."""
+"""A build gives the same bytes with any number of workers and in any store."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def test_build_with_two_workers_gives_the_bytes_of_one(
 def test_build_into_s3_gives_the_bytes_of_a_folder(
     npd: Npd, config_path: Path, undisturbed: Path, s3_url: str
 ) -> None:
-    # In a process of its own: workers take the credentials from the Ray that starts them.
+    # In a separate process, because workers inherit the credentials of the Ray that starts them.
     command = module_command("pipeline.cli", "build", config_path, "--out", s3_url, "--workers", 1)
     subprocess.run(command, check=True, timeout=DEADLINE_S)
     assert sealed_bytes(s3_url) == sealed_bytes(undisturbed)
@@ -40,7 +40,7 @@ def test_build_into_s3_gives_the_bytes_of_a_folder(
     assert (verified.code, verified.err.count("wrong")) == (0, 0)
 
 
-def test_build_as_a_job_on_a_cluster_that_runs_gives_the_same_bytes(
+def test_build_as_a_job_on_a_running_cluster_gives_the_same_bytes(
     config_path: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     address = ray.get_runtime_context().gcs_address
@@ -52,10 +52,10 @@ def test_build_as_a_job_on_a_cluster_that_runs_gives_the_same_bytes(
     )
     assert sealed_bytes(tmp_path / "out") == sealed_bytes(undisturbed)
     assert ray.is_initialized()
-    assert ray.cluster_resources(), "the cluster is left as it was"
+    assert ray.cluster_resources(), "the cluster still runs"
 
 
-def test_sealed_objects_tell_nothing_of_this_machine(undisturbed: Path) -> None:
+def test_sealed_objects_contain_nothing_of_this_machine(undisturbed: Path) -> None:
     receipts = [json.loads(data) for data in stored_receipts(open_store(str(undisturbed))).values()]
     secrets = {receipt[name] for receipt in receipts for name in ("attempt_id", "host", "started")}
     secrets |= {str(undisturbed), str(BUNDLED)}

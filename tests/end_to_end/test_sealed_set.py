@@ -1,4 +1,4 @@
-"""Commands on a set that is sealed: built again, added to, verified."""
+"""Commands on a sealed set: build again, add a plan, verify."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from pipeline.storage.success import read_success
 from tests.end_to_end.builds import CONFIG, NUM_UNITS, Npd, files, plan_id, write_config
 
 
-def test_build_of_what_is_sealed_does_nothing(npd: Npd, config_path: Path, copied: Path) -> None:
+def test_build_of_a_sealed_plan_does_nothing(npd: Npd, config_path: Path, copied: Path) -> None:
     before = files(copied)
     ended = npd("build", config_path, "--out", copied)
     assert ended.code == 0
@@ -18,13 +18,13 @@ def test_build_of_what_is_sealed_does_nothing(npd: Npd, config_path: Path, copie
     assert files(copied) == before
 
 
-def test_another_plan_is_refused_and_can_be_added(npd: Npd, tmp_path: Path, copied: Path) -> None:
+def test_another_plan_is_rejected_and_can_be_added(npd: Npd, tmp_path: Path, copied: Path) -> None:
     other = write_config(tmp_path, CONFIG.replace("seed = 7", "seed = 8"))
     first, before = plan_id(copied), files(copied)
-    refused = npd("build", other, "--out", copied)
-    assert refused.code == 2
-    assert f"already holds plan {first}" in refused.err
-    assert "--add" in refused.err
+    rejected = npd("build", other, "--out", copied)
+    assert rejected.code == 2
+    assert f"already holds plan {first}" in rejected.err
+    assert "--add" in rejected.err
     assert files(copied) == before
 
     pairs = {split: list(_samples(copied, split)) for split in Split}
@@ -49,11 +49,11 @@ def _samples(folder: Path, split: Split) -> Iterator[str]:
     return (sample["sample_id"] for sample in NoisePairDataset(str(folder), split))
 
 
-def test_verify_passes_what_is_whole_and_names_what_is_damaged(npd: Npd, copied: Path) -> None:
-    whole = npd("verify", copied)
-    assert whole.code == 0
-    assert whole.out.startswith(f"1 plans, {NUM_UNITS} units, 24 candidates")
-    assert whole.out.endswith("0 problems\n")
+def test_verify_accepts_a_complete_set_and_names_a_damaged_shard(npd: Npd, copied: Path) -> None:
+    complete = npd("verify", copied)
+    assert complete.code == 0
+    assert complete.out.startswith(f"1 plans, {NUM_UNITS} units, 24 candidates")
+    assert complete.out.endswith("0 problems\n")
 
     shard = next((copied / "shards").rglob("train-*.arrow"))
     data = bytearray(shard.read_bytes())

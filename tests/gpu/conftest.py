@@ -1,8 +1,8 @@
-"""What only a GPU can show; skipped where there is none.
+"""Tests that need a GPU. They are skipped elsewhere.
 
     make test-gpu
 
-Everything else runs the same code on the CPU, where float32 is the only type that is fast.
+The other tests run the same code on the CPU, where only float32 is fast.
 """
 
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ def gpu() -> torch.device:
 
 @pytest.fixture
 def full_float32() -> Iterator[None]:
-    """As on a CPU."""
+    """Full float32 precision, as on a CPU."""
     with full_precision():
         yield
 
 
 @pytest.fixture
 def deterministic() -> Iterator[None]:
-    """As in a worker; undone, because it is a state of the process."""
+    """Deterministic kernels, as in a worker. Restored afterwards, because the setting is global."""
     threads = torch.get_num_threads()
     be_deterministic()
     yield

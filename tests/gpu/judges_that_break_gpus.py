@@ -1,4 +1,4 @@
-"""Judges of one's own whose mistakes are those of real GPUs."""
+"""Custom judges that cause real GPU errors."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 class ReadsBeyond:
-    """An index that is not there: the kernel asserts, and the process has lost its GPU.
+    """Index out of range: the kernel asserts, and the process can no longer use its GPU.
 
-    Once in a build: ``made`` is a file that says that the mistake was made.
+    It happens once in a build. The file ``made`` records it.
     """
 
     def __init__(self, device: torch.device, made: str) -> None:
@@ -26,7 +26,7 @@ class ReadsBeyond:
 
 
 class TakesAll:
-    """More memory than any GPU has, always."""
+    """Allocation of more memory than any GPU has, in every call."""
 
     def __init__(self, device: torch.device, made: str) -> None:
         self._device = device

@@ -1,4 +1,4 @@
-"""Whole builds by workers that have a GPU, or a part of one, and lose it."""
+"""Builds by workers with a GPU, with a part of one, and with a GPU that fails."""
 
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,8 @@ def configured(folder: Path, *, workers: int, gpus: float, judge: str | None = N
     folder.mkdir(exist_ok=True)
     text = CONFIG
     if judge is not None:
-        own = JUDGE.format(name=judge, here=HERE, made=folder / "made")
-        text = text.replace("[units]", own.strip())
+        section = JUDGE.format(name=judge, here=HERE, made=folder / "made")
+        text = text.replace("[units]", section.strip())
     config = load_config(write_config(folder, text))
     cluster = {"workers": workers, "gpus_per_worker": gpus}
     return config.model_copy(update={"cluster": config.cluster.model_copy(update=cluster)})
@@ -62,31 +62,33 @@ def outcomes(out: Path) -> list[Outcome]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built by one worker on one GPU."""
-    folder = tmp_path_factory.mktemp("whole")
+def on_one_gpu(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set that one worker built on one GPU."""
+    folder = tmp_path_factory.mktemp("one-gpu")
     return build(folder, configured(folder, workers=1, gpus=1))
 
 
-def test_build_computes_on_the_gpu(whole: Path) -> None:
-    store = open_store(str(whole))
-    (plan,) = (whole / "plans").iterdir()
+def test_build_computes_on_the_gpu(on_one_gpu: Path) -> None:
+    store = open_store(str(on_one_gpu))
+    (plan,) = (on_one_gpu / "plans").iterdir()
     found = read_receipt(store, plan.name, 0).fingerprint
     assert torch.cuda.get_device_name(0) in found.model_dump_json()
 
 
-def test_build_keeps_what_the_cpu_keeps(whole: Path, tmp_path: Path) -> None:
+def test_build_has_the_scores_of_the_cpu(on_one_gpu: Path, tmp_path: Path) -> None:
     on_cpu = outcomes(build(tmp_path, configured(tmp_path, workers=2, gpus=0)))
-    for found, expected in zip(outcomes(whole), on_cpu, strict=True):
+    for found, expected in zip(outcomes(on_one_gpu), on_cpu, strict=True):
         assert found.sample_id == expected.sample_id
         assert found.golden_rewards["scene"] == pytest.approx(
             expected.golden_rewards["scene"], abs=1e-3
         )
 
 
-def test_build_by_two_workers_on_halves_gives_the_same_bytes(whole: Path, tmp_path: Path) -> None:
+def test_build_by_two_workers_on_halves_gives_the_same_bytes(
+    on_one_gpu: Path, tmp_path: Path
+) -> None:
     halves = build(tmp_path, configured(tmp_path, workers=2, gpus=0.5))
-    assert sealed_bytes(halves) == sealed_bytes(whole)
+    assert sealed_bytes(halves) == sealed_bytes(on_one_gpu)
 
 
 def test_worker_that_lost_its_gpu_is_replaced(
@@ -100,7 +102,7 @@ def test_worker_that_lost_its_gpu_is_replaced(
     assert sealed_bytes(lost) == sealed_bytes(again)
 
 
-def test_memory_that_does_not_do_ends_the_build_with_what_to_do(tmp_path: Path) -> None:
+def test_out_of_memory_stops_the_build_with_advice(tmp_path: Path) -> None:
     config = configured(tmp_path, workers=1, gpus=1, judge="TakesAll")
     once = config.cluster.model_copy(update={"max_attempts": 1})
     config = config.model_copy(update={"cluster": once})

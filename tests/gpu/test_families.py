@@ -1,4 +1,4 @@
-"""Every family on a GPU: in float32 as on the CPU, in 16 bits nearly so, and offloaded the same."""
+"""Every family on a GPU: float32 matches the CPU, 16 bits are close, offloading changes nothing."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ PROMPTS = ["a red apple", "x", "a big blue and"]
 SETTINGS = RedenoiseSettings(num_inference_steps=10, num_steps=2, guidance_scale=3.0)
 
 _HALVES = {torch.bfloat16: 0.1, torch.float16: 0.0125}
-"""Relative differences of a noise: a few dozen roundings, of 2⁻⁹ and 2⁻¹². Seen: .055 in FLUX."""
+"""Limits of the relative difference of a noise. The largest measured is .055, in FLUX."""
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("deterministic")
 def on(
     name: str, device: torch.device, dtype: torch.dtype = torch.float32, offload: Offload = "none"
 ) -> DiffusersDenoiser:
-    """A family's tiny model, which passes its contract there or raises."""
+    """Return a family's tiny model, which has passed its parity check on the device."""
     pipe = build(name)
     pipe.to(dtype)
     place(pipe, device, offload)
@@ -32,7 +32,7 @@ def on(
 
 
 def results(denoiser: DiffusersDenoiser) -> tuple[Tensor, Tensor]:
-    """Golden noises and images, on the CPU."""
+    """Return golden noises and images, on the CPU."""
     noise = torch.stack([source_noise(seed, denoiser.latent_shape) for seed in range(3)])
     noise = noise.to(denoiser.device)
     prompts = denoiser.encode_prompts(PROMPTS)
@@ -56,7 +56,7 @@ def on_cpu(name: str) -> tuple[Tensor, Tensor]:
     return results(on(name, torch.device("cpu")))
 
 
-def test_float32_is_that_of_the_cpu(
+def test_float32_matches_the_cpu(
     name: str, gpu: torch.device, full_float32: None, on_cpu: tuple[Tensor, Tensor]
 ) -> None:
     for found, expected in zip(results(on(name, gpu)), on_cpu, strict=True):
@@ -64,7 +64,7 @@ def test_float32_is_that_of_the_cpu(
 
 
 @pytest.mark.parametrize("dtype", _HALVES)
-def test_sixteen_bits_are_near(
+def test_sixteen_bits_are_close(
     name: str, dtype: torch.dtype, gpu: torch.device, on_cpu: tuple[Tensor, Tensor]
 ) -> None:
     golden, images = results(on(name, gpu, dtype))
@@ -72,7 +72,7 @@ def test_sixteen_bits_are_near(
     assert difference(images, on_cpu[1]) <= 10 * _HALVES[dtype]
 
 
-def test_again_gives_the_same_bits(name: str, gpu: torch.device) -> None:
+def test_second_run_gives_the_same_bits(name: str, gpu: torch.device) -> None:
     for first, second in zip(results(on(name, gpu)), results(on(name, gpu)), strict=True):
         assert torch.equal(first, second)
 
@@ -80,13 +80,13 @@ def test_again_gives_the_same_bits(name: str, gpu: torch.device) -> None:
 @pytest.mark.parametrize("offload", ["model", "sequential"])
 def test_offloading_gives_the_same_bits(name: str, offload: Offload, gpu: torch.device) -> None:
     if (name, offload) == ("hunyuan_dit", "sequential"):
-        pytest.skip("refused, see below")
+        pytest.skip("rejected, see below")
     half = results(on(name, gpu, torch.float16))
     for found, expected in zip(results(on(name, gpu, torch.float16, offload)), half, strict=True):
         assert torch.equal(found, expected)
 
 
-def test_a_model_that_cannot_be_offloaded_by_layers_is_refused(gpu: torch.device) -> None:
+def test_model_that_cannot_be_offloaded_by_layers_is_rejected(gpu: torch.device) -> None:
     with (
         pytest.raises(ModelError, match=r"hunyuan: cannot compute .* take 'model' or 'none'"),
         sequential_faults("hunyuan", "sequential"),

@@ -1,4 +1,4 @@
-"""A noise prompt network on a GPU: the CPU's noise, and training in 16 bits that can go on."""
+"""A noise prompt network on a GPU: the noise of the CPU, and training in 16 bits."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,7 @@ from accelerate.state import AcceleratorState
 from jobs.train_npnet import job
 from pipeline.config.file import BUNDLED
 from pipeline.npnet.config import Layout
+from pipeline.training.settings import Precision
 from tests.npnet.layouts import LAYOUTS, inputs, name_of, shaken
 from tests.sealed import built, sealed_folder
 
@@ -28,7 +29,7 @@ def test_network_gives_the_noise_of_the_cpu(layout: Layout, gpu: torch.device) -
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_training_in_sixteen_bits_learns(
-    precision: str, gpu: torch.device, sealed_folder: Path, tmp_path: Path
+    precision: Precision, gpu: torch.device, sealed_folder: Path, tmp_path: Path
 ) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     job(

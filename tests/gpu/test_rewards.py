@@ -1,4 +1,4 @@
-"""Judges on a GPU: the recorded scores of their authors' code, in float32 and not in TF32."""
+"""Judges on a GPU give the recorded scores of their authors' code, in float32 and not in TF32."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.usefixtures("deterministic")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_score_is_that_of_the_reference(
+def test_score_matches_the_reference(
     kind: str, gpu: torch.device, published: Mapping[str, Path]
 ) -> None:
-    config = RewardConfig(name=kind, kind=kind, path=str(published[kind]))
+    config = RewardConfig.model_validate({"name": kind, "kind": kind, "path": str(published[kind])})
     found = load_rewards((config,), gpu)[kind].score(PROMPTS, torch.from_numpy(images()))
     assert found.device.type == "cpu" and found.dtype == torch.float32
     torch.testing.assert_close(found, expected(kind), rtol=0, atol=1e-5)

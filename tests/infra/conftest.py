@@ -1,4 +1,4 @@
-"""A small build whose calls on S3 were seen."""
+"""A small build whose calls to S3 are recorded."""
 
 import secrets
 from dataclasses import dataclass
@@ -24,28 +24,28 @@ SETTINGS: dict[str, Any] = changed(
     units={"size": 50, "batch_size": 50},
     output={"formats": ["arrow"], "images": "none", "shard_bytes": 100_000_000},
 ) | {"splits": {"train": 1.0}}
-"""One unit and one shard: what matters here is which calls are made."""
+"""Settings for one unit and one shard. These tests only need each kind of call once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """A sealed data set, and all that its build and a reader asked of S3."""
+    """A sealed data set, with all S3 requests of its build and of a reader."""
 
     url: str
     prefix: str
     build: list[Request]
     read: list[Request]
     identities: dict[str, dict[str, str]]
-    """The variables with which boto3 is the builder, the keeper, the reader."""
+    """Maps builder, keeper and reader to the environment variables of their credentials."""
 
     def policy(self, name: str) -> Policy:
-        """A policy with this data set's bucket and prefix."""
+        """Return a policy for the bucket and prefix of this data set."""
         return policy(name, bucket=BUCKET, prefix=self.prefix)
 
 
 @pytest.fixture(scope="package")
 def recorded(s3_server: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """The steps of a build, in this process (where its calls are seen), as the builder."""
+    """The steps of a build with the rights of a builder, in this process to record the calls."""
     prefix = secrets.token_hex(8)
     builder, keeper, reader = (
         policy(name, bucket=BUCKET, prefix=prefix)

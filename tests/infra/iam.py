@@ -1,7 +1,7 @@
-"""Whether IAM and bucket policies let a request through: the rules of AWS, as far as we use them.
+"""Evaluation of IAM and bucket policies, for the subset of AWS's rules that this project uses.
 
-A request is refused if any statement denies it, or if none allows it. What is not understood is
-an error and never a silent yes.
+A request is denied if any statement denies it, or if none allows it. Unknown elements of a policy
+are an error, so that nothing is allowed by mistake.
 """
 
 import ast
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore import xform_name
-from botocore.history import get_global_history_recorder
+from botocore.history import BaseHistoryHandler, get_global_history_recorder
 from botocore.session import get_session
 
 Policy = Mapping[str, Any]
@@ -29,7 +29,7 @@ STATEMENT_KEYS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One call: the action that IAM checks, on what, with the condition keys that it carries."""
+    """One request: the action that IAM checks, the resource, and the condition keys."""
 
     action: str
     resource: str
@@ -37,7 +37,7 @@ class Request:
 
 
 def allows(policies: list[Policy], request: Request) -> bool:
-    """Whether the request goes through. Raises ``ValueError`` for a policy not understood."""
+    """Return True if the policies allow the request. Raises ``ValueError`` for unknown elements."""
     effects = {
         statement["Effect"]
         for policy in policies
@@ -48,7 +48,7 @@ def allows(policies: list[Policy], request: Request) -> bool:
 
 
 def statements(policy: Policy) -> Iterator[Mapping[str, Any]]:
-    """The statements, checked. Raises ``ValueError``."""
+    """Yield the statements after a check. Raises ``ValueError``."""
     if policy.get("Version") != "2012-10-17" or set(policy) != {"Version", "Statement"}:
         raise ValueError(f"not a policy of version 2012-10-17: {sorted(policy)}")
     for statement in policy["Statement"]:
@@ -61,7 +61,7 @@ def statements(policy: Policy) -> Iterator[Mapping[str, Any]]:
 
 
 def as_list(value: str | list[str]) -> list[str]:
-    """AWS writes a list of one as its member."""
+    """Return the values of a field in which AWS writes a single one without a list."""
     return [value] if isinstance(value, str) else value
 
 
@@ -102,13 +102,13 @@ ACTIONS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "DeleteObject": "s3:DeleteObject",
 }
-"""What Amazon's service authorization reference says that each operation needs."""
+"""Right that each operation needs, from Amazon's service authorization reference."""
 
 _CONDITIONS = {"IfNoneMatch": "s3:if-none-match", "IfMatch": "s3:if-match"}
 
 
-class _Recorder:
-    """What botocore tells of its calls, in the order of the calls."""
+class _Recorder(BaseHistoryHandler):
+    """Recorder of botocore's calls, in their order."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Mapping[str, Any]]] = []
@@ -120,7 +120,7 @@ class _Recorder:
 
 @contextmanager
 def recorded_calls() -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
-    """Every call that any boto3 client of this process makes meanwhile: name and parameters."""
+    """Yield a list that receives the name and parameters of every boto3 call of this process."""
     recorder, history = _Recorder(), get_global_history_recorder()
     history.add_handler(recorder)
     history.enable()
@@ -131,7 +131,7 @@ def recorded_calls() -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
 
 
 def request_of(operation: str, params: Mapping[str, Any], role: str = "npd-builder") -> Request:
-    """A role's call as IAM sees it. Raises ``KeyError`` for an operation not in ``ACTIONS``."""
+    """Return the IAM request of a role's call. Raises ``KeyError`` for an unknown operation."""
     arn = f"arn:aws:s3:::{params['Bucket']}"
     context = {key: params[name] for name, key in _CONDITIONS.items() if name in params}
     context["aws:PrincipalArn"] = f"arn:aws:iam::ACCOUNT:role/{role}"
@@ -146,7 +146,7 @@ def request_of(operation: str, params: Mapping[str, Any], role: str = "npd-build
 
 
 def operations_in(files: list[Path]) -> set[str]:
-    """The S3 operations that are called, or paged through, anywhere in Python files."""
+    """Return the S3 operations that Python files call or paginate."""
     operations = get_session().get_service_model("s3").operation_names
     by_method = {xform_name(operation): operation for operation in operations}
     found = set()

@@ -1,4 +1,4 @@
-"""Identities on a real S3 server that hold IAM policies and nothing else."""
+"""Identities on a real S3 server whose only rights are IAM policies."""
 
 import json
 import secrets
@@ -23,7 +23,7 @@ DEADLINE_S = 120.0
 
 @contextmanager
 def acting_as(identity: Mapping[str, str]) -> Iterator[None]:
-    """Stores opened here act as the identity."""
+    """Use an identity for all stores that are opened in this context."""
     with pytest.MonkeyPatch.context() as environment:
         for name, setting in identity.items():
             environment.setenv(name, setting)
@@ -33,7 +33,7 @@ def acting_as(identity: Mapping[str, str]) -> Iterator[None]:
 def add_identities(
     server: SeaweedFS, policies: Mapping[str, list[Policy]]
 ) -> dict[str, dict[str, str]]:
-    """Give each name its policies; returns the variables with which boto3 is that name."""
+    """Add an identity with policies for each name. Return the environment variables of each."""
     path = server.directory / "identities.json"
     known = json.loads(path.read_text(encoding="utf-8"))
     environments = {}
@@ -52,34 +52,34 @@ def add_identities(
             "AWS_SECRET_ACCESS_KEY": keys["secretKey"],
         }
     path.write_text(json.dumps(known), encoding="utf-8")
-    _process_of(server).send_signal(signal.SIGHUP)  # it reads its identities again
+    _process_of(server).send_signal(signal.SIGHUP)  # makes it reload its identities
     for environment in environments.values():
         _wait_until_known(environment)
     return environments
 
 
-def let_everybody_read(server: SeaweedFS, bucket: str) -> None:
-    """Let requests without a signature read the objects of a bucket, and do nothing else."""
+def make_public(server: SeaweedFS, bucket: str) -> None:
+    """Allow requests without a signature to read the objects of a bucket, and nothing else."""
     path = server.directory / "identities.json"
     known = json.loads(path.read_text(encoding="utf-8"))
     others = [each for each in known["identities"] if each["name"] != "anonymous"]
     known["identities"] = [*others, {"name": "anonymous", "actions": [f"Read:{bucket}"]}]
     path.write_text(json.dumps(known), encoding="utf-8")
-    _process_of(server).send_signal(signal.SIGHUP)  # it reads its identities again
+    _process_of(server).send_signal(signal.SIGHUP)  # makes it reload its identities
     session = boto3.session.Session()
     session.client("s3", **_signed(server.env())).put_object(Bucket=bucket, Key="known", Body=b"")
-    anybody = session.client(
+    anonymous_client = session.client(
         "s3", endpoint_url=server.endpoint_url, config=Config(signature_version=UNSIGNED)
     )
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:  # paced by the requests
         try:
-            anybody.get_object(Bucket=bucket, Key="known")
+            anonymous_client.get_object(Bucket=bucket, Key="known")
         except ClientError as error:
             assert error.response["Error"]["Code"] == "AccessDenied", error
         else:
             return
-    raise AssertionError(f"the server did not open its bucket in {DEADLINE_S:.0f} s")
+    raise AssertionError(f"the server did not make its bucket public in {DEADLINE_S:.0f} s")
 
 
 def _process_of(server: SeaweedFS) -> psutil.Process:
@@ -102,11 +102,11 @@ def _wait_until_known(environment: Mapping[str, str]) -> None:
                 continue
             assert error.response["Error"]["Code"] == "AccessDenied", error
         return
-    raise AssertionError(f"the server did not learn of its new identity in {DEADLINE_S:.0f} s")
+    raise AssertionError(f"the server did not load its new identity in {DEADLINE_S:.0f} s")
 
 
 def _signed(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What a boto3 client takes of an identity."""
+    """Return the arguments of a boto3 client for an identity."""
     return {
         "endpoint_url": environment["AWS_ENDPOINT_URL"],
         "aws_access_key_id": environment["AWS_ACCESS_KEY_ID"],

@@ -1,4 +1,4 @@
-"""The pods that a RayJob, or a Deployment, starts."""
+"""Kubernetes manifests: pods, secrets, network policies, and the schema of a RayJob."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ import yaml
 
 
 def pod_templates(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The pod templates of a RayJob by role, or that of a Deployment."""
+    """Return the pod templates of a RayJob by role, or the one of a Deployment."""
     spec = manifest["spec"]
     if manifest["kind"] == "Deployment":
         return {manifest["metadata"]["name"]: spec["template"]}
@@ -25,19 +25,19 @@ def pod_templates(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def as_pod(template: dict[str, Any]) -> dict[str, Any]:
-    """A template as a Pod object, which Kubernetes' own schema can check."""
+    """Return a template as a Pod object, which the schema of Kubernetes can check."""
     metadata = {"name": "pod", **template["metadata"]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
 def containers(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every container of every pod."""
+    """Yield every container of every pod."""
     for template in pod_templates(manifest).values():
         yield from template["spec"]["containers"]
 
 
 def literal_secrets(node: Any, path: str = "") -> list[str]:
-    """Where a secret's value stands in a manifest, in place of a reference to it."""
+    """Return the paths of secrets that a manifest contains literally, not by reference."""
     if isinstance(node, list):
         return [hit for i, each in enumerate(node) for hit in literal_secrets(each, f"{path}[{i}]")]
     if not isinstance(node, dict):
@@ -72,7 +72,7 @@ class Peer:
 def may_connect(
     policy: Mapping[str, Any], peer: Peer, target: Mapping[str, str], port: int, *, namespace: str
 ) -> bool:
-    """Whether the policy of a namespace lets a peer reach a port of the pod with these labels."""
+    """Return True if a network policy lets a peer reach a port of the pod with these labels."""
     spec = policy["spec"]
     if "Ingress" not in spec["policyTypes"] or not _selects(spec["podSelector"], target):
         return True  # a pod that no policy selects is open to all
@@ -94,26 +94,31 @@ def _is_from(source: Mapping[str, Any], peer: Peer, namespace: str) -> bool:
 
 def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     if set(selector) - {"matchLabels"}:
-        raise ValueError(f"selector {selector} is not understood")
-    return selector.get("matchLabels", {}).items() <= labels.items()
+        raise ValueError(f"selector {selector} is not supported")
+    wanted: Mapping[str, str] = selector.get("matchLabels", {})
+    return wanted.items() <= labels.items()
 
 
 VARIABLE = "NPD_RAYJOB_CRD"
+"""Environment variable with the path of KubeRay's definition of a RayJob (``infra/README.md``).
+
+The definition belongs to another project, so this one does not contain it.
+"""
 
 
 def strict_rayjob_schema() -> dict[str, Any]:
-    """The schema of ``ray.io/v1`` RayJob. Skips the test where the definition is not there."""
-    where = os.environ.get(VARIABLE)
-    if not where:
-        pytest.skip(f"{VARIABLE} is not set; infra/README.md says where to get ray.io_rayjobs.yaml")
-    definition = yaml.load(Path(where).read_text(encoding="utf-8"), yaml.CSafeLoader)
+    """Return the schema of ``ray.io/v1`` RayJob. Skip the test if the definition is missing."""
+    path = os.environ.get(VARIABLE)
+    if not path:
+        pytest.skip(f"{VARIABLE} is not set; see infra/README.md for ray.io_rayjobs.yaml")
+    definition = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.CSafeLoader)
     (version,) = (each for each in definition["spec"]["versions"] if each["name"] == "v1")
     schema: dict[str, Any] = strict(version["schema"]["openAPIV3Schema"])
     return schema
 
 
 def strict(schema: Any) -> Any:
-    """Kubernetes' dialect of a schema as JSON Schema, with no unknown field allowed."""
+    """Convert a Kubernetes schema to JSON Schema that rejects unknown fields."""
     if isinstance(schema, list):
         return [strict(each) for each in schema]
     if not isinstance(schema, dict):
@@ -129,6 +134,6 @@ def strict(schema: Any) -> Any:
 
 
 def errors(schema: dict[str, Any], instance: Any) -> list[str]:
-    """What is wrong with an instance, with the place of each."""
+    """Return the errors of an instance with their paths."""
     validator = jsonschema.Draft7Validator(schema)
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(instance)]

@@ -1,7 +1,7 @@
-"""The bucket's own rules: commit points are put only where nothing is; stale uploads are aborted.
+"""The bucket policy protects commit points, and the lifecycle rule aborts stale uploads.
 
-No server here knows Amazon's condition keys for conditional writes, so the policy is judged by the
-rules in ``iam.py``.
+The test server does not support Amazon's condition keys for conditional writes, so ``iam.py``
+evaluates the policy.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ ANYTHING: Policy = {
 
 
 @pytest.mark.parametrize("key", [*COMMIT_POINTS, "disagreements/p/00000000-a.json"])
-def test_bucket_policy_lets_commit_points_be_put_only_where_nothing_is(key: str) -> None:
+def test_bucket_policy_allows_commit_points_only_if_absent(key: str) -> None:
     policies = [ANYTHING, policy("bucket-policy")]
     assert allows(policies, _put(key, IfNoneMatch="*"))
     assert not allows(policies, _put(key))
@@ -41,7 +41,7 @@ def test_bucket_policy_lets_commit_points_be_put_only_where_nothing_is(key: str)
         assert allows(policies, request_of(operation, target)) is allowed
 
 
-def test_bucket_policy_lets_success_change_only_by_compare_and_swap() -> None:
+def test_bucket_policy_allows_changes_of_success_only_by_compare_and_swap() -> None:
     policies = [ANYTHING, policy("bucket-policy")]
     assert allows(policies, _put("_SUCCESS", IfNoneMatch="*"))
     assert allows(policies, _put("_SUCCESS", IfMatch="etag"))
@@ -50,18 +50,23 @@ def test_bucket_policy_lets_success_change_only_by_compare_and_swap() -> None:
 
 
 @pytest.mark.parametrize("key", [*COMMIT_POINTS, layout.SUCCESS_KEY])
-def test_bucket_policy_lets_a_keeper_alone_put_what_is_damaged_in_its_place(key: str) -> None:
+def test_bucket_policy_allows_only_a_keeper_to_replace_damaged_objects(key: str) -> None:
     policies = [ANYTHING, policy("bucket-policy")]
     target = {"Bucket": "BUCKET", "Key": f"PREFIX/{key}"}
     assert allows(policies, request_of("PutObject", target, role="npd-keeper"))
     assert not allows(policies, request_of("PutObject", target, role="administrator"))
 
 
-def test_bucket_policy_names_every_commit_point_of_the_layout() -> None:
+def test_bucket_policy_covers_every_commit_point_of_the_layout() -> None:
     plan_id = "p"
-    keys = (layout.plan_key(plan_id), layout.receipt_key(plan_id, 0), layout.SUCCESS_KEY)
-    keys += (layout.prompts_key(plan_id), layout.manifest_key(plan_id, 1))
-    keys += (layout.dropped_key(plan_id, "0" * 64),)
+    keys = [
+        layout.plan_key(plan_id),
+        layout.receipt_key(plan_id, 0),
+        layout.SUCCESS_KEY,
+        layout.prompts_key(plan_id),
+        layout.manifest_key(plan_id, 1),
+        layout.dropped_key(plan_id, "0" * 64),
+    ]
     policies = [ANYTHING, policy("bucket-policy")]
     assert [key for key in keys if allows(policies, _put(key))] == []
 
@@ -83,14 +88,14 @@ def _no_version(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("damage", [_wrong_key, _misspelt_statement, _no_version])
-def test_a_damaged_policy_is_not_understood(damage: Callable[[dict[str, Any]], None]) -> None:
+def test_damaged_policy_is_rejected(damage: Callable[[dict[str, Any]], None]) -> None:
     document = policy("bucket-policy")
     damage(document)
     with pytest.raises(ValueError, match=r"not known|unknown or missing|not a policy"):
         allows([ANYTHING, document], _put(COMMIT_POINTS[1], IfNoneMatch="*"))
 
 
-def test_a_bucket_policy_without_its_condition_would_hinder_a_build(
+def test_bucket_policy_without_its_condition_would_block_a_build(
     recorded: Recorded,
 ) -> None:
     document = dict(recorded.policy("bucket-policy"))
@@ -100,8 +105,8 @@ def test_a_bucket_policy_without_its_condition_would_hinder_a_build(
 
 
 def test_lifecycle_rule_aborts_stale_uploads_and_expires_nothing(s3_url: str) -> None:
-    """A real server parses it; botocore refuses misspelt fields before that."""
-    lifecycle = policy("lifecycle", bucket=BUCKET, prefix=s3_url.rpartition("/")[2])
+    """A real server parses the rule, after botocore has checked its fields."""
+    lifecycle: Any = policy("lifecycle", bucket=BUCKET, prefix=s3_url.rpartition("/")[2])
     client = make_client()
     client.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration=lifecycle)
     (rule,) = client.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
@@ -111,8 +116,8 @@ def test_lifecycle_rule_aborts_stale_uploads_and_expires_nothing(s3_url: str) ->
     assert set(rule) <= {"ID", "Status", "Filter", "AbortIncompleteMultipartUpload"}
 
 
-def test_a_misspelt_lifecycle_rule_is_refused(s3_url: str) -> None:
-    lifecycle = policy("lifecycle")
+def test_misspelt_lifecycle_rule_is_rejected(s3_url: str) -> None:
+    lifecycle: Any = policy("lifecycle")
     lifecycle["Rules"][0]["AbortIncompleteUpload"] = {"DaysAfterInitiation": 1}
     with pytest.raises(ParamValidationError, match="AbortIncompleteUpload"):
         make_client().put_bucket_lifecycle_configuration(

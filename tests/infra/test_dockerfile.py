@@ -1,4 +1,4 @@
-"""The image's recipe, by hadolint and for what the project relies on. There is no Docker here."""
+"""The Dockerfile, checked by hadolint and for the project's requirements, without Docker."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 @pytest.fixture
 def instructions() -> list[tuple[str, str]]:
-    """The instructions in order, each with its text."""
+    """The instructions in order, each with its arguments."""
     structure = DockerfileParser(path=str(PATH)).structure
     return [(s["instruction"], s["value"]) for s in structure if s["instruction"] != "COMMENT"]
 
@@ -46,7 +46,7 @@ def test_hadolint_finds_nothing() -> None:
         ("WORKDIR /app", "WORKDR /app", "unexpected"),
     ],
 )
-def test_hadolint_finds_what_is_wrong(tmp_path: Path, right: str, wrong: str, rule: str) -> None:
+def test_hadolint_finds_mistakes(tmp_path: Path, right: str, wrong: str, rule: str) -> None:
     text = PATH.read_text(encoding="utf-8")
     assert right in text
     careless = tmp_path / "Dockerfile"
@@ -71,7 +71,7 @@ def test_base_is_a_full_version_of_the_python_that_is_locked(
     assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm(@sha256:[0-9a-f]{64})?", base)
 
 
-def test_what_is_copied_is_there_and_nothing_else_is_sent(
+def test_copied_files_exist_and_nothing_else_is_sent(
     instructions: list[tuple[str, str]],
 ) -> None:
     sources = {
@@ -92,7 +92,7 @@ def test_no_variable_of_the_image_is_a_secret(instructions: list[tuple[str, str]
 def test_requirements_are_those_of_the_project_and_installed_with_the_lock(
     instructions: list[tuple[str, str]],
 ) -> None:
-    """The recipe's own command, run on this project file."""
+    """Run the command of the Dockerfile on this project file."""
     (recipe,) = (value for name, value in instructions if "requirements.txt" in value)
     listing, install = recipe.split("&&")
     listed = subprocess.run(
@@ -106,29 +106,29 @@ def test_requirements_are_those_of_the_project_and_installed_with_the_lock(
     assert "--constraint constraints.txt --requirement requirements.txt" in install
 
 
-def test_lock_holds_all_that_the_project_pulls_in() -> None:
+def test_constraints_pin_all_dependencies() -> None:
     pinned = pins(CONSTRAINTS)
     assert unlocked(PROJECT["dependencies"], pinned) == set()
 
 
-def test_a_dependency_without_a_pin_would_be_found() -> None:
+def test_dependency_without_a_pin_is_found() -> None:
     pinned = pins(CONSTRAINTS)
-    del pinned["botocore"]  # boto3's, and not ours by name
+    del pinned["botocore"]  # an indirect dependency, through boto3
     assert unlocked(PROJECT["dependencies"], pinned) == {"botocore"}
 
 
 def pins(constraints: Path) -> dict[str, str]:
-    """The pinned versions in a constraints file, by canonical name."""
+    """Return the pinned versions in a constraints file, by canonical name."""
     lines = constraints.read_text(encoding="utf-8").splitlines()
     pinned = (line.split("==") for line in lines if line and not line.startswith("#"))
     return {canonicalize_name(name): version for name, version in pinned}
 
 
 def unlocked(requirements: Iterable[str], pinned: dict[str, str]) -> set[str]:
-    """Distributions that the requirements pull in and whose version nothing fixes.
+    """Return the direct and indirect requirements without a pinned version.
 
-    The closure is that of this environment. A parent may pin by itself: torch does so with the
-    CUDA libraries that it needs.
+    Indirect requirements are those of this environment. A parent may pin them itself, as torch does
+    with its CUDA libraries.
     """
     found: set[str] = set()
     seen: set[tuple[str, frozenset[str]]] = set()

@@ -1,7 +1,7 @@
-"""The IAM policies of ``infra/storage`` against every call that the code makes on a store.
+"""The IAM policies of ``infra/storage`` allow every call on a store, and nothing more.
 
-The data set was built and read by identities that hold these policies alone, on a real server that
-enforces them. What each grant is for is judged by the rules in ``iam.py``.
+Identities with only these policies have built and read the data set, on a real server that enforces
+them. ``iam.py`` evaluates each grant.
 """
 
 import copy
@@ -20,10 +20,10 @@ from tests.infra.iam import ACTIONS, Policy, allows, as_list, operations_in, req
 from tests.infra.identities import acting_as
 
 STORE_MODULES = sorted((ROOT / "pipeline" / "storage").glob("s3*.py"))
-"""boto3 stands behind these alone."""
+"""The only modules that call boto3."""
 
 
-def test_every_operation_in_the_store_module_has_its_action() -> None:
+def test_every_operation_of_the_store_modules_has_its_action() -> None:
     operations = operations_in(STORE_MODULES)
     assert operations == set(ACTIONS)
     granted = {
@@ -35,13 +35,13 @@ def test_every_operation_in_the_store_module_has_its_action() -> None:
     assert granted == {ACTIONS[operation] for operation in operations}
 
 
-def test_a_new_call_in_the_store_module_would_be_seen(tmp_path: Path) -> None:
+def test_new_call_in_a_store_module_is_found(tmp_path: Path) -> None:
     module = tmp_path / "s3_copies.py"
     module.write_text("def copy(client):\n    client.copy_object()\n    page('list_parts')\n")
     assert operations_in([module]) == {"CopyObject", "ListParts"}
 
 
-def test_builder_policy_lets_a_build_through_and_the_bucket_policy_does_not_hinder_it(
+def test_builder_and_bucket_policy_allow_a_build(
     recorded: Recorded,
 ) -> None:
     policies = [recorded.policy("iam-builder"), recorded.policy("bucket-policy")]
@@ -51,25 +51,24 @@ def test_builder_policy_lets_a_build_through_and_the_bucket_policy_does_not_hind
 def test_builder_policy_grants_no_more_than_a_build_uses(
     recorded: Recorded,
 ) -> None:
-    """Each single grant (a statement's action on a resource) is needed by some request."""
-    whole = recorded.policy("iam-builder")
-    narrowed = list(_each_with_one_grant_less(whole))
+    """Some request needs each grant (an action of a statement)."""
+    narrowed = list(_without_one_grant(recorded.policy("iam-builder")))
     assert len(narrowed) == 5
     for policy_without in narrowed:
         assert not all(allows([policy_without], each) for each in recorded.build)
 
 
-def _each_with_one_grant_less(whole: Policy) -> Iterator[Policy]:
-    for index, statement in enumerate(whole["Statement"]):
+def _without_one_grant(policy: Policy) -> Iterator[Policy]:
+    for index, statement in enumerate(policy["Statement"]):
         for action in as_list(statement["Action"]):
-            less = copy.deepcopy(dict(whole))
+            less = copy.deepcopy(dict(policy))
             kept = [each for each in as_list(statement["Action"]) if each != action]
             less["Statement"][index]["Action"] = kept
             yield less
 
 
-def test_a_real_server_keeps_each_identity_to_its_policy(recorded: Recorded) -> None:
-    receipt = next(open_receipts(recorded))
+def test_real_server_enforces_the_policy_of_each_identity(recorded: Recorded) -> None:
+    receipt = next(receipt_keys(recorded))
     with acting_as(recorded.identities["builder"]):
         store = open_store(recorded.url)
         with pytest.raises(PermanentStoreError, match="AccessDenied"):
@@ -88,13 +87,13 @@ def test_a_real_server_keeps_each_identity_to_its_policy(recorded: Recorded) -> 
         assert store.head(receipt) is None
 
 
-def open_receipts(recorded: Recorded) -> Iterator[str]:
-    """Keys of the receipts."""
+def receipt_keys(recorded: Recorded) -> Iterator[str]:
+    """Yield the keys of the receipts."""
     with acting_as(recorded.identities["builder"]):
         yield from (info.key for info in open_store(recorded.url).list("receipts/"))
 
 
-def test_builder_cannot_remove_what_is_committed_and_a_keeper_can() -> None:
+def test_keeper_can_remove_receipts_and_a_builder_cannot() -> None:
     target = {"Bucket": "BUCKET", "Key": "PREFIX/receipts/p/00000000.json"}
     removal = request_of("DeleteObject", target)
     builder, keeper = policy("iam-builder"), policy("iam-keeper")
@@ -110,7 +109,9 @@ def test_nothing_outside_the_prefix_is_granted(name: str) -> None:
     assert not any(action.endswith("*") for s in statements(policy(name)) for action in s["Action"])
 
 
-def test_reader_policy_lets_a_sealed_data_set_be_read_and_nothing_else(recorded: Recorded) -> None:
+def test_reader_policy_allows_reading_a_sealed_data_set_and_nothing_else(
+    recorded: Recorded,
+) -> None:
     reader = recorded.policy("iam-reader")
     assert recorded.read
     assert [each for each in recorded.read if not allows([reader], each)] == []

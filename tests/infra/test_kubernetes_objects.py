@@ -1,4 +1,4 @@
-"""Plain Kubernetes objects and pod templates against Kubernetes' own schemas, strictly."""
+"""Kubernetes objects, pod templates and network policies, against the schemas of Kubernetes."""
 
 from typing import Any
 
@@ -32,14 +32,14 @@ def test_every_object_and_pod_satisfies_kubernetes(name: str) -> None:
     ("field", "wrong"),
     [("terminationGracePeriodSecond", 120), ("tolerations", {"key": "a"}), ("containers", None)],
 )
-def test_a_wrong_field_of_a_pod_is_refused(field: str, wrong: object) -> None:
+def test_wrong_field_of_a_pod_is_rejected(field: str, wrong: object) -> None:
     template = pod_templates(of_kind("RayJob", "rayjob.yaml"))["gpu"]
     template["spec"][field] = wrong
     with pytest.raises(kubernetes_validate.ValidationError):
         _validate(as_pod(template))
 
 
-def test_a_wrong_field_of_a_network_policy_is_refused() -> None:
+def test_wrong_field_of_a_network_policy_is_rejected() -> None:
     policy = of_kind("NetworkPolicy", "network-policy.yaml")
     policy["spec"]["ingres"] = policy["spec"].pop("ingress")
     with pytest.raises(kubernetes_validate.ValidationError, match="ingres"):
@@ -57,7 +57,7 @@ OPERATOR = Peer(
     namespace="kuberay-system",
     namespace_labels={"kubernetes.io/metadata.name": "kuberay-system"},
 )
-STRANGERS = [
+OTHER_PODS = [
     Peer(labels={"app": "shop"}, namespace=NAMESPACE),
     Peer(labels=PODS["head"], namespace="elsewhere"),
     Peer(labels=OPERATOR.labels, namespace="elsewhere"),
@@ -71,27 +71,27 @@ def _reaches(peer: Peer, role: str, port: int, policy: dict[str, Any] = POLICY) 
 
 
 @pytest.mark.parametrize("role", PODS)
-def test_network_policy_closes_every_pod_to_strangers(role: str) -> None:
+def test_network_policy_closes_every_pod_to_other_pods(role: str) -> None:
     for port in PORTS.values():
-        assert not any(_reaches(peer, role, port) for peer in STRANGERS)
+        assert not any(_reaches(peer, role, port) for peer in OTHER_PODS)
 
 
-def test_network_policy_lets_the_pods_of_a_build_reach_each_other() -> None:
+def test_network_policy_connects_the_pods_of_a_build() -> None:
     for labels in PODS.values():
         peer = Peer(labels=labels, namespace=NAMESPACE)
         assert all(_reaches(peer, role, port) for role in PODS for port in PORTS.values())
 
 
-def test_network_policy_lets_the_operator_reach_the_dashboard_alone() -> None:
+def test_network_policy_opens_only_the_dashboard_to_the_operator() -> None:
     assert [name for name, port in PORTS.items() if _reaches(OPERATOR, "head", port)] == [
         "dashboard"
     ]
 
 
-def test_an_open_network_policy_would_be_seen() -> None:
+def test_open_network_policy_is_found() -> None:
     policy = of_kind("NetworkPolicy", "network-policy.yaml")
     policy["spec"]["ingress"].append({"from": [{"podSelector": {}}]})
-    assert _reaches(STRANGERS[0], "head", PORTS["dashboard"], policy)
+    assert _reaches(OTHER_PODS[0], "head", PORTS["dashboard"], policy)
     policy = of_kind("NetworkPolicy", "network-policy.yaml")
     policy["spec"]["podSelector"]["matchLabels"] = {"app": "other"}
-    assert _reaches(STRANGERS[0], "head", PORTS["dashboard"], policy)
+    assert _reaches(OTHER_PODS[0], "head", PORTS["dashboard"], policy)

@@ -1,4 +1,4 @@
-"""A public bucket, read by a process without credentials from a real server that enforces it."""
+"""Reading a public bucket of a real server without credentials."""
 
 import json
 import pickle
@@ -14,7 +14,7 @@ from pipeline.cli.app import app
 from pipeline.errors import AccessDeniedError, PermanentStoreError, UserError
 from pipeline.reader import Cache, NoisePairDataset, NoisePairTable, Source
 from pipeline.storage.open import open_store
-from tests.infra.identities import let_everybody_read
+from tests.infra.identities import make_public
 from tests.reader.reading import ids_of
 from tests.sealed import built, sealed_folder
 from tests.two_versions import TwoVersions, _two_versions, two_versions
@@ -28,9 +28,9 @@ PUBLIC = "npd-public"
 def public_url(
     s3_server: SeaweedFS, s3_env: None, two_versions: TwoVersions, monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    """A set with two versions that everybody may read and nobody list; no credentials are set."""
+    """A set with two versions that anyone may read but not list. No credentials are set."""
     s3_server.create_bucket(PUBLIC)
-    let_everybody_read(s3_server, PUBLIC)
+    make_public(s3_server, PUBLIC)
     url = f"s3://{PUBLIC}/{secrets.token_hex(4)}"
     store, local = open_store(url), two_versions.store
     for info in local.list(""):
@@ -69,7 +69,7 @@ def test_reading_without_credentials_points_to_unsigned(public_url: str) -> None
         open_store("/tmp/folder", unsigned=True)
 
 
-def test_what_is_not_public_stays_closed(public_url: str) -> None:
+def test_rights_that_are_not_public_are_denied(public_url: str) -> None:
     store = open_store(public_url, unsigned=True)
     for call in (lambda: store.put("a", b""), lambda: store.delete("_SUCCESS")):
         with pytest.raises(AccessDeniedError, match="leave out unsigned"):
@@ -88,9 +88,9 @@ def test_commands_that_read_need_neither_credentials_nor_a_listing(
         assert ended.exit_code == 0, ended.output
         return ended.output
 
-    said = npd("status", public_url, "--unsigned")
-    assert f"version 2 (current): {two_versions.second.funnel.kept} pairs" in said
-    assert "these credentials may not list the store" in said
+    shown = npd("status", public_url, "--unsigned")
+    assert f"version 2 (current): {two_versions.second.funnel.kept} pairs" in shown
+    assert "these credentials may not list the store" in shown
     verified = npd("verify", public_url, "--unsigned")
     assert "orphans and disagreements were not looked for" in verified
     assert verified.endswith(" 0 problems\n")

@@ -1,4 +1,4 @@
-"""The file for ``ray up``, by Ray's own loader. Nothing here asks Amazon."""
+"""The file for ``ray up``, checked by Ray's loader and without calls to Amazon."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ def cluster() -> dict[str, Any]:
 
 
 def _load(cluster: dict[str, Any]) -> dict[str, Any]:
-    """What `ray up` does with the file before it asks Amazon for anything."""
+    """Load the file as ``ray up`` does before its first call to Amazon."""
     prepared: dict[str, Any] = prepare_config(cluster)
     validate_config(prepared)
     return prepared
 
 
-def test_ray_accepts_the_cluster_and_adds_no_set_up_of_its_own(cluster: dict[str, Any]) -> None:
+def test_ray_accepts_the_cluster_and_adds_no_default_set_up(cluster: dict[str, Any]) -> None:
     prepared = _load(cluster)
     assert prepared["available_node_types"]["gpu"]["max_workers"] == 8
     assert prepared["available_node_types"]["head"]["max_workers"] == 0
@@ -39,7 +39,7 @@ def test_ray_accepts_the_cluster_and_adds_no_set_up_of_its_own(cluster: dict[str
     ("key", "wrong"),
     [("max_wokers", 8), ("max_workers", "eight"), ("available_node_type", {}), ("docker", "npd")],
 )
-def test_ray_refuses_a_misspelt_or_mistyped_field(
+def test_ray_rejects_a_misspelt_or_mistyped_field(
     cluster: dict[str, Any], key: str, wrong: object
 ) -> None:
     cluster[key] = wrong
@@ -47,7 +47,7 @@ def test_ray_refuses_a_misspelt_or_mistyped_field(
         _load(cluster)
 
 
-def test_ray_refuses_a_misspelt_field_of_a_node_type(cluster: dict[str, Any]) -> None:
+def test_ray_rejects_a_misspelt_field_of_a_node_type(cluster: dict[str, Any]) -> None:
     gpu = cluster["available_node_types"]["gpu"]
     gpu["min_worker"] = gpu.pop("min_workers")
     with pytest.raises(jsonschema.ValidationError, match="min_worker"):
@@ -55,16 +55,18 @@ def test_ray_refuses_a_misspelt_field_of_a_node_type(cluster: dict[str, Any]) ->
 
 
 def test_node_fields_are_those_of_the_call_that_starts_machines(cluster: dict[str, Any]) -> None:
-    """Ray passes ``node_config`` on to EC2 unread, so it is checked against botocore's model."""
+    """Ray passes ``node_config`` to EC2 without a check, so botocore's model checks it here."""
     for node in cluster["available_node_types"].values():
         assert _unknown_to_ec2(node["node_config"]) == set()
     assert _unknown_to_ec2({"InstanceTyp": "m7i.xlarge"}) == {"InstanceTyp"}
 
 
 def _unknown_to_ec2(node_config: dict[str, Any]) -> set[str]:
+    from botocore.model import StructureShape
     from botocore.session import get_session
 
     run_instances = get_session().get_service_model("ec2").operation_model("RunInstances")
+    assert isinstance(run_instances.input_shape, StructureShape)
     return set(node_config) - set(run_instances.input_shape.members)
 
 

@@ -1,4 +1,4 @@
-"""The RayJobs: against KubeRay's own schema, and for what the project relies on."""
+"""The RayJobs, against the schema of KubeRay and for the project's requirements."""
 
 import shlex
 from pathlib import Path
@@ -37,7 +37,7 @@ CLUSTER_FIELDS = {
 GROUP_FIELDS = {
     *("groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"),
 }
-"""What we rely on, for where KubeRay's own list is not at hand."""
+"""Fields that the RayJobs use, for machines without KubeRay's definition."""
 
 
 @pytest.fixture(params=FILES)
@@ -72,7 +72,7 @@ def test_rayjob_satisfies_the_custom_resource_definition(
         ("rayClusterSpec.headGroupSpec.template.spec", "tolerance", [], "tolerance"),
     ],
 )
-def test_a_misspelt_or_mistyped_field_is_refused(
+def test_misspelt_or_mistyped_field_is_rejected(
     gpu: dict[str, Any], schema: dict[str, Any], place: str, key: str, wrong: object, message: str
 ) -> None:
     target = gpu["spec"]
@@ -83,7 +83,7 @@ def test_a_misspelt_or_mistyped_field_is_refused(
     assert message in error
 
 
-def test_strict_closes_objects_and_reads_kubernetes_dialect() -> None:
+def test_strict_schema_rejects_unknown_fields_and_accepts_quantities() -> None:
     quantity = {"x-kubernetes-int-or-string": True}
     open_object = {"type": "object", "properties": {"a": quantity}}
     kept = {**open_object, "x-kubernetes-preserve-unknown-fields": True}
@@ -103,7 +103,7 @@ def _unknown_fields(rayjob: dict[str, Any]) -> set[str]:
     )
 
 
-def test_rayjob_uses_only_fields_that_we_know(rayjob: dict[str, Any]) -> None:
+def test_rayjob_uses_only_known_fields(rayjob: dict[str, Any]) -> None:
     assert _unknown_fields(rayjob) == set()
     cluster = rayjob["spec"]["rayClusterSpec"]
     cluster["enableInTreeAutoscalling"] = cluster.pop("enableInTreeAutoscaling")
@@ -111,14 +111,14 @@ def test_rayjob_uses_only_fields_that_we_know(rayjob: dict[str, Any]) -> None:
     assert _unknown_fields(rayjob) == {"enableInTreeAutoscalling", "maxReplica"}
 
 
-def test_what_is_mounted_is_a_volume_of_the_pod(rayjob: dict[str, Any]) -> None:
+def test_every_mount_is_a_volume_of_the_pod(rayjob: dict[str, Any]) -> None:
     for template in pod_templates(rayjob).values():
         volumes = {volume["name"] for volume in template["spec"].get("volumes", [])}
         for container in template["spec"]["containers"]:
             assert {mount["name"] for mount in container.get("volumeMounts", [])} == volumes
 
 
-def test_rayjob_cleans_up_tries_again_and_asks_for_the_token(rayjob: dict[str, Any]) -> None:
+def test_rayjob_cleans_up_retries_and_requires_the_token(rayjob: dict[str, Any]) -> None:
     spec = rayjob["spec"]
     assert spec["shutdownAfterJobFinishes"] is True
     assert spec["ttlSecondsAfterFinished"] > 0
@@ -142,7 +142,7 @@ def test_gpu_rayjob_is_fault_tolerant_and_runs_on_spot(gpu: dict[str, Any]) -> N
     worker = pod_templates(gpu)["gpu"]["spec"]
     assert worker["terminationGracePeriodSeconds"] >= 120
     drain = {each["name"]: each["value"] for each in worker["containers"][0]["env"]}
-    assert hasattr(ray_constants, DRAIN_TIMEOUT), "Ray has another name for it now"
+    assert hasattr(ray_constants, DRAIN_TIMEOUT), "Ray has renamed this variable"
     assert 60 <= float(drain[DRAIN_TIMEOUT]) < worker["terminationGracePeriodSeconds"]
     assert "spot" in worker["nodeSelector"].values()
     assert {each["key"] for each in worker["tolerations"]} >= {*worker["nodeSelector"]}
@@ -169,7 +169,7 @@ def test_secrets_are_references(rayjob: dict[str, Any]) -> None:
     assert all(each[0]["secretRef"]["name"] == "npd-storage" for each in storage)
 
 
-def test_a_literal_secret_is_found(gpu: dict[str, Any]) -> None:
+def test_literal_secret_is_found(gpu: dict[str, Any]) -> None:
     gpu["spec"]["rayClusterSpec"]["gcsFaultToleranceOptions"]["redisPassword"] = {"value": "x"}
     head = pod_templates(gpu)["head"]["spec"]["containers"][0]
     head["env"] = [{"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}]
@@ -180,7 +180,7 @@ def test_a_literal_secret_is_found(gpu: dict[str, Any]) -> None:
     ]
 
 
-def test_entrypoint_is_a_command_that_the_job_understands(rayjob: dict[str, Any]) -> None:
+def test_entrypoint_is_a_valid_command_of_the_job(rayjob: dict[str, Any]) -> None:
     words = shlex.split(rayjob["spec"]["entrypoint"])
     assert words[:3] == ["python", "-m", "jobs.build"]
     command = typer.main.get_command(job.app)
@@ -191,7 +191,7 @@ def test_entrypoint_is_a_command_that_the_job_understands(rayjob: dict[str, Any]
 
 
 def test_trial_configuration_is_a_plan(tmp_path: Path) -> None:
-    """The ConfigMap of the trial, with the image's folder read as this checkout."""
+    """Plan the ConfigMap of the trial, with this checkout in place of the image's folder."""
     for name, text in of_kind("ConfigMap", "trial.yaml")["data"].items():
         (tmp_path / name).write_text(text.replace("/app", str(ROOT)), encoding="utf-8")
     config = load_config(tmp_path / "build.toml")

@@ -1,4 +1,4 @@
-"""The shell scripts, by shellcheck and by bash itself."""
+"""The shell scripts, checked by shellcheck and by bash."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ SBATCH = INFRA / "slurm" / "build.sbatch"
 
 
 def tool(name: str) -> str:
-    """A program that pip installed beside this interpreter."""
+    """Return the path of a program that pip installed beside this interpreter."""
     found = shutil.which(name, path=str(Path(sys.executable).parent))
     assert found, f"{name} is not installed; run `make setup`"
     return found
@@ -31,7 +31,7 @@ def test_shellcheck_finds_nothing(script: Path) -> None:
     assert (checked.returncode, checked.stdout) == (0, "")
 
 
-def test_shellcheck_finds_what_is_wrong(tmp_path: Path) -> None:
+def test_shellcheck_finds_mistakes(tmp_path: Path) -> None:
     careless = tmp_path / "careless.sbatch"
     careless.write_text(SBATCH.read_text().replace('"$config"', "$config"))
     checked = _shellcheck(careless)
@@ -39,7 +39,7 @@ def test_shellcheck_finds_what_is_wrong(tmp_path: Path) -> None:
     assert "Double quote" in checked.stdout
 
 
-def test_sbatch_script_is_queued_again_and_never_stops_the_ray_of_others() -> None:
+def test_sbatch_script_is_requeued_and_never_stops_other_ray_clusters() -> None:
     lines = SBATCH.read_text().splitlines()
     directives = {line.split()[1] for line in lines if line.startswith("#SBATCH")}
     assert {"--requeue", "--open-mode=append"} <= directives
@@ -49,7 +49,7 @@ def test_sbatch_script_is_queued_again_and_never_stops_the_ray_of_others() -> No
     assert any("RAY_AUTH_MODE=token" in line for line in code)
 
 
-def test_sbatch_script_asks_for_its_arguments() -> None:
+def test_sbatch_script_requires_its_arguments() -> None:
     started = subprocess.run(
         ["bash", str(SBATCH), "my.toml"], check=False, capture_output=True, text=True
     )

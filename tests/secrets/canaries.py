@@ -1,4 +1,4 @@
-"""Secrets that can be told from anything else, and where they are found again."""
+"""Unique secrets, and the search for them in texts, files and stores."""
 
 import base64
 import io
@@ -16,29 +16,29 @@ PARQUET_MAGIC = b"PAR1"
 
 
 def canary(name: str) -> str:
-    """A secret like no other text; the slash and the plus are common in AWS's."""
+    """Return a unique secret, with a slash and a plus as in the keys of AWS."""
     return f"{name}/{secrets.token_hex(8)}+{secrets.token_hex(8)}"
 
 
 class Canaries:
-    """Secrets by name, searched for in every form in which they are usually written."""
+    """Secrets by name, with a search for every common encoding."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
-        assert all(len(value) >= 16 for value in values.values()), "would be found by chance"
+        assert all(len(value) >= 16 for value in values.values()), "too short to be unique"
         self._forms = {name: tuple(_forms(value)) for name, value in values.items()}
 
     def in_text(self, text: str) -> list[str]:
-        """Names of the secrets that stand in a text."""
+        """Return the names of the secrets in a text."""
         return self.in_bytes(text.encode())
 
     def in_bytes(self, data: bytes) -> list[str]:
-        """Names of the secrets that stand in bytes, also inside of Parquet's compression."""
+        """Return the names of the secrets in bytes, also in compressed Parquet data."""
         if data[:4] == PARQUET_MAGIC:
             data += _uncompressed(data)
         return [name for name, forms in self._forms.items() if any(form in data for form in forms)]
 
     def in_store(self, store: ObjectStore) -> list[str]:
-        """``<key>: <name>`` for each secret in each object or its key."""
+        """Return ``<key>: <name>`` for each secret in each object or its key."""
         return [
             f"{info.key}: {name}"
             for info in store.list("")
@@ -46,7 +46,7 @@ class Canaries:
         ]
 
     def in_folder(self, folder: Path, *, but: tuple[Path, ...] = ()) -> list[str]:
-        """``<path>: <name>`` for each secret in each file."""
+        """Return ``<path>: <name>`` for each secret in each file except ``but``."""
         return [
             f"{path}: {name}"
             for path in folder.rglob("*")
@@ -58,8 +58,8 @@ class Canaries:
 def _forms(value: str) -> Iterator[bytes]:
     yield value.encode()
     yield quote(value, safe="").encode()
-    # Inside of longer base64 (as of ``user:password``) it may begin at any of three offsets; the
-    # characters at the ends depend on the neighbours.
+    # In longer base64, such as that of ``user:password``, a secret begins at one of three offsets.
+    # The characters at both ends depend on the neighbours, so they are cut off.
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + value.encode())
         yield encoded[4 if offset else 0 : -4]

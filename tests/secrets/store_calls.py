@@ -1,4 +1,4 @@
-"""Calls on a store, here and on a Ray worker (which finds them by the name of this module)."""
+"""Calls on a store, also for Ray workers, which import this module by its name."""
 
 import os
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pipeline.storage.open import open_store
 
 
 def call_store(url: str, call: str) -> None:
-    """Make one call that reads or writes; raises what the store raises."""
+    """Make one call. Raises the error of the store."""
     store = open_store(url)
     if call == "list":
         list(store.list(""))
@@ -18,7 +18,7 @@ def call_store(url: str, call: str) -> None:
 
 
 def call_store_with(env: Mapping[str, str], url: str) -> None:
-    """The same with settings that a worker did not inherit, and that it shall not keep."""
+    """Make a call with other environment variables, and restore the environment."""
     before = dict(os.environ)
     os.environ.update(env)
     try:

@@ -1,4 +1,4 @@
-"""A leak that was planted is found, so that finding none means that there is none."""
+"""The search finds planted secrets in every encoding."""
 
 import base64
 import io

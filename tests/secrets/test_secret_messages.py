@@ -1,4 +1,4 @@
-"""What the commands print, what a traceback shows, what Ray carries home: none of it is secret."""
+"""No secret is in the output of commands, in tracebacks, or in errors from Ray workers."""
 
 import os
 import socket
@@ -22,21 +22,21 @@ from tests.secrets.store_calls import call_store, call_store_with
 
 PASSWORD, SIGNATURE = canary("password"), canary("signature")
 SECRET, TOKEN = canary("secret"), canary("token")
-KEY = canary("key").replace("/", "").replace("+", "")  # one of AWS's has letters and digits alone
+KEY = canary("key").replace("/", "").replace("+", "")  # an access key has only letters and digits
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Settings with which a command fails, and what its message must say all the same."""
+    """Settings with which a command fails, and a part of its message."""
 
-    says: str
+    message: str
     env: dict[str, str] = field(default_factory=dict)
     url: str = f"s3://{BUCKET}/prefix"
 
 
 @pytest.fixture(scope="module")
 def closed_port() -> str:
-    """``127.0.0.1:<port>`` at which nobody listens."""
+    """``127.0.0.1:<port>`` of a port that is closed."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
@@ -48,7 +48,7 @@ TROUBLES: dict[str, Callable[[str, str], Trouble]] = {
     "wrong secret": lambda _, __: Trouble(
         "SignatureDoesNotMatch", {"AWS_SECRET_ACCESS_KEY": SECRET}
     ),
-    "session token of no use": lambda _, __: Trouble("", {"AWS_SESSION_TOKEN": TOKEN}),
+    "unneeded session token": lambda _, __: Trouble("", {"AWS_SESSION_TOKEN": TOKEN}),
     "missing bucket": lambda _, __: Trouble("NoSuchBucket", url="s3://no-such-bucket/prefix"),
     "unreachable": lambda _, closed: Trouble(
         "does not answer", {"AWS_ENDPOINT_URL": f"http://{closed}"}
@@ -100,7 +100,7 @@ def trouble(
     closed_port: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Trouble:
-    """One trouble, which the environment has."""
+    """One cause of failure, set in the environment."""
     made = TROUBLES[request.param](s3_server.endpoint_url.removeprefix("http://"), closed_port)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.delenv("http_proxy", raising=False)
@@ -111,7 +111,7 @@ def trouble(
 
 @pytest.fixture
 def canaries(s3_server: SeaweedFS) -> Canaries:
-    """All secrets that are anywhere near: the made up ones and those of the real server."""
+    """All secrets of the test: the planted ones and those of the real server."""
     return Canaries(
         {"password": PASSWORD, "signature": SIGNATURE, "key": KEY, "secret": SECRET, "token": TOKEN}
         | {"the server's key": s3_server.access_key, "the server's secret": s3_server.secret_key}
@@ -129,7 +129,7 @@ def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def npd(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., str]]:
-    """Runs the command in this process; everything that it printed."""
+    """The command in this process. Returns everything that it printed."""
 
     def run(*arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["npd", *map(str, arguments)])
@@ -149,13 +149,13 @@ def test_failed_command_prints_no_secret(
         ("verify", trouble.url),
         ("report", trouble.url),
     ):
-        said = npd(*command)
-        assert trouble.says in said
-        assert canaries.in_text(said) == []
+        printed = npd(*command)
+        assert trouble.message in printed
+        assert canaries.in_text(printed) == []
 
 
 def test_traceback_shows_no_secret(trouble: Trouble, canaries: Canaries) -> None:
-    """As a program that reads a data set would show it, with all errors beneath."""
+    """A traceback shows the error with all its causes, as in a program that reads a data set."""
     for call in ("get", "list", "put_if_absent"):
         assert canaries.in_text(_traceback_of(trouble.url, call)) == []
 
@@ -169,12 +169,12 @@ def _traceback_of(url: str, call: str) -> str:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_error_of_a_worker_brings_no_secret_home(trouble: Trouble, canaries: Canaries) -> None:
+def test_error_of_a_worker_contains_no_secret(trouble: Trouble, canaries: Canaries) -> None:
     names = ("AWS_", "HTTP_PROXY", "NO_PROXY")
     env = {name: value for name, value in os.environ.items() if name.startswith(names)}
     with pytest.raises(RayTaskError) as caught:
         ray.get(ray.remote(max_retries=0)(call_store_with).remote(env, trouble.url))
     shown = "".join(traceback.format_exception(caught.value))
-    assert "call_store" in shown, "the worker's own traceback"
-    assert trouble.says in shown
+    assert "call_store" in shown, "the traceback of the worker is included"
+    assert trouble.message in shown
     assert canaries.in_text(shown) == []

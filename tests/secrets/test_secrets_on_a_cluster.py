@@ -1,4 +1,4 @@
-"""A build on a real cluster, into a real S3 server, with secrets that are searched for after it."""
+"""A build on a real cluster into a real S3 server leaves no secret in stores, logs and state."""
 
 import subprocess
 import sys
@@ -24,17 +24,17 @@ DEADLINE_S = 300
 
 @dataclass(frozen=True)
 class Cluster:
-    """A head whose machine holds the secrets, and a client that has its token alone."""
+    """A head whose machine has the secrets, and a client that has only its token."""
 
     head: RayHead
     client_env: dict[str, str]
     canaries: Canaries
 
-    def said_by_job(self, *command: object) -> tuple[int, str]:
-        """Exit status and all output of a submitted command."""
+    def output_of_job(self, *command: object) -> tuple[int, str]:
+        """Return the exit status and all output of a submitted command."""
         with submit(self.client_env, *command) as job:
-            said, _ = job.communicate(timeout=DEADLINE_S)
-        return job.returncode, said
+            output, _ = job.communicate(timeout=DEADLINE_S)
+        return job.returncode, output
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def cluster(
     s3_server: SeaweedFS, s3_env: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Cluster]:
     elsewhere = canary("elsewhere")
-    monkeypatch.setenv("HF_TOKEN", elsewhere)  # of no use here, and on many machines
+    monkeypatch.setenv("HF_TOKEN", elsewhere)  # not needed here, but set on many machines
     with tempfile.TemporaryDirectory(prefix="npd-ray-") as folder, RayHead(Path(folder)) as head:
         client_env = head.client_env()
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"):
@@ -64,14 +64,14 @@ def test_build_leaves_no_secret_in_store_logs_and_state(
 ) -> None:
     sealed.write_config(tmp_path, SETTINGS)
     build = ("python", "-m", "jobs.build", "--config", tmp_path / "build.toml", "--workers", 1)
-    code, said = cluster.said_by_job(*build, "--out", s3_url)
-    assert code == 0, said
-    refused_code, refused = cluster.said_by_job(*build, "--out", "s3://no-such-bucket/prefix")
-    assert refused_code == 1
-    assert "NoSuchBucket" in refused
+    code, output = cluster.output_of_job(*build, "--out", s3_url)
+    assert code == 0, output
+    failed_code, failed = cluster.output_of_job(*build, "--out", "s3://no-such-bucket/prefix")
+    assert failed_code == 1
+    assert "NoSuchBucket" in failed
 
     canaries, head = cluster.canaries, cluster.head
-    assert canaries.in_text(said + refused) == []
+    assert canaries.in_text(output + failed) == []
     store = open_store(s3_url)
     assert {info.key.split("/")[0] for info in store.list("")} >= {"receipts", "units", "_SUCCESS"}
     assert canaries.in_store(store) == []
@@ -79,7 +79,7 @@ def test_build_leaves_no_secret_in_store_logs_and_state(
 
     states = {name: head.state(name) for name in STATES}
     assert b"WorkerActor" in states["actors"]
-    assert b"CUBLAS_WORKSPACE_CONFIG" in states["actors"], "the actor's runtime_env is there"
+    assert b"CUBLAS_WORKSPACE_CONFIG" in states["actors"], "runtime_env is included"
     assert b"compact" in states["tasks"]
     assert b"jobs.build" in states["jobs"]
     assert [name for name, state in states.items() if canaries.in_bytes(state)] == []
@@ -87,8 +87,8 @@ def test_build_leaves_no_secret_in_store_logs_and_state(
     assert "WorkerActor" in listed
     assert canaries.in_text(listed) == []
 
-    # The same search finds what is there: a job that prints its environment.
-    _, printed = cluster.said_by_job("env")
+    # The same search finds secrets in the log of a job that prints its environment.
+    _, printed = cluster.output_of_job("env")
     assert canaries.in_text(printed) == ["key", "secret", "elsewhere"]
     logs = canaries.in_folder(head.directory, but=(head.token_path,))
     assert {found.rpartition(": ")[2] for found in logs} == {"key", "secret", "elsewhere"}
