@@ -22,6 +22,7 @@ from pipeline.evaluate.trial.arms import (
 
 STANDARD, GOLDEN, SECOND_SEED = "standard noise", "golden noise", "second seed"
 WRONG_PROMPT, RANDOM = "wrong prompt", "random perturbation"
+BEST_OF = "best of"
 STANDARD_FOR_WRONG_PROMPT = f"{STANDARD}, judged by the {WRONG_PROMPT}"
 
 NETWORK_EVALUATIONS = 1
@@ -166,7 +167,7 @@ def _seeds(options: Options) -> Iterator[ArmSpec]:
     for number in sorted(set(fair.values())):
         names = " and ".join(name for name, count in fair.items() if count == number)
         yield ArmSpec(
-            name=f"best of {number} seeds",
+            name=f"{BEST_OF} {number} seeds",
             arm=BestOf(arms=(STANDARD, *map(_nth_seed, range(1, number)))),
             about=f"best image by the selecting reward; costs at least as much as {names}",
             limit=options.limit_guidance if number > 2 else None,

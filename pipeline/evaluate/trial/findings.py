@@ -102,6 +102,40 @@ class Trial(Record):
         """Return the cost of an arm."""
         return next(cost for cost in self.costs if cost.arm == arm)
 
+    def methods(self) -> list[Comparison]:
+        """Return the gain of each method over standard noise, the cheapest method first.
+
+        The gains are those under the judging reward. Controls are left out.
+        """
+        found = [
+            comparison
+            for comparison in self.comparisons
+            if (comparison.against, comparison.reward) == (STANDARD, self.judging)
+            and comparison.arm not in self.controls
+        ]
+        return sorted(found, key=lambda comparison: self.cost(comparison.arm).forward_evaluations)
+
+    def controlled(self) -> list[Comparison]:
+        """Return the comparisons of the controls under the judging reward."""
+        return [
+            comparison
+            for comparison in self.comparisons
+            if comparison.arm in self.controls and comparison.reward == self.judging
+        ]
+
+    def alternatives(self, network: str) -> list[Comparison]:
+        """Return a network's gain over each alternative, the cheapest alternative first.
+
+        The gains are those under the judging reward.
+        """
+        found = [duel for duel in self.duels if (duel.arm, duel.reward) == (network, self.judging)]
+        return sorted(found, key=lambda duel: self.cost(duel.against).forward_evaluations)
+
+    @property
+    def networks(self) -> list[str]:
+        """Names of the networks that were compared with alternatives."""
+        return list(dict.fromkeys(duel.arm for duel in self.duels))
+
 
 def find(
     results: Results, selecting: str, judging: str, categories: Mapping[str, Sequence[str]]

@@ -5,17 +5,26 @@ B batch, C channels, H W height and width.
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pipeline.evaluate.compare import Values
 from pipeline.evaluate.trial.arm_specs import GOLDEN, STANDARD
-from pipeline.evaluate.trial.html import Html, tag
-from pipeline.evaluate.trial.plots import lines
-from pipeline.evaluate.trial.results import Results, Shown
+from pipeline.evaluate.trial.plots import LinePlot, line_plot
+from pipeline.evaluate.trial.results import Results
+
+Maps = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+_LARGEST = 256
+"""Maximum side length in pixels. Larger images are scaled down to keep the page small."""
+_SMALL = 128
+"""Images smaller than this are enlarged without interpolation, which would invent detail."""
+_CHANNELS_SHOWN = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +36,40 @@ class Examples:
     losses: list[int]
     """Samples with the largest losses, largest first. Fewer than requested if fewer lost."""
     random: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """Image with the texts below it."""
+
+    name: str
+    source: str
+    """Data URI of the image."""
+    scores: Sequence[tuple[str, str]] = ()
+    """Names of rewards with formatted scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GallerySample:
+    """Images that several arms made for one sample."""
+
+    prompt: str
+    tiles: Sequence[Tile]
+    is_small: bool
+    """True if the images are enlarged without interpolation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perturbation:
+    """Perturbation of one sample's noise, with the images before and after."""
+
+    prompt: str
+    tiles: Sequence[Tile]
+    is_small: bool
+    """True if the images are enlarged without interpolation."""
+    relative_change: float
+    """Norm of the perturbation divided by the norm of the source noise."""
+    spectrum: LinePlot
 
 
 def choose_examples(results: Results, arm: str, judging: str, count: int) -> Examples:
@@ -52,10 +95,7 @@ def choose_examples(results: Results, arm: str, judging: str, count: int) -> Exa
     )
 
 
-Maps = npt.NDArray[np.float32]
-
-
-def radial_power(maps: Maps) -> npt.NDArray[np.float64]:
+def radial_power(maps: Maps) -> Values:
     """Return the mean power of maps (C, H, W) at each radial frequency 0, 1, ….
 
     The mean is over channels and directions. White noise of variance 1 has power 1 at every
@@ -71,14 +111,8 @@ def radial_power(maps: Maps) -> npt.NDArray[np.float64]:
     return np.asarray(totals / np.bincount(ring.ravel()))
 
 
-_LARGEST = 256
-"""Maximum side length in pixels. Larger images are scaled down to keep the page small."""
-
-Pixels = npt.NDArray[np.uint8]
-
-
-def picture(pixels: Pixels, alt: str) -> Html:
-    """Return an image element of (H, W, 3): lossless PNG, or scaled-down WebP if it is large."""
+def data_uri(pixels: Pixels) -> str:
+    """Return an image (H, W, 3) as a data URI: lossless PNG, or scaled-down WebP if it is large."""
     image = Image.fromarray(pixels)
     buffer = io.BytesIO()
     if max(image.size) <= _LARGEST:
@@ -88,8 +122,7 @@ def picture(pixels: Pixels, alt: str) -> Html:
         image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
         image.save(buffer, format="WEBP", quality=85)
         kind = "webp"
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return tag("img", src=f"data:image/{kind};base64,{data}", alt=alt)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def difference(one: Pixels, other: Pixels) -> Pixels:
@@ -106,65 +139,77 @@ def signed_map(values: npt.NDArray[np.float32], largest: float) -> Pixels:
     return np.asarray(255 + (colour - 255) * np.abs(share)).round().astype(np.uint8)
 
 
-_SMALL = 128
-"""Images smaller than this are enlarged without interpolation, which would invent detail."""
+def gallery(results: Results, samples: Sequence[int]) -> Iterator[GallerySample]:
+    """Yield the given samples with the images of all arms that keep them, in order."""
+    for sample in samples:
+        shown = results.shown(sample)
+        tiles = [
+            Tile(
+                name=name,
+                source=data_uri(one.image),
+                scores=[
+                    (reward, f"{results.column(name, reward)[sample]:.2f}")
+                    for reward in results.rewards
+                ],
+            )
+            for name, one in shown.items()
+        ]
+        yield GallerySample(
+            prompt=results.samples[sample].prompt,
+            tiles=tiles,
+            is_small=_is_small(shown[STANDARD].image),
+        )
 
-_CHANNELS_SHOWN = 4
 
-
-def gallery(results: Results, samples: Sequence[int]) -> Html:
-    """Return a gallery of the given samples, in order."""
-    return tag("div", *(_sample(results, sample) for sample in samples), class_="gallery")
-
-
-def perturbation(results: Results, sample: int, subject: str) -> Html:
+def perturbation(results: Results, sample: int, subject: str) -> Perturbation:
     """Return one sample's images, their difference, and x'_T - x_T with its spectrum."""
     shown = results.shown(sample)
     standard, other = shown[STANDARD], shown[subject]
-    change = (other.noise.astype(np.float32) - standard.noise).reshape(
-        -1, *standard.noise.shape[-2:]
-    )
+    change = _change(standard.noise, other.noise)
     # All channels share one colour scale, so their magnitudes can be compared.
     largest = float(np.abs(change).max())
-    tiles = [
-        _tile(picture(standard.image, STANDARD), STANDARD),
-        _tile(picture(other.image, subject), subject),
-        _tile(picture(difference(standard.image, other.image), "difference"), "difference"),
-        *(
-            _tile(picture(signed_map(channel, largest), f"channel {index}"), f"channel {index}")
-            for index, channel in enumerate(change[:_CHANNELS_SHOWN])
-        ),
-    ]
-    curves = [(f"{subject}, x'_T − x_T", radial_power(change))]
+    images = {
+        STANDARD: standard.image,
+        subject: other.image,
+        "difference": difference(standard.image, other.image),
+    }
+    for index, channel in enumerate(change[:_CHANNELS_SHOWN]):
+        images[f"channel {index}"] = signed_map(channel, largest)
+    spectra = [(f"{subject}, x'_T − x_T", radial_power(change))]
     if GOLDEN in shown and subject != GOLDEN:
-        golden = (shown[GOLDEN].noise.astype(np.float32) - standard.noise).reshape(change.shape)
-        curves.insert(0, (f"{GOLDEN}, x'_T − x_T", radial_power(golden)))
-    relative = np.linalg.norm(change) / np.linalg.norm(standard.noise.astype(np.float32))
-    return tag(
-        "div",
-        tag("p", tag("b", results.samples[sample].prompt), f"; relative change {relative:.2f}"),
-        tag("div", *tiles, class_="row" + _pixels(standard)),
-        lines(curves, "radial frequency"),
-        class_="perturbation",
+        golden = _change(standard.noise, shown[GOLDEN].noise)
+        spectra.insert(0, (f"{GOLDEN}, x'_T − x_T", radial_power(golden)))
+    return Perturbation(
+        prompt=results.samples[sample].prompt,
+        tiles=[Tile(name=name, source=data_uri(image)) for name, image in images.items()],
+        is_small=_is_small(standard.image),
+        relative_change=float(
+            np.linalg.norm(change) / np.linalg.norm(standard.noise.astype(np.float32))
+        ),
+        spectrum=line_plot(spectra, "radial frequency"),
     )
 
 
-def _sample(results: Results, sample: int) -> Html:
-    shown = results.shown(sample)
-    tiles = []
-    for name, one in shown.items():
-        scores = [
-            Html(f"{tag('span', reward)} {tag('b', f'{results.column(name, reward)[sample]:.2f}')}")
-            for reward in results.rewards
-        ]
-        tiles.append(_tile(picture(one.image, name), name, *scores))
-    row = tag("div", *tiles, class_="row" + _pixels(shown[STANDARD]))
-    return tag("div", tag("p", results.samples[sample].prompt), row, class_="sample")
+def mean_spectra(results: Results) -> list[tuple[str, Values]]:
+    """Return the mean radial power of the perturbation for each arm that keeps its noises."""
+    powers: dict[str, list[Values]] = {}
+    for chunk in range(len(results.files)):
+        noises = results.noises(chunk)
+        for name, batch in noises.items():
+            if name != STANDARD:
+                powers.setdefault(name, []).extend(
+                    radial_power(_change(standard, noise))
+                    for standard, noise in zip(noises[STANDARD], batch, strict=True)
+                )
+    return [(name, np.mean(rows, axis=0)) for name, rows in powers.items()]
 
 
-def _tile(image: Html, *under: str) -> Html:
-    return tag("div", image, *(tag("div", line) for line in under), class_="tile")
+def _change(
+    standard: npt.NDArray[np.float16], noise: npt.NDArray[np.float16]
+) -> npt.NDArray[np.float32]:
+    """Return ``noise`` minus ``standard``, (C, H, W), in float32."""
+    return (noise.astype(np.float32) - standard).reshape(-1, *noise.shape[-2:])
 
 
-def _pixels(shown: Shown) -> str:
-    return " pixels" if max(shown.image.shape[:2]) < _SMALL else ""
+def _is_small(image: Pixels) -> bool:
+    return bool(max(image.shape[:2]) < _SMALL)

@@ -1,4 +1,7 @@
-"""Plots as inline SVG: intervals, histograms and lines."""
+"""Layout of the plots of a page: forest plots, histograms and line plots.
+
+Positions and sizes are in pixels. The templates draw them as inline SVG.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +11,8 @@ import numpy as np
 
 from pipeline.evaluate.compare import Estimate, Values
 from pipeline.evaluate.document import signed
-from pipeline.evaluate.trial.html import Html, tag
 
-_GOOD, _BAD, _NONE, _LINE = "#18794e", "#c62a2f", "#8b9298", "#e3e6e8"
+_GOOD, _BAD, _NONE = "#18794e", "#c62a2f", "#8b9298"
 LINES = ("#8b9298", "#0b68cb", "#18794e", "#ad5700", "#793aaf")
 """Distinct line colours. The first is for the reference."""
 
@@ -19,7 +21,7 @@ _ROW, _NAMES, _PLOT, _TEXT = 26, 300, 520, 210
 
 @dataclass(frozen=True)
 class Scale:
-    """Linear map from values to positions on an axis, in pixels."""
+    """Linear map from values to positions on an axis."""
 
     low: float
     high: float
@@ -36,8 +38,92 @@ class Scale:
         return [step * index for index in range(ceil(self.low / step), floor(self.high / step) + 1)]
 
 
-def forest(rows: Sequence[tuple[str, Estimate]]) -> Html:
-    """Return a forest plot: one row for each difference and its interval, and a line at zero.
+@dataclass(frozen=True)
+class Tick:
+    """Labelled position on an axis."""
+
+    position: float
+    label: str
+
+    @property
+    def is_zero(self) -> bool:
+        """True at the value zero."""
+        return self.label == "0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForestRow:
+    """Row of a forest plot: a name, a difference and its interval."""
+
+    name: str
+    label: str
+    y: float
+    low: float
+    value: float
+    high: float
+    colour: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForestPlot:
+    """Forest plot: one row for each difference."""
+
+    width: float
+    height: float
+    names_end: float
+    labels_start: float
+    ticks: Sequence[Tick]
+    rows: Sequence[ForestRow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """Bar of a histogram."""
+
+    x: float
+    width: float
+    height: float
+    colour: str
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """Histogram of differences."""
+
+    width: float
+    height: float
+    label: str
+    ticks: Sequence[Tick]
+    bars: Sequence[Bar]
+    mean: Tick
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Curve of a line plot. ``points`` is the attribute of an SVG polyline."""
+
+    name: str
+    colour: str
+    points: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinePlot:
+    """Line plot with a legend."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    label: str
+    x_ticks: Sequence[Tick]
+    y_ticks: Sequence[Tick]
+    curves: Sequence[Curve]
+
+
+def forest_plot(rows: Sequence[tuple[str, Estimate]]) -> ForestPlot:
+    """Return a forest plot of differences with a line at zero.
 
     Intervals above zero are green, intervals below zero are red, and others are grey.
     """
@@ -45,125 +131,97 @@ def forest(rows: Sequence[tuple[str, Estimate]]) -> Html:
     high = max(0.0, *(estimate.high for _, estimate in rows))
     room = (high - low) * 0.04 or 1.0
     scale = Scale(low - room, high + room, _NAMES, _PLOT)
-    height = _ROW * len(rows)
-    parts = _grid(scale, height)
-    for index, (name, estimate) in enumerate(rows):
-        y, colour = _ROW * (index + 0.5), _colour(estimate)
-        parts += [
-            tag("text", name, x=_NAMES - 14, y=y + 4, text_anchor="end"),
-            _segment(scale(estimate.low), y, scale(estimate.high), y, colour, 2),
-            tag("circle", cx=scale(estimate.value), cy=y, r=4.5, fill=colour),
-            tag("text", signed(estimate), x=_NAMES + _PLOT + 14, y=y + 4, class_="faint"),
-        ]
-    return _svg(_NAMES + _PLOT + _TEXT, height + 28, parts)
+    return ForestPlot(
+        width=_NAMES + _PLOT + _TEXT,
+        height=_ROW * len(rows),
+        names_end=_NAMES - 14,
+        labels_start=_NAMES + _PLOT + 14,
+        ticks=_difference_ticks(scale),
+        rows=[
+            ForestRow(
+                name=name,
+                label=signed(estimate),
+                y=_ROW * (index + 0.5),
+                low=scale(estimate.low),
+                value=scale(estimate.value),
+                high=scale(estimate.high),
+                colour=_colour(estimate),
+            )
+            for index, (name, estimate) in enumerate(rows)
+        ],
+    )
 
 
-def histogram(values: Values, label: str, bins: int = 41) -> Html:
+def histogram(values: Values, label: str, bins: int = 41) -> Histogram:
     """Return a histogram of differences with lines at zero and at the mean."""
     largest = float(np.abs(values).max()) or 1.0
     counts, edges = np.histogram(values, bins=bins, range=(-largest, largest))
     width, height = 720.0, 170.0
     # Margins for the labels of the outer ticks.
-    scale = Scale(-largest, largest, 16, width - 16)
-    parts = _grid(scale, height)
+    scale = Scale(-largest, largest, 16, width - 32)
+    bars = []
     for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
         middle = (left + right) / 2
-        size = height * count / counts.max()
         # The bin around zero contains ties, which are neither gains nor losses.
         colour = _NONE if abs(middle) < (right - left) / 2 else _GOOD if middle > 0 else _BAD
-        parts.append(
-            tag(
-                "rect",
-                tag("title", f"{count} from {left:.3g} to {right:.3g}"),
+        bars.append(
+            Bar(
                 x=scale(left) + 1,
-                y=height - size,
                 width=scale(right) - scale(left) - 2,
-                height=size,
-                fill=colour,
+                height=height * count / counts.max(),
+                colour=colour,
+                title=f"{count} from {left:.3g} to {right:.3g}",
             )
         )
     mean = float(values.mean())
-    parts += [
-        tag(
-            "line",
-            x1=scale(mean),
-            x2=scale(mean),
-            y1=0,
-            y2=height,
-            stroke="#1c2024",
-            stroke_dasharray="4 3",
-        ),
-        tag("text", f"mean {mean:+.3f}", x=scale(mean) + 6, y=12),
-        tag("text", label, x=width / 2, y=height + 40, text_anchor="middle", class_="faint"),
-    ]
-    return _svg(width, height + 46, parts)
+    return Histogram(
+        width=width,
+        height=height,
+        label=label,
+        ticks=_difference_ticks(scale),
+        bars=bars,
+        mean=Tick(scale(mean), f"mean {mean:+.3f}"),
+    )
 
 
-def lines(curves: Sequence[tuple[str, Values]], label: str, width: float = 330.0) -> Html:
+def line_plot(curves: Sequence[tuple[str, Values]], label: str, width: float = 330.0) -> LinePlot:
     """Return a line plot of curves over 0, 1, 2, … with a legend. The reference comes first."""
-    height = 150.0
+    height, left, right = 150.0, 36.0, width - 10
     top = max(float(values.max()) for _, values in curves) * 1.05 or 1.0
     last = max(len(values) for _, values in curves) - 1
-    across, up = Scale(0, max(last, 1), 36, width - 46), Scale(0, top, height, -height + 6)
-    parts = []
-    for tick in up.ticks():
-        parts += [
-            _segment(36, up(tick), width - 10, up(tick), _LINE, 1),
-            tag("text", f"{tick:g}", x=30, y=up(tick) + 4, text_anchor="end", class_="faint"),
-        ]
-    for frequency in range(last + 1):
-        if frequency % max(1, last // 6) == 0:
-            parts.append(
-                tag(
-                    "text",
-                    str(frequency),
-                    x=across(frequency),
-                    y=height + 16,
-                    text_anchor="middle",
-                    class_="faint",
-                )
+    across = Scale(0, max(last, 1), left, right - left)
+    up = Scale(0, top, height, 6 - height)
+    return LinePlot(
+        width=width,
+        height=height,
+        left=left,
+        right=right,
+        label=label,
+        x_ticks=[Tick(across(x), str(x)) for x in range(0, last + 1, max(1, last // 6))],
+        y_ticks=[Tick(up(tick), f"{tick:g}") for tick in up.ticks()],
+        curves=[
+            Curve(
+                name=name,
+                colour=LINES[index % len(LINES)],
+                points=" ".join(
+                    f"{across(x):.1f},{up(float(y)):.1f}" for x, y in enumerate(values)
+                ),
             )
-    for index, (name, values) in enumerate(curves):
-        colour = LINES[index % len(LINES)]
-        points = " ".join(f"{across(x):.1f},{up(float(y)):.1f}" for x, y in enumerate(values))
-        parts += [
-            tag("polyline", points=points, fill="none", stroke=colour, stroke_width=2),
-            tag("rect", x=36, y=height + 44 + 18 * index, width=12, height=3, fill=colour),
-            tag("text", name, x=54, y=height + 49 + 18 * index),
-        ]
-    parts.append(
-        tag("text", label, x=width / 2, y=height + 32, text_anchor="middle", class_="faint")
+            for index, (name, values) in enumerate(curves)
+        ],
     )
-    return _svg(width, height + 48 + 18 * len(curves), parts)
 
 
-def _grid(scale: Scale, height: float) -> list[Html]:
-    """Return vertical lines with labels at round values. The line at zero is dark."""
-    parts = []
-    for tick in scale.ticks():
-        is_zero = abs(tick) < 1e-12
-        parts += [
-            _segment(scale(tick), 0, scale(tick), height, "#687076" if is_zero else _LINE, 1),
-            tag(
-                "text",
-                "0" if is_zero else f"{tick:+.3g}",
-                x=scale(tick),
-                y=height + 18,
-                text_anchor="middle",
-                class_="faint",
-            ),
-        ]
-    return parts
-
-
-def _segment(x1: float, y1: float, x2: float, y2: float, colour: str, width: float) -> Html:
-    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=colour, stroke_width=width)
+def _difference_ticks(scale: Scale) -> list[Tick]:
+    return [
+        Tick(scale(tick), "0" if abs(tick) < 1e-12 else f"{tick:+.3g}") for tick in scale.ticks()
+    ]
 
 
 def _colour(estimate: Estimate) -> str:
-    if estimate.low > 0:
-        return _GOOD
-    return _BAD if estimate.high < 0 else _NONE
+    if not estimate.excludes_zero:
+        return _NONE
+    return _GOOD if estimate.low > 0 else _BAD
 
 
 def _round_step(step: float) -> float:
@@ -171,15 +229,3 @@ def _round_step(step: float) -> float:
     power = 10.0 ** floor(log10(step))
     # The tolerance absorbs the rounding error of a step that is already round.
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= step * 0.999)
-
-
-def _svg(width: float, height: float, parts: Sequence[Html]) -> Html:
-    return tag(
-        "svg",
-        *parts,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {width:g} {height:g}",
-        width=width,
-        height=height,
-        role="img",
-    )

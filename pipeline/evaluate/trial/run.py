@@ -21,12 +21,11 @@ from pipeline.evaluate.document import to_markdown
 from pipeline.evaluate.trial.arm_specs import seeds_needed
 from pipeline.evaluate.trial.findings import Trial, find, to_json
 from pipeline.evaluate.trial.gallery import choose_examples
-from pipeline.evaluate.trial.html import to_html
-from pipeline.evaluate.trial.page import trial_page
+from pipeline.evaluate.trial.page import summary_page, trial_page
 from pipeline.evaluate.trial.results import Results, compute_chunk
 from pipeline.evaluate.trial.samples import Categories, DataSet, Sample, chunks_of, draw_samples
 from pipeline.evaluate.trial.settings import Setup, load_bench
-from pipeline.evaluate.trial.summary import sentences, summary
+from pipeline.evaluate.trial.summary import lead, summary
 from pipeline.identity import canonical_json, readable_json, sha256, short
 from pipeline.storage.durable import atomic_write
 
@@ -96,13 +95,13 @@ def publish(run: Run) -> Trial:
     results = Results.read(setup.entries(), rewards, run.chunks, run.files)
     trial = find(results, setup.selecting, setup.judging, run.categories)
     examples = choose_examples(results, trial.subject, trial.judging, EXAMPLES)
-    blocks = summary(trial, run.data)
+    sections = summary(trial, run.data)
     described = {**setup.described(), "data": _described(run.data), "examples": asdict(examples)}
     for name, content in {
         "trial.json": readable_json(to_json(trial, results, described)),
-        "trial.html": trial_page(trial, results, examples, sentences(trial, run.data)).encode(),
-        "summary.md": to_markdown(blocks).encode(),
-        "summary.html": to_html(blocks).encode(),
+        "trial.html": trial_page(trial, results, examples, lead(trial, run.data)).encode(),
+        "summary.md": to_markdown(sections).encode(),
+        "summary.html": summary_page(sections).encode(),
     }.items():
         atomic_write(run.folder / name, [content])
     return trial

@@ -1,9 +1,9 @@
-"""One-page summary of a trial: gains, controls, costs and limits."""
+"""One-page summary of a trial: gains at equal cost, controls, costs and limits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from pipeline.evaluate.document import ReportSection, Table, p_value, percent, share, signed
-from pipeline.evaluate.trial.arm_specs import GOLDEN, STANDARD
+from pipeline.evaluate.trial.arm_specs import BEST_OF, GOLDEN, STANDARD
 from pipeline.evaluate.trial.findings import Comparison, Trial
 from pipeline.evaluate.trial.samples import DataSet
 from pipeline.stages.build_spec import BuildSpec
@@ -11,126 +11,178 @@ from pipeline.stages.build_spec import BuildSpec
 
 def summary(trial: Trial, data: DataSet | None) -> list[ReportSection]:
     """Return the sections of the summary."""
-    gains = [c for c in trial.comparisons if c.reward == trial.judging and c.against == STANDARD]
     return [
-        ReportSection(f"Trial summary: {trial.subject} against {STANDARD}", sentences(trial, data)),
-        ReportSection("What it gained", [_table(gains)]),
-        ReportSection("What the controls say", [*_controls(trial)]),
-        ReportSection("What it costs", [*_costs(trial, data)]),
-        ReportSection("Where it does not help", [*_limits(trial)]),
+        ReportSection(f"Trial summary: {trial.subject} against {STANDARD}", lead(trial, data)),
+        ReportSection("Gain at equal cost", [*_at_equal_cost(trial)]),
+        ReportSection("Controls", [*control_sentences(trial)]),
+        ReportSection("Cost", [*_costs(trial, data)]),
+        ReportSection("Limits", [*_limits(trial)]),
     ]
 
 
-def sentences(trial: Trial, data: DataSet | None) -> list[str]:
-    """Return the main result and a description of the comparison."""
-    return [*_verdict(trial), *_setting(trial, data)]
-
-
-def _verdict(trial: Trial) -> Iterator[str]:
+def lead(trial: Trial, data: DataSet | None) -> list[str]:
+    """Return the main result, at equal cost first, and a description of the comparison."""
     found = trial.comparison(trial.subject, trial.judging)
     if found is None:
-        yield f"{trial.subject} and {STANDARD} have no scored image in common: nothing was found."
-        return
-    gain = found.gain
-    said = _by_sign(
-        found,
-        zero="is not told from standard noise: the interval includes zero",
-        above="beats standard noise: the interval excludes zero",
-        below="is worse than standard noise: the interval excludes zero",
-    )
-    closed = (
-        f" It closes {percent(found.gap_closed)} of the gap between standard and golden noise."
-        if found.gap_closed is not None and trial.subject != GOLDEN
-        else ""
-    )
-    yield (
-        f"{trial.subject} {said}. Under {trial.judging} it goes from {gain.standard:.3f} to "
-        f"{gain.other:.3f}, a gain of {signed(gain.gain)} on {gain.num_pairs:,} pairs; it wins "
-        f"{percent(gain.wins)} (sign test over {found.num_prompts:,} prompts: p "
-        f"{_equals(found.sign_test)}).{closed}"
-    )
-
-
-def _equals(value: float) -> str:
-    said = p_value(value)
-    return said if said.startswith("<") else f"= {said}"
-
-
-def _setting(trial: Trial, data: DataSet | None) -> Iterator[str]:
-    checked = (
-        f"none of the prompts is in the train or validation split of {data.url}, none of the seeds "
-        "is one of its candidates'"
-        if data is not None
-        else "that they are held out was not checked, for no data set was named (--data)"
-    )
-    yield (
-        f"Compared on {trial.num_prompts:,} prompts with {trial.num_samples // trial.num_prompts} "
-        f"seeds each, {trial.num_samples:,} pairs: {checked}. All intervals are 95%, by bootstrap "
-        "over prompts."
-    )
-    if trial.independent:
-        yield f"{trial.judging} judges. It selected no pair; {trial.selecting} did."
+        result = [f"{trial.subject} and {STANDARD} share no scored sample, so there is no result."]
     else:
-        yield (
-            f"{trial.judging} judges, and it also selected the pairs: a gain under it may be its "
-            "own. Name a reward with select = false to judge independently."
-        )
+        result = [
+            " ".join([_verdict(trial, found), *_rivals(trial)]),
+            " ".join(_details(trial, found)),
+        ]
+    return [*result, *_setting(trial, data)]
 
 
-def _table(found: Sequence[Comparison]) -> Table:
-    header = ["against standard noise", "pairs", "gain", "wins", "gap closed"]
+def methods_table(trial: Trial) -> Table:
+    """Return the gain of each method over standard noise, sorted by cost."""
+    header = ["method", "evaluations per image", "pairs", "gain", "wins", "gap closed"]
     rows = [
         [
             comparison.arm,
+            _evaluations(trial, comparison.arm),
             f"{comparison.gain.num_pairs:,}",
             signed(comparison.gain.gain),
             percent(comparison.gain.wins),
             share(comparison.gap_closed),
         ]
-        for comparison in found
+        for comparison in trial.methods()
     ]
     return Table(header, rows)
 
 
-def _controls(trial: Trial) -> Iterator[str]:
+def alternatives_table(trial: Trial, network: str) -> Table:
+    """Return the gain of a network over each alternative, sorted by cost."""
+    header = [f"{network} against", "evaluations per image", "pairs", "gain", "wins"]
+    rows = [
+        [
+            comparison.against,
+            _evaluations(trial, comparison.against),
+            f"{comparison.gain.num_pairs:,}",
+            signed(comparison.gain.gain),
+            percent(comparison.gain.wins),
+        ]
+        for comparison in trial.alternatives(network)
+    ]
+    return Table(header, rows)
+
+
+def control_sentences(trial: Trial) -> Iterator[str]:
     """Yield a sentence for each control under the judging reward."""
-    for found in trial.comparisons:
-        if found.arm in trial.controls and found.reward == trial.judging:
-            about = trial.cost(found.arm).about
-            said = _said_of_control if found.against == STANDARD else _said_of_content
-            yield (
-                f"{found.arm} ({about}): {signed(found.gain.gain)} against {found.against}; "
-                f"{said(found)}."
+    for found in trial.controlled():
+        if found.against == STANDARD:
+            meaning = _by_sign(
+                found,
+                zero="indistinguishable from zero, as expected of a control",
+                above="a gain as well, so this part of the gain does not depend on the prompt",
+                below="worse than standard noise",
             )
+        else:
+            meaning = _by_sign(
+                found,
+                zero="indistinguishable from zero",
+                above="the noise carries the content of the prompt that it was made for",
+                below="worse than standard noise",
+            )
+        yield (
+            f"{found.arm} ({trial.cost(found.arm).about}): {signed(found.gain.gain)} against "
+            f"{found.against}; {meaning}."
+        )
 
 
-def _said_of_control(found: Comparison) -> str:
-    return _by_sign(
+def _verdict(trial: Trial, found: Comparison) -> str:
+    verdict = _by_sign(
         found,
-        zero="not told from zero, as a control should be",
-        above="it gains too: so much of the gain is not the prompt's own",
-        below="it gains nothing, and harms",
+        zero="is indistinguishable from standard noise",
+        above="is better than standard noise",
+        below="is worse than standard noise",
+    )
+    return (
+        f"{trial.subject} {verdict}: it gains {signed(found.gain.gain)} under {trial.judging}, for "
+        f"{_evaluations(trial, trial.subject)} forward evaluations per image instead of "
+        f"{_evaluations(trial, STANDARD)}."
     )
 
 
-def _said_of_content(found: Comparison) -> str:
-    return _by_sign(
-        found,
-        zero="not told from zero",
-        above="the noise brings along what its own prompt says, whatever is asked for",
-        below="less than by chance",
+def _rivals(trial: Trial) -> Iterator[str]:
+    """Yield sentences on the best method of at most the subject's cost, and on best-of-n."""
+    proposed = {trial.subject, GOLDEN, *trial.networks}
+    others = [found for found in trial.methods() if found.arm not in proposed]
+    budget = trial.cost(trial.subject).forward_evaluations
+    affordable = [c for c in others if trial.cost(c.arm).forward_evaluations <= budget]
+    if affordable:
+        best = max(affordable, key=lambda found: found.gain.gain.value)
+        yield f"At equal cost, the best alternative is {_rival(trial, best)}."
+    # The number of seeds is rounded up, so best-of-n may cost more than the subject.
+    dearer = [c for c in others if c.arm.startswith(BEST_OF) and c not in affordable]
+    if dearer:
+        yield f"At a higher cost, there is {_rival(trial, dearer[0])}."
+
+
+def _rival(trial: Trial, rival: Comparison) -> str:
+    """Return a rival with its cost and gain, and the subject's gain over it if that is known."""
+    text = (
+        f"{rival.arm} ({_evaluations(trial, rival.arm)} evaluations), which gains "
+        f"{signed(rival.gain.gain)}"
     )
+    duels = [duel for duel in trial.alternatives(trial.subject) if duel.against == rival.arm]
+    return f"{text}; {trial.subject} gains {signed(duels[0].gain.gain)} over it" if duels else text
+
+
+def _details(trial: Trial, found: Comparison) -> Iterator[str]:
+    gain, test = found.gain, p_value(found.sign_test)
+    yield (
+        f"Its mean score is {gain.other:.3f} instead of {gain.standard:.3f} on {gain.num_pairs:,} "
+        f"pairs. It wins {percent(gain.wins)} of them (sign test over {found.num_prompts:,} "
+        f"prompts: p {test if test.startswith('<') else f'= {test}'})."
+    )
+    if found.gap_closed is not None and trial.subject != GOLDEN:
+        yield (
+            f"It closes {percent(found.gap_closed)} of the gap between standard and golden noise."
+        )
+
+
+def _setting(trial: Trial, data: DataSet | None) -> Iterator[str]:
+    checked = (
+        f"No prompt is in the train or validation split of {data.url}, and no seed belongs to one "
+        "of its candidates."
+        if data is not None
+        else "No data set was given (--data), so it was not checked that they are held out."
+    )
+    yield (
+        f"The comparison uses {trial.num_prompts:,} prompts with "
+        f"{trial.num_samples // trial.num_prompts} seeds each, {trial.num_samples:,} pairs. "
+        f"{checked} All intervals are 95%, by bootstrap over prompts."
+    )
+    if trial.independent:
+        yield f"The judge is {trial.judging}, which selected no pair; {trial.selecting} did."
+    else:
+        yield (
+            f"The judge is {trial.judging}, which also selected the pairs. Part of the gain may be "
+            "specific to this reward. Add a reward with select = false to judge independently."
+        )
+
+
+def _at_equal_cost(trial: Trial) -> Iterator[str | Table]:
+    yield (
+        "Each method is compared with standard noise of the same prompt and seed, which takes "
+        f"{_evaluations(trial, STANDARD)} evaluations per image. Rows are sorted by cost; compare "
+        "methods of similar cost."
+    )
+    yield methods_table(trial)
+    if trial.subject in trial.networks:
+        yield alternatives_table(trial, trial.subject)
 
 
 def _costs(trial: Trial, data: DataSet | None) -> Iterator[str]:
     standard, golden = trial.cost(STANDARD), trial.cost(GOLDEN)
     subject = trial.cost(trial.subject)
-    yield (
-        f"An image: {subject.forward_evaluations:.4g} forward evaluations and "
-        f"{subject.seconds:.3f} s with {trial.subject}; {standard.forward_evaluations:.4g} and "
-        f"{standard.seconds:.3f} s with {STANDARD}; {golden.forward_evaluations:.4g} and "
-        f"{golden.seconds:.3f} s with {GOLDEN}."
+    names = dict.fromkeys([trial.subject, STANDARD, GOLDEN])
+    costs = "; ".join(
+        f"{_evaluations(trial, name)} forward evaluations and {trial.cost(name).seconds:.3f} s "
+        f"with {name}"
+        for name in names
     )
+    yield f"One image takes {costs}."
     if data is None:
         return
     evaluations = sum(
@@ -142,13 +194,13 @@ def _costs(trial: Trial, data: DataSet | None) -> Iterator[str]:
     seconds = evaluations * standard.seconds / standard.forward_evaluations
     sentence = (
         f"The data set: {candidates:,} candidates, {kept:,} pairs, {evaluations:,} forward "
-        f"evaluations, about {seconds:,.0f} s of one worker "
-        "at the speed seen here; training comes on top."
+        f"evaluations, about {seconds:,.0f} s on one worker at the speed measured here. This does "
+        "not include training."
     )
     saved = golden.forward_evaluations - subject.forward_evaluations
     if trial.subject != GOLDEN and saved > 0:
         sentence += (
-            f" Against golden noise for every image it has paid for itself after "
+            " Compared with golden noise for every image, these evaluations are recovered after "
             f"{evaluations / saved:,.0f} images."
         )
     yield sentence
@@ -164,25 +216,25 @@ def _limits(trial: Trial) -> Iterator[str]:
         and found.arm not in trial.controls
     ]
     for found in guided:
-        yield f"{found.arm}: {signed(found.gain.gain)} against {found.against}; {_said(found)}."
-    duels = [duel for duel in trial.duels if duel.reward == trial.judging]
+        meaning = _by_sign(
+            found, zero="indistinguishable from zero", above="it helps", below="it harms"
+        )
+        yield f"{found.arm}: {signed(found.gain.gain)} against {found.against}; {meaning}."
+    duels = trial.alternatives(trial.subject)
     for duel in duels:
         if duel.gain.gain.low <= 0:
-            cost = trial.cost(duel.against).forward_evaluations
+            meaning = f"{duel.against} is better" if duel.excludes_zero else "no clear difference"
             yield (
-                f"{duel.arm} against {duel.against} ({cost:.4g} evaluations an image): "
-                f"{signed(duel.gain.gain)}; {_apart(duel)}."
+                f"{duel.arm} against {duel.against} ({_evaluations(trial, duel.against)} "
+                f"evaluations per image): {signed(duel.gain.gain)}; {meaning}."
             )
     if not guided and not duels:
-        yield "Not measured: no comparison under guidance and no network were asked for."
+        yield "Not measured: the trial has neither comparisons under guidance nor networks."
 
 
-def _apart(duel: Comparison) -> str:
-    return f"{duel.against} is better" if duel.excludes_zero else "not told apart"
-
-
-def _said(found: Comparison) -> str:
-    return _by_sign(found, zero="not told from zero", above="it helps", below="it harms")
+def _evaluations(trial: Trial, arm: str) -> str:
+    """Format the number of forward evaluations for one image of an arm."""
+    return f"{trial.cost(arm).forward_evaluations:.4g}"
 
 
 def _by_sign(found: Comparison, *, zero: str, above: str, below: str) -> str:

@@ -1,19 +1,19 @@
-"""The page is one file, and its pictures are what they claim to be."""
+"""Tests of the pages: one file each, and images and plots that show what they claim."""
 
 import base64
 import io
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.evaluate.compare import Estimate
+from pipeline.evaluate.document import ReportSection, Table
 from pipeline.evaluate.trial.arm_specs import STANDARD
-from pipeline.evaluate.trial.gallery import choose_examples, difference, picture, signed_map
-from pipeline.evaluate.trial.html import tag
-from pipeline.evaluate.trial.plots import forest
+from pipeline.evaluate.trial.gallery import choose_examples, data_uri, difference, signed_map
+from pipeline.evaluate.trial.page import summary_page
+from pipeline.evaluate.trial.plots import forest_plot, histogram, line_plot
 from tests.evaluate.trial.conftest import Done
 from tests.evaluate.trial.pages import Page
 
@@ -68,41 +68,61 @@ def test_example_of_a_network_that_does_nothing_is_neither_gain_nor_loss(done: D
     assert found.gains == found.losses == [] and len(found.random) == 3
 
 
-def test_page_and_summary_say_the_figures_that_were_found(done: Done) -> None:
+def test_page_and_summary_contain_the_figures_that_were_found(done: Done) -> None:
     found = done.trial.comparison("perfect", "oracle")
     assert found is not None
     figure = f"{found.gain.gain.value:+.3f}".replace("-", "−")
     text = " ".join(Page(done.run.folder / "trial.html").texts)
     summary = (done.run.folder / "summary.md").read_text("utf-8")
-    for said in (text, summary, " ".join(Page(done.run.folder / "summary.html").texts)):
-        assert figure in said and "guidance 5.5" in said and "12 pairs" in said
-    assert "that they are held out was not checked" in summary
+    for content in (text, summary, " ".join(Page(done.run.folder / "summary.html").texts)):
+        assert figure in content and "guidance 5.5" in content and "12 pairs" in content
+    assert "it was not checked that they are held out" in summary
     closes = "It closes 100.0% [100.0%, 100.0%] of the gap"
     assert (closes in summary) == (found.gap_closed is not None)
 
 
 def test_text_is_escaped() -> None:
-    assert tag("p", '<b> & "x"', title='"') == (
-        '<p title="&quot;">&lt;b&gt; &amp; &quot;x&quot;</p>'
-    )
+    text = '<b> & "x"'
+    page = summary_page([ReportSection(text, [text, Table([text], [[text]])])])
+    assert "<b>" not in page and page.count("&lt;b&gt; &amp; &#34;x&#34;") == 5
 
 
-def test_forest_places_intervals_by_value_and_colours_by_sign(tmp_path: Path) -> None:
+def test_forest_plot_places_intervals_by_value_and_colours_by_sign() -> None:
     rows = [("up", Estimate(2.0, 1.0, 3.0)), ("down", Estimate(-1.0, -1.5, -0.5))]
-    file = tmp_path / "forest.html"
-    file.write_text(forest([*rows, ("none", Estimate(0.0, -1.0, 1.0))]), "utf-8")
-    circles = [attributes for tag, attributes in Page(file).tags if tag == "circle"]
-    up, down, none = (float(circle["cx"] or "") for circle in circles)
-    assert (up - none) == pytest.approx(2 * (none - down))
-    assert len({circle["fill"] for circle in circles}) == 3
+    up, down, none = forest_plot([*rows, ("none", Estimate(0.0, -1.0, 1.0))]).rows
+    assert up.value - none.value == pytest.approx(2 * (none.value - down.value))
+    assert (up.low + up.high) / 2 == pytest.approx(up.value)
+    assert len({row.colour for row in (up, down, none)}) == 3
+
+
+def test_page_draws_every_comparison(done: Done) -> None:
+    trial = done.trial
+    page = Page(done.run.folder / "trial.html")
+    circles = [attributes for tag, attributes in page.tags if tag == "circle"]
+    drawn = [*trial.methods(), *trial.controlled(), *trial.comparisons]
+    drawn += [duel for network in trial.networks for duel in trial.alternatives(network)]
+    assert len(circles) == len(drawn)
+
+
+def test_histogram_bars_are_within_the_plot_and_as_high_as_their_counts() -> None:
+    plot = histogram(np.array([-2.0, 1.0, 1.0, 1.0, 0.0]), "label", bins=5)
+    assert [bar.height for bar in plot.bars] == pytest.approx(
+        [plot.height / 3, 0, plot.height / 3, plot.height, 0]
+    )
+    assert plot.bars[0].x > 0 and plot.bars[-1].x + plot.bars[-1].width < plot.width
+    assert len({bar.colour for bar in plot.bars}) == 3 and plot.mean.label == "mean +0.200"
+
+
+def test_line_plot_spans_the_values() -> None:
+    plot = line_plot([("flat", np.zeros(3)), ("rising", np.array([0.0, 1.0, 2.0]))], "label")
+    points = [tuple(map(float, point.split(","))) for point in plot.curves[1].points.split()]
+    assert points[0] == (plot.left, plot.height) and points[-1][0] == plot.right
+    assert points[0][1] > points[1][1] > points[2][1] > 0
 
 
 def test_large_pictures_are_shown_smaller_and_small_ones_as_they_are() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (512, 1024, 3), dtype=np.uint8)
-    sources = [
-        re.search(r'src="([^"]+)"', picture(image, "")) for image in (pixels, pixels[:9, :9])
-    ]
-    large, small = (decoded(source[1]) for source in sources if source)
+    large, small = (decoded(data_uri(image)) for image in (pixels, pixels[:9, :9]))
     assert large.shape == (128, 256, 3)
     np.testing.assert_array_equal(small, pixels[:9, :9])
 
