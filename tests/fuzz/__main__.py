@@ -1,0 +1,85 @@
+"""Read mutated data sets with every reader and command: ``python -m tests.fuzz --sets 2000``.
+
+A command over data that somebody else made must end with a result, a finding or an ``NPDError``. A
+signal, a hang, a traceback, too much memory, a control character in the output and a file written
+outside of the store are faults. They are printed with the seed of their set, so that
+``--seed N --sets 1`` repeats one.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from pathlib import Path
+
+from tests.fuzz.attempts import ATTEMPTS, Observed, Outcome, observe
+from tests.fuzz.mutations import mutate
+from tests.fuzz.stores import canary_is_intact, new_place, sealed_store
+
+_COMMANDS_PER_SET = 5
+
+
+def main() -> int:
+    """Run the sets of the arguments and print the counts; return 1 if there was a fault."""
+    parser = argparse.ArgumentParser(description="Read mutated data sets.")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first set")
+    parser.add_argument("--sets", type=int, default=200, help="number of mutated sets")
+    parser.add_argument("--commands", type=int, default=_COMMANDS_PER_SET, help="a set; 0 is all")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        base = sealed_store(Path(folder) / "base")
+        total, peak, faults = Counter[Outcome](), 0, 0
+        for seed in range(arguments.seed, arguments.seed + arguments.sets):
+            for name, mutation, seen in run_set(
+                base, Path(folder) / "set", seed, arguments.commands
+            ):
+                total[seen.outcome] += 1
+                peak = max(peak, seen.peak_bytes)
+                if seen.outcome.is_fault:
+                    faults += 1
+                    print(f"seed {seed}: {name}: {seen.outcome}: {seen.detail}\n    {mutation}")
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(total.items()))
+        print(f"{arguments.sets} sets from seed {arguments.seed}: {counts}; peak {peak >> 20} MiB")
+    return 1 if faults else 0
+
+
+def run_set(base: Path, place: Path, seed: int, commands: int) -> list[tuple[str, str, Observed]]:
+    """Mutate a copy of the store ``base``; return each command with the mutation and outcome."""
+    rng = random.Random(seed)
+    store = new_place(base, place)
+    mutation = _mutated(store, seed)
+    names = list(ATTEMPTS) if commands == 0 else rng.sample(list(ATTEMPTS), commands)
+    results = []
+    for name in names:
+        shutil.rmtree(place / "out", ignore_errors=True)
+        seen = observe(ATTEMPTS[name], store)
+        if not canary_is_intact(place):
+            seen = Observed(Outcome.ESCAPE, "a file outside of the store was changed")
+        results.append((name, mutation, seen))
+    return results
+
+
+def _mutated(store: Path, seed: int) -> str:
+    """Mutate in a forked process: pyarrow's threads must not exist where commands are forked."""
+    description = store.parent / "mutation"
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            description.write_text(ascii(mutate(store, random.Random(seed))), encoding="utf-8")
+            status = 0
+        except Exception:  # printed here, because this process ends without its parent's handlers
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    if os.waitpid(child, 0)[1]:
+        raise RuntimeError(f"the store could not be mutated with seed {seed}")
+    return description.read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

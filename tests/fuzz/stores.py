@@ -1,0 +1,42 @@
+"""The sealed store that is mutated, and the place of a mutated copy with its canary."""
+
+import os
+import shutil
+from pathlib import Path
+
+CANARY = b"outside of the store\n"
+"""Content of a file beside the store, which no command may change."""
+
+
+def sealed_store(folder: Path) -> Path:
+    """Build and seal a small data set in another process; return its folder."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            from tests.sealed import built_once
+
+            folder.mkdir(parents=True)
+            built_once(folder)
+            status = 0
+        finally:
+            os._exit(status)
+    if os.waitpid(child, 0)[1]:
+        raise RuntimeError("the data set that is mutated could not be built")
+    return folder / "sealed"
+
+
+def new_place(base: Path, place: Path) -> Path:
+    """Return a fresh copy of the store at ``base``, in ``place``, which is emptied first."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    (place / "canary").write_bytes(CANARY)
+    return Path(shutil.copytree(base, place / "store"))
+
+
+def canary_is_intact(place: Path) -> bool:
+    """Return True if nothing outside of the store and of the output was changed."""
+    known = {"canary", "store", "out", "output", "mutation", "moved"}
+    return (place / "canary").read_bytes() == CANARY and {
+        path.name for path in place.iterdir()
+    } <= known
