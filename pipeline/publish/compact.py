@@ -17,6 +17,7 @@ from pipeline.records import Split, Status
 from pipeline.storage import layout
 from pipeline.storage.durable import scratch_folder
 from pipeline.storage.formats.checked_bytes import Pieces, ShardInfo, pieces_of
+from pipeline.storage.formats.pairs import PairSchema
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
@@ -59,6 +60,8 @@ class ShardTask:
     shard: ShardPlan
     format: ShardFormat
     rows_per_batch: int
+    schema: PairSchema
+    """Columns of the unit objects and of the shard."""
     with_pieces: bool = True
     """True if the manifest holds digests of pieces, as it does since schema version 3."""
 
@@ -129,7 +132,7 @@ def compact_in(
     """
     with scratch_folder("npd-shard-") as folder:
         path = folder / "shard"
-        WRITERS[task.format](path, _rows(store, task.shard), task.rows_per_batch)
+        WRITERS[task.format](path, _rows(store, task), task.rows_per_batch)
         digest = file_sha256(path)
         key = layout.shard_key(
             task.plan_id, task.version, task.shard.split, task.shard.index, digest, task.format
@@ -166,12 +169,18 @@ def put_content_addressed(
         raise VerificationError(f"{store.url}/{key}: damaged; `npd repair` makes it again")
 
 
-def _rows(store: ObjectStore, shard: ShardPlan) -> Iterator[pa.RecordBatch]:
-    for unit in shard.units:
-        yield from _rows_of_unit(store, unit)
+def _rows(store: ObjectStore, task: ShardTask) -> Iterator[pa.RecordBatch]:
+    for unit in task.shard.units:
+        yield from _rows_of_unit(store, unit, task.schema)
 
 
-def _rows_of_unit(store: ObjectStore, unit: UnitRows) -> list[pa.RecordBatch]:
-    table = read_unit(store, unit.data_key, unit.data_sha256)
+def _rows_of_unit(
+    store: ObjectStore, unit: UnitRows, schema: PairSchema
+) -> list[pa.RecordBatch]:
+    table = read_unit(store, unit.data_key, unit.data_sha256, schema)
+    if unit.rows[-1] >= len(table):
+        raise VerificationError(
+            f"{store.url}/{unit.data_key}: {len(table)} pairs, and its receipt promises more"
+        )
     batches: list[pa.RecordBatch] = table.take(list(unit.rows)).combine_chunks().to_batches()
     return batches

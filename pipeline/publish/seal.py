@@ -4,9 +4,10 @@ The receipts are read once, in order. All outputs depend on them alone, so seali
 same bytes under the same keys.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pipeline.errors import VerificationError
 from pipeline.fingerprint import Fingerprint
 from pipeline.identity import canonical_json, file_sha256
 from pipeline.plan import Plan
@@ -18,11 +19,12 @@ from pipeline.publish.compact import (
     put_content_addressed,
 )
 from pipeline.publish.reselection import Reselection
-from pipeline.records import Split
+from pipeline.records import Candidate, Split
 from pipeline.storage import layout
 from pipeline.storage.durable import scratch_folder
 from pipeline.storage.formats.checked_bytes import ShardInfo
 from pipeline.storage.formats.ledger import LedgerInfo, LedgerWriter
+from pipeline.storage.formats.pairs import PairSchema
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.manifest import FunnelCount, Manifest
@@ -75,7 +77,7 @@ def draft(
             summary = _Summary(plan, prompts, ledger)
             receipts = map(reselection.of, read_receipts(store, plan.plan_id, plan.num_units))
             shard_plans = plan_shards(summary.of(receipts), plan.settings["output"]["shard_bytes"])
-            tasks = _tasks(store.url, plan, version, shard_plans, formats)
+            tasks = _tasks(store.url, plan, version, shard_plans, formats, summary)
             for shard in run_compaction(tasks):
                 shards[shard.split][shard.format].append(shard.info)
         # The manifest comes last: when a caller stores it, all files that it names exist.
@@ -106,6 +108,7 @@ def _tasks(
     version: int,
     shard_plans: Iterable[ShardPlan],
     formats: Iterable[ShardFormat],
+    summary: "_Summary",
 ) -> Iterator[ShardTask]:
     for shard in shard_plans:
         for shard_format in formats:
@@ -116,6 +119,12 @@ def _tasks(
                 shard=shard,
                 format=shard_format,
                 rows_per_batch=plan.settings["output"]["rows_per_batch"],
+                # Known by now: shards are planned from receipts that the summary has seen.
+                schema=PairSchema(
+                    latent_shape=summary.latent_shape,
+                    reward_names=tuple(plan.reward_names),
+                    schema_version=plan.schema_version,
+                ),
                 with_pieces=plan.schema_version >= 3,
             )
 
@@ -134,13 +143,25 @@ class _Summary:
     def of(self, receipts: Iterable[Receipt]) -> Iterator[Receipt]:
         for receipt in receipts:
             positions = self._plan.unit_range(receipt.unit)
-            candidates = self._prompts.candidates(self._plan, positions)
+            candidates = list(self._prompts.candidates(self._plan, positions))
+            self._check(receipt, candidates)
             self._ledger.add(receipt.outcomes, (candidate.prompt for candidate in candidates))
             self.funnel.add(receipt.outcomes)
             self.latent_shape = receipt.latent_shape
             name = canonical_json(receipt.fingerprint.model_dump(mode="json"))
             self._fingerprints[name] = receipt.fingerprint
             yield receipt
+
+    def _check(self, receipt: Receipt, candidates: Sequence[Candidate]) -> None:
+        """Raise ``VerificationError`` for a receipt that cannot belong to the plan."""
+        where = f"the receipt of unit {receipt.unit} of plan {self._plan.plan_id}"
+        if not receipt.lists(candidates):
+            raise VerificationError(f"{where} lists other candidates than the plan")
+        if self.latent_shape not in ((), receipt.latent_shape):
+            raise VerificationError(
+                f"{where} has noises of shape {receipt.latent_shape}, earlier ones have "
+                f"{self.latent_shape}"
+            )
 
     def fingerprints(self) -> list[Fingerprint]:
         """Return the distinct fingerprints, in an order that does not depend on the receipts'."""

@@ -5,7 +5,7 @@ second worker reads the first receipt, and its data object becomes a harmless or
 computed another result, its receipt is stored as a disagreement.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 import pyarrow as pa
@@ -14,8 +14,11 @@ from pydantic import Field, ValidationError
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.fingerprint import Fingerprint
 from pipeline.identity import sha256
-from pipeline.records import Outcome, Record, Status
+from pipeline.records import Candidate, Outcome, Record, Status
 from pipeline.storage import layout
+from pipeline.storage.formats.arrow_shard import read_rows
+from pipeline.storage.formats.checked_bytes import CheckedBytes, ShardInfo
+from pipeline.storage.formats.pairs import UNREADABLE, PairSchema
 from pipeline.storage.layout import Kind
 from pipeline.storage.object_store import ObjectStore
 
@@ -54,6 +57,12 @@ class Receipt(Record):
     def agrees(self, other: "Receipt") -> bool:
         """Return True if two attempts at one unit computed the same result."""
         return (self.data_sha256, self.outcomes) == (other.data_sha256, other.outcomes)
+
+    def lists(self, candidates: Sequence[Candidate]) -> bool:
+        """Return True if the outcomes are those of the given candidates, in their order."""
+        return [(each.candidate, each.sample_id, each.split) for each in self.outcomes] == [
+            (each.index, each.sample_id, each.split) for each in candidates
+        ]
 
     def kept(self) -> Iterator[Outcome]:
         """Return the outcomes of the kept pairs, in the plan's order."""
@@ -123,12 +132,19 @@ def read_receipt(store: ObjectStore, plan_id: str, unit: int) -> Receipt:
     return receipt
 
 
-def read_unit(store: ObjectStore, data_key: str, data_sha256: str) -> pa.Table:
-    """Read a unit object and check its digest. Raises ``VerificationError``."""
-    data = store.get(data_key)
+def read_unit(store: ObjectStore, data_key: str, data_sha256: str, schema: PairSchema) -> pa.Table:
+    """Read the rows of a unit object; check its digest and everything in it.
+
+    Raises ``VerificationError``.
+    """
+    data, url = store.get(data_key), f"{store.url}/{data_key}"
     if sha256(data) != data_sha256:
-        raise VerificationError(f"{store.url}/{data_key}: not the bytes that its receipt promises")
-    return pa.ipc.open_file(pa.BufferReader(data)).read_all()
+        raise VerificationError(f"{url}: not the bytes that its receipt promises")
+    info = ShardInfo(key=data_key, sha256=data_sha256, num_samples=0, num_bytes=len(data))
+    try:
+        return read_rows(CheckedBytes(data, info, None, url), schema)
+    except UNREADABLE as error:
+        raise VerificationError(f"{url}: cannot be read: {error}") from error
 
 
 def read_receipts(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[Receipt]:

@@ -13,6 +13,7 @@ from pipeline.storage import layout
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import read_receipts
+from pipeline.storage.sealed_files import pair_schema
 from tests.sealed import Built, manifest_of
 
 
@@ -26,6 +27,7 @@ def _tasks(folder: Path, built: Built, shard_format: ShardFormat) -> list[ShardT
             shard=shard,
             format=shard_format,
             rows_per_batch=2,
+            schema=pair_schema(manifest_of(folder)),
         )
         for shard in plan_shards(receipts, built.plan.settings["output"]["shard_bytes"])
     ]

@@ -93,9 +93,7 @@ def check_units(
             continue
         found.units += 1
         found.candidates += len(receipt.outcomes)
-        if [_identity(outcome) for outcome in receipt.outcomes] != [
-            (candidate.index, candidate.sample_id, candidate.split) for candidate in candidates
-        ]:
+        if not receipt.lists(candidates):
             found.add(key, "its candidates are not those of the plan")
             expected.complete = False
             continue
@@ -155,7 +153,3 @@ def _unit_object(
         found.add(key, "not the pairs that its receipt lists")
         return {}
     return {pair.sample_id: content_of(pair) for pair in pairs}
-
-
-def _identity(outcome: Outcome) -> tuple[int, str, Split]:
-    return outcome.candidate, outcome.sample_id, outcome.split

@@ -79,11 +79,12 @@ def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     return pa.concat_batches(batches)
 
 
-def read_arrow(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairColumns:
-    """Read the columns of a mapped file. Raise one of ``UNREADABLE`` or ``VerificationError``.
+def read_rows(content: CheckedBytes, schema: PairSchema) -> pa.Table:
+    """Return the rows of a file, validated. Raise one of ``UNREADABLE`` or ``VerificationError``.
 
-    Batches are located by the stream and not by the footer. The headers of the stream must be
-    checked before use, and the footer does not contain their positions.
+    pyarrow does not validate what it reads: values taken from a batch with wrong offsets end the
+    process with a signal. Batches are located by the stream and not by the footer. The headers of
+    the stream must be checked before use, and the footer does not contain their positions.
     """
     blocks = read_blocks(content)
     columns = pa.ipc.read_schema(blocks[0].message)
@@ -94,8 +95,20 @@ def read_arrow(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairC
         _check_small(content, batch)
         # For noises and pictures this reads sizes and offsets only, not the unchecked values.
         batch.validate(full=True)
+        for name in NOISES:
+            if batch.column(name).values.null_count:
+                raise ValueError("a noise has missing values")
     table = pa.Table.from_batches(batches, columns)
-    is_stored = {field.name: _is_stored(table, field) for field in columns}
+    for field in columns:
+        _check_complete(table, field)
+    return table
+
+
+def read_arrow(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairColumns:
+    """Read the columns of a mapped file. Raise the errors of ``read_rows``."""
+    table = read_rows(content, schema)
+    batches = table.to_batches()
+    is_stored = {name: not table[name].null_count for name in table.column_names}
     num_values = prod(schema.latent_shape)
     numbers = {name: _struct(table[name].combine_chunks()) for name in NUMBERS}
     if any(np.isnan(values).any() for values in numbers[NOISE_STATS].values()):
@@ -120,12 +133,11 @@ def read_arrow(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairC
     )
 
 
-def _is_stored(table: pa.Table, field: pa.Field) -> bool:
-    """Return True if a column is stored. Raise ``ValueError`` if only some pairs have it."""
+def _check_complete(table: pa.Table, field: pa.Field) -> None:
+    """Raise ``ValueError`` if only some pairs have a column, or none have a required one."""
     nulls = table[field.name].null_count
     if nulls not in (0, len(table) if field.nullable else 0):
         raise ValueError(f"{field.name} is missing in {nulls} of {len(table)} pairs")
-    return bool(nulls == 0)
 
 
 def _check_small(content: CheckedBytes, batch: pa.RecordBatch) -> None:
@@ -151,8 +163,6 @@ def _noise(
 
     Arrow's ``flatten`` and ``take`` would copy the values.
     """
-    if any(column.values.null_count for column in columns):
-        raise ValueError("a noise has missing values")
     num_bytes = count * np.dtype(np.float16).itemsize
     starts: list[int] = []
     for column in columns:

@@ -37,9 +37,18 @@ IMAGES = ("source_image", "golden_image")
 STATISTICS = tuple(NoiseStats.model_fields)
 """Names of the numbers in ``NOISE_STATS``."""
 
-UNREADABLE = (pa.ArrowException, OSError, LookupError, TypeError, ValueError)
-"""Errors of parsing a file whose bytes match their digest. pyarrow raises ``OSError`` for invalid
-compressed data."""
+UNREADABLE = (
+    pa.ArrowException,
+    ArithmeticError,
+    LookupError,
+    OSError,
+    RecursionError,
+    SystemError,
+    TypeError,
+    ValueError,
+)
+"""Errors of parsing a file whose bytes match their digest, because its maker damaged it or forged
+it. pyarrow raises ``OSError`` for invalid compressed data, and json ``RecursionError``."""
 
 
 @dataclass(frozen=True, kw_only=True)
