@@ -113,6 +113,7 @@ def demo_models() -> tuple[Denoiser, dict[str, Reward]]:
 def produce(plan: Plan, prompts: PromptTable, unit: int) -> ProducedUnit:
     """Compute one unit as a worker does."""
     denoiser, rewards = demo_models()
+    rewards = {name: rewards[name] for name in plan.reward_names}
     candidates = list(prompts.candidates(plan, plan.unit_range(unit)))
     return produce_unit(candidates, denoiser, rewards, BuildSpec.of(plan))
 

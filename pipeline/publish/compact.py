@@ -174,9 +174,7 @@ def _rows(store: ObjectStore, task: ShardTask) -> Iterator[pa.RecordBatch]:
         yield from _rows_of_unit(store, unit, task.schema)
 
 
-def _rows_of_unit(
-    store: ObjectStore, unit: UnitRows, schema: PairSchema
-) -> list[pa.RecordBatch]:
+def _rows_of_unit(store: ObjectStore, unit: UnitRows, schema: PairSchema) -> list[pa.RecordBatch]:
     table = read_unit(store, unit.data_key, unit.data_sha256, schema)
     if unit.rows[-1] >= len(table):
         raise VerificationError(
