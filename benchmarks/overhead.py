@@ -22,6 +22,7 @@ from pipeline.cluster.ray_session import ray_session
 from pipeline.config.sections import Config
 from pipeline.determinism import be_deterministic
 from pipeline.models.load import default_device, load_denoiser, load_rewards
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.unit import produce_unit
 from pipeline.workflows.build import BuildContext
@@ -49,8 +50,9 @@ class BareLoop:
 
     def _load(self) -> None:
         device = default_device()
-        self._denoiser = load_denoiser(self._opened.config.model, device)
-        self._rewards = load_rewards(self._opened.config.rewards, device)
+        models = ResolvedModels(self._opened.config)
+        self._denoiser = load_denoiser(models.model, device)
+        self._rewards = load_rewards(models.rewards, device)
 
     def _produce(self, unit: int) -> None:
         positions = self._opened.plan.unit_range(unit)

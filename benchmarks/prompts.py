@@ -146,13 +146,15 @@ def plan_here(config: Path) -> dict[str, Any]:
 
     # Imported here, because a user also waits for imports.
     from pipeline.config.file import load_config
+    from pipeline.models.resolved_models import ResolvedModels
     from pipeline.workflows.plan import plan_of, prompts_of
 
     done("import")
     settings = load_config(config)
-    chosen = prompts_of(settings)
+    models = ResolvedModels(settings)
+    chosen = prompts_of(settings, models)
     done("choose")
-    plan_of(settings, chosen)
+    plan_of(settings, models, chosen)
     done("plan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     dropped = {reason.value: count for reason, count in chosen.funnel.dropped.items()}

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from pipeline.cli.app import run
 from pipeline.config.file import load_config
-from pipeline.config.model import ModelConfig
 from pipeline.determinism import be_deterministic
 from pipeline.errors import UserError
+from pipeline.models.diffusers.resolved_model import ResolvedModel, resolve_model
 from pipeline.models.load import load_text_encoder
 from pipeline.models.model_identity import identity_of, model_in_folder
 from pipeline.training.data import PromptEncoder, sealed_plans
@@ -109,10 +109,10 @@ def job(
     accelerator.end_training()
 
 
-def _model(data: str, config: str | None, folder: Path | None) -> ModelConfig:
+def _model(data: str, config: str | None, folder: Path | None) -> ResolvedModel:
     """Return the model that encodes the prompts, from a configuration or a model folder."""
     if config is not None and folder is None:
-        return load_config(config).model
+        return resolve_model(load_config(config).model)
     if folder is not None and config is None:
         _, manifest = sealed_plans(data)[0]
         return model_in_folder(folder, manifest.plan.settings["model"])

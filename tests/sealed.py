@@ -16,6 +16,7 @@ from pipeline.diffusion.denoiser import Denoiser
 from pipeline.fingerprint import fingerprint
 from pipeline.identity import sha256
 from pipeline.models.load import load_denoiser, load_rewards
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.models.reward import Reward
 from pipeline.plan import Plan
 from pipeline.publish.compact import compact_in
@@ -107,7 +108,8 @@ def write_config(
 def demo_models() -> tuple[Denoiser, dict[str, Reward]]:
     """Return the diffusion model of the demo and both rewards. They are loaded once."""
     config = load_config("demo")
-    return load_denoiser(config.model, CPU), load_rewards(config.rewards, CPU)
+    models = ResolvedModels(config)
+    return load_denoiser(models.model, CPU), load_rewards(models.rewards, CPU)
 
 
 def produce(plan: Plan, prompts: PromptTable, unit: int) -> ProducedUnit:
@@ -176,8 +178,9 @@ def build(
 ) -> Built:
     """Compute every unit of a plan."""
     config = write_config(folder, settings, prompts=prompts)
-    chosen = prompts_of(config)
-    plan, table = plan_of(config, chosen)
+    models = ResolvedModels(config)
+    chosen = prompts_of(config, models)
+    plan, table = plan_of(config, models, chosen)
     units = tuple(produce(plan, table, unit) for unit in range(plan.num_units))
     return Built(config=config, plan=plan, prompts=table, dropped=chosen.dropped, units=units)
 

@@ -19,7 +19,7 @@ from pipeline.storage.formats.ledger import LedgerWriter
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.formats.webdataset_shard import write_samples
 from pipeline.storage.plans import plan_bytes
-from pipeline.workflows.plan import plan_of, prompts_of
+from pipeline.workflows.plan import make_plan
 from tests.stages.pairs import SCHEMA, make_pairs
 
 PLAN_IDS = {
@@ -31,7 +31,7 @@ PLAN_IDS = {
 
 def _plan(name: str) -> tuple[Plan, PromptTable]:
     config = load_config(name)
-    return plan_of(config, prompts_of(config))
+    return make_plan(config)
 
 
 @pytest.mark.parametrize("name", PLAN_IDS)

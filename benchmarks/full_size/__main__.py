@@ -36,6 +36,7 @@ from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.models.diffusers.parity import deviations
 from pipeline.models.diffusers.pipelines import apply_options
 from pipeline.models.load import default_device
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.clip import Clip
 from pipeline.models.rewards.hps_v2 import HpsV2, vit_h_14
@@ -164,7 +165,7 @@ def main() -> None:
     config = config.model_copy(update={"model": config.model.model_copy(update=kernels)})
     device = default_device()
     watch = Stopwatch(device, options.repeats)
-    plan, table = draft_plan(config, prompts_of(config))
+    plan, table = draft_plan(config, prompts_of(config, ResolvedModels(config)))
     recipe = BuildSpec.of(plan)
     with torch.inference_mode():
         begin = perf_counter()

@@ -20,6 +20,7 @@ from pipeline.errors import ModelError
 if TYPE_CHECKING:
     from pipeline.costs.plan_costs import GpuHours
     from pipeline.costs.published import Architecture
+    from pipeline.models.resolved_models import ResolvedModels
     from pipeline.plan import Plan
     from pipeline.prompts.choosing import ChosenPrompts
 
@@ -37,24 +38,28 @@ def plan(
     ] = None,
 ) -> None:
     """Estimate what a build will compute and cost, without building anything."""
+    from pipeline.models.resolved_models import ResolvedModels
     from pipeline.workflows.plan import prompts_of
 
     settings = load_config(config)
-    chosen = prompts_of(settings)
+    models = ResolvedModels(settings)
+    chosen = prompts_of(settings, models)
     if dropped is not None:
         write_output(dropped, chosen.dropped)
-    for name, value in _describe(settings, chosen, gpus or settings.cluster.workers):
+    for name, value in _describe(settings, models, chosen, gpus or settings.cluster.workers):
         print(f"{name:20} {value}")
 
 
-def _describe(config: Config, chosen: "ChosenPrompts", gpus: int) -> Lines:
+def _describe(
+    config: Config, models: "ResolvedModels", chosen: "ChosenPrompts", gpus: int
+) -> Lines:
     from pipeline.costs.plan_costs import missing_models
     from pipeline.costs.published import architecture_of
 
     missing = missing_models(config)
     architecture = architecture_of(config.model)
     if not missing:
-        yield from _measured(config, chosen, gpus)
+        yield from _measured(config, models, chosen, gpus)
     elif architecture is None:
         raise ModelError("\n".join(map(str, missing)))
     else:
@@ -65,13 +70,15 @@ def _describe(config: Config, chosen: "ChosenPrompts", gpus: int) -> Lines:
         yield from _published(config, chosen, architecture, gpus)
 
 
-def _measured(config: Config, chosen: "ChosenPrompts", workers: int) -> Lines:
+def _measured(
+    config: Config, models: "ResolvedModels", chosen: "ChosenPrompts", workers: int
+) -> Lines:
     """Yield the estimate measured with the models on this machine."""
     from pipeline.evaluate.estimate import estimate
     from pipeline.workflows.plan import plan_of
 
-    plan, prompts = plan_of(config, chosen)
-    cost = estimate(plan, prompts, config)
+    plan, prompts = plan_of(config, models, chosen)
+    cost = estimate(plan, prompts, config, models)
     seconds = plan.num_candidates * cost.seconds_per_candidate / workers
     yield "plan", plan.plan_id
     yield from _sizes(plan, config, cost.evaluations_per_candidate, cost.bytes_per_pair)

@@ -27,8 +27,8 @@ from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import sha256
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.model_identity import model_digests
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.models.reward import Reward
-from pipeline.models.rewards.identity import reward_digest
 from pipeline.plan import Plan
 from pipeline.records import SCHEMA_VERSION, Status
 from pipeline.stages.build_spec import BuildSpec
@@ -116,13 +116,15 @@ class UnitWorker:
             self.heartbeat.rest(_COMMIT_PAUSE_S)
 
     def _load(self) -> _Models:
-        check_models(self._config, self._plan)
+        # Located on this machine, not sent by the driver: its files may differ from the plan's.
+        models = ResolvedModels(self._config)
+        check_models(self._config, models, self._plan)
         device = default_device()
         with _device_faults(device, self._recipe.batch_size):
-            denoiser = load_denoiser(self._config.model, device, self._config.cluster.cpu_offload)
+            denoiser = load_denoiser(models.model, device, self._config.cluster.cpu_offload)
             return _Models(
                 denoiser=HeartbeatDenoiser(denoiser, self.heartbeat),
-                rewards=load_rewards(self._config.rewards, device),
+                rewards=load_rewards(models.rewards, device),
                 proposers=load_proposers(self._config, denoiser),
                 fingerprint=fingerprint(device),
             )
@@ -194,16 +196,16 @@ def _gaps(work: Work, size: int) -> dict[int, str]:
     return skipped
 
 
-def check_models(config: Config, plan: Plan) -> None:
+def check_models(config: Config, models: ResolvedModels, plan: Plan) -> None:
     """Check that the model files on this machine are byte for byte those of the plan.
 
     A plan is made on one machine and computed on others. Raise ``ModelError`` for other files and
     ``EntryPointError`` for custom code that is missing.
     """
     model = plan.settings["model"]
-    _refuse_other_files(str(config.model), model | model_digests(config.model), model)
-    for reward, settings in zip(config.rewards, plan.settings["rewards"], strict=True):
-        _refuse_other_files(reward.files, reward_digest(reward), settings["digest"])
+    _refuse_other_files(str(config.model), model | model_digests(models.model), model)
+    for reward, settings in zip(models.rewards, plan.settings["rewards"], strict=True):
+        _refuse_other_files(reward.config.files, reward.digest, settings["digest"])
     check_proposers(config, plan)
 
 

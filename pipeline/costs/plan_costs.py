@@ -13,7 +13,7 @@ from pipeline.config.model import ModelConfig
 from pipeline.config.sections import Config, OutputConfig
 from pipeline.costs.published import SPEEDS, Architecture, Speed
 from pipeline.errors import ModelError
-from pipeline.models.diffusers.pipeline_files import locate_pipeline
+from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.source import locate
 
 _SECONDS_AN_HOUR = 3600
@@ -81,7 +81,7 @@ def missing_models(config: Config) -> list[ModelError]:
 
 
 def _lookups(config: Config) -> Iterator[Callable[[], object]]:
-    yield partial(locate_pipeline, config.model, fetch=False)
+    yield partial(resolve_model, config.model, fetch=False)
     for source in (*config.model.loras, *config.rewards):
         if source.has_place:
             yield partial(locate, source, fetch=False)

@@ -14,6 +14,7 @@ from pipeline.determinism import be_deterministic
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.models.load import default_device, load_denoiser, load_rewards
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.plan import Plan
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import draw_source_noise
@@ -38,7 +39,9 @@ class BuildEstimate:
     """Seconds for one candidate, on one worker of this machine."""
 
 
-def estimate(plan: Plan, prompts: PromptTable, config: Config) -> BuildEstimate:
+def estimate(
+    plan: Plan, prompts: PromptTable, config: Config, models: ResolvedModels
+) -> BuildEstimate:
     """Estimate a plan's cost from a few forward evaluations of one batch.
 
     Loads the models. Raises ``ModelError`` if one cannot be loaded.
@@ -46,8 +49,8 @@ def estimate(plan: Plan, prompts: PromptTable, config: Config) -> BuildEstimate:
     be_deterministic()
     recipe = BuildSpec.of(plan)
     device = default_device()
-    denoiser = load_denoiser(config.model, device, config.cluster.cpu_offload)
-    rewards = load_rewards(config.rewards, device)
+    denoiser = load_denoiser(models.model, device, config.cluster.cpu_offload)
+    rewards = load_rewards(models.rewards, device)
     size = min(recipe.batch_size, plan.num_candidates)
     batch = list(prompts.candidates(plan, range(size)))
     texts = [candidate.prompt for candidate in batch]

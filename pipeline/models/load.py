@@ -1,6 +1,6 @@
 """Loading of the configured models into memory. It runs on the workers, never at import."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -8,16 +8,15 @@ import torch
 
 from pipeline.config.model import ModelConfig
 from pipeline.config.proposers import NPNetConfig
-from pipeline.config.rewards import RewardConfig
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.models.diffusers.call_options import call_options
-from pipeline.models.diffusers.pipeline_files import locate_pipeline
+from pipeline.models.diffusers.resolved_model import ResolvedModel
 from pipeline.models.model_identity import refuse_other_rows
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.custom import CustomReward
 from pipeline.models.rewards.kinds import published_class
 from pipeline.models.rewards.published import PARTS
-from pipeline.models.source import locate
+from pipeline.models.rewards.resolved_reward import ResolvedReward
 from pipeline.npnet import NPNet
 
 if TYPE_CHECKING:
@@ -32,9 +31,9 @@ _DTYPES: Mapping[str, torch.dtype] = {
 
 
 def load_denoiser(
-    config: ModelConfig, device: torch.device, offload: "Offload" = "none"
+    model: ResolvedModel, device: torch.device, offload: "Offload" = "none"
 ) -> Denoiser:
-    """Load the diffusion model of a configuration. Raises ``ModelError``."""
+    """Load a diffusion model with its LoRAs and options. Raises ``ModelError``."""
     # Imported here because diffusers takes seconds to import, and the driver imports this module
     # without loading any model.
     from pipeline.models.diffusers.declarations import refuse_other_prediction
@@ -48,29 +47,29 @@ def load_denoiser(
     )
     from pipeline.models.diffusers.schedulers import choose_scheduler
 
-    files = locate_pipeline(config)
-    pipe = load_pipeline(files, _DTYPES[config.dtype], config.variant)
+    config = model.config
+    pipe = load_pipeline(model, _DTYPES[config.dtype])
     if config.scheduler is not None:
         choose_scheduler(pipe, str(config), config.scheduler.name, config.scheduler.options)
     # After the scheduler is chosen, because the check compares the checkpoint with its options.
-    if files.checkpoint is not None:
-        refuse_other_prediction(pipe, files.checkpoint)
-    fuse_loras(pipe, config.loras)
+    if model.checkpoint is not None:
+        refuse_other_prediction(pipe, model.checkpoint)
+    fuse_loras(pipe, model)
     apply_options(pipe, config)
     place(pipe, device, offload)
     with sequential_faults(str(config), offload):
         return DiffusersDenoiser(pipe, str(config), **call_options(config))
 
 
-def load_rewards(configs: tuple[RewardConfig, ...], device: torch.device) -> dict[str, Reward]:
-    """Load all rewards of a configuration, by name and in its order.
+def load_rewards(rewards: Iterable[ResolvedReward], device: torch.device) -> dict[str, Reward]:
+    """Load rewards. Return them by name, in the given order.
 
     Raises ``ModelError``, and ``EntryPointError`` for a custom reward.
     """
-    return {config.name: _LOADERS[config.kind](config, device) for config in configs}
+    return {each.config.name: _LOADERS[each.config.kind](each, device) for each in rewards}
 
 
-def load_text_encoder(config: ModelConfig, device: torch.device) -> "TextEncoder":
+def load_text_encoder(model: ResolvedModel, device: torch.device) -> "TextEncoder":
     """Load the text encoders of a model, with its LoRAs. Raises ``ModelError``.
 
     Network and decoder are read into main memory and dropped before anything moves to ``device``.
@@ -80,10 +79,11 @@ def load_text_encoder(config: ModelConfig, device: torch.device) -> "TextEncoder
     from pipeline.models.diffusers.pipelines import load_pipeline
     from pipeline.models.diffusers.text_encoders import TextEncoder
 
+    config = model.config
     on_cpu = device.type == "cpu" and config.dtype == "float16"
     dtype = torch.float32 if on_cpu else _DTYPES[config.dtype]
-    pipe = load_pipeline(locate_pipeline(config), dtype, config.variant)
-    fuse_loras(pipe, config.loras)
+    pipe = load_pipeline(model, dtype)
+    fuse_loras(pipe, model)
     return TextEncoder(
         pipe,
         str(config),
@@ -108,23 +108,23 @@ def load_network(config: NPNetConfig, denoiser: Denoiser, model: ModelConfig) ->
     return network
 
 
-def _scene(config: RewardConfig, device: torch.device) -> Reward:
+def _scene(reward: ResolvedReward, device: torch.device) -> Reward:
     # By name: models do not depend on the demo.
     demo = import_module("pipeline.demo.scene_reward")
-    reward: Reward = demo.SceneReward.load(locate(config), device)
-    return reward
+    loaded: Reward = demo.SceneReward.load(reward.place, device)
+    return loaded
 
 
-def _scene_oracle(config: RewardConfig, device: torch.device) -> Reward:
+def _scene_oracle(reward: ResolvedReward, device: torch.device) -> Reward:
     oracle: Reward = import_module("pipeline.demo.oracle").SceneOracle()
     return oracle
 
 
-def _published(config: RewardConfig, device: torch.device) -> Reward:
-    return published_class(config.kind).load(locate(config), device)
+def _published(reward: ResolvedReward, device: torch.device) -> Reward:
+    return published_class(reward.config.kind).load(reward.place, device)
 
 
-_LOADERS: Mapping[str, Callable[[RewardConfig, torch.device], Reward]] = {
+_LOADERS: Mapping[str, Callable[[ResolvedReward, torch.device], Reward]] = {
     **dict.fromkeys(PARTS, _published),
     "custom": CustomReward.load,
     "scene": _scene,

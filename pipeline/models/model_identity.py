@@ -8,15 +8,7 @@ from pipeline.config.model import ModelConfig
 from pipeline.config.section import SourceConfig
 from pipeline.errors import ModelError
 from pipeline.identity import canonical_json
-from pipeline.models.diffusers.model_index import steps_offset
-from pipeline.models.diffusers.pipeline_files import (
-    PipelineFiles,
-    locate_pipeline,
-    pipeline_digest,
-    text_digest,
-    variants_in,
-)
-from pipeline.models.source import source_digest
+from pipeline.models.diffusers.resolved_model import ResolvedModel, resolve_model, variants_in
 from pipeline.npnet.config import Layout
 from pipeline.npnet.latents import latents_of
 from pipeline.npnet.origin import ModelIdentity, Origin
@@ -59,29 +51,30 @@ def model_settings(model: ModelConfig) -> dict[str, Any]:
     return settings
 
 
-def model_digests(model: ModelConfig) -> dict[str, Any]:
+def model_digests(model: ResolvedModel) -> dict[str, Any]:
     """Return the digests of the model's files, to add to ``model_settings``.
 
     Raises ``ModelError``.
     """
     return {
-        "digest": pipeline_digest(locate_pipeline(model), model.variant),
+        "digest": model.digest,
         "loras": [
-            {"scale": lora.scale, "digest": source_digest(lora), "fused_by": _FUSED_BY}
-            for lora in model.loras
+            {"scale": lora.scale, "digest": files.digest, "fused_by": _FUSED_BY}
+            for lora, files in zip(model.config.loras, model.loras, strict=True)
         ],
     }
 
 
-def leading_offset(model: ModelConfig) -> dict[str, Any]:
+def leading_offset(model: ResolvedModel) -> dict[str, Any]:
     """Return the offset of leading timesteps, to add to ``model_settings``. Raises ``ModelError``.
 
     It is needed if a proposer uses leading timesteps.
     """
     # Earlier versions used the offset 1 for every model. Only models with another offset have
     # another schedule now, so only their plans get a new id.
-    options = {} if model.scheduler is None else model.scheduler.options
-    offset = options.get("steps_offset", steps_offset(locate_pipeline(model).folder))
+    scheduler = model.config.scheduler
+    options = {} if scheduler is None else scheduler.options
+    offset = options.get("steps_offset", model.index.steps_offset)
     return {} if offset == 1 else {"steps_offset": offset}
 
 
@@ -99,20 +92,19 @@ def planned_identity(settings: Mapping[str, Any]) -> ModelIdentity:
     return ModelIdentity(name=settings["name"], settings=deciding)
 
 
-def with_text_encoder(identity: ModelIdentity, model: ModelConfig) -> ModelIdentity:
+def with_text_encoder(identity: ModelIdentity, model: ResolvedModel) -> ModelIdentity:
     """Return ``identity`` with the digest of the model's text encoder. Raises ``ModelError``."""
-    digest = text_digest(locate_pipeline(model), model.variant)
-    return identity.model_copy(update={"text_encoder": digest})
+    return identity.model_copy(update={"text_encoder": model.text_digest})
 
 
-def identity_of(model: ModelConfig) -> ModelIdentity:
+def identity_of(model: ResolvedModel) -> ModelIdentity:
     """Return the identity of a configured model. It reads all files. Raises ``ModelError``."""
-    planned = planned_identity(model_settings(model) | model_digests(model))
+    planned = planned_identity(model_settings(model.config) | model_digests(model))
     return with_text_encoder(planned, model)
 
 
-def model_in_folder(folder: Path, planned: Mapping[str, Any]) -> ModelConfig:
-    """Return the configuration of a plan's ``settings["model"]`` with its files in ``folder``.
+def model_in_folder(folder: Path, planned: Mapping[str, Any]) -> ResolvedModel:
+    """Return the model of a plan's ``settings["model"]`` with its files in ``folder``.
 
     A folder may hold the weights in several variants. The one with the plan's digest is chosen, or
     the first one (plain weights, if present) if none has it. Raises ``ModelError``.
@@ -121,15 +113,15 @@ def model_in_folder(folder: Path, planned: Mapping[str, Any]) -> ModelConfig:
     # which is rejected later, when its pairs are compared.
     known = ModelConfig.model_fields.keys() - {"loras"}
     settings = {name: value for name, value in planned.items() if name in known}
-    files = PipelineFiles(folder=folder)
-    variants = variants_in(folder)
     models = [
-        ModelConfig.model_validate_json(
-            canonical_json({**settings, "path": str(folder), "variant": variant})
+        resolve_model(
+            ModelConfig.model_validate_json(
+                canonical_json({**settings, "path": str(folder), "variant": variant})
+            )
         )
-        for variant in variants
+        for variant in variants_in(folder)
     ]
-    matching = (m for m in models if pipeline_digest(files, m.variant) == planned["digest"])
+    matching = (model for model in models if model.digest == planned["digest"])
     return next(matching, models[0])
 
 

@@ -9,7 +9,9 @@ and read it with ``weights_only=True``. Code is never fetched.
 import shlex
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,33 @@ SAFE_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 """Patterns of weights, configurations and tokenizers, without pickles and code."""
 
 _NOT = "!"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedSource:
+    """A configured source and its files on this machine."""
+
+    config: SourceConfig
+    place: Path
+    """Folder or file."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the file, or of the names and contents of the files in the folder.
+
+        It covers all files of a local folder, and ``SAFE_FILES`` of a repository.
+        """
+        if self.place.is_file():
+            return file_sha256(self.place)
+        if self.config.hub is None:
+            return folder_digest(self.place)
+        # The cache of the hub may also have files that another program fetched.
+        return files_digest(self.place, matching(self.place, SAFE_FILES))
+
+
+def resolve_source(config: SourceConfig) -> ResolvedSource:
+    """Locate the files of a source, as ``locate`` does. Raises ``ModelError``."""
+    return ResolvedSource(config=config, place=locate(config))
 
 
 def locate(
@@ -50,22 +79,6 @@ def locate(
             f"{place}: no such model {kind} on {socket.gethostname()}; put the model's files there"
         )
     return place
-
-
-def source_digest(source: SourceConfig, files: Sequence[str] | None = None) -> str:
-    """Return the SHA-256 of a source's file, or of the names and contents of its files.
-
-    The same files have the same digest, from a folder and from the hub. The default of ``files`` is
-    all files of a local folder, and ``SAFE_FILES`` of a repository. Raises ``ModelError``.
-    """
-    place = locate(source, files)
-    if place.is_file():
-        return file_sha256(place)
-    if files is None:
-        if source.hub is None:
-            return folder_digest(place)
-        files = SAFE_FILES
-    return files_digest(place, matching(place, files))
 
 
 def matching(folder: Path, files: Sequence[str]) -> list[Path]:

@@ -13,6 +13,7 @@ from pipeline.config.sections import Config
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.entry_point import entry_digest, make_entry
 from pipeline.errors import EntryPointError, ModelError
+from pipeline.models.diffusers.resolved_model import ResolvedModel
 from pipeline.models.load import load_network
 from pipeline.models.model_identity import planned_identity, refuse_other_model, with_text_encoder
 from pipeline.npnet.network_files import network_digest, read_description
@@ -35,15 +36,15 @@ def proposer_settings(config: Config) -> list[dict[str, Any]]:
     return [_settings(proposer) for proposer in config.all_proposers()]
 
 
-def check_networks(config: Config, model: Mapping[str, Any]) -> None:
+def check_networks(config: Config, planned: Mapping[str, Any], model: ResolvedModel) -> None:
     """Raise ``ModelError`` for a network that was trained for another model.
 
-    ``model`` holds the model settings of the plan.
+    ``planned`` holds the model settings of the plan.
     """
     proposers = config.all_proposers()
     networks = [p for p in proposers if isinstance(p, NPNetProposer) and not p.allow_other_model]
     if networks:
-        found = with_text_encoder(planned_identity(model), config.model)
+        found = with_text_encoder(planned_identity(planned), model)
     for network in networks:
         origin = read_description(Path(network.path)).origin
         remedy = "set allow_other_model = true beside its path"

@@ -13,6 +13,7 @@ from pipeline.cluster.messages import UnitSummary
 from pipeline.cluster.ray_session import map_tasks
 from pipeline.config.sections import Config
 from pipeline.errors import PlanConflictError
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.plan import Plan
 from pipeline.publish.compact import CompactedShard, ShardTask, compact
 from pipeline.publish.seal import seal
@@ -42,8 +43,9 @@ def open_build(store: ObjectStore, config: Config, *, add: bool = False) -> Buil
     Raise ``UserError`` if the configuration names missing files, ``StoreError`` if the store cannot
     be built into, and ``PlanConflictError`` if the store holds another plan and ``add`` is False.
     """
-    chosen = prompts_of(config)
-    plan, prompts = plan_of(config, chosen)
+    models = ResolvedModels(config)
+    chosen = prompts_of(config, models)
+    plan, prompts = plan_of(config, models, chosen)
     # Commits rely on put-if-absent. A store that ignores it would lose data silently, so it is
     # tested before anything is written.
     probe(store)

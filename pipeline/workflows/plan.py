@@ -6,11 +6,8 @@ from typing import Any
 from pipeline.config.sections import Config
 from pipeline.fingerprint import ALGORITHM_VERSION
 from pipeline.models.diffusers.call_options import OPTIONS, refuse_options
-from pipeline.models.diffusers.families import FAMILIES
-from pipeline.models.diffusers.model_index import check_model_folder, components
-from pipeline.models.diffusers.pipeline_files import locate_pipeline
 from pipeline.models.model_identity import PLACES, leading_offset, model_digests, model_settings
-from pipeline.models.rewards.identity import reward_digest
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.plan import Plan
 from pipeline.prompts.choosing import ChosenPrompts, choose_prompts
 from pipeline.records import SCHEMA_VERSION
@@ -22,12 +19,13 @@ from pipeline.storage.formats.prompts import PromptTable
 _DECIDING_OF_PROMPTS = ("seeds_per_prompt", "seed")
 
 
-def make_plan(config: Config) -> tuple[Plan, PromptTable]:
+def make_plan(config: Config, models: ResolvedModels | None = None) -> tuple[Plan, PromptTable]:
     """Read the prompts and the model files, and return the plan with its prompts.
 
     Raises the errors of ``prompts_of`` and ``plan_of``.
     """
-    return plan_of(config, prompts_of(config))
+    models = models or ResolvedModels(config)
+    return plan_of(config, models, prompts_of(config, models))
 
 
 def draft_plan(config: Config, chosen: ChosenPrompts) -> tuple[Plan, PromptTable]:
@@ -38,7 +36,7 @@ def draft_plan(config: Config, chosen: ChosenPrompts) -> tuple[Plan, PromptTable
     return _plan(config, chosen, _settings(config))
 
 
-def prompts_of(config: Config) -> ChosenPrompts:
+def prompts_of(config: Config, models: ResolvedModels) -> ChosenPrompts:
     """Return the prompts that a configuration selects.
 
     Raises the errors of ``choose_prompts``, and ``ModelError`` if the tokenizers of the model are
@@ -46,30 +44,28 @@ def prompts_of(config: Config) -> ChosenPrompts:
     """
     if config.prompts.too_long != "drop":
         return choose_prompts(config.prompts, Path(), {})
-    folder = locate_pipeline(config.model).folder
-    limits = FAMILIES[check_model_folder(folder)].limits(config.model.max_sequence_length)
-    parts = components(folder)
+    index = models.model.index
+    limits = index.family.limits(config.model.max_sequence_length)
     # A tokenizer without its text encoder truncates nothing. SD3 may come without T5.
     read = {
         name: limit
         for name, limit in limits.items()
-        if name.replace("tokenizer", "text_encoder") in parts
+        if name.replace("tokenizer", "text_encoder") in index.classes
     }
-    return choose_prompts(config.prompts, folder, read)
+    return choose_prompts(config.prompts, index.folder, read)
 
 
-def plan_of(config: Config, chosen: ChosenPrompts) -> tuple[Plan, PromptTable]:
+def plan_of(
+    config: Config, models: ResolvedModels, chosen: ChosenPrompts
+) -> tuple[Plan, PromptTable]:
     """Return the plan for the chosen prompts, with its id.
 
     Raises ``ModelError`` and ``EntryPointError``.
     """
-    # Check before anything is stored: a stored plan of a model that no worker can load would only
-    # block the next attempt.
-    name = check_model_folder(locate_pipeline(config.model).folder)
-    refuse_options(FAMILIES[name], _options(config), str(config.model))
+    refuse_options(models.model.index.family, _options(config), str(config.model))
     settings = _settings(config)
-    _add_digests(settings, config)
-    check_networks(config, settings["model"])
+    _add_digests(settings, models)
+    check_networks(config, settings["model"], models.model)
     plan, table = _plan(config, chosen, settings)
     return plan.model_copy(update={"plan_id": plan.identity()}), table
 
@@ -112,9 +108,9 @@ def _settings(config: Config) -> dict[str, Any]:
     return settings
 
 
-def _add_digests(settings: dict[str, Any], config: Config) -> None:
-    settings["model"] |= model_digests(config.model)
+def _add_digests(settings: dict[str, Any], models: ResolvedModels) -> None:
+    settings["model"] |= model_digests(models.model)
     if any(each.get("timestep_spacing") == "leading" for each in settings["proposers"]):
-        settings["model"] |= leading_offset(config.model)
-    for reward, section in zip(settings["rewards"], config.rewards, strict=True):
-        reward["digest"] = reward_digest(section)
+        settings["model"] |= leading_offset(models.model)
+    for section, reward in zip(settings["rewards"], models.rewards, strict=True):
+        section["digest"] = reward.digest

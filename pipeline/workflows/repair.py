@@ -6,6 +6,7 @@ from pipeline.cluster.ray_session import ray_session
 from pipeline.config.sections import Config
 from pipeline.errors import UserError, VerificationError
 from pipeline.identity import sha256
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.plan import Plan
 from pipeline.publish.repair import Recompute
 from pipeline.publish.repair.units import is_intact
@@ -82,8 +83,9 @@ def _dropped_again(plan: Plan, config: Config | None, where: str) -> bytes:
     damage = f"{where}: the list of dropped prompts is damaged"
     if config is None:
         raise UserError(f"{damage}; give the configuration of the build with --config")
-    chosen = prompts_of(config)
-    given = plan_of(config, chosen)[0].plan_id
+    models = ResolvedModels(config)
+    chosen = prompts_of(config, models)
+    given = plan_of(config, models, chosen)[0].plan_id
     if given != plan.plan_id:
         raise UserError(f"{damage}, and the configuration is that of plan {given}")
     if sha256(chosen.dropped) != plan.prompt_funnel.dropped_sha256:

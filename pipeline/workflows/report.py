@@ -11,6 +11,7 @@ from pipeline.evaluate.examples import draw_grid, example_pairs, shown_reward
 from pipeline.evaluate.report import ReportRow, make_report
 from pipeline.evaluate.scores import ScoreTable, read_scores
 from pipeline.models.load import default_device, load_denoiser, load_rewards
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.storage import layout
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
@@ -64,7 +65,8 @@ def report_plan(
 def _guidance_control(
     store: ObjectStore, manifest: Manifest, scores: ScoreTable, config: Config, guidance: float
 ) -> ReportRow:
-    if make_plan(config)[0].plan_id != manifest.plan_id:
+    models = ResolvedModels(config)
+    if make_plan(config, models)[0].plan_id != manifest.plan_id:
         raise UserError(
             f"the configuration does not belong to plan {manifest.plan_id} in the store; give the "
             "configuration that the plan was built with"
@@ -73,8 +75,8 @@ def _guidance_control(
     device = default_device()
     sampling = config.sampling.model_copy(update={"guidance_scale": guidance})
     gains = plain_guidance(
-        load_denoiser(config.model, device, config.cluster.cpu_offload),
-        load_rewards(config.rewards, device),
+        load_denoiser(models.model, device, config.cluster.cpu_offload),
+        load_rewards(models.rewards, device),
         manifest.plan,
         read_prompts(store, manifest.plan),
         scores,

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.cluster.worker import check_models
 from pipeline.errors import ModelError
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.workflows.plan import make_plan
 from tests.sealed import changed, write_config
 
@@ -21,7 +22,7 @@ def test_check_models_refuses_an_own_judge_with_other_code(
     settings = changed(rewards=[{**own, "code": str(tmp_path)}])
     config = write_config(tmp_path / "build", settings)
     plan = make_plan(config)[0]
-    check_models(config, plan)
+    check_models(config, ResolvedModels(config), plan)
     code.write_text("class Judge: changed = True")
     with pytest.raises(ModelError, match=r"judge_of_workers:Judge: .*not those of the plan"):
-        check_models(config, plan)
+        check_models(config, ResolvedModels(config), plan)

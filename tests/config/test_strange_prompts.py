@@ -6,6 +6,8 @@ import pytest
 
 from pipeline.config.file import BUNDLED, load_config
 from pipeline.errors import ConfigError, PromptFileError
+from pipeline.models.resolved_models import ResolvedModels
+from pipeline.prompts.choosing import ChosenPrompts
 from pipeline.workflows.plan import prompts_of
 
 DEMO = (BUNDLED / "demo.toml").read_text("utf-8")
@@ -18,6 +20,11 @@ def _config(folder: Path, section: str) -> Path:
     path = folder / "c.toml"
     path.write_text(DEMO.replace(PATH, section, 1))
     return path
+
+
+def _prompts(path: Path) -> ChosenPrompts:
+    config = load_config(path)
+    return prompts_of(config, ResolvedModels(config))
 
 
 @pytest.mark.parametrize(
@@ -44,10 +51,10 @@ def test_strange_setting_is_a_config_error(tmp_path: Path, section: str, said: s
 
 def test_limit_beyond_every_file_reads_all(tmp_path: Path) -> None:
     source = f'sources = [{{name = "a", path = "ok.txt", limit = {10**22}}}]'
-    assert prompts_of(load_config(_config(tmp_path, source))).prompts == ("a cat",)
+    assert _prompts(_config(tmp_path, source)).prompts == ("a cat",)
 
 
 def test_split_of_a_file_is_not_passed_over(tmp_path: Path) -> None:
     config = _config(tmp_path, 'sources = [{name = "a", path = "ok.txt", split = "train"}]')
     with pytest.raises(PromptFileError, match=r"ok\.txt: a file has no splits; remove split"):
-        prompts_of(load_config(config))
+        _prompts(config)

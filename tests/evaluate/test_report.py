@@ -22,6 +22,7 @@ from pipeline.evaluate.examples import (
 )
 from pipeline.evaluate.report import make_report
 from pipeline.evaluate.scores import read_scores
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.reader import NoisePairDataset
 from pipeline.reader.samples import REWARDS
 from pipeline.storage.open import open_store
@@ -105,7 +106,8 @@ def test_guidance_control_of_another_configuration_is_refused(
 
 
 def test_estimate_counts_what_the_build_then_did(built: Built) -> None:
-    found = estimate(built.plan, built.prompts, built.config)
+    models = ResolvedModels(built.config)
+    found = estimate(built.plan, built.prompts, built.config, models)
     assert (found.candidates, found.units) == (built.plan.num_candidates, len(built.units))
     did = sum(unit.forward_evaluations for unit in built.units)
     assert found.candidates * found.evaluations_per_candidate == did

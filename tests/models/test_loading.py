@@ -16,6 +16,7 @@ from torch import Tensor
 from pipeline.config.model import ModelConfig
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.errors import ModelError
+from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import load_denoiser
 from tests.models.diffusers.original_layout import original_checkpoint
 from tests.models.diffusers.tiny import save_tiny_pipeline, tiny_pipeline
@@ -35,7 +36,7 @@ def plain(folder: Path) -> Denoiser:
 
 
 def _load(**fields: Any) -> Denoiser:
-    return load_denoiser(ModelConfig(name="tiny", **fields), CPU)
+    return load_denoiser(resolve_model(ModelConfig(name="tiny", **fields)), CPU)
 
 
 def _prediction(denoiser: Denoiser) -> Tensor:
@@ -147,4 +148,4 @@ def test_option_that_a_model_does_not_have_is_refused(
 @pytest.mark.parametrize("offload", ["model", "sequential"])
 def test_offloading_without_a_gpu_is_refused(folder: Path, offload: Any) -> None:
     with pytest.raises(ModelError, match=r"\[cluster\].* this machine has none"):
-        load_denoiser(ModelConfig(path=str(folder), name="tiny"), CPU, offload)
+        load_denoiser(resolve_model(ModelConfig(path=str(folder), name="tiny")), CPU, offload)

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from pipeline.config.file import load_config
+from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.model_identity import model_digests, model_settings, planned_identity
 
 
 @pytest.fixture(scope="module")
 def planned() -> dict[str, Any]:
     model = load_config("demo").model
-    return model_settings(model) | model_digests(model)
+    return model_settings(model) | model_digests(resolve_model(model))
 
 
 @pytest.mark.parametrize(

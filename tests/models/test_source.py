@@ -13,8 +13,8 @@ from huggingface_hub import constants
 
 from pipeline.config.section import SourceConfig
 from pipeline.errors import ModelError
-from pipeline.identity import folder_digest
-from pipeline.models.source import SAFE_FILES, locate, source_digest
+from pipeline.identity import files_digest, folder_digest
+from pipeline.models.source import SAFE_FILES, locate, matching, resolve_source
 from tests.models.hub import COMMIT, REPOSITORY, Hub, point_to, serve
 
 FILES = {
@@ -68,24 +68,24 @@ def test_hub_second_time_is_from_the_cache_and_needs_no_network(
 
 def test_hub_digest_is_that_of_a_local_folder_with_the_same_files(hub: Hub, folder: Path) -> None:
     local = SourceConfig(path=str(folder))
-    assert source_digest(SOURCE) == source_digest(local) == folder_digest(folder)
+    assert resolve_source(SOURCE).digest == resolve_source(local).digest == folder_digest(folder)
     (folder / "other.onnx").write_bytes(b"beside it, and of no use")
-    assert source_digest(local, SAFE_FILES) == source_digest(SOURCE, SAFE_FILES)
-    assert source_digest(local) != source_digest(SOURCE)
+    assert files_digest(folder, matching(folder, SAFE_FILES)) == resolve_source(SOURCE).digest
+    assert resolve_source(local).digest != resolve_source(SOURCE).digest
 
 
 def test_hub_what_others_put_into_the_cache_does_not_count(hub: Hub) -> None:
-    before = source_digest(SOURCE)
+    before = resolve_source(SOURCE).digest
     locate(SOURCE, ["*.bin"])
     assert "model.bin" in _names(locate(SOURCE))
-    assert source_digest(SOURCE) == before
+    assert resolve_source(SOURCE).digest == before
 
 
 def test_hub_one_file_alone_is_fetched_and_its_digest_is_of_its_bytes(hub: Hub) -> None:
     source = SourceConfig(hub=REPOSITORY, revision=COMMIT, file="model.safetensors")
     assert locate(source).read_bytes() == FILES["model.safetensors"]
     assert set(hub.bodies) == {"model.safetensors"}
-    assert source_digest(source) == hashlib.sha256(FILES["model.safetensors"]).hexdigest()
+    assert resolve_source(source).digest == hashlib.sha256(FILES["model.safetensors"]).hexdigest()
 
 
 def test_hub_pickle_only_for_code_that_names_it(hub: Hub) -> None:
@@ -134,7 +134,7 @@ def test_hub_what_is_not_there_is_named(hub: Hub, source: SourceConfig) -> None:
 def test_hub_processes_of_one_machine_fetch_each_file_once(hub: Hub, tmp_path: Path) -> None:
     code = (
         "from pipeline.models.source import *\n"
-        f"print(source_digest(SourceConfig(hub={REPOSITORY!r}, revision={COMMIT!r})))"
+        f"print(resolve_source(SourceConfig(hub={REPOSITORY!r}, revision={COMMIT!r})).digest)"
     )
     env = {
         **os.environ,
@@ -147,7 +147,7 @@ def test_hub_processes_of_one_machine_fetch_each_file_once(hub: Hub, tmp_path: P
         for _ in range(2)
     ]
     digests = {process.communicate()[0].strip() for process in started}
-    assert digests == {source_digest(SOURCE)}
+    assert digests == {resolve_source(SOURCE).digest}
     assert hub.bodies == dict.fromkeys(USED, 1)
 
 
@@ -155,7 +155,7 @@ def test_local_file_and_file_of_a_folder_are_one(folder: Path) -> None:
     alone = SourceConfig(path=str(folder / "model.safetensors"))
     within = SourceConfig(path=str(folder), file="model.safetensors")
     assert locate(alone) == locate(within) == folder / "model.safetensors"
-    assert source_digest(alone) == hashlib.sha256(b"weights").hexdigest()
+    assert resolve_source(alone).digest == hashlib.sha256(b"weights").hexdigest()
 
 
 @pytest.mark.parametrize(

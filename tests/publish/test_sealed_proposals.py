@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.evaluate.report import make_report
 from pipeline.evaluate.scores import read_scores
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.plan import Plan
 from pipeline.publish.compact import compact_in
 from pipeline.publish.select import select
@@ -58,8 +59,9 @@ def majority(tmp_path_factory: pytest.TempPathFactory) -> Built:
     config = write_config(
         tmp_path_factory.mktemp("majority"), _settings("majority"), prompts=demo_prompts(6)
     )
-    chosen = prompts_of(config)
-    plan, prompts = plan_of(config, chosen)
+    models = ResolvedModels(config)
+    chosen = prompts_of(config, models)
+    plan, prompts = plan_of(config, models, chosen)
     denoiser, rewards = demo_models()
     units = tuple(
         produce_unit(

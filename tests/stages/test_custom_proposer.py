@@ -12,6 +12,7 @@ import torch
 from pipeline.cluster.worker import check_models
 from pipeline.config.sections import Config
 from pipeline.errors import EntryPointError, ModelError, UserError
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.proposer_files import load_proposers
 from pipeline.stages.unit import ProducedUnit, produce_unit
@@ -80,10 +81,10 @@ def test_plan_has_the_digest_of_the_code_and_what_it_costs_but_no_path(tmp_path:
     assert (proposer["proposals"], proposer["evaluations"]) == (1, 2)
     assert proposer["options"] == {"strength": 0.5} and "code" not in proposer
     assert str(tmp_path) not in plan.model_dump_json()
-    check_models(settings, plan)
+    check_models(settings, ResolvedModels(settings), plan)
     (tmp_path / "a" / "pull.py").write_text(EXAMPLE + "# another\n")
     with pytest.raises(ModelError, match=r"pull:Pull: its files on .* are not those of the plan"):
-        check_models(settings, plan)
+        check_models(settings, ResolvedModels(settings), plan)
 
 
 def test_plan_changes_with_the_code_and_with_its_options(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pipeline.config.model import ModelConfig
 from pipeline.config.proposers import NPNetConfig
 from pipeline.diffusion.noise import source_noise
 from pipeline.errors import ModelError
+from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import load_network
 from pipeline.models.model_identity import identity_of, refuse_other_rows
 from pipeline.npnet import NPNet
@@ -118,7 +119,7 @@ def test_plan_with_a_network_of_another_model_is_refused_unless_it_is_meant(
         ModelError, match=r"trained for 'other'.*allow_other_model = true"
     ) as raised:
         make_plan(write_config(tmp_path, settings(network)))
-    demo = identity_of(load_config("demo").model)
+    demo = identity_of(resolve_model(load_config("demo").model))
     assert demo.text_encoder is not None
     for digest in (OTHER_MODEL.digest, demo.digest, demo.text_encoder[:16]):
         assert digest in str(raised.value)
@@ -131,7 +132,8 @@ def test_plan_with_a_network_of_another_model_is_refused_unless_it_is_meant(
 def test_plan_with_a_network_of_its_own_model_does_not_need_it_allowed(
     network: Path, tmp_path: Path
 ) -> None:
-    save_trained_for(identity_of(load_config("demo").model), NPNet.load(network), network)
+    demo = identity_of(resolve_model(load_config("demo").model))
+    save_trained_for(demo, NPNet.load(network), network)
     plan, _ = make_plan(write_config(tmp_path, settings(network)))
     allowed = settings(network)
     allowed["npnet"]["allow_other_model"] = True

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from pipeline.config.proposers import NPNetConfig
+from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import load_network
 from pipeline.models.model_identity import identity_of
 from pipeline.npnet import NPNet
@@ -44,7 +45,7 @@ def _train(
     return train(
         pairs.url,
         pairs.encode,
-        identity_of(pairs.config.model),
+        identity_of(resolve_model(pairs.config.model)),
         NewNetwork(kind=kind, width=16),
         SETTINGS,
         out,

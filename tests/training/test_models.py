@@ -14,6 +14,7 @@ from jobs.train_npnet import job
 from pipeline.config.file import BUNDLED
 from pipeline.config.model import ModelConfig
 from pipeline.errors import ModelError, UserError
+from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import load_text_encoder
 from pipeline.models.model_identity import identity_of, model_in_folder
 from pipeline.npnet import NPNet
@@ -63,7 +64,7 @@ def test_train_folder_of_half_precision_alone_is_the_model_of_the_configuration(
 
     ((sealed, manifest),) = sealed_plans(pairs.url)
     assert of_folder == of_config
-    assert of_folder.model == identity_of(pairs.config.model)
+    assert of_folder.model == identity_of(resolve_model(pairs.config.model))
     assert of_folder.model.settings["digest"] == manifest.plan.settings["model"]["digest"]
     (data,) = of_folder.data
     assert (data.plan_id, data.version) == (manifest.plan_id, 1)
@@ -79,21 +80,21 @@ def test_train_folder_with_several_variants_takes_that_of_the_plan(
     shutil.copytree(_folder(pairs), folder, dirs_exist_ok=True)
     planned = sealed_plans(pairs.url)[0][1].plan.settings["model"]
     found = model_in_folder(folder, planned)
-    assert found.variant == "fp16" and found.height == 32
-    assert identity_of(found) == identity_of(pairs.config.model)
-    assert model_in_folder(folder, planned | {"digest": "another"}).variant is None
+    assert found.config.variant == "fp16" and found.config.height == 32
+    assert identity_of(found) == identity_of(resolve_model(pairs.config.model))
+    assert model_in_folder(folder, planned | {"digest": "another"}).config.variant is None
 
 
 def test_train_half_precision_is_encoded_in_float32_on_the_cpu(pairs: TinySet) -> None:
     half = pairs.config.model.model_copy(update={"dtype": "float16"})
-    embeds = load_text_encoder(half, CPU).embed(["a red circle"])
+    embeds = load_text_encoder(resolve_model(half), CPU).embed(["a red circle"])
     assert embeds.dtype == torch.float32
     assert torch.equal(embeds, pairs.denoiser.encode_prompts(["a red circle"]).embeds)
 
 
 def test_train_another_model_is_refused_with_both_digests(pairs: TinySet, tmp_path: Path) -> None:
-    other = identity_of(ModelConfig(name="tiny", path=str(BUNDLED / "model")))
-    own = identity_of(pairs.config.model)
+    other = identity_of(resolve_model(ModelConfig(name="tiny", path=str(BUNDLED / "model"))))
+    own = identity_of(resolve_model(pairs.config.model))
     with pytest.raises(ModelError, match=rf"model {own.digest}.*model {other.digest}.*--config"):
         _train(pairs, tmp_path, model=BUNDLED / "model")
     assert not list(tmp_path.glob("*.safetensors"))

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from pipeline.config.file import load_config
 from pipeline.errors import ModelError, UserError
+from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.model_identity import identity_of
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout
@@ -27,7 +28,7 @@ SETTINGS = TrainingSettings(
 )
 BRIEF = SETTINGS.model_copy(update={"steps": 2})
 SMALL = NewNetwork(kind="small", width=16)
-MODEL = identity_of(load_config("demo").model)
+MODEL = identity_of(resolve_model(load_config("demo").model))
 
 
 def _train(

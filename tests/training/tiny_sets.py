@@ -10,6 +10,7 @@ from diffusers import DiffusionPipeline
 from pipeline.config.sections import Config
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.models.load import load_denoiser, load_text_encoder
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
 from pipeline.stages.build_spec import BuildSpec
@@ -58,8 +59,9 @@ def tiny_set(
     model = {"path": str(folder / "model"), **options}
     settings = tiny_settings(model | ({"variant": variant} if variant else {}))
     config = write_config(folder, settings, prompts=demo_prompts(3))
-    denoiser = load_denoiser(config.model, CPU)
-    plan, table = make_plan(config)
+    models = ResolvedModels(config)
+    denoiser = load_denoiser(models.model, CPU)
+    plan, table = make_plan(config, models)
     store = open_store(str(folder / "pairs"))
     write_plan(store, plan, table)
     for unit in range(plan.num_units):
@@ -69,7 +71,7 @@ def tiny_set(
         receipt = receipt.model_copy(update={"latent_shape": denoiser.latent_shape})
         commit_unit(store, receipt, produced.data)
     seal(store, plan, table, partial(map, partial(compact_in, store)))
-    encoder = load_text_encoder(config.model, CPU)
+    encoder = load_text_encoder(models.model, CPU)
     return TinySet(
         url=store.url,
         config=config,

@@ -17,10 +17,11 @@ import pytest
 
 from pipeline.config.file import BUNDLED, RECIPES, load_config
 from pipeline.config.sections import Config
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.npnet.config import SmallLayout
 from pipeline.plan import Plan
 from pipeline.storage.plans import plan_bytes
-from pipeline.workflows.plan import draft_plan, plan_of, prompts_of
+from pipeline.workflows.plan import draft_plan, make_plan, prompts_of
 from tests.npnet.layouts import shaken
 from tests.sealed import SETTINGS, changed, demo_prompts, write_config
 
@@ -112,24 +113,27 @@ def _json(plan: Plan) -> str:
 def _shipped() -> Iterator[tuple[str, str]]:
     for path in sorted([*BUNDLED.glob("*.toml"), *RECIPES.glob("*.toml")]):
         config = load_config(path)
-        yield f"draft of {path.stem}", _json(draft_plan(config, prompts_of(config))[0])
+        yield (
+            f"draft of {path.stem}",
+            _json(draft_plan(config, prompts_of(config, ResolvedModels(config)))[0]),
+        )
 
 
 def _drafts(folder: Path) -> Iterator[tuple[str, str]]:
     for name, sections in CHANGES.items():
         config = write_config(folder / name, changed(**sections), prompts=demo_prompts(3))
-        yield name, _json(draft_plan(config, prompts_of(config))[0])
+        yield name, _json(draft_plan(config, prompts_of(config, ResolvedModels(config)))[0])
 
 
 def _with_files(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield plans with the digests of a network, of custom code and of LoRAs."""
-    plan = plan_of(config := _config_with_files(folder), prompts_of(config))[0]
+    plan = make_plan(_config_with_files(folder))[0]
     assert plan.identity() == plan.plan_id
     # Other versions of the libraries write other bytes for the same weights.
     text = _json(plan).replace(_network_digest(plan), "digest of the network")
     yield "files", text.replace(plan.plan_id, "id")
     short = _folder_settings(folder, {"npnet": {"path": "network"}})
-    plan = plan_of(config := _write(folder / "files", short), prompts_of(config))[0]
+    plan = make_plan(_write(folder / "files", short))[0]
     text = _json(plan).replace(_network_digest(plan), "digest of the network")
     yield "files, short form", text.replace(plan.plan_id, "id")
 

@@ -18,6 +18,7 @@ from pipeline.errors import UserError
 from pipeline.evaluate.trial.arm_runner import ArmRunner
 from pipeline.evaluate.trial.arm_specs import GOLDEN, ArmSpec, Options, build_arms
 from pipeline.fingerprint import fingerprint
+from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.model_identity import (
     identity_of,
@@ -26,7 +27,7 @@ from pipeline.models.model_identity import (
     refuse_other_model,
     refuse_other_rows,
 )
-from pipeline.models.rewards.identity import reward_digest
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.npnet import NPNet
 from pipeline.npnet.network_files import network_digest, read_description
 from pipeline.records import Record
@@ -81,7 +82,7 @@ def refuse_other_networks(
         refuse_other_rows(folder, each.layout, model)
     if allow_other_model or all(each.origin is None for _, each in described):
         return
-    found = identity_of(model)
+    found = identity_of(resolve_model(model))
     for folder, each in described:
         refuse_other_model(folder, each.origin, found, "give --allow-other-model")
 
@@ -188,14 +189,17 @@ class Setup:
     def described(self) -> dict[str, Any]:
         """Return everything that affects images and scores, as JSON with digests, not paths."""
         config = self.config
+        models = ResolvedModels(config)
         return {
-            "model": model_settings(config.model) | model_digests(config.model),
+            "model": model_settings(config.model) | model_digests(models.model),
             "rewards": [
                 {
-                    **reward.model_dump(include={"name", "kind", "select", "entry", "options"}),
-                    "digest": reward_digest(reward),
+                    **reward.config.model_dump(
+                        include={"name", "kind", "select", "entry", "options"}
+                    ),
+                    "digest": reward.digest,
                 }
-                for reward in config.rewards
+                for reward in models.rewards
             ],
             "redenoise": self.redenoise.model_dump(),
             "networks": {network.name: network.digest for network in self.networks},
@@ -209,10 +213,11 @@ class Setup:
 def load_bench(setup: Setup) -> ArmRunner:
     """Load the models of a setup, once for each process. Raises ``ModelError``."""
     device = default_device()
+    models = ResolvedModels(setup.config)
     proposers = {network.name: network.load(device) for network in setup.networks}
     return ArmRunner(
-        denoiser=load_denoiser(setup.config.model, device, setup.config.cluster.cpu_offload),
-        rewards=load_rewards(setup.config.rewards, device),
+        denoiser=load_denoiser(models.model, device, setup.config.cluster.cpu_offload),
+        rewards=load_rewards(models.rewards, device),
         selecting=setup.selecting,
         proposers={GOLDEN: setup.golden(), **proposers},
         sampling=setup.settings.sampling,

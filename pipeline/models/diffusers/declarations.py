@@ -4,7 +4,6 @@ A checkpoint declares how it was trained by marker tensors (``v_pred``, ``ztsnr`
 metadata (https://github.com/Stability-AI/ModelSpec). The configuration files declare it again.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.families import FAMILIES
+from pipeline.models.diffusers.model_index import INDEX, ModelIndex
 
 _ARCHITECTURES = {
     "stable-diffusion-v1": "StableDiffusionPipeline",
@@ -87,15 +87,15 @@ def refuse_other_prediction(pipe: Any, checkpoint: Path) -> None:
         )
 
 
-def refuse_other_scheduler(folder: Path) -> None:
+def refuse_other_scheduler(index: ModelIndex) -> None:
     """Raise ``ModelError`` if ``model_index.json`` and the scheduler's file name two classes."""
-    index, config = folder / "model_index.json", folder / "scheduler" / "scheduler_config.json"
-    declared = json.loads(config.read_text("utf-8")).get("_class_name")
-    used = json.loads(index.read_text("utf-8"))["scheduler"][1]
+    declared = index.scheduler_config.get("_class_name")
+    _, used = index.classes["scheduler"]
     if declared is not None and declared != used:
         raise ModelError(
-            f"{config}: has _class_name {declared!r}, and {index} names {used!r}: correct one of "
-            "them; to use another scheduler, set its name in [model.scheduler]"
+            f"{index.scheduler_path}: has _class_name {declared!r}, and {index.folder / INDEX} "
+            f"names {used!r}: correct one of them; to use another scheduler, set its name in "
+            "[model.scheduler]"
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.config.model import ModelConfig
 from pipeline.diffusion.denoiser import GUIDANCE, Conditioning, EncodedPrompts, Guidance
 from pipeline.diffusion.schedule import Schedule, Spacing
 from pipeline.errors import ModelError, UserError
@@ -24,7 +25,6 @@ from pipeline.models.diffusers.noise_levels import (
     refuse_other_flows,
 )
 from pipeline.models.diffusers.parity import check_parity, refuse_other_size
-from pipeline.models.diffusers.pipeline_files import PipelineFiles
 from pipeline.models.diffusers.pipelines import load_pipeline
 from pipeline.models.diffusers.recording import (
     NetworkCall,
@@ -33,6 +33,7 @@ from pipeline.models.diffusers.recording import (
     replaced,
     tensors,
 )
+from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.diffusers.schedulers import NativeScheduler, refuse_other_schedulers
 from pipeline.models.diffusers.text_encoders import TextLimits
 from pipeline.models.diffusers.traced_pipeline import TracedPipeline
@@ -118,7 +119,8 @@ class DiffusersDenoiser:
 
         Raises ``ModelError`` for a folder that is missing, damaged or of an unsupported class.
         """
-        pipe = load_pipeline(PipelineFiles(folder=folder), dtype)
+        model = resolve_model(ModelConfig(name=folder.name, path=str(folder)))
+        pipe = load_pipeline(model, dtype)
         pipe.to(device)
         return cls(pipe, str(folder), **options)
 

@@ -20,12 +20,11 @@ import torch
 from peft.tuners.lora import LoraLayer as AdaptedLayer
 from torch import Tensor, nn
 
-from pipeline.config.model import LoraConfig
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.components import some
 from pipeline.models.diffusers.declarations import refuse_other_architecture
 from pipeline.models.diffusers.lora_file import LoraLayer, read_lora
-from pipeline.models.source import locate
+from pipeline.models.diffusers.resolved_model import ResolvedModel
 
 _ADAPTER = "fused"
 
@@ -65,14 +64,14 @@ class Placement:
         return current if is_measured and abs(current / wanted - 1) < _EXACT else wanted
 
 
-def fuse_loras(pipe: Any, loras: tuple[LoraConfig, ...]) -> None:
-    """Fuse LoRAs into the weights of a pipeline, in the type of the pipeline.
+def fuse_loras(pipe: Any, model: ResolvedModel) -> None:
+    """Fuse the LoRAs of ``model`` into the weights of its pipeline, in the type of the pipeline.
 
     Raises ``ModelError`` for a missing file, for layers that the pipeline does not have, and if a
     weight does not become W + scale · α / r · B · A.
     """
-    for lora in loras:
-        file = _file(lora)
+    for lora, files in zip(model.config.loras, model.loras, strict=True):
+        file = _file(files.place)
         refuse_other_architecture(pipe, file)
         layers = read_lora(file)
         _load(pipe, file)
@@ -171,8 +170,8 @@ def _fuse(name: str, layer: AdaptedLayer, placement: Placement, scale: float, fi
         )
 
 
-def _file(lora: LoraConfig) -> Path:
-    place = locate(lora)
+def _file(place: Path) -> Path:
+    """Return the LoRA file at a place, which is the file or a folder with only one."""
     if place.is_file() and place.suffix == ".safetensors":
         return place
     if place.is_dir():

@@ -1,15 +1,19 @@
 """Reading and checking of ``model_index.json``, without loading the model or a model library."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ModelError
-from pipeline.models.diffusers.families import FAMILIES
+from pipeline.models.diffusers.families import FAMILIES, Family
 
-UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+INDEX = "model_index.json"
+
+_UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 """Components that text-to-image calls do not need. They are not loaded."""
-
 
 _VOCABULARIES = (
     ("tokenizer.json",),
@@ -20,19 +24,88 @@ _VOCABULARIES = (
 """Sets of files that hold a tokenizer's vocabulary. One complete set is enough."""
 
 
-def check_model_folder(folder: Path) -> str:
-    """Return the pipeline class of a model folder.
+@dataclass(frozen=True, kw_only=True)
+class ModelIndex:
+    """Contents of a model folder's ``model_index.json``."""
 
-    Raises ``ModelError`` if the folder is missing, incomplete or not supported.
+    folder: Path
+    family: Family
+    """Family of the pipeline class."""
+    classes: Mapping[str, tuple[str, str]]
+    """Maps each component that is loaded to its library and class, in alphabetical order. Each
+    component is a folder within the model folder."""
+    unused: tuple[str, ...]
+    """Components that are not loaded, with optional ones that the folder lacks."""
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Names of the components that are loaded."""
+        return tuple(self.classes)
+
+    @property
+    def scheduler_path(self) -> Path:
+        """Path of the scheduler's configuration."""
+        return self.folder / "scheduler" / "scheduler_config.json"
+
+    @cached_property
+    def scheduler_config(self) -> dict[str, Any]:
+        """Configuration of the scheduler, or an empty one without its file. Loading raises then."""
+        return _read_json(self.scheduler_path) if self.scheduler_path.is_file() else {}
+
+    @property
+    def steps_offset(self) -> int:
+        """``steps_offset`` for leading timesteps."""
+        if self.family.pipeline == "StableDiffusionPipeline":
+            return 1  # diffusers always sets it for this pipeline
+        return int(self.scheduler_config.get("steps_offset", 0))
+
+    def check(self) -> None:
+        """Raise ``ModelError`` for a folder with which no pipeline can be built or inverted."""
+        self._refuse_clipping()
+        for name in self.components:
+            if name.startswith("tokenizer"):
+                check_tokenizer(self.folder / name)
+
+    def _refuse_clipping(self) -> None:
+        """Raise ``ModelError`` if the scheduler's file clips x_0."""
+        # The file is read because diffusers turns the option off while it builds a pipeline. A
+        # model that was tuned with clipping would then be sampled without it.
+        config = self.scheduler_config
+        by_default = config.get("_class_name") in ("DDIMScheduler", "DDPMScheduler")
+        if config.get("clip_sample", by_default):
+            raise ModelError(
+                f"{self.scheduler_path}: clip_sample cannot be inverted; set it to false if the "
+                "model works without it"
+            )
+
+
+def read_index(folder: Path) -> ModelIndex:
+    """Read the index of a model folder.
+
+    Raises ``ModelError`` for a folder without an index, and for a class that is not supported.
     """
-    if not folder.is_dir():
-        raise ModelError(f"{folder}: no such model folder; put the model's files there")
-    name = _pipeline_class(folder)
-    _refuse_clipping(folder)
-    for part in components(folder):
-        if part.startswith("tokenizer"):
-            check_tokenizer(folder / part)
-    return name
+    path = folder / INDEX
+    if not path.is_file():
+        raise ModelError(
+            f"{folder}: no model_index.json here; a model is a folder in diffusers' format "
+            f"(save_pretrained) of class {', '.join(FAMILIES)}"
+        )
+    declared = _read_json(path)
+    family = _family(path, declared.get("_class_name"))
+    # A part that is absent is declared as [null, null].
+    parts = {name: part for name, part in declared.items() if isinstance(part, list) and any(part)}
+    # diffusers requires every component that is not explicitly passed as None.
+    missing = (name for name in family.optional_parts if name not in parts)
+    return ModelIndex(
+        folder=folder,
+        family=family,
+        classes={
+            name: _component(path, name, parts[name])
+            for name in sorted(parts)
+            if name not in _UNUSED
+        },
+        unused=tuple(sorted([*missing, *(name for name in parts if name in _UNUSED)])),
+    )
 
 
 def check_tokenizer(folder: Path) -> None:
@@ -46,85 +119,23 @@ def check_tokenizer(folder: Path) -> None:
         )
 
 
-def _pipeline_class(folder: Path) -> str:
+def _family(path: Path, name: object) -> Family:
     supported = ", ".join(FAMILIES)
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise ModelError(
-            f"{folder}: no model_index.json here; a model is a folder in diffusers' format "
-            f"(save_pretrained) of class {supported}"
-        )
-    name = _read_json(index).get("_class_name")
     if isinstance(name, list) and name:
         raise ModelError(
-            f"{index}: class {name!r} is custom code, which is never run; set _class_name to "
+            f"{path}: class {name!r} is custom code, which is never run; set _class_name to "
             f"one of {supported} if the model works without that code"
         )
     if not isinstance(name, str) or name not in FAMILIES:
-        raise ModelError(f"{index}: class {name!r} is not supported; supported: {supported}")
-    return str(name)
+        raise ModelError(f"{path}: class {name!r} is not supported; supported: {supported}")
+    return FAMILIES[name]
 
 
-def component_classes(folder: Path) -> dict[str, tuple[str, str]]:
-    """Return library and class of each component that is loaded. Raises ``ModelError``."""
-    index = folder / "model_index.json"
-    declared = _read_json(index)
-    classes = {name: tuple(declared[name]) for name in components(folder)}
-    for name, kind in classes.items():
-        if len(kind) != 2 or not all(isinstance(part, str) for part in kind):
-            raise ModelError(f"{index}: {name} is {list(kind)}; expected a library and a class")
-    return classes
-
-
-def components(folder: Path) -> list[str]:
-    """Return the names of the components that are loaded. Raises ``ModelError``.
-
-    Each component is a folder within the model folder.
-    """
-    return [name for name in _parts(folder) if name not in UNUSED]
-
-
-def unused_components(folder: Path) -> list[str]:
-    """Return the names of the components that are not loaded. Raises ``ModelError``.
-
-    They include optional ones that the folder lacks.
-    """
-    # diffusers requires every component that is not explicitly passed as None.
-    parts = _parts(folder)
-    family = FAMILIES[_pipeline_class(folder)]
-    missing = [name for name in family.optional_parts if name not in parts]
-    return sorted([*missing, *(name for name in parts if name in UNUSED)])
-
-
-def steps_offset(folder: Path) -> int:
-    """Return ``steps_offset`` for leading timesteps. Raises ``ModelError``."""
-    if _pipeline_class(folder) == "StableDiffusionPipeline":
-        return 1  # diffusers always sets it for this pipeline
-    path = folder / "scheduler" / "scheduler_config.json"
-    return int(_read_json(path).get("steps_offset", 0)) if path.is_file() else 0
-
-
-def _parts(folder: Path) -> list[str]:
-    index = folder / "model_index.json"
-    if not index.is_file():
-        return []  # check_model_folder raises for it
-    parts = {name: part for name, part in _read_json(index).items() if isinstance(part, list)}
-    return sorted(name for name, part in parts.items() if any(part))
-
-
-def _refuse_clipping(folder: Path) -> None:
-    """Raise ``ModelError`` if the scheduler's file clips x_0."""
-    # The file is read because diffusers turns the option off while it builds a pipeline. A model
-    # that was tuned with clipping would then be sampled without it.
-    path = folder / "scheduler" / "scheduler_config.json"
-    if not path.is_file():
-        return  # loading raises for it
-    declared = _read_json(path)
-    by_default = declared.get("_class_name") in ("DDIMScheduler", "DDPMScheduler")
-    if declared.get("clip_sample", by_default):
-        raise ModelError(
-            f"{path}: clip_sample cannot be inverted; set it to false if the model works without it"
-        )
+def _component(path: Path, name: str, kind: list[Any]) -> tuple[str, str]:
+    if len(kind) != 2 or not all(isinstance(part, str) for part in kind):
+        raise ModelError(f"{path}: {name} is {kind}; expected a library and a class")
+    library, class_name = kind
+    return library, class_name
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ results, and tiling changes them visibly, so they are part of the plan.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -25,14 +24,7 @@ from pipeline.models.diffusers.declarations import (
     refuse_other_scheduler,
     refuse_parts_of_several_models,
 )
-from pipeline.models.diffusers.families import FAMILIES
-from pipeline.models.diffusers.model_index import (
-    check_model_folder,
-    component_classes,
-    components,
-    unused_components,
-)
-from pipeline.models.diffusers.pipeline_files import PipelineFiles, weight_variants
+from pipeline.models.diffusers.resolved_model import ResolvedModel
 from pipeline.models.diffusers.single_file import load_single_file
 
 Offload = Literal["none", "model", "sequential"]
@@ -51,28 +43,28 @@ _LOAD_ERRORS = (
 )
 
 
-def load_pipeline(files: PipelineFiles, dtype: torch.dtype, variant: str | None = None) -> Any:
+def load_pipeline(model: ResolvedModel, dtype: torch.dtype) -> Any:
     """Read a pipeline into main memory. Nothing is downloaded, and no code or pickle is run.
 
     Raises ``ModelError`` for files that are missing, damaged or of an unsupported class, and for
     weights whose names or shapes do not match their components.
     """
-    name = check_model_folder(files.folder)
+    model.index.check()
     options = {
-        **FAMILIES[name].load_options,
-        **dict.fromkeys(unused_components(files.folder)),
+        **model.index.family.load_options,
+        **dict.fromkeys(model.index.unused),
         "local_files_only": True,
     }
     try:
         with _no_progress_bars():
-            refuse_other_scheduler(files.folder)
-            pipe = _read(name, files, dtype, variant, options)
-            refuse_parts_of_several_models(pipe, str(files))
+            refuse_other_scheduler(model.index)
+            pipe = _read(model, dtype, options)
+            refuse_parts_of_several_models(pipe, str(model))
             return pipe
     except _LOAD_ERRORS as error:
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"{files}: the model cannot be loaded: {error}") from error
+        raise ModelError(f"{model}: the model cannot be loaded: {error}") from error
 
 
 def place(pipe: Any, device: torch.device, offload: Offload) -> None:
@@ -128,32 +120,23 @@ def apply_options(pipe: Any, model: ModelConfig) -> None:
         network.forward = torch.compile(network.forward)
 
 
-def _read(
-    name: str,
-    files: PipelineFiles,
-    dtype: torch.dtype,
-    variant: str | None,
-    options: Mapping[str, Any],
-) -> Any:
-    if files.checkpoint is not None:
-        pipe = load_single_file(name, files.checkpoint, files.folder, dtype, options)
-        refuse_other_architecture(pipe, files.checkpoint)
+def _read(model: ResolvedModel, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
+    if model.checkpoint is not None:
+        pipe = load_single_file(model.checkpoint, model.index, dtype, options)
+        refuse_other_architecture(pipe, model.checkpoint)
         return pipe
     library: Any = DiffusionPipeline  # its loader carries no types
-    return library.from_pretrained(
-        files.folder, **options, **_components(files.folder, dtype, variant)
-    )
+    return library.from_pretrained(model.folder, **options, **_components(model, dtype))
 
 
-def _components(folder: Path, dtype: torch.dtype, variant: str | None) -> dict[str, nn.Module]:
+def _components(model: ResolvedModel, dtype: torch.dtype) -> dict[str, nn.Module]:
     """Load all components of a folder that have weights."""
-    variants = weight_variants(folder, components(folder), variant)
     classes = {
-        name: component_class(folder, name, *kind)
-        for name, kind in component_classes(folder).items()
+        name: component_class(model.folder, name, *kind)
+        for name, kind in model.index.classes.items()
     }
     return {
-        name: load_component(component, folder / name, dtype, variants[name])
+        name: load_component(component, model.folder / name, dtype, model.variants[name])
         for name, component in classes.items()
         if has_weights(component)
     }

@@ -23,7 +23,7 @@ from pipeline.models.diffusers.components import (
     refuse_unfilled,
     some,
 )
-from pipeline.models.diffusers.model_index import component_classes
+from pipeline.models.diffusers.model_index import ModelIndex
 
 _SAMPLED = 64
 """Number of leading values of a row by which a tensor is recognised."""
@@ -68,23 +68,24 @@ _BUFFERS = ("position_ids", "attn_mask")
 
 
 def load_single_file(
-    name: str, checkpoint: Path, folder: Path, dtype: torch.dtype, options: Mapping[str, Any]
+    checkpoint: Path, index: ModelIndex, dtype: torch.dtype, options: Mapping[str, Any]
 ) -> Any:
-    """Read a pipeline of class ``name`` from a checkpoint.
+    """Read a pipeline from a checkpoint.
 
-    ``folder`` has the configuration of its components. A text encoder that is not in the checkpoint
-    is read from the folder. Raises ``ModelError`` for missing weights and for tensors that are not
-    part of the pipeline.
+    The folder of ``index`` has the configuration of its components. A text encoder that is not in
+    the checkpoint is read from the folder. Raises ``ModelError`` for missing weights and for
+    tensors that are not part of the pipeline.
     """
+    name = index.family.pipeline
     pipeline: Any = getattr(diffusers, name)
     if not hasattr(pipeline, "from_single_file"):
         raise ModelError(
             f"{checkpoint}: diffusers cannot read a {name} from a single file; use a folder in "
             "diffusers' format"
         )
-    beside = _encoders_beside(checkpoint, folder, dtype)
+    beside = _encoders_beside(checkpoint, index, dtype)
     pipe = pipeline.from_single_file(
-        str(checkpoint), config=str(folder), dtype=dtype, **options, **beside
+        str(checkpoint), config=str(index.folder), dtype=dtype, **options, **beside
     )
     read = {
         part: module
@@ -97,7 +98,9 @@ def load_single_file(
     return pipe
 
 
-def _encoders_beside(checkpoint: Path, folder: Path, dtype: torch.dtype) -> dict[str, nn.Module]:
+def _encoders_beside(
+    checkpoint: Path, index: ModelIndex, dtype: torch.dtype
+) -> dict[str, nn.Module]:
     """Load the text encoders that are not in the checkpoint from the folder."""
     # diffusers would load them itself, but without a report of missing and unknown weights.
     with safe_open(checkpoint, framework="pt") as file:
@@ -107,7 +110,8 @@ def _encoders_beside(checkpoint: Path, folder: Path, dtype: torch.dtype) -> dict
     decides: Any = single_file_utils  # carries no types
     header = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     beside = {}
-    for name, (library, kind) in component_classes(folder).items():
+    folder = index.folder
+    for name, (library, kind) in index.classes.items():
         found = component_class(folder, name, library, kind)
         if not (has_weights(found) and issubclass(found, PreTrainedModel)):
             continue

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.config.rewards import RewardConfig
 from pipeline.entry_point import make_entry
 from pipeline.errors import EntryPointError
 from pipeline.models.reward import Reward
-from pipeline.models.source import locate
+from pipeline.models.rewards.resolved_reward import ResolvedReward
 
 
 class CustomReward:
@@ -20,13 +19,14 @@ class CustomReward:
         self._judge = judge
 
     @classmethod
-    def load(cls, config: RewardConfig, device: torch.device) -> "CustomReward":
+    def load(cls, reward: ResolvedReward, device: torch.device) -> "CustomReward":
         """Create the class with the keywords ``device``, ``path`` (if configured) and its options.
 
         Raises ``EntryPointError`` for a class that is missing or does not accept these arguments.
         """
+        config = reward.config
         assert config.entry is not None, "checked by the configuration"
-        path = {"path": locate(config)} if config.has_place else {}
+        path = {} if reward.files is None else {"path": reward.files.place}
         judge = make_entry(config.entry, config.code, {"device": device, **path, **config.options})
         if not callable(getattr(judge, "score", None)):
             raise EntryPointError(

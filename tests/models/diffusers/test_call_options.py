@@ -17,6 +17,7 @@ from pipeline.errors import ConfigError, ModelError
 from pipeline.models.diffusers.call_options import OPTIONS
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.models.diffusers.families import FAMILIES
+from pipeline.models.resolved_models import ResolvedModels
 from pipeline.prompts.token_limit import drop_too_long, token_limits
 from pipeline.workflows.plan import make_plan, prompts_of
 from tests.models.diffusers.families.tiny_pipelines import build, options_of
@@ -284,4 +285,4 @@ def test_sd3_without_t5_is_as_in_diffusers_and_t5_does_not_count(tmp_path: Path)
     torch.testing.assert_close(ours.decode(latents), expected, rtol=0, atol=1e-5)
     settings = changed(model={"path": str(tmp_path)}, prompts={"too_long": "drop"})
     config = write_config(tmp_path / "plan", settings, prompts=["x", "x " * 20])
-    assert prompts_of(config).prompts == ("x",)
+    assert prompts_of(config, ResolvedModels(config)).prompts == ("x",)

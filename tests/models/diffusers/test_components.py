@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pipeline.config.model import ModelConfig
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.components import component_class, load_component
-from pipeline.models.diffusers.model_index import component_classes
-from pipeline.models.diffusers.pipeline_files import PipelineFiles
+from pipeline.models.diffusers.model_index import read_index
 from pipeline.models.diffusers.pipelines import load_pipeline
+from pipeline.models.diffusers.resolved_model import resolve_model
 from tests.models.diffusers.families.tiny_pipelines import PIPELINES, build
 from tests.models.diffusers.original_layout import original_checkpoint
 from tests.models.diffusers.tiny import save_tiny_pipeline, tiny_pipeline
@@ -51,7 +52,9 @@ def sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _load(folder: Path, checkpoint: Path | None = None, variant: str | None = None) -> Any:
-    return load_pipeline(PipelineFiles(folder=folder, checkpoint=checkpoint), FLOAT, variant)
+    places = {"path": folder} if checkpoint is None else {"path": checkpoint, "config": folder}
+    fields = {name: str(place) for name, place in places.items()}
+    return load_pipeline(resolve_model(ModelConfig(name="m", variant=variant, **fields)), FLOAT)
 
 
 def _weights(folder: Path) -> Path:
@@ -72,7 +75,7 @@ def _rewrite(file: Path, damage: Damage, name: str | None = None) -> str:
 def test_complete_folder_loads_with_the_weights_of_its_files(family: str, tmp_path: Path) -> None:
     saved = build(family)
     saved.save_pretrained(tmp_path)
-    loaded = load_pipeline(PipelineFiles(folder=tmp_path), FLOAT)
+    loaded = _load(tmp_path)
     assert set(loaded.components) == set(saved.components)
     for name, component in saved.components.items():
         if isinstance(component, torch.nn.Module):
@@ -97,7 +100,7 @@ def test_each_single_missing_weight_of_a_text_encoder_is_seen(
     part: str, sd3: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(sd3 / part, tmp_path / part)
-    kind = component_class(sd3, part, *component_classes(sd3)[part])
+    kind = component_class(sd3, part, *read_index(sd3).classes[part])
     file = _weights(folder)
     complete = load_file(file)
     for name in complete:

@@ -16,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from pipeline.config.model import ModelConfig
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.errors import ModelError
+from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import load_denoiser
 from tests.models.diffusers.families.tiny_pipelines import vae
 from tests.models.diffusers.original_layout import original_checkpoint
@@ -36,7 +37,7 @@ def weights() -> dict[str, Tensor]:
 
 
 def _load(**fields: Any) -> Denoiser:
-    return load_denoiser(ModelConfig(name="tiny", **fields), torch.device("cpu"))
+    return load_denoiser(resolve_model(ModelConfig(name="tiny", **fields)), torch.device("cpu"))
 
 
 def _prediction(**options: Any) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline.config.model import LoraConfig
+from pipeline.config.model import LoraConfig, ModelConfig
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.loras import fuse_loras
+from pipeline.models.diffusers.resolved_model import ResolvedModel
 from tests.models.diffusers.families.tiny_pipelines import build
 
 SCALE = 0.75
@@ -105,7 +106,9 @@ def _check(pipe: Any, before: Mapping[str, Tensor], factors: Mapping[str, Factor
 
 
 def _fuse(pipe: Any, file: Path) -> None:
-    fuse_loras(pipe, (LoraConfig(path=str(file), scale=SCALE),))
+    lora = LoraConfig(path=str(file), scale=SCALE)
+    config = ModelConfig(name="model", path=str(file.parent), loras=(lora,))
+    fuse_loras(pipe, ResolvedModel(config=config, folder=file.parent))
 
 
 def _fused(pipe: Any, tensors: dict[str, Tensor], path: Path, **metadata: str) -> None:

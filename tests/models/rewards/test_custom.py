@@ -14,6 +14,7 @@ from pipeline.config.rewards import RewardConfig
 from pipeline.errors import EntryPointError
 from pipeline.models.load import load_rewards
 from pipeline.models.reward import Reward
+from pipeline.models.rewards.resolved_reward import resolve_reward
 from tests.models.rewards.reference.subjects import PROMPTS, images
 
 PAGE = Path(__file__).parents[3] / "docs" / "judges.md"
@@ -52,7 +53,7 @@ def _block(language: str, containing: str) -> str:
 
 
 def _load(values: Mapping[str, Any]) -> Reward:
-    (reward,) = load_rewards((RewardConfig.model_validate(values),), CPU).values()
+    (reward,) = load_rewards([resolve_reward(RewardConfig.model_validate(values))], CPU).values()
     return reward
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from pipeline.config.rewards import RewardConfig
 from pipeline.models.load import load_rewards
 from pipeline.models.reward import Reward
+from pipeline.models.rewards.resolved_reward import resolve_reward
 from pipeline.stages.sample import SampledImages
 from pipeline.stages.score import judge
 from tests.models.rewards.recorded import scores
@@ -23,7 +24,7 @@ KINDS = ("image_reward", "hps_v2", "pick_score", "clip_score", "aesthetic")
 @pytest.fixture(scope="module")
 def rewards(published: Mapping[str, Path]) -> dict[str, Reward]:
     configs = [RewardConfig(name=k, kind=k, path=str(f)) for k, f in published.items()]
-    return load_rewards(tuple(configs), CPU)
+    return load_rewards(map(resolve_reward, configs), CPU)
 
 
 def expected(kind: str) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config.model import ModelConfig
 from pipeline.errors import ModelError
-from pipeline.models.diffusers.pipeline_files import locate_pipeline, pipeline_digest
+from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.model_identity import model_digests, model_settings
 from tests.models.hub import COMMIT, REPOSITORY, Hub, point_to, serve
 
@@ -74,14 +74,14 @@ def _model(**fields: Any) -> ModelConfig:
 
 
 def _digest(model: ModelConfig) -> str:
-    return pipeline_digest(locate_pipeline(model), model.variant)
+    return resolve_model(model).digest
 
 
 @pytest.mark.parametrize(("variant", "weights"), [(None, PLAIN), ("fp16", IN_HALF)])
 def test_hub_pipeline_one_of_each_weight_is_fetched(
     hub: Hub, variant: str | None, weights: set[str]
 ) -> None:
-    locate_pipeline(_model(hub=REPOSITORY, revision=COMMIT, variant=variant))
+    resolve_model(_model(hub=REPOSITORY, revision=COMMIT, variant=variant))
     assert set(hub.bodies) == TOLD | weights
     assert set(hub.bodies.values()) == {1}
 
@@ -113,7 +113,7 @@ def test_single_file_needs_what_describes_the_rest_and_both_count(tmp_path: Path
     (folder / "unet").mkdir(parents=True)
     (folder / "model_index.json").write_bytes(_content("model_index.json"))
     with pytest.raises(ModelError, match=r"set config in \[model\] to a folder"):
-        locate_pipeline(_model(path=str(checkpoint)))
+        resolve_model(_model(path=str(checkpoint)))
     model = _model(path=str(checkpoint), config=str(folder))
     before = _digest(model)
     (folder / "unet" / "config.json").write_bytes(b"{}")
@@ -125,7 +125,7 @@ def test_single_file_needs_what_describes_the_rest_and_both_count(tmp_path: Path
 def test_single_file_pickle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.ckpt").write_bytes(b"a pickle")
     with pytest.raises(ModelError, match=r"single .safetensors file.* convert a .ckpt"):
-        locate_pipeline(_model(path=str(tmp_path / "model.ckpt"), config=str(tmp_path)))
+        resolve_model(_model(path=str(tmp_path / "model.ckpt"), config=str(tmp_path)))
 
 
 def test_settings_know_digests_and_scales_and_no_place(tmp_path: Path) -> None:
@@ -133,9 +133,9 @@ def test_settings_know_digests_and_scales_and_no_place(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_bytes(_content("model_index.json"))
     loras = ({"path": str(tmp_path / "lora.safetensors"), "scale": 0.5},)
     model = _model(path=str(tmp_path), loras=loras)
-    settings = model_settings(model) | model_digests(model)
+    settings = model_settings(model) | model_digests(resolve_model(model))
     assert str(tmp_path) not in json.dumps(settings)
     assert [lora["scale"] for lora in settings["loras"]] == [0.5]
     assert [lora["fused_by"] for lora in settings["loras"]] == ["file"], "another plan than before"
     (tmp_path / "lora.safetensors").write_bytes(b"another")
-    assert settings | model_digests(model) != settings
+    assert settings | model_digests(resolve_model(model)) != settings
