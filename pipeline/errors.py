@@ -25,6 +25,8 @@ Retryable and permanent errors are two types because the driver treats them diff
 parses messages. A message reports what is wrong, where, and how to correct it.
 """
 
+from dataclasses import dataclass
+
 
 class NPDError(Exception):
     """Base class of all errors that this package raises on purpose."""
@@ -74,8 +76,25 @@ class DeviceError(NPDError):
     """An accelerator failed. Later results of the same process cannot be trusted."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeviceMemory:
+    """Memory of an accelerator at the time of an out-of-memory error, in bytes."""
+
+    total: int
+    free: int
+    allocated: int
+    """Allocated to tensors of the failing process."""
+
+
 class DeviceMemoryError(DeviceError):
-    """A batch does not fit into the accelerator's memory."""
+    """A batch does not fit into the accelerator's memory.
+
+    ``memory`` is None if the device does not report its memory.
+    """
+
+    def __init__(self, message: str, memory: DeviceMemory | None = None) -> None:
+        super().__init__(message)
+        self.memory = memory
 
 
 class WorkerLeavingError(NPDError):

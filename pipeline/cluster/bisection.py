@@ -28,7 +28,7 @@ class Bisection:
             return Work(unit=self._unit, probe=self._probe)
         return Work(unit=self._unit, failing_candidates=self.failing_candidates)
 
-    def tell(self, fault: Fault | None) -> None:
+    def record(self, fault: Fault | None) -> None:
         """Record the result of the probe: its fault, or None if it succeeded."""
         try:
             self._probe = self._search.send(fault)

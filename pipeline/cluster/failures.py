@@ -11,6 +11,7 @@ from pipeline.cluster.bisection import Bisection
 from pipeline.cluster.messages import Failure, Work
 from pipeline.errors import (
     BuildError,
+    DeviceMemory,
     DeviceMemoryError,
     PermanentStoreError,
     StoreError,
@@ -22,6 +23,25 @@ logger = logging.getLogger(__name__)
 
 _LOSSES = 10
 """Number of losses not counted as failures. Beyond it the unit may be the cause of the losses."""
+
+_MEMORY_ATTEMPTS = 2
+"""Number of attempts at a unit that runs out of GPU memory."""
+
+_OVERHEAD = 0.1
+"""Share of a GPU's memory for CUDA contexts and for fragments of torch's cache."""
+
+
+def exceeds_device(memory: DeviceMemory | None) -> bool:
+    """Return True if a process ran out of GPU memory although it had the GPU to itself.
+
+    Another process would run out of memory too. None stands for unknown and returns False.
+    """
+    # A request fails only if it is larger than the free memory, so the process needed more than
+    # what it had allocated and what was free. If that is nearly all of the memory, no other process
+    # and no fragmentation can be the cause.
+    if memory is None:
+        return False
+    return memory.allocated + memory.free > (1 - _OVERHEAD) * memory.total
 
 
 class FailureTracker:
@@ -36,12 +56,15 @@ class FailureTracker:
         self._bisections: dict[int, Bisection] = {}
         self._examined: set[int] = set()
         """Units whose candidates have been tested separately."""
+        self._any_done = False
+        """True once a unit of this build is done."""
 
     def __contains__(self, unit: int) -> bool:
         return unit in self._failures or unit in self._examined
 
     def clear(self, unit: int) -> None:
         """Forget the failures of a unit that is done."""
+        self._any_done = True
         self._failures.pop(unit, None)
         self._losses.pop(unit, None)
         self._bisections.pop(unit, None)
@@ -53,24 +76,27 @@ class FailureTracker:
         Raise ``UserError`` and ``PermanentStoreError`` unchanged, because a retry cannot succeed.
         Raise ``BuildError`` if nothing is left to try.
         """
-        if isinstance(failure.error, UserError | PermanentStoreError):
-            raise failure.error
+        self._check_final(work, failure)
         if not self._held_against(work, failure):
             return work
         self._failures[work.unit] += 1
+        # Out of memory is not a matter of chance, and each attempt costs the start of a process
+        # that loads the models.
+        is_memory = isinstance(failure.error, DeviceMemoryError)
+        attempts = min(self._max_attempts, _MEMORY_ATTEMPTS) if is_memory else self._max_attempts
         logger.warning(
             "unit %d failed (%d of %d): %s",
             work.unit,
             self._failures[work.unit],
-            self._max_attempts,
+            attempts,
             failure.fault.last_line,
         )
-        if self._failures[work.unit] < self._max_attempts:
+        if self._failures[work.unit] < attempts:
             return work
         # No candidate causes these errors: the batch size is part of the plan, and the store does
         # not depend on candidates. Testing candidates separately would only take longer.
         if isinstance(failure.error, DeviceMemoryError | StoreError):
-            raise _given_up(work.unit, f"failed {self._max_attempts} times", failure)
+            raise _given_up(work.unit, f"failed {self._failures[work.unit]} times", failure)
         # The candidates are tested once. Failing again without the failing ones has another cause.
         if work.unit in self._examined:
             why = f"failed {self._max_attempts} more times after its candidates were tested alone"
@@ -81,8 +107,7 @@ class FailureTracker:
         """Return the work that follows a probe. Raise the same errors as ``failed``."""
         bisection = self._bisections[work.unit]
         if failure is not None:
-            if isinstance(failure.error, UserError | PermanentStoreError):
-                raise failure.error
+            self._check_final(work, failure)
             if not self._held_against(work, failure):
                 return work
             # The empty probe computes no candidate, so its failure clears all of them.
@@ -93,7 +118,7 @@ class FailureTracker:
                     "candidates, so the machine or the models are the cause",
                     failure,
                 )
-        bisection.tell(failure.fault if failure else None)
+        bisection.record(failure.fault if failure else None)
         following = bisection.next()
         if following.probe is not None:
             return following
@@ -108,6 +133,17 @@ class FailureTracker:
                 fault.last_line,
             )
         return following
+
+    def _check_final(self, work: Work, failure: Failure) -> None:
+        """Raise if a retry cannot succeed."""
+        if isinstance(failure.error, UserError | PermanentStoreError):
+            raise failure.error
+        # The batches of all units have the same size. As long as none is done, another attempt
+        # would most likely run out of memory too.
+        if isinstance(failure.error, DeviceMemoryError) and (
+            not self._any_done or exceeds_device(failure.error.memory)
+        ):
+            raise _given_up(work.unit, "does not fit into the memory of the GPU", failure)
 
     def _held_against(self, work: Work, failure: Failure) -> bool:
         if failure.blamed:

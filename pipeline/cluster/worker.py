@@ -22,7 +22,13 @@ from pipeline.cluster.messages import UnitSummary, Work
 from pipeline.config.sections import Config
 from pipeline.determinism import be_deterministic
 from pipeline.diffusion.denoiser import Denoiser
-from pipeline.errors import DeviceError, DeviceMemoryError, ModelError, RetryableStoreError
+from pipeline.errors import (
+    DeviceError,
+    DeviceMemory,
+    DeviceMemoryError,
+    ModelError,
+    RetryableStoreError,
+)
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import sha256
 from pipeline.models.load import default_device, load_denoiser, load_rewards
@@ -182,10 +188,20 @@ def _device_faults(device: torch.device, batch_size: int) -> Iterator[None]:
         raise DeviceMemoryError(
             f"the memory of {where} is too small for the models and batches of {batch_size} "
             "candidates: lower [units] batch_size, which changes the plan, give each worker more "
-            f"of a GPU ([cluster] gpus_per_worker), or use a larger GPU. {error}"
+            f"of a GPU ([cluster] gpus_per_worker), or use a larger GPU. {error}",
+            _memory(device),
         ) from error
     except torch.AcceleratorError as error:
         raise DeviceError(f"{where} failed: {error}") from error
+
+
+def _memory(device: torch.device) -> DeviceMemory | None:
+    """Return the memory of a device, or None for the CPU."""
+    # The traceback of the error still holds the tensors of the batch, so they count as allocated.
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return DeviceMemory(total=total, free=free, allocated=torch.cuda.memory_allocated(device))
 
 
 def _gaps(work: Work, size: int) -> dict[int, str]:

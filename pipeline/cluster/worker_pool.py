@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
+from pipeline.cluster.failures import exceeds_device
 from pipeline.cluster.messages import Failure, Fault, UnitSummary, Work
 from pipeline.cluster.ray_session import draining_nodes, living_nodes
 from pipeline.cluster.worker_handle import ActorHandle, CallResult, ObjectRef, Worker
@@ -20,6 +21,7 @@ from pipeline.config.sections import ClusterConfig
 from pipeline.errors import (
     BuildError,
     DeviceError,
+    DeviceMemoryError,
     NPDError,
     RetryableStoreError,
     WorkerLeavingError,
@@ -149,6 +151,8 @@ class WorkerPool:
             # Only a GPU error belongs to one device. Any other loading error stops the build.
             if not isinstance(cause, DeviceError):
                 raise cause or BuildError(f"a worker could not load its models:\n{error}")
+            if isinstance(cause, DeviceMemoryError) and exceeds_device(cause.memory):
+                raise BuildError(f"a worker could not load its models: {cause}")
             logger.warning("a worker could not start and is replaced: %s", cause)
             self._count_failed_start(cause)
             self._replace(worker)

@@ -1,6 +1,12 @@
 """Stand-in workers that raise errors without ending their process."""
 
-from pipeline.errors import DeviceError, DeviceMemoryError, ModelError, PermanentStoreError
+from pipeline.errors import (
+    DeviceError,
+    DeviceMemory,
+    DeviceMemoryError,
+    ModelError,
+    PermanentStoreError,
+)
 from tests.cluster.stand_ins import Worker
 
 
@@ -20,12 +26,43 @@ class FailsAtUnit9(Worker):
             raise ArithmeticError("unit 9 has no solution")
 
 
+OUT_OF_MEMORY = "batches of 4 candidates do not fit: lower [units] batch_size"
+
+ALONE = DeviceMemory(total=80_000, free=30_000, allocated=49_000)
+"""Memory of a GPU that the failing process had to itself."""
+
+SHARED = DeviceMemory(total=80_000, free=1_000, allocated=30_000)
+"""Memory of a GPU of which another process has more than half."""
+
+
 class OutOfMemory(Worker):
-    """Unit 3 never fits into the memory of the GPU."""
+    """Unit 3 never fits into the memory of the GPU, which another process uses too."""
+
+    memory = SHARED
 
     def compute(self, unit: int, attempt: int) -> None:
         if unit == 3:
-            raise DeviceMemoryError("batches of 4 candidates do not fit: lower [units] batch_size")
+            raise DeviceMemoryError(OUT_OF_MEMORY, self.memory)
+
+
+class OutOfMemoryAlone(OutOfMemory):
+    """Unit 3 does not fit although the process has the GPU to itself."""
+
+    memory = ALONE
+
+
+class OutOfMemoryAlways(Worker):
+    """No unit fits into the memory of the GPU."""
+
+    def compute(self, unit: int, attempt: int) -> None:
+        raise DeviceMemoryError(OUT_OF_MEMORY)
+
+
+class OutOfMemoryLoading(Worker):
+    """The models do not fit into the memory of the GPU."""
+
+    def set_up(self) -> None:
+        raise DeviceMemoryError(OUT_OF_MEMORY, ALONE)
 
 
 class GpuFailsOnce(Worker):

@@ -21,7 +21,7 @@ def _examine(
     probes = []
     while (work := bisection.next()).probe is not None:
         probes.append(work)
-        bisection.tell(FAULT if failing_candidates & set(work.probe) else None)
+        bisection.record(FAULT if failing_candidates & set(work.probe) else None)
     return work, probes
 
 
@@ -47,17 +47,17 @@ def test_bisection_takes_two_trials_a_halving(size: int, position: int) -> None:
 def test_bisection_of_a_unit_that_fails_without_candidates_tries_nothing_else() -> None:
     bisection = Bisection(UNIT, 8, confirmations=2)
     assert bisection.next().probe == ()
-    bisection.tell(FAULT)
+    bisection.record(FAULT)
     assert bisection.next() == Work(unit=UNIT)
 
 
 def test_bisection_one_success_clears_a_candidate() -> None:
     bisection = Bisection(UNIT, 2, confirmations=3)
-    bisection.tell(None)
+    bisection.record(None)
     for fault in (FAULT, FAULT, None):
         assert bisection.next().probe == (0,)
-        bisection.tell(fault)
+        bisection.record(fault)
     for _ in range(3):
         assert bisection.next().probe == (1,)
-        bisection.tell(FAULT)
+        bisection.record(FAULT)
     assert set(bisection.next().failing_candidates) == {1}

@@ -2,10 +2,11 @@
 
 import pytest
 
-from pipeline.cluster.failures import FailureTracker
+from pipeline.cluster.failures import FailureTracker, exceeds_device
 from pipeline.cluster.messages import Failure, Fault, Work
 from pipeline.errors import (
     BuildError,
+    DeviceMemory,
     DeviceMemoryError,
     ModelError,
     NPDError,
@@ -63,12 +64,51 @@ def test_user_error_is_raised_unchanged(error: NPDError) -> None:
     assert caught.value is error
 
 
-@pytest.mark.parametrize("error", [DeviceMemoryError("batch_size"), RetryableStoreError("503")])
-def test_error_that_no_candidate_causes_stops_the_build_untested(error: NPDError) -> None:
-    failures = _failures()
+@pytest.mark.parametrize(
+    ("error", "max_attempts"),
+    [(DeviceMemoryError("batch_size"), 5), (RetryableStoreError("503"), 2)],
+)
+def test_error_that_no_candidate_causes_stops_the_build_untested(
+    error: NPDError, max_attempts: int
+) -> None:
+    failures = FailureTracker(max_attempts=max_attempts, unit_size=lambda unit: 4)
+    failures.clear(6)
     failures.failed(WORK, _failure(error))
     with pytest.raises(BuildError, match="unit 7 failed 2 times; all finished units are saved"):
         failures.failed(WORK, _failure(error))
+
+
+def test_out_of_memory_stops_the_build_while_no_unit_is_done() -> None:
+    with pytest.raises(BuildError, match="unit 7 does not fit into the memory of the GPU"):
+        _failures().failed(WORK, _failure(DeviceMemoryError("batch_size")))
+
+
+def test_out_of_memory_of_a_process_alone_on_its_gpu_stops_the_build() -> None:
+    failures = _failures()
+    failures.clear(6)
+    error = DeviceMemoryError("batch_size", DeviceMemory(total=80, free=1, allocated=78))
+    with pytest.raises(BuildError, match="unit 7 does not fit into the memory of the GPU"):
+        failures.failed(WORK, _failure(error))
+
+
+@pytest.mark.parametrize(
+    ("free", "allocated", "expected"),
+    [
+        (0, 780, True),  # a small request that did not fit any more
+        (700, 75, True),  # one large request
+        (0, 720, False),  # exactly a tenth is elsewhere
+        (10, 400, False),  # another process has the rest
+        (50, 600, False),  # fragments of the cache have the rest
+    ],
+)
+def test_exceeds_device_if_nearly_all_memory_was_available(
+    free: int, allocated: int, expected: bool
+) -> None:
+    assert exceeds_device(DeviceMemory(total=800, free=free, allocated=allocated)) is expected
+
+
+def test_exceeds_device_is_false_if_the_memory_is_unknown() -> None:
+    assert not exceeds_device(None)
 
 
 def _until_apart(failures: FailureTracker) -> Work:

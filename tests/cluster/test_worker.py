@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from pipeline.cluster.messages import Fault, Work
-from pipeline.cluster.worker import UnitWorker
+from pipeline.cluster.worker import UnitWorker, _device_faults
 from pipeline.diffusion.denoiser import Conditioning
 from pipeline.errors import (
     DeviceError,
+    DeviceMemory,
     DeviceMemoryError,
     RetryableStoreError,
     WorkerLeavingError,
@@ -132,3 +133,17 @@ def test_worker_converts_gpu_errors(
     worker._models = replace(models, denoiser=Fails(models.denoiser))
     with pytest.raises(expected, match=message):
         worker.run(Work(unit=0))
+
+
+def test_worker_reports_the_memory_of_a_gpu_and_not_of_a_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1, 80))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 70)
+    for name, expected in (
+        ("cpu", None),
+        ("cuda", DeviceMemory(total=80, free=1, allocated=70)),
+    ):
+        with pytest.raises(DeviceMemoryError) as caught, _device_faults(torch.device(name), 4):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        assert caught.value.memory == expected
