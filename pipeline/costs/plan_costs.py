@@ -1,8 +1,4 @@
-"""GPU-hours of a plan by published speeds, with the arithmetic.
-
-Bytes of a stored pair.
-
-Which models of a configuration are not on this machine."""
+"""Costs of a plan before it is built: models to download, bytes per pair and GPU-hours."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,67 +12,17 @@ from pipeline.errors import ModelError
 from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.source import locate
 
-_SECONDS_AN_HOUR = 3600
-
-
-@dataclass(frozen=True, kw_only=True)
-class GpuHours:
-    """What candidates take on one kind of GPU."""
-
-    speed: Speed
-    candidates: int
-    evaluations: int
-    """Forward evaluations a candidate."""
-    images: int
-    """Images that are decoded a candidate."""
-
-    @property
-    def hours(self) -> float:
-        """GPU-hours of all candidates."""
-        speed = self.speed
-        seconds = self.evaluations * speed.evaluation_seconds + self.images * speed.decode_seconds
-        return self.candidates * seconds / _SECONDS_AN_HOUR
-
-    def arithmetic(self) -> str:
-        """How the hours come about."""
-        speed = self.speed
-        each = f"{self.evaluations} × {speed.evaluation_seconds:.4f} s"
-        if speed.decode_seconds:
-            each += f" + {self.images} × {speed.decode_seconds:.3f} s decoding"
-        return f"{self.candidates:,} × ({each}) = {self.hours:,.2f} GPU-hours"
-
-
-def gpu_hours(
-    architecture: Architecture, model: ModelConfig, candidates: int, evaluations: int, images: int
-) -> list[GpuHours]:
-    """One for each published speed; none for a size of images that none was published for."""
-    if prod(architecture.size(model)) != architecture.pixels**2:
-        return []
-    return [
-        GpuHours(speed=speed, candidates=candidates, evaluations=evaluations, images=images)
-        for speed in SPEEDS
-        if speed.architecture == architecture.name
-    ]
-
+_SECONDS_PER_HOUR = 3600
 
 _FLOAT16 = 2
-
-
-def pair_bytes(
-    output: OutputConfig, latent_values: int, image_values: int, prompts: Sequence[str]
-) -> int:
-    """Noises exactly, images as if they did not compress, and a prompt as long as most.
-
-    ``latent_values`` and ``image_values`` are the numbers in one latent and in one image.
-    """
-    noises = 2 if output.source_noise else 1
-    images = 0 if output.images == "none" else 2 * image_values
-    prompt = sum(len(prompt.encode()) for prompt in prompts) // len(prompts)
-    return noises * _FLOAT16 * latent_values + images + prompt
+"""Bytes of a float16 number."""
 
 
 def missing_models(config: Config) -> list[ModelError]:
-    """For each model that is not here, what to fetch and where to put it; nothing is fetched."""
+    """Return an error for each model that is not on this machine, and download nothing.
+
+    The errors explain what to download and where to put it.
+    """
     return list(filter(None, map(_error, _lookups(config))))
 
 
@@ -93,3 +39,60 @@ def _error(lookup: Callable[[], object]) -> ModelError | None:
     except ModelError as error:
         return error
     return None
+
+
+def pair_bytes(
+    output: OutputConfig, latent_values: int, image_values: int, prompts: Sequence[str]
+) -> int:
+    """Estimate the bytes of a stored pair.
+
+    The noises are exact, images count uncompressed, and the prompt has the mean length.
+    ``latent_values`` and ``image_values`` are the numbers of values in a latent and in an image.
+    """
+    noises = 2 if output.source_noise else 1
+    images = 0 if output.images == "none" else 2 * image_values
+    prompt = sum(len(prompt.encode()) for prompt in prompts) // len(prompts)
+    return noises * _FLOAT16 * latent_values + images + prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuHours:
+    """GPU-hours of a plan on one kind of GPU."""
+
+    speed: Speed
+    candidates: int
+    evaluations: int
+    """Forward evaluations per candidate."""
+    images: int
+    """Decoded images per candidate."""
+
+    @property
+    def hours(self) -> float:
+        """GPU-hours of all candidates."""
+        speed = self.speed
+        seconds = self.evaluations * speed.evaluation_seconds + self.images * speed.decode_seconds
+        return self.candidates * seconds / _SECONDS_PER_HOUR
+
+    def arithmetic(self) -> str:
+        """Return the calculation of the hours as text, with every factor."""
+        speed = self.speed
+        each = f"{self.evaluations} × {speed.evaluation_seconds:.4f} s"
+        if speed.decode_seconds:
+            each += f" + {self.images} × {speed.decode_seconds:.3f} s decoding"
+        return f"{self.candidates:,} × ({each}) = {self.hours:,.2f} GPU-hours"
+
+
+def gpu_hours(
+    architecture: Architecture, model: ModelConfig, candidates: int, evaluations: int, images: int
+) -> list[GpuHours]:
+    """Return the GPU-hours for each published speed of an architecture.
+
+    The list is empty if the model makes images of another size than the published ones.
+    """
+    if prod(architecture.size(model)) != architecture.pixels**2:
+        return []
+    return [
+        GpuHours(speed=speed, candidates=candidates, evaluations=evaluations, images=images)
+        for speed in SPEEDS
+        if speed.architecture == architecture.name
+    ]

@@ -1,11 +1,9 @@
-"""What is known of published models without their weights: the shape of their latents.
+"""Published figures of models, for plans without their weights: latent shapes and speeds on GPUs.
 
-Speeds of models on GPUs, each with its source: published by others, or measured by us.
-
-All are of images of 1024 × 1024. Those published are of images made one at a time: a figure for a
-whole image is divided by its forward evaluations (two a step under classifier-free guidance), after
-the decoding is taken off where that was published too. Ours are of the batches that the recipes
-take, as a worker computes them. Judging is in none of them.
+All speeds are for images of 1024 × 1024 and exclude rewards. Published speeds are for single
+images: the time of an image is divided by its forward evaluations (two per step with
+classifier-free guidance), after subtracting the time of decoding if that was published too. Our
+measurements use the batch sizes of the recipes, as a worker computes them.
 """
 
 from dataclasses import dataclass
@@ -13,29 +11,78 @@ from pathlib import PurePath
 
 from pipeline.config.model import ModelConfig
 
+_SDXL_CARD = "model card of stabilityai/stable-diffusion-xl-1.0-tensorrt"
+_HUNYUAN_CARD = "model card of Tencent-Hunyuan/Distillation-v1.2"
+_ORT = "microsoft/onnxruntime pull request 22986"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """Models of one size and shape; what is tuned or distilled from one is as large as it."""
+    """Models of the same size and latent shape, with their fine-tuned and distilled versions."""
 
     name: str
     repositories: tuple[str, ...]
-    """How their repositories are called on the hub, without the owner, and folders after them."""
+    """Names of their repositories on the hub, without the owner; folders have the same names."""
     channels: int
-    """Of the latents; FLUX packs 2 × 2 of them into one token of four times as many."""
+    """Channels of the latents. FLUX packs 2 × 2 of them into a token of four times as many."""
     pixels: int = 1024
-    """Side of the images that they are made for."""
+    """Height and width of the images that they are trained for, in pixels."""
     factor: int = 8
-    """Pixels to a latent, in each direction."""
+    """Number of pixels per latent value in each direction."""
 
     def latent_values(self, model: ModelConfig) -> int:
-        """Numbers in one latent."""
+        """Return the number of values in a latent."""
         height, width = self.size(model)
         return self.channels * (height // self.factor) * (width // self.factor)
 
     def size(self, model: ModelConfig) -> tuple[int, int]:
-        """Height and width of an image in pixels."""
+        """Return height and width of an image in pixels."""
         return model.height or self.pixels, model.width or self.pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Speed of a model on a GPU."""
+
+    architecture: str
+    gpu: str
+    software: str
+    image_seconds: float
+    """Seconds for a complete image."""
+    image_evaluations: int
+    """Forward evaluations in it."""
+    decode_seconds: float = 0.0
+    """Seconds for decoding it; 0 if unknown, so that the evaluations include the decoding."""
+    source: str
+
+    @property
+    def evaluation_seconds(self) -> float:
+        """Seconds for one forward evaluation of one sample."""
+        return (self.image_seconds - self.decode_seconds) / self.image_evaluations
+
+
+def architecture_of(model: ModelConfig) -> Architecture | None:
+    """Return the architecture of a model by the name of its repository or folder, if known."""
+    place = model.hub or model.path
+    assert place is not None, "checked by the configuration"
+    name = PurePath(place).name.lower()
+    for architecture in ARCHITECTURES:
+        if name in (repository.lower() for repository in architecture.repositories):
+            return architecture
+    return None
+
+
+def _measured(architecture: str, batch: int, evaluation: float, decoding: float) -> Speed:
+    """Return a speed that we measured, from seconds per sample of a batch."""
+    return Speed(
+        architecture=architecture,
+        gpu="H200",
+        software="PyTorch",
+        image_seconds=evaluation + decoding,
+        image_evaluations=1,
+        decode_seconds=decoding,
+        source=f"benchmarks/full_size, batches of {batch}, PyTorch 2.11",
+    )
 
 
 ARCHITECTURES = (
@@ -57,60 +104,9 @@ ARCHITECTURES = (
     Architecture(name="FLUX.1", repositories=("FLUX.1-dev", "FLUX.1-schnell"), channels=16),
 )
 
-
-def architecture_of(model: ModelConfig) -> Architecture | None:
-    """The architecture of a model, by the name of its repository, or of its folder."""
-    place = model.hub or model.path
-    assert place is not None, "checked by the configuration"
-    name = PurePath(place).name.lower()
-    for architecture in ARCHITECTURES:
-        if name in (repository.lower() for repository in architecture.repositories):
-            return architecture
-    return None
-
-
-_SDXL_CARD = "model card of stabilityai/stable-diffusion-xl-1.0-tensorrt"
-_HUNYUAN_CARD = "model card of Tencent-Hunyuan/Distillation-v1.2"
-_ORT = "microsoft/onnxruntime pull request 22986"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Speed:
-    """How fast a model runs on a GPU."""
-
-    architecture: str
-    gpu: str
-    software: str
-    image_seconds: float
-    """Of a whole image."""
-    image_evaluations: int
-    """Forward evaluations in it."""
-    decode_seconds: float = 0.0
-    """Of decoding it; 0 leaves the decoding in the time of the evaluations."""
-    source: str
-
-    @property
-    def evaluation_seconds(self) -> float:
-        """Of one forward evaluation for one sample."""
-        return (self.image_seconds - self.decode_seconds) / self.image_evaluations
-
-
-def _measured(architecture: str, batch: int, evaluation: float, decoding: float) -> Speed:
-    """Ours: seconds for one sample of a batch."""
-    return Speed(
-        architecture=architecture,
-        gpu="H200",
-        software="PyTorch",
-        image_seconds=evaluation + decoding,
-        image_evaluations=1,
-        decode_seconds=decoding,
-        source=f"benchmarks/full_size, batches of {batch}, PyTorch 2.11",
-    )
-
-
 SPEEDS = (
-    # 30 steps. The card does not name the guidance; its own LCM row (4 unguided steps: 192 ms of
-    # UNet on A100) fits two evaluations a step here. Decoding is that of the LCM row, in TensorRT.
+    # 30 steps. The card does not state the guidance. Its LCM row (4 unguided steps: 192 ms of UNet
+    # on A100) matches two evaluations per step. The decoding is that of the LCM row, in TensorRT.
     Speed(
         architecture="SDXL",
         gpu="A100",
@@ -147,7 +143,7 @@ SPEEDS = (
         decode_seconds=0.127,
         source=_SDXL_CARD,
     ),
-    # 100 steps under guidance. The card does not name the size; 1024 × 1024 is the model's own.
+    # 100 steps with guidance. The card does not state the size. The model's default is 1024 × 1024.
     Speed(
         architecture="Hunyuan-DiT",
         gpu="A100",
@@ -172,8 +168,8 @@ SPEEDS = (
         image_evaluations=200,
         source=_HUNYUAN_CARD,
     ),
-    # 50 steps in bfloat16. The guidance of SD3.5 is not named: two evaluations a step are taken,
-    # as with the pipeline's default. No figure in text was found for an A100.
+    # 50 steps in bfloat16. The guidance of SD3.5 is not stated. Two evaluations per step are
+    # assumed, the default of the pipeline. No figure in text was found for an A100.
     Speed(
         architecture="SD3.5 large",
         gpu="H100",
@@ -207,7 +203,8 @@ SPEEDS = (
         image_evaluations=50,
         source=_ORT,
     ),
-    # Random weights, which are as fast as trained ones; in the recipes' types, 16 bits each.
+    # Measured with random weights, which are as fast as trained ones, in the 16-bit types of the
+    # recipes.
     _measured("SDXL", batch=8, evaluation=0.0178, decoding=0.109),
     _measured("Hunyuan-DiT", batch=8, evaluation=0.0715, decoding=0.075),
     _measured("SD3.5 large", batch=4, evaluation=0.0892, decoding=0.080),
