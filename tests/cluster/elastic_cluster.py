@@ -1,11 +1,12 @@
-"""A build on machines that join and leave, in a separate process. Prints a JSON report.
+"""A build on machines that join and leave. Prints a JSON report.
 
     python -m tests.cluster.elastic_cluster FOLDER
 
-It has a cluster of its own, and so cannot share a process with the tests' Ray.
+It starts a separate cluster, so it cannot share a process with the Ray of the tests.
 """
 
 import json
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -26,22 +27,22 @@ WORKERS = 4
 PREEMPTION = 2
 """Ray's ``DRAIN_NODE_REASON_PREEMPTION``."""
 
-NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
-HEAD = {**NODE, "num_cpus": 0, "include_dashboard": False}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80_000_000}
+HEAD: dict[str, Any] = {**NODE, "num_cpus": 0, "include_dashboard": False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Located(UnitSummary):
-    """A summary with the machine that it comes from.
+    """A summary with the machine that computed the unit.
 
-    A file would say who has computed a unit, also where a machine went before it could answer and
-    the unit was done again elsewhere.
+    Files of the stand-ins cannot show this: they also exist for a unit whose machine was lost
+    before it could answer.
     """
 
     node: str
 
 
-class TellsItsNode(stand_ins.Worker):
+class ReportsNode(stand_ins.Worker):
     """Takes a moment for each unit and reports its machine."""
 
     def compute(self, unit: int, attempt: int) -> None:
@@ -49,7 +50,7 @@ class TellsItsNode(stand_ins.Worker):
 
     def run(self, work: Work) -> UnitSummary | None:
         summary = super().run(work)
-        assert summary is not None, "max_attempts is 1, and nothing is tried apart"
+        assert summary is not None, "max_attempts is 1, and there are no probes"
         return Located(**vars(summary), node=ray.get_runtime_context().get_node_id())
 
 
@@ -64,7 +65,7 @@ class Scene:
         """By position in ``done``."""
         self.started = 0
         """Total number of workers."""
-        actor = ray.remote(num_cpus=1, max_concurrency=4, max_restarts=0)(TellsItsNode)
+        actor = ray.remote(ReportsNode).options(num_cpus=1, max_concurrency=4, max_restarts=0)
 
         def spawn() -> Any:
             self.started += 1
@@ -79,7 +80,7 @@ class Scene:
             yield unit
 
     def go_on_until(self, met: Callable[[set[str]], bool]) -> None:
-        """Follow the build until the machines that have done units from now on will do."""
+        """Follow the build until ``met`` is True for the machines of the next units."""
         start = len(self.done)
         while not met({*self._nodes[start:]}):
             self._take(next(self._summaries))
@@ -107,24 +108,23 @@ def play(folder: Path) -> dict[str, Any]:
     cluster = Cluster(initialize_head=True, head_node_args=HEAD)
     try:
         cluster.add_node(**NODE)
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
         scene = Scene(folder)
         first = scene.go_on_for(5)
         added = [cluster.add_node(**NODE) for _ in range(3)]
         scene.go_on_until(lambda nodes: len(nodes) == WORKERS)
 
         drained, lost = added[0], added[1]
-        ray._private.worker.global_worker.gcs_client.drain_node(
-            drained.node_id, PREEMPTION, "spot notice", 0
-        )
+        worker: Any = ray._private.worker.global_worker
+        worker.gcs_client.drain_node(drained.node_id, PREEMPTION, "spot notice", 0)
         while drained.node_id in scene.go_on_for(30):
             pass
         cluster.remove_node(lost, allow_graceful=False)
-        # One more for each of the two that went: by then the driver knows of the loss. Or more than
-        # one, because a machine that is out of reach for a moment is given up too.
+        # With one more worker for each of the two lost machines, the driver has noticed the losses.
+        # There may be more, because a worker that is briefly unreachable is replaced too.
         scene.go_on_until(lambda _: scene.started >= WORKERS + 2)
-        gone = {drained.node_id, lost.node_id}
-        while len(remaining := scene.go_on_for(30)) < WORKERS - 2 or remaining & gone:
+        lost_nodes = {drained.node_id, lost.node_id}
+        while len(remaining := scene.go_on_for(30)) < WORKERS - 2 or remaining & lost_nodes:
             pass
         scene.finish()
         return {

@@ -45,12 +45,12 @@ def _receipt(worker: UnitWorker, unit: int) -> Receipt:
     return read_receipt(worker._store, worker._plan.plan_id, unit)
 
 
-def test_worker_dead_letters_are_in_the_receipt_and_cost_the_others_nothing(
+def test_worker_failing_candidates_are_in_the_receipt_and_change_no_other(
     worker: UnitWorker, tmp_path: Path
 ) -> None:
     assert worker.run(Work(unit=1)) is not None
-    whole = _receipt(worker, 1)
-    (tmp_path / "out" / "receipts" / whole.plan_id / "00000001.json").unlink()
+    complete = _receipt(worker, 1)
+    (tmp_path / "out" / "receipts" / complete.plan_id / "00000001.json").unlink()
 
     summary = worker.run(Work(unit=1, failing_candidates={3: FAULT}))
     assert summary is not None
@@ -60,32 +60,32 @@ def test_worker_dead_letters_are_in_the_receipt_and_cost_the_others_nothing(
     assert (left_out.status, left_out.reason) == (Status.FAILED, "error:ArithmeticError")
     assert receipt.errors == {left_out.candidate: FAULT.message}
     others = [outcome for outcome in receipt.outcomes if outcome is not left_out]
-    assert others == [*whole.outcomes[:3], *whole.outcomes[4:]]
+    assert others == [*complete.outcomes[:3], *complete.outcomes[4:]]
 
 
-def test_worker_trial_computes_and_commits_nothing(worker: UnitWorker) -> None:
+def test_worker_probe_computes_and_commits_nothing(worker: UnitWorker) -> None:
     before = worker.heartbeat.count
     assert worker.run(Work(unit=0, probe=(0, 1))) is None
     assert worker.heartbeat.count > before
     assert list(worker._store.list("units/")) == list(worker._store.list("receipts/")) == []
 
 
-def test_worker_asked_to_leave_drops_its_unit_at_the_next_step(worker: UnitWorker) -> None:
+def test_worker_asked_to_leave_discards_its_unit_at_the_next_step(worker: UnitWorker) -> None:
     models = worker._models
     assert models is not None
 
-    class TellsToLeave(WrappedDenoiser):
-        def predict(self, latents: Tensor, timestep: int, conditioning: Conditioning) -> Tensor:
+    class AsksToLeave(WrappedDenoiser):
+        def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
             worker.heartbeat.leave()
             return super().predict(latents, timestep, conditioning)
 
-    told = TellsToLeave(models.denoiser)
-    worker._models = replace(models, denoiser=told)
+    leaving = AsksToLeave(models.denoiser)
+    worker._models = replace(models, denoiser=leaving)
     with pytest.raises(WorkerLeavingError):
         worker.run(Work(unit=0))
     with pytest.raises(WorkerLeavingError):
         worker.run(Work(unit=1))
-    assert told.rows_predicted == worker._recipe.batch_size, "one step, and no other"
+    assert leaving.rows_predicted == worker._recipe.batch_size, "one step, and no other"
     assert list(worker._store.list("units/")) == []
 
 

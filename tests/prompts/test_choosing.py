@@ -137,8 +137,8 @@ def test_funnel_counts_what_the_list_holds(folder: Path) -> None:
 
 def test_chosen_without_filters_are_the_distinct_prompts_of_all_sources(folder: Path) -> None:
     chosen = _choose(folder)
-    texts = [" ".join(text.split()) for text in [*TEXT, *ROWS[:3]]]
-    assert list(chosen.prompts) == [text for text in dict.fromkeys(texts) if text]
+    texts = [" ".join(text.split()) for text in [*TEXT, *ROWS[:3]] if text]
+    assert list(chosen.prompts) == list(dict.fromkeys(texts))
     assert chosen.funnel.verdicts == {} and chosen.funnel.safety_sha256 is None
 
 

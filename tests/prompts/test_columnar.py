@@ -3,7 +3,10 @@
 Arrow files, streams, and folders that the library ``datasets`` saved."""
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import datasets
 import duckdb
@@ -122,6 +125,8 @@ def test_parquet_dictionary_with_nulls_and_a_column_with_a_dot(tmp_path: Path) -
     assert rows_of(path, column="a.b") == ["top"]
 
 
+Writer = Callable[[pa.OSFile, pa.Schema], AbstractContextManager[Any]]
+
 NUMBERED = [f"prompt number {number}" for number in range(50)]
 
 
@@ -170,7 +175,10 @@ def test_saved_folder_that_lost_a_file_is_said(saved: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("write", [pa.ipc.new_file, pa.ipc.new_stream], ids=["file", "stream"])
-def test_arrow_file_and_stream(tmp_path: Path, write: object) -> None:
+def test_arrow_file_and_stream(
+    tmp_path: Path,
+    write: Writer,
+) -> None:
     path = tmp_path / "p.arrow"
     table = pa.table({"prompt": NUMBERED})
     with pa.OSFile(str(path), "wb") as sink, write(sink, table.schema) as writer:

@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from typing import Literal
 
 import pyarrow.csv
 import pytest
@@ -19,7 +20,7 @@ _TABLES = st.lists(st.lists(_FIELDS, min_size=2, max_size=3), min_size=1, max_si
 
 @given(_TABLES, st.sampled_from(",\t"), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
 def test_records_are_those_that_were_written(
-    table: list[list[str]], delimiter: str, quoting: int
+    table: list[list[str]], delimiter: str, quoting: Literal[0, 1]
 ) -> None:
     written = io.StringIO()
     csv.writer(written, delimiter=delimiter, quoting=quoting).writerows(table)

@@ -20,6 +20,7 @@ from pipeline.errors import PromptChoiceError, PromptFileError
 from pipeline.identity import normalise_prompt
 from pipeline.prompts.choosing import DROPPED_COLUMNS, ChosenPrompts, choose_prompts
 from pipeline.prompts.prompt import is_visible
+from pipeline.records import DropReason
 
 # Quotes, separators of every kind, and letters that cannot be seen.
 _SIGNS = "\"',;\t a\u00e9b\\{}#\x0b\x0c\x1c\x85\u2028\u2029\u200b\ufeff二🙂"
@@ -113,7 +114,7 @@ def _check(name: str, content: bytes, options: dict[str, str], rows: Sequence[st
         assert list(chosen.prompts) == list(dict.fromkeys(seen)), name
         (source,) = chosen.funnel.sources
         assert source.rows == len(rows) == source.kept + sum(source.dropped.values()), name
-        assert source.dropped.get("blank", 0) == len(texts) - len(seen), name
+        assert source.dropped.get(DropReason.BLANK, 0) == len(texts) - len(seen), name
         dropped = pq.read_table(io.BytesIO(chosen.dropped))
         assert dropped.schema == DROPPED_COLUMNS
         lost = dict(zip(dropped["row"].to_pylist(), dropped["prompt"].to_pylist(), strict=True))

@@ -75,7 +75,7 @@ TEXTS = [
 def _blocked(path: Path, phrases: list[str], texts: list[str]) -> list[str | None]:
     path.write_text("\n".join(phrases), encoding="utf-8")
     drops = drop_blocked(prompts_of(texts), read_block_list(path))
-    return [drop and drop.detail for drop in drops]
+    return [None if drop is None else drop.detail for drop in drops]
 
 
 def test_blocked_are_whole_words_and_phrases_in_any_case(tmp_path: Path) -> None:

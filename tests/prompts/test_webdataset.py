@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.prompts.reading import error_of, rows_of
 PROMPTS = ["a red ring", "二つの円", "a cat. with a dot"]
 
 
-def _write(path: Path, samples: list[dict[str, object]]) -> Path:
+def _write(path: Path, samples: Sequence[Mapping[str, object]]) -> Path:
     with webdataset.TarWriter(str(path)) as tar:
         for number, sample in enumerate(samples):
             tar.write({"__key__": f"part.one/{number:04d}", "jpg": b"\xff" * 600, **sample})
