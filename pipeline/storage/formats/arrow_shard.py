@@ -95,8 +95,9 @@ def read_rows(content: CheckedBytes, schema: PairSchema) -> pa.Table:
         _check_small(content, batch)
         # For noises and pictures this reads sizes and offsets only, not the unchecked values.
         batch.validate(full=True)
-        for name in NOISES:
-            if batch.column(name).values.null_count:
+        for noise in map(batch.column, NOISES):
+            # Where no noise is stored, its values are null.
+            if not noise.null_count and noise.values.null_count:
                 raise ValueError("a noise has missing values")
     table = pa.Table.from_batches(batches, columns)
     for field in columns:
