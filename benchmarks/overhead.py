@@ -35,7 +35,7 @@ class BareLoop:
 
     def __init__(self, opened: BuildContext) -> None:
         self._opened = opened
-        self._recipe = BuildSpec.of(opened.plan)
+        self._spec = BuildSpec.of(opened.plan)
         # As in a worker: one computing thread, in which the torch settings are made.
         self._compute = ThreadPoolExecutor(max_workers=1, initializer=be_deterministic)
         self._compute.submit(self._load).result()
@@ -57,7 +57,7 @@ class BareLoop:
     def _produce(self, unit: int) -> None:
         positions = self._opened.plan.unit_range(unit)
         candidates = list(self._opened.prompts.candidates(self._opened.plan, positions))
-        produce_unit(candidates, self._denoiser, self._rewards, self._recipe)
+        produce_unit(candidates, self._denoiser, self._rewards, self._spec)
 
 
 def build_seconds(config: Config, units: range) -> tuple[float, float]:

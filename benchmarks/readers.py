@@ -49,8 +49,8 @@ SAMPLE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """A row of the table."""
+class Setting:
+    """Settings of a reading, which are a row of the table."""
 
     place: str
     workers: int
@@ -63,9 +63,11 @@ class Figures:
     """The measurements of one reading."""
 
     first_batch: float
+    """Seconds to the first batch."""
     first_epoch: float
+    """Seconds of the first epoch."""
     later_epochs: float
-    """Seconds; the median of the others."""
+    """Median of the epochs after the first, in seconds."""
     peak_bytes: int
 
 
@@ -78,20 +80,22 @@ def installed(names: list[str]) -> list[str]:
     return here
 
 
-def read(way: Way, url: str, count: int) -> Figures | None:
+def read(setting: Setting, url: str, count: int) -> Figures | None:
     """Run one reading in a new process. Return None, and print the reason, if it fails."""
     with tempfile.TemporaryDirectory(prefix="npd-cache-") as work:
-        command = [sys.executable, "-m", "benchmarks.peers.reading", way.peer, url, work]
-        command += [str(way.workers), str(way.shuffle), str(count)]
+        command = [sys.executable, "-m", "benchmarks.peers.reading", setting.peer, url, work]
+        command += [str(setting.workers), str(setting.shuffle), str(count)]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
             assert process.stdin is not None and process.stdout is not None
             while (line := process.stdout.readline()) and line != "ready\n":
-                pass  # a line that a library prints when it is imported
+                pass  # libraries print lines when they are imported
             if not line:
-                print(f"{way} ended before it began", file=sys.stderr)
+                print(f"{setting} exited before it was ready", file=sys.stderr)
                 return None
+            # The process has imported the library and waits, so that neither the imports' time nor
+            # their memory counts.
             before = _tree_bytes(process.pid)
             process.stdin.write("go\n")
             process.stdin.flush()
@@ -107,7 +111,7 @@ def read(way: Way, url: str, count: int) -> Figures | None:
                 _kill_tree(process.pid)
             output = process.stdout.read()
         if process.returncode:
-            print(f"{way} failed with {process.returncode}: {output}", file=sys.stderr)
+            print(f"{setting} failed with {process.returncode}: {output}", file=sys.stderr)
             return None
     figures: dict[str, Any] = json.loads(output.splitlines()[-1])
     first, *later = figures["epochs"]
@@ -135,7 +139,7 @@ def _tree_bytes(pid: int) -> int:
                 if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
                     total += int(line.split()[1]) * 1024
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-        pass  # the process has just ended
+        pass  # a process has ended meanwhile
     return total
 
 
@@ -145,22 +149,22 @@ def upload(folder: Path, url: str) -> None:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         key = path.relative_to(folder).as_posix()
         if not path.name.startswith(".npd-"):
-            assert store.put_file_if_absent(key, path), f"{url}/{key} is there with other bytes"
+            assert store.put_file_if_absent(key, path), f"{url}/{key} exists with other bytes"
 
 
-def show(figures: dict[Way, list[Figures]], count: int) -> None:
-    """Return the table in Markdown."""
+def show(figures: dict[Setting, list[Figures]], count: int) -> None:
+    """Print the table in Markdown."""
     print("\n| from | workers | order | reader | samples/s, first epoch | later | ", end="")
     print("first batch | memory |\n|---|---|---|---|---|---|---|---|")
-    for way, runs in figures.items():
+    for setting, runs in figures.items():
         first = count / median(run.first_epoch for run in runs)
         later = count / median(run.later_epochs for run in runs)
         batch = median(run.first_batch for run in runs)
         peak = median(run.peak_bytes for run in runs)
-        order = "shuffled" if way.shuffle else "in order"
+        order = "shuffled" if setting.shuffle else "in order"
         print(
-            f"| {way.place} | {way.workers} | {order} | {way.peer} | {first:,.0f} | {later:,.0f} | "
-            f"{batch * 1000:,.0f} ms | {peak / 1e6:,.0f} MB |"
+            f"| {setting.place} | {setting.workers} | {order} | {setting.peer} | {first:,.0f} | "
+            f"{later:,.0f} | {batch * 1000:,.0f} ms | {peak / 1e6:,.0f} MB |"
         )
 
 
@@ -187,20 +191,24 @@ def main() -> None:
                 urls |= {("S3", peer): f"s3://{BUCKET}/{peer}" for peer in peers}
                 for peer in peers:
                     upload(work / peer, urls["S3", peer])
-            ways = [
-                Way(place=place, workers=workers, shuffle=shuffle, peer=peer)
+            settings = [
+                Setting(place=place, workers=workers, shuffle=shuffle, peer=peer)
                 for place in dict.fromkeys(place for place, _ in urls)
                 for workers in (0, 2)
                 for shuffle in (False, True)
                 for peer in peers
             ]
-            figures: dict[Way, list[Figures]] = defaultdict(list)
+            figures: dict[Setting, list[Figures]] = defaultdict(list)
+            # Take turns, so that a change of the machine's load affects all settings alike.
             for _ in range(options.repeats):
-                for way in ways:
-                    if figure := read(way, urls[way.place, way.peer], options.pairs):
-                        figures[way].append(figure)
-                    print(f"{way}: {figure}", file=sys.stderr, flush=True)
-            show({way: figures[way] for way in ways if way in figures}, options.pairs)
+                for setting in settings:
+                    if figure := read(setting, urls[setting.place, setting.peer], options.pairs):
+                        figures[setting].append(figure)
+                    print(f"{setting}: {figure}", file=sys.stderr, flush=True)
+            show(
+                {setting: figures[setting] for setting in settings if setting in figures},
+                options.pairs,
+            )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ recipe's precision. Then the parts are timed, and a candidate's time is computed
 import argparse
 import os
 
+# Set before torch is imported.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
@@ -98,7 +99,7 @@ def denoiser_of(recipe: str, config: Config, device: torch.device) -> DiffusersD
 def print_parts(
     denoiser: DiffusersDenoiser,
     judges: dict[str, Reward],
-    recipe: BuildSpec,
+    spec: BuildSpec,
     batch_sizes: Sequence[int],
     watch: Stopwatch,
 ) -> None:
@@ -109,7 +110,7 @@ def print_parts(
     for size in batch_sizes:
         parts = seconds_of_parts(denoiser, judges, size, watch)
         each = {name: seconds / size for name, seconds in parts.items()}
-        candidate = encoding + recipe.evaluations() * each["evaluation"]
+        candidate = encoding + spec.evaluations() * each["evaluation"]
         candidate += 2 * sum(seconds for name, seconds in each.items() if name != "evaluation")
         columns = (f"{each[name]:13.4f}" for name in names)
         print(f"{size:6} {encoding:10.4f}", *columns, f"{candidate:11.3f}", flush=True)
@@ -155,7 +156,9 @@ def main() -> None:
     parser.add_argument("recipe", choices=PIPELINES)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--whole", action="store_true", help="make one batch of candidates too")
+    parser.add_argument(
+        "--whole", action="store_true", help="also time one complete batch of candidates"
+    )
     parser.add_argument("--compile", action="store_true", help="compile the network")
     parser.add_argument("--channels-last", action="store_true", help="another memory format")
     options = parser.parse_args()
@@ -166,7 +169,7 @@ def main() -> None:
     device = default_device()
     watch = Stopwatch(device, options.repeats)
     plan, table = draft_plan(config, prompts_of(config, ResolvedModels(config)))
-    recipe = BuildSpec.of(plan)
+    spec = BuildSpec.of(plan)
     with torch.inference_mode():
         begin = perf_counter()
         denoiser = denoiser_of(options.recipe, config, device)
@@ -181,12 +184,12 @@ def main() -> None:
             deviations(denoiser, denoiser._traced, options.recipe), key=attrgetter("size")
         )
         print(f"parity check: our call differs from the pipeline's by {largest.size:.1e} at most")
-        print(f"seconds, the batch's by its size; {recipe.evaluations()} evaluations a candidate")
-        print_parts(denoiser, judges, recipe, options.batch_sizes, watch)
+        print(f"seconds per sample by batch size; {spec.evaluations()} evaluations per candidate")
+        print_parts(denoiser, judges, spec, options.batch_sizes, watch)
         print(f"memory: {memory(device)} at most")
         if options.whole:
-            candidates = list(table.candidates(plan, range(recipe.batch_size)))
-            seconds = watch.once(lambda: produce_unit(candidates, denoiser, judges, recipe))
+            candidates = list(table.candidates(plan, range(spec.batch_size)))
+            seconds = watch.once(lambda: produce_unit(candidates, denoiser, judges, spec))
             print(
                 f"{len(candidates)} candidates from prompt to pair: {seconds / len(candidates):.3f}"
                 f" s each; memory: {memory(device)} at most"

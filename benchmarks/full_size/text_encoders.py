@@ -1,6 +1,6 @@
 """Text encoders in their published sizes with random weights, and tokenizers of single letters.
 
-Prompts are padded, so the network receives the usual number of tokens whatever the prompt.
+Prompts are padded, so the network receives the usual number of tokens for any prompt.
 """
 
 from string import ascii_lowercase
@@ -24,27 +24,27 @@ Encoder = tuple[Any, Any]
 
 
 def clip_l(*, projection: bool = False) -> Encoder:
-    """OpenAI's CLIP ViT-L/14, 123 M parameters."""
+    """Return OpenAI's CLIP ViT-L/14, with 123 M parameters."""
     return _clip(projection, width=768, layers=12, heads=12, activation="quick_gelu")
 
 
 def clip_g() -> Encoder:
-    """OpenCLIP's ViT-bigG/14, 695 M parameters."""
+    """Return OpenCLIP's ViT-bigG/14, with 695 M parameters."""
     return _clip(True, width=1280, layers=32, heads=20, activation="gelu")
 
 
 def t5_xxl() -> Encoder:
-    """The encoder of T5 1.1 XXL, 4.8 G parameters."""
+    """Return the encoder of T5 1.1 XXL, with 4.8 G parameters."""
     return _t5(32128, width=4096, feed_forward=10240, heads=64)
 
 
 def mt5_xl() -> Encoder:
-    """The encoder of mT5-XL, 1.7 G parameters."""
+    """Return the encoder of mT5-XL, with 1.7 G parameters."""
     return _t5(250112, width=2048, feed_forward=5120, heads=32)
 
 
 def bert() -> Encoder:
-    """Hunyuan's bilingual CLIP, which is a BERT of 352 M parameters."""
+    """Return Hunyuan's bilingual CLIP, which is a BERT with 352 M parameters."""
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *ascii_lowercase]
     pieces += [f"##{letter}" for letter in ascii_lowercase]
     tokenizer = BertTokenizer(

@@ -60,8 +60,8 @@ class Cursor:
     def begin(self, slot: WorkerSlot) -> State:
         """Start an iteration and return its start state. A loaded state is used only once."""
         in_worker = get_worker_info() is not None
-        # The main process and its workers hold copies of one loaded state. Whoever starts the next
-        # iteration uses it up for all of them.
+        # The main process and its workers hold copies of one loaded state. Only the next iteration
+        # may use it, in whichever of them it starts.
         uses_loaded = self._may_use_loaded_in_worker() if in_worker else not self._shared.is_used
         loaded = self._loaded_for(self._shared.epoch) if uses_loaded else None
         start = loaded or State(epoch=self._shared.epoch)
