@@ -18,12 +18,12 @@ from tests.publish.repairs import objects_of, repaired
 from tests.sealed import Built, manifest_of
 
 
-def _refused(folder: Path, said: str) -> None:
+def _refused(folder: Path, message: str) -> None:
     """Check that every reader rejects a data set with this message."""
     for read in (NoisePairDataset, NoisePairTable):
-        with pytest.raises(VerificationError, match=said):
+        with pytest.raises(VerificationError, match=message):
             read(str(folder))
-    with pytest.raises(VerificationError, match=said):
+    with pytest.raises(VerificationError, match=message):
         order_export(open_store(str(folder)), "parquet")
 
 
@@ -58,7 +58,7 @@ def _reorder(manifest: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         (lambda m: m["shards"].pop("train"), "has no split train"),
         (_empty_split, "its shards hold"),
@@ -89,15 +89,15 @@ def _reorder(manifest: dict[str, Any]) -> None:
     ],
 )
 def test_manifest_that_contradicts_itself(
-    damaged: Path, built: Built, edit: Callable[[dict[str, Any]], object], said: str
+    damaged: Path, built: Built, edit: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     store = open_store(str(damaged))
     before = objects_of(store)
     reseal_json(damaged, edit)
     key = layout.manifest_key(built.plan.plan_id, 1)
     problem = only_problem_in(damaged)
-    assert problem.startswith(f"{key}: ") and said in problem
-    _refused(damaged, f"{key}: .*{said}")
+    assert problem.startswith(f"{key}: ") and message in problem
+    _refused(damaged, f"{key}: .*{message}")
     assert repaired(damaged) == [key, layout.SUCCESS_KEY]
     assert objects_of(store) == before
 
@@ -107,22 +107,22 @@ def _repeat(success: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         (_repeat, "names plan .* twice"),
         (lambda success: success["manifests"].clear(), "names no manifest"),
     ],
 )
 def test_success_that_is_not_complete(
-    damaged: Path, edit: Callable[[dict[str, Any]], object], said: str
+    damaged: Path, edit: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     store = open_store(str(damaged))
     before = objects_of(store)
     sealed = sealed_as(manifest_of(damaged))
     edit_json(damaged / layout.SUCCESS_KEY, edit)
     assert only_problem_in(damaged).startswith(f"{layout.SUCCESS_KEY}: ")
-    _refused(damaged, said)
-    with pytest.raises(VerificationError, match=said):
+    _refused(damaged, message)
+    with pytest.raises(VerificationError, match=message):
         name_in_success(store, sealed)
     assert repaired(damaged) == [layout.SUCCESS_KEY]
     assert objects_of(store) == before
@@ -140,8 +140,8 @@ def test_selection_in_success_that_is_not_that_of_the_manifest(damaged: Path, bu
         damaged / layout.SUCCESS_KEY,
         lambda success: success["manifests"][0]["selection"].update(scene=0.5),
     )
-    said = "its selection is not that in _SUCCESS"
-    assert said in only_problem_in(damaged)
-    _refused(damaged, said)
+    message = "its selection is not that in _SUCCESS"
+    assert message in only_problem_in(damaged)
+    _refused(damaged, message)
     assert repaired(damaged) == [layout.SUCCESS_KEY]
     assert objects_of(open_store(str(damaged))) == before

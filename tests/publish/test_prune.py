@@ -51,13 +51,13 @@ def test_superseded_version_is_removed_and_nothing_else(two_versions: TwoVersion
     store = two_versions.store
     before = {info.key: store.get(info.key) for info in store.list("")}
     (found,) = find_superseded(store)
-    gone = _files(two_versions, 1)
-    assert {info.key for info in found.objects} == gone and len(gone) > 4
+    removed = _files(two_versions, 1)
+    assert {info.key for info in found.objects} == removed and len(removed) > 4
     assert prune(store, found) == found.amount
     record = layout.removal_key(two_versions.plan_id, 1)
     after = {info.key: store.get(info.key) for info in store.list("")}
     assert after.pop(record)
-    assert after == {key: data for key, data in before.items() if key not in gone}
+    assert after == {key: data for key, data in before.items() if key not in removed}
 
     assert find_superseded(store) == [] == list(find_unreferenced(store))
     found_now = verify(store)
@@ -129,7 +129,7 @@ def test_removal_that_breaks_off_anywhere_leaves_a_sound_store_and_is_finished(
 ) -> None:
     """Each attempt gets one object further; collection does the rest."""
     store = two_versions.store
-    whole = _read(store, 1)
+    before = _read(store, 1)
     (found,) = find_superseded(store)
     while len(_files(two_versions, 1)) > 2:
         dies = _Dies(two_versions, survives=1)
@@ -140,7 +140,7 @@ def test_removal_that_breaks_off_anywhere_leaves_a_sound_store_and_is_finished(
         assert [*repair(store, _no_recompute)] == []
         assert status(store)[0].versions[1].is_current
         if len(_files(two_versions, 1)) == len(found.objects):
-            assert _read(store, 1) == whole
+            assert _read(store, 1) == before
         else:
             with pytest.raises(UserError, match="was removed"):
                 _read(store, 1)
@@ -159,10 +159,10 @@ def test_version_that_becomes_current_during_its_removal_stays(
     name_in_success(store, sealed_as(two_versions.first))
     with pytest.raises(UserError, match="became the current one meanwhile; nothing was deleted"):
         prune(store, found)
-    whole = _read(store)
-    assert len(whole) == two_versions.first.num_samples(Split.TRAIN)
+    before = _read(store)
+    assert len(before) == two_versions.first.num_samples(Split.TRAIN)
     _collect(store)
-    assert _read(store) == whole == _read(store, 1), "what is current is not removed"
+    assert _read(store) == before == _read(store, 1), "what is current is not removed"
     assert verify(store).problems == []
     assert [version.is_current for version in status(store)[0].versions] == [True, False]
 

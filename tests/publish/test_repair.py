@@ -68,7 +68,7 @@ def test_what_follows_from_receipts_or_manifest(
         "prompts": layout.prompts_key(plan_id),
     }[kind]
     damage(damaged / key)
-    # A plan's last byte is a newline, which says nothing.
+    # The last byte of a plan is a newline, which has no meaning.
     is_readable = kind == "plan" and damage is truncate
     assert repaired(damaged) == ([] if is_readable else [key])
     after = objects_of(open_store(str(damaged)))

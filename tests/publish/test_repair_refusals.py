@@ -37,7 +37,7 @@ def test_unit_that_is_computed_otherwise_is_refused_and_nothing_is_replaced(
     assert receipt.fingerprint.device in str(caught.value)
     assert "another device" in str(caught.value)
     assert receipt.data_sha256 in str(caught.value)
-    assert objects_of(store) == before, "and what was computed is gone"
+    assert objects_of(store) == before, "and the recomputed units were removed"
     right, _ = recompute_from(store, built.units)
     assert repaired(damaged, right) == [key]
 
@@ -47,11 +47,11 @@ def test_damage_of_units_needs_the_models(damaged: Path, built: Built) -> None:
     flip(damaged / read_receipt(store, built.plan.plan_id, 2).data_key)
     before = objects_of(store)
 
-    def nobody(plan: Plan, prompts: PromptTable, units: Sequence[int]) -> ObjectStore:
+    def unreachable(plan: Plan, prompts: PromptTable, units: Sequence[int]) -> ObjectStore:
         raise UserError("no models here")
 
     with pytest.raises(UserError, match="no models here"):
-        list(repair(store, nobody))
+        list(repair(store, unreachable))
     assert objects_of(store) == before
 
 

@@ -127,12 +127,12 @@ def test_seal_another_result_of_the_same_plan_is_refused(damaged: Path, built: B
 
 
 def test_seal_of_nothing_kept_is_a_sealed_set_without_shards(built: Built, tmp_path: Path) -> None:
-    nobody = {"status": Status.REJECTED, "reason": "reward:scene", "num_bytes": 0}
+    rejected = {"status": Status.REJECTED, "reason": "reward:scene", "num_bytes": 0}
     schema = PairSchema(latent_shape=(4, 8, 8), reward_names=("scene", "oracle"))
     units = tuple(
         replace(
             unit,
-            outcomes=tuple(outcome.model_copy(update=nobody) for outcome in unit.outcomes),
+            outcomes=tuple(outcome.model_copy(update=rejected) for outcome in unit.outcomes),
             data=pack_pairs([], schema, 2),
         )
         for unit in built.units

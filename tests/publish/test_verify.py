@@ -128,6 +128,6 @@ def test_disagreements_are_told_and_are_no_problems(damaged: Path, built: Built)
     found = verify(store)
     assert found.problems == []
     key = layout.disagreement_key(built.plan.plan_id, 1, "late")
-    said = "unit 1: attempt late gave other pairs than attempt a, which counts"
-    assert [str(differs) for differs in found.disagreements] == [f"{key}: {said}"]
+    message = "unit 1: attempt late gave other pairs than attempt a, which counts"
+    assert [str(differs) for differs in found.disagreements] == [f"{key}: {message}"]
     assert [orphan.key for orphan in found.orphans] == [late.data_key]

@@ -49,8 +49,8 @@ def test_source_noise_one_value_changed_before_all_hashing_is_named(
     forged, pair = _with_pairs(built, change)
     manifest = forged.sealed_in(str(tmp_path))
     problems = problems_in(tmp_path)
-    said = f"{pair.sample_id}: source noise is not that of seed {pair.seed}"
-    assert len(problems) == 2 and all(said in problem for problem in problems), "in both formats"
+    message = f"{pair.sample_id}: source noise is not that of seed {pair.seed}"
+    assert len(problems) == 2 and all(message in problem for problem in problems), "in both formats"
     shards = [
         shard.key for formats in manifest.shards.values() for f in formats.values() for shard in f
     ]
@@ -71,7 +71,7 @@ def test_golden_noise_not_finite_before_all_hashing_is_named(built: Built, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda pair: replace(pair, prompt="another prompt"), "seed or prompt"),
         (
@@ -82,13 +82,13 @@ def test_golden_noise_not_finite_before_all_hashing_is_named(built: Built, tmp_p
     ids=["prompt", "score"],
 )
 def test_pair_that_its_receipt_does_not_know_is_named(
-    built: Built, tmp_path: Path, change: Callable[[NoisePair], NoisePair], said: str
+    built: Built, tmp_path: Path, change: Callable[[NoisePair], NoisePair], message: str
 ) -> None:
     forged, pair = _with_pairs(built, change)
     forged.sealed_in(str(tmp_path))
     problems = problems_in(tmp_path)
     assert len(problems) == 2
-    assert all(f"{pair.sample_id}: {said}" in problem for problem in problems)
+    assert all(f"{pair.sample_id}: {message}" in problem for problem in problems)
 
 
 def test_shard_that_holds_another_golden_noise_than_its_unit_is_named(damaged: Path) -> None:
@@ -106,10 +106,10 @@ def test_shard_that_holds_another_golden_noise_than_its_unit_is_named(damaged: P
     data = pack_pairs(pairs, schema, 2)
     forged = forge_shard(damaged, data)
     key = layout.manifest_key(manifest.plan_id, 1)
-    said = "not what its unit object holds"
+    message = "not what its unit object holds"
     assert problems_in(damaged) == [
-        f"{forged}: {pairs[0].sample_id}: {said}",
-        f"{forged}: {pairs[1].sample_id}: {said}",
+        f"{forged}: {pairs[0].sample_id}: {message}",
+        f"{forged}: {pairs[1].sample_id}: {message}",
         f"{key}: train: the formats arrow, webdataset hold different pairs",
     ]
 

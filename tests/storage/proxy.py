@@ -87,7 +87,7 @@ class Proxy:
     def _serve(self, client: socket.socket, address: str, port: int) -> None:
         try:
             upstream = socket.create_connection(self._upstream)
-        except OSError:  # nobody is there
+        except OSError:  # no server listens
             client.close()
             return
         link = Link(client, upstream, address, port)

@@ -93,9 +93,9 @@ def test_killed_writer_leaves_the_old_object_and_no_listed_file(tmp_path: Path) 
         if left:
             break
     assert left, "no kill came in the middle of a write"
-    whole = store.head("big")
-    assert whole is None or whole.num_bytes == 64 << 20
-    assert [info.key for info in store.list("")] == ([] if whole is None else ["big"])
+    complete = store.head("big")
+    assert complete is None or complete.num_bytes == 64 << 20
+    assert [info.key for info in store.list("")] == ([] if complete is None else ["big"])
     store.put("big", b"new")  # the lock died with its holder
     assert store.remove_leftovers(older_than_s=3600) == 0
     assert store.remove_leftovers(older_than_s=0) == len(left)

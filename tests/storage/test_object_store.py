@@ -70,7 +70,7 @@ def test_put_if_absent_first_write_stays(store: ObjectStore) -> None:
 
 
 def _race(store: ObjectStore, key: str) -> list[bytes]:
-    """16 threads put different bytes of one length; the bytes of those who were told they won."""
+    """16 threads put different bytes of one length; return those of the threads that won."""
     barrier = threading.Barrier(NUM_THREADS)
 
     def won(data: bytes) -> bool:
@@ -103,7 +103,7 @@ def test_put_if_version_race_loses_no_increment(store: ObjectStore) -> None:
     def increment(name: str) -> None:
         while True:
             data, version = store.get_versioned("counter")
-            # The name makes each write distinct: identical bytes would count as one's own.
+            # The name makes each write distinct: identical bytes would count as written.
             new = b"%d %s" % (int(data.split()[0]) + 1, name.encode())
             if store.put_if_version("counter", new, version):
                 return

@@ -64,7 +64,7 @@ def test_commit_onto_a_damaged_object_of_that_name_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         (lambda receipt: receipt.pop("host"), "no receipt"),
         (lambda receipt: receipt.update(unit=1), "the receipt of another unit"),
@@ -74,12 +74,12 @@ def test_commit_onto_a_damaged_object_of_that_name_is_refused(
     ids=["field", "unit", "plan", "digest"],
 )
 def test_receipt_that_contradicts_itself_is_damaged(
-    store: ObjectStore, built: Built, edit: Callable[[dict[str, Any]], object], said: str
+    store: ObjectStore, built: Built, edit: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     built.commit(store, skip=tuple(range(1, len(built.units))))
     key = layout.receipt_key(built.plan.plan_id, 0)
     receipt = json.loads(store.get(key))
     edit(receipt)
     store.put(key, json.dumps(receipt).encode())
-    with pytest.raises(VerificationError, match=f"{key}: .*{said}"):
+    with pytest.raises(VerificationError, match=f"{key}: .*{message}"):
         read_receipt(store, built.plan.plan_id, 0)

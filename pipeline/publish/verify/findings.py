@@ -59,7 +59,7 @@ class Verification:
         self.problems.append(Problem(key=key, text=str(text)))
 
 
-def said_of(store: ObjectStore, key: str, error: Exception) -> str:
+def message_of(store: ObjectStore, key: str, error: Exception) -> str:
     """Return the message of an error without the key of the object."""
     return str(error).removeprefix(f"{store.url}/").removeprefix(f"{key}: ")
 

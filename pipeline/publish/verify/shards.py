@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import VerificationError
 from pipeline.identity import prompt_id
-from pipeline.publish.verify.findings import Verification, read_promised, said_of
+from pipeline.publish.verify.findings import Verification, message_of, read_promised
 from pipeline.publish.verify.units import Expected, content_of
 from pipeline.records import Outcome, Split
 from pipeline.storage import layout
@@ -87,7 +87,7 @@ class _SplitCheck:
         try:
             pairs = read_all_ways(data, ref)
         except VerificationError as error:
-            self._found.add(info.key, said_of(self._store, info.key, error))
+            self._found.add(info.key, message_of(self._store, info.key, error))
             return False
         for pair, outcome in zip(pairs, expected, strict=True):
             self._pair(info.key, pair, outcome)

@@ -10,7 +10,7 @@ from pipeline.errors import (
 from pipeline.plan import Plan
 from pipeline.publish.gc import ReferenceStatus, UnreferencedObject, find_unreferenced
 from pipeline.publish.reselection import Reselection
-from pipeline.publish.verify.findings import Problem, Verification, read_promised, said_of
+from pipeline.publish.verify.findings import Problem, Verification, message_of, read_promised
 from pipeline.publish.verify.shards import check_shards
 from pipeline.publish.verify.units import check_ledger, check_units
 from pipeline.storage import layout
@@ -42,7 +42,7 @@ def verify(
             ((_, manifest),) = choose_versions(store, [each], version)
         except VerificationError as error:
             key = each.key if version is None else layout.manifest_key(each.plan_id, version)
-            found.add(key, said_of(store, key, error))
+            found.add(key, message_of(store, key, error))
             continue
         found.manifests += 1
         plans += _check_plan(store, manifest, found)
@@ -64,7 +64,7 @@ def _sealed(store: ObjectStore, found: Verification) -> Sequence[SealedManifest]
     try:
         success = read_success(store)
     except VerificationError as error:
-        found.add(layout.SUCCESS_KEY, said_of(store, layout.SUCCESS_KEY, error))
+        found.add(layout.SUCCESS_KEY, message_of(store, layout.SUCCESS_KEY, error))
     else:
         if success is None and not latest:
             raise VerificationError(nothing_sealed(store))
@@ -110,12 +110,12 @@ def _plan(
     try:
         plan = read_plan(store, plan_id)
     except (ObjectNotFoundError, VerificationError) as error:
-        found.add(plan_key, f"cannot be read: {said_of(store, plan_key, error)}")
+        found.add(plan_key, f"cannot be read: {message_of(store, plan_key, error)}")
         return None
     try:
         prompts = read_prompt_table(store, plan_id)
     except (ObjectNotFoundError, VerificationError) as error:
-        found.add(prompts_key, f"cannot be read: {said_of(store, prompts_key, error)}")
+        found.add(prompts_key, f"cannot be read: {message_of(store, prompts_key, error)}")
         return None
     if plan.identity() != plan_id:
         found.add(plan_key, "its content is not that of its id")
@@ -139,7 +139,7 @@ def _disagreements(store: ObjectStore, plan_id: str) -> list[Problem]:
         try:
             late = read_disagreement(store, key)
         except VerificationError as error:
-            found.append(Problem(key=key, text=said_of(store, key, error)))
+            found.append(Problem(key=key, text=message_of(store, key, error)))
             continue
         what = "outcomes"
         try:

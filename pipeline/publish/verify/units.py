@@ -7,7 +7,7 @@ from hashlib import sha256 as new_sha256
 from pipeline.errors import ObjectNotFoundError, VerificationError
 from pipeline.plan import Plan
 from pipeline.publish.reselection import Reselection
-from pipeline.publish.verify.findings import Verification, read_promised, said_of
+from pipeline.publish.verify.findings import Verification, message_of, read_promised
 from pipeline.records import Candidate, Outcome, Split
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import ShardInfo
@@ -122,7 +122,7 @@ def _receipt(store: ObjectStore, plan: Plan, unit: int, found: Verification) -> 
     except ObjectNotFoundError:
         found.add(key, "missing")
     except VerificationError as error:
-        found.add(key, said_of(store, key, error))
+        found.add(key, message_of(store, key, error))
     return None
 
 
@@ -147,7 +147,7 @@ def _unit_object(
     try:
         pairs = read_all_ways(data, ref)
     except VerificationError as error:
-        found.add(key, said_of(store, key, error))
+        found.add(key, message_of(store, key, error))
         return {}
     if [pair.sample_id for pair in pairs] != listed:
         found.add(key, "not the pairs that its receipt lists")

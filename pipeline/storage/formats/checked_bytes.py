@@ -163,7 +163,7 @@ class CheckedBytes:
     def _damaged(self, what: str) -> VerificationError:
         return VerificationError(
             f"{self._url}: damaged ({what}), not the bytes that its manifest promises; "
-            "`npd repair` mends it"
+            "`npd repair` repairs it"
         )
 
 

@@ -66,8 +66,8 @@ def test_export_killed_by_sigkill_keeps_whole_files_and_goes_on(
     assert ended.returncode < 0
     left = out / "train" / "pairs" / ".npd-tmp-1"  # as a write that is killed leaves it
     left.write_bytes(b"half")
-    whole = digests(out)
-    assert "SHA256SUMS" not in whole and 5 < len(whole) < len(digests(tmp_path / "undisturbed"))
+    partial = digests(out)
+    assert "SHA256SUMS" not in partial and 5 < len(partial) < len(digests(tmp_path / "undisturbed"))
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
 
     assert export_to(out, sealed_folder, "golden-noise-npz", samples_per_file=4).is_new
@@ -109,10 +109,10 @@ def test_checksums_pass_sha256sum_and_find_damage(sealed_folder: Path, tmp_path:
 def test_description_names_plan_manifest_and_splits(sealed_folder: Path, tmp_path: Path) -> None:
     export_to(tmp_path, sealed_folder, "parquet", "train", "test")
     manifest = manifest_of(sealed_folder)
-    said = json.loads((tmp_path / "export.json").read_bytes())
-    assert (said["plan_id"], said["version"]) == (manifest.plan_id, 1)
-    assert said["format"] == "parquet"
-    assert said["splits"] == {
+    description = json.loads((tmp_path / "export.json").read_bytes())
+    assert (description["plan_id"], description["version"]) == (manifest.plan_id, 1)
+    assert description["format"] == "parquet"
+    assert description["splits"] == {
         "train": manifest.num_samples(Split.TRAIN),
         "test": manifest.num_samples(Split.TEST),
     }

@@ -34,9 +34,9 @@ def test_pack_record_batches_have_a_fixed_number_of_rows(pairs: int, rows: int) 
 
 @pytest.mark.parametrize("cuts", [[], [1], [3], [2, 5], [1, 2, 3, 4, 5, 6, 7]])
 def test_write_batches_bytes_do_not_depend_on_how_the_rows_came(cuts: list[int]) -> None:
-    whole = SCHEMA.to_batch(make_pairs(8))
+    batch = SCHEMA.to_batch(make_pairs(8))
     edges = [0, *cuts, 8]
-    slices = [whole.slice(a, b - a) for a, b in pairwise(edges)]
+    slices = [batch.slice(a, b - a) for a, b in pairwise(edges)]
     sink = io.BytesIO()
     write_batches(sink, SCHEMA.arrow(), slices, 3)
     assert sink.getvalue() == pack_pairs(make_pairs(8), SCHEMA, 3)

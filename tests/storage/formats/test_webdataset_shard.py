@@ -67,10 +67,10 @@ def test_members_are_sorted_without_times_and_owners(sealed_folder: Path) -> Non
 
 
 def test_tar_of_the_same_pairs_is_the_same_bytes() -> None:
-    whole = SCHEMA.to_batch(make_pairs(6))
+    batch = SCHEMA.to_batch(make_pairs(6))
     sinks = [io.BytesIO(), io.BytesIO()]
-    write_tar(sinks[0], [whole])
-    write_tar(sinks[1], [whole.slice(0, 2), whole.slice(2)])
+    write_tar(sinks[0], [batch])
+    write_tar(sinks[1], [batch.slice(0, 2), batch.slice(2)])
     assert sinks[0].getvalue() == sinks[1].getvalue()
 
 
