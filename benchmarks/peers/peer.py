@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.publish.export.walk import sealed_pairs
+from pipeline.publish.export.run import sealed_pairs
 from pipeline.records import Split
 from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.open import open_store

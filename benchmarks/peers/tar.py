@@ -14,7 +14,7 @@ from benchmarks.peers.peer import (
     files_below,
     presigned,
 )
-from pipeline.publish.export import export, order_export
+from pipeline.publish.export import export, specify_export
 from pipeline.storage.open import open_store
 
 _SHUFFLE_BUFFER = 1000
@@ -29,8 +29,8 @@ class Tar:
     def prepare(self, sealed: Path, folder: Path) -> None:
         """Write tar shards."""
         store = open_store(str(sealed))
-        order = order_export(store, "webdataset", samples_per_file=SAMPLES_PER_FILE)
-        export(store, open_store(str(folder)), order)
+        spec = specify_export(store, "webdataset", samples_per_file=SAMPLES_PER_FILE)
+        export(store, open_store(str(folder)), spec)
 
     def epochs(self, reading: Reading) -> Iterator[Iterator[Batch]]:
         """Read with ``.decode().to_tuple().batched()``."""

@@ -37,13 +37,13 @@ def export(
     ] = None,
 ) -> None:
     """Write the kept pairs in the format of another loader. The same command resumes."""
-    from pipeline.publish.export import Licences, order_export
+    from pipeline.publish.export import Licences, specify_export
     from pipeline.publish.export import export as write
 
     named = {"data": license_, "model": model_license, "prompts": prompts_license}
     given = {name: licence for name, licence in named.items() if licence is not None}
     store, target = open_store(url, unsigned=unsigned), open_store(out)
-    order = order_export(
+    spec = specify_export(
         store,
         format_name,
         split or (),
@@ -52,8 +52,8 @@ def export(
         samples_per_file=samples_per_file,
         licences=Licences(**given) if given else None,
     )
-    with console.status(f"exporting as {order.format}"):
-        made = write(store, target, order)
+    with console.status(f"exporting as {spec.format}"):
+        made = write(store, target, spec)
     for remark in made.remarks:
         console.print(f"warning: {remark}", soft_wrap=True)
     if not made.is_new:

@@ -180,5 +180,6 @@ def _rows_of_unit(store: ObjectStore, unit: UnitRows, schema: PairSchema) -> lis
         raise VerificationError(
             f"{store.url}/{unit.data_key}: {len(table)} pairs, and its receipt promises more"
         )
+    # Batches of a unit object and of a shard differ in size, so the writer cuts them anew.
     batches: list[pa.RecordBatch] = table.take(list(unit.rows)).combine_chunks().to_batches()
     return batches

@@ -102,7 +102,8 @@ def find_unreferenced(store: ObjectStore) -> Iterator[UnreferencedObject]:
     """Yield every object to which nothing refers, with its status and the reason."""
     done = _DoneUnits()
     # A listing is sorted by key, so objects of one unit or version come together, and the receipts
-    # of a plan come before its units.
+    # of a plan come before its units. Plans, disagreements, reports and `_SUCCESS` are found by
+    # their keys and have no branch here.
     for place, group in groupby(store.list(""), key=lambda info: place_of(info.key)):
         if place is None:
             yield from _all(group, ReferenceStatus.UNKNOWN, "not a key of this system")
@@ -166,6 +167,7 @@ def _unreferenced_in_version(
             why = f"version {place.version} was removed"
             yield from _all(objects, ReferenceStatus.GARBAGE, why)
             return
+        # A manifest that is not removed is readable by its number, so it is in use.
         if place.kind is Kind.MANIFEST:
             return
         # A missing manifest proves nothing: its publisher writes it after shards and ledger.

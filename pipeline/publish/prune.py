@@ -99,6 +99,7 @@ def _of_plan(store: ObjectStore, plan_id: str, numbers: Collection[int]) -> Iter
 
 def _objects(store: ObjectStore, plan_id: str, number: int) -> Iterator[ObjectInfo]:
     manifest = store.head(layout.manifest_key(plan_id, number))
+    # First in the order of deletion, so that no manifest names files that were deleted.
     if manifest is not None:
         yield manifest
     yield from store.list(layout.ledgers_prefix(plan_id, number))

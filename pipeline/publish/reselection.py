@@ -27,6 +27,7 @@ class Reselection:
 
     def of(self, receipt: Receipt) -> Receipt:
         """Return the receipt with new decisions, or unchanged if the margins are the plan's."""
+        # The build has already decided with these margins.
         if self._is_of_plan:
             return receipt
         selection = Selection(
@@ -50,6 +51,7 @@ def decide_again(outcome: Outcome, selection: Selection) -> Outcome:
 
 
 def _decided(one: _Decided, source_rewards: Scores, selection: Selection) -> _Decided:
+    # These were decided before any margin was compared.
     if one.status is Status.FAILED or one.reason == NOT_CONVERGED:
         return one
     judged = Judged(

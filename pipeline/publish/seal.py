@@ -74,6 +74,8 @@ def draft(
     with scratch_folder("npd-ledger-") as folder:
         path = folder / "ledger.parquet"
         with LedgerWriter(path, plan.reward_names, plan.schema_version) as ledger:
+            # The receipts stream through the summary and the plan of the shards to the compactor.
+            # Each one is read once and then dropped.
             summary = _Summary(plan, prompts, ledger)
             receipts = map(reselection.of, read_receipts(store, plan.plan_id, plan.num_units))
             shard_plans = plan_shards(summary.of(receipts), plan.settings["output"]["shard_bytes"])
@@ -148,6 +150,7 @@ class _Summary:
             self._ledger.add(receipt.outcomes, (candidate.prompt for candidate in candidates))
             self.funnel.add(receipt.outcomes)
             self.latent_shape = receipt.latent_shape
+            # A fingerprint has dictionaries, so it cannot be a key itself.
             name = canonical_json(receipt.fingerprint.model_dump(mode="json"))
             self._fingerprints[name] = receipt.fingerprint
             yield receipt

@@ -124,6 +124,7 @@ def _made_before(
 
 def _check_stored(store: ObjectStore, plan: Plan, margins: Mapping[str, float]) -> None:
     """Raise ``UserError`` if the selection needs pairs that no unit object holds."""
+    # Higher margins keep a subset of the pairs that were kept, and these are stored.
     is_raised = all(margins[name] >= margin for name, margin in plan.margins.items())
     if is_raised or plan.settings["output"]["store_rejected"]:
         return

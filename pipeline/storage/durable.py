@@ -27,6 +27,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def temp_file(directory: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
     """Yield a synced file in ``directory``, which is created if needed; delete it afterwards."""
     path = directory / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
+    # The name is random, so that concurrent writers of one target never share a temporary file.
     descriptor = _create(path)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -36,6 +37,7 @@ def temp_file(directory: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
             os.fsync(file.fileno())
         yield path
     finally:
+        # After a rename the temporary name no longer exists; after a link it is a second name.
         path.unlink(missing_ok=True)
 
 
@@ -52,6 +54,7 @@ def make_directory(directory: Path) -> None:
     """Create ``directory`` and its parents durably. Raises ``NotADirectoryError``."""
     if directory.is_dir():
         return
+    # Parents first: a folder is durable only after its parent's entry for it is.
     make_directory(directory.parent)
     try:
         directory.mkdir(exist_ok=True)
@@ -69,6 +72,7 @@ def atomic_write(path: Path, pieces: Iterable[bytes]) -> None:
         with path.open("wb") as file:
             file.writelines(pieces)
         return
+    # The file that a link names is replaced, not the link.
     path = path.resolve()
     with temp_file(path.parent, pieces) as temp:
         temp.replace(path)
@@ -103,6 +107,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     unfinished.mkdir(parents=True)
     try:
         yield unfinished
+        # A rename may reach the disk before the content. Without these syncs, a power cut could
+        # leave a complete folder of empty files.
         for each in unfinished.rglob("*"):
             (sync_directory if each.is_dir() else _sync_file)(each)
         sync_directory(unfinished)

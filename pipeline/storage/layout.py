@@ -46,6 +46,7 @@ def dropped_key(plan_id: str, digest: str) -> str:
 
 def unit_prefix(plan_id: str, unit: int) -> str:
     """Return the prefix of a unit's objects: one, or several if attempts computed other bytes."""
+    # With eight digits, a listing is in the order of the units.
     return f"units/{plan_id}/{unit:08d}-"
 
 
@@ -165,6 +166,7 @@ _UNIT = r"(?P<unit>[0-9]{8}|[1-9][0-9]{8,})"
 _VERSION = r"v(?P<version>[1-9][0-9]*)"
 _SHARD = rf"({'|'.join(Split)})-([0-9]{{6}}|[1-9][0-9]{{6,}})"
 _ATTEMPT = "[0-9A-Za-z_-]+"
+# The first 16 digits of a digest. Receipts, plans and manifests hold the complete one.
 _SHA = "[0-9a-f]{16}"
 
 _PATTERNS = {
@@ -187,6 +189,7 @@ _PATTERNS = {
 def place_of(key: str) -> ParsedKey | None:
     """Parse a key; return None for a key that this module does not produce."""
     for kind, pattern in _PATTERNS.items():
+        # With ``match``, ``plan.json.bak`` would count as a plan.
         if match := pattern.fullmatch(key):
             found = match.groupdict()
             return ParsedKey(

@@ -157,6 +157,7 @@ class LocalStore:
             with suppress(FileNotFoundError), self._locked():
                 path.unlink()
                 sync_directory(path.parent)
+            # S3 has no empty folders, so a local store keeps none either.
             self._prune(path.parent)
 
     def remove_leftovers(self, older_than_s: float) -> int:

@@ -65,6 +65,7 @@ class FunnelCount:
         return Funnel(
             candidates=self._statuses.total(),
             kept=self._statuses[Status.KEPT],
+            # Sorted, because the order in which reasons occur is not part of the result.
             rejected=dict(sorted(self._reasons[Status.REJECTED].items())),
             failed=dict(sorted(self._reasons[Status.FAILED].items())),
             truncated=self._truncated,
@@ -110,6 +111,8 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 def parse_manifest(where: str, data: bytes) -> Manifest:
     """Parse a manifest of a readable schema version. Raises ``VerificationError``."""
     try:
+        # Before the content: a version that this program cannot read may have other fields, and the
+        # error should name the version and not a field.
         version = stored_schema_version(data)
         if not isinstance(version, int) or version not in _READABLE:
             raise VerificationError(other_version(where, version))
@@ -151,6 +154,7 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
     if not manifest.latent_shape or min(manifest.latent_shape) < 1:
         yield f"the latent shape is {manifest.latent_shape}"
     yield from _of_counts(manifest)
+    # Pairs can be counted only if no split or format is missing.
     faults = [fault for split in Split for fault in _of_split(manifest, split, formats)]
     yield from faults
     if not faults:

@@ -134,6 +134,7 @@ def _fault(key: str) -> str | None:
     for part in key.split("/"):
         if part in ("", ".", ".."):
             return f"has a part {part!r}"
+        # A local store would hide such an object in its listings.
         if part.startswith(RESERVED):
             return f"has a part that starts with {RESERVED!r}, which is reserved"
         if len(part.encode()) > _MAX_PART_BYTES:

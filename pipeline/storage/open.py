@@ -43,6 +43,7 @@ def _open(url: str, *, unsigned: bool) -> ObjectStore:
 
 def _open_file(url: str) -> LocalStore:
     parts = urlsplit(url)
+    # Any other host would be another machine's folder, which cannot be opened by path.
     if "//" not in url or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise UserError(f"{_shown(url)!r} is not a file URL with an absolute path; {_FORMS}")
     # A file URL has no query or fragment, so '?' and '#' are part of the folder's name.

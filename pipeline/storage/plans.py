@@ -91,6 +91,8 @@ def dropped_key_of(plan: Plan) -> str | None:
 def stored_plans(store: ObjectStore) -> list[str]:
     """Return the ids of all plans in the store, sorted. Foreign files are ignored."""
     places = ((info.key, layout.place_of(info.key)) for info in store.list("plans/"))
+    # A plan counts only with ``plan.json``. Prompts are stored before it, so an interrupted build
+    # may leave them alone.
     return sorted(
         place.plan_id
         for key, place in places

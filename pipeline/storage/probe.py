@@ -54,6 +54,7 @@ def _check_once(store: ObjectStore, check: Callable[[ObjectStore, str], None]) -
         except StoreError as second:
             error.add_note(f"and {store.url}/{key} could not be deleted: {second}")
         raise
+    # Garbage collection and repair rely on deletes, so a store that ignores them is rejected too.
     store.delete(key)
     if store.head(key) is not None:
         raise _broken(store, "a deleted object is still there")

@@ -125,6 +125,7 @@ def read_receipt(store: ObjectStore, plan_id: str, unit: int) -> Receipt:
         raise VerificationError(f"{store.url}/{key}: no receipt: {error}") from None
     if (receipt.plan_id, receipt.unit) != (plan_id, unit):
         raise VerificationError(f"{store.url}/{key}: the receipt of another unit")
+    # The key contains the digest, so a receipt whose two fields were edited apart is found here.
     if receipt.data_key != layout.unit_key(plan_id, unit, receipt.data_sha256):
         raise VerificationError(
             f"{store.url}/{key}: names {receipt.data_key} with the digest {receipt.data_sha256}"
@@ -193,5 +194,6 @@ def done_units(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[int
         place = layout.place_of(info.key)
         if place is None or place.kind is not Kind.RECEIPT or place.unit is None:
             continue
+        # A receipt beyond the plan cannot come from a build of it.
         if place.unit < num_units:
             yield place.unit

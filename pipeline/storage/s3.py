@@ -85,6 +85,7 @@ class S3Store:
         self.multipart_bytes = multipart_bytes
         self._connect = connect
         self._pause = pause
+        # No credentials, endpoint or query, so that the URL is safe in messages.
         self.url = f"s3://{bucket}/{self.prefix}".rstrip("/")
         self._client_of_process: tuple[int, S3Client] | None = None
 
@@ -94,6 +95,7 @@ class S3Store:
     def with_multipart_bytes(self, multipart_bytes: int) -> "S3Store":
         """Return a copy of this store with another threshold for multipart uploads."""
         store = S3Store(**self._settings() | {"multipart_bytes": multipart_bytes})
+        # The client does not depend on the threshold and is costly to make.
         store._client_of_process = self._client_of_process
         return store
 
@@ -103,6 +105,7 @@ class S3Store:
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return up to ``length`` bytes from ``start``. Raises ``ObjectNotFoundError``."""
+        # A range in HTTP includes its end and cannot be empty, so one byte is requested for none.
         wanted = f"bytes={start}-{start + max(length, 1) - 1}"
         try:
             data = self._call("get", key, lambda: self._read_body(key, Range=wanted)[0])
@@ -206,6 +209,7 @@ class S3Store:
         existing = self.head(key)
         if existing is None:
             raise ObjectNotFoundError(f"no object {key!r} in {self.url}")
+        # Another size settles it without a read.
         if existing.num_bytes != content.num_bytes:
             return False
         stored = self._call("get", key, lambda: sha256_of(self._pieces(key)))
@@ -248,6 +252,7 @@ class S3Store:
         raise AssertionError("unreachable")
 
     def _call_once(self, doing: str, key: str, call: Callable[[], T], *, check: bool = True) -> T:
+        # A prefix of a listing is not a key: it may end in a slash or be empty.
         if check:
             check_key(key)
         try:
@@ -260,6 +265,8 @@ class S3Store:
     @property
     def _client(self) -> "S3Client":
         made = self._client_of_process
+        # A forked process must not use the sockets of its parent, so the client belongs to a
+        # process.
         if made is None or made[0] != os.getpid():
             with making_client():
                 made = self._client_of_process  # another thread may have made it meanwhile

@@ -179,6 +179,7 @@ def _check_credentials(environ: Mapping[str, str]) -> None:
     """
     for name in _CREDENTIALS:
         text = environ.get(name, "")
+        # The value is not part of the message, which may end in a log.
         if not text.isascii() or not text.isprintable() or " " in text:
             raise ValueError(
                 f"{name} holds white space, a line break or another character that no credential "

@@ -180,6 +180,7 @@ def _answered(error: aws.ClientError, what: str, *, unsigned: bool) -> StoreErro
             f"{what}: the store answered {code} ({status}) {message} after all retries; "
             "it is busy or failing; run the same command again to go on"
         )
+    # Without credentials the remedy is not a permission but another URL or credentials.
     if code in _DENIED_CODES:
         remedy = _NOT_PUBLIC if unsigned else _DENIED_CODES[code]
         return AccessDeniedError(f"{what}: {code} ({status}) {message}; {remedy}")

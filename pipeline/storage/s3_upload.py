@@ -62,6 +62,7 @@ def _upload_in_parts(
 def _upload_parts(
     client: "S3Client", target: dict[str, Any], content: Content
 ) -> "list[CompletedPartTypeDef]":
+    # S3 allows 10,000 parts, so the parts of a very large object are larger.
     part_bytes = max(PART_BYTES, -(-content.num_bytes // MAX_PARTS))
 
     def upload_part(start: int) -> "CompletedPartTypeDef":

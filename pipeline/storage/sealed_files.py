@@ -102,6 +102,7 @@ def read_columns(content: CheckedBytes, ref: ShardRef) -> PairColumns:
         columns = _READERS[ref.format](content, ref.plan_id, ref.schema)
     except UNREADABLE as error:
         raise VerificationError(f"{ref.url}: cannot be read: {error}") from error
+    # The bytes match their digest, but a manifest that was edited may count other pairs.
     if columns.num_pairs != ref.info.num_samples:
         raise VerificationError(
             f"{ref.url}: {columns.num_pairs} pairs, {ref.info.num_samples} promised"
@@ -129,6 +130,7 @@ def read_all_ways(data: bytes, ref: ShardRef) -> list[NoisePair]:
     content = CheckedBytes(data, ref.info, None, ref.url)
     columns = read_columns(content, ref)
     try:
+        # This project reads the stream of an Arrow file. Other libraries read its footer.
         if ref.format == "arrow":
             check_footer(content, read_blocks(content))
         return list(columns.pairs())

@@ -72,6 +72,8 @@ def read_success(store: ObjectStore) -> Success | None:
 def parse_success(where: str, data: bytes) -> Success:
     """Parse the content of ``_SUCCESS``. Raises ``VerificationError``."""
     try:
+        # Before the content: a newer version may have other fields, and the error should name the
+        # version and not a field.
         version = stored_schema_version(data)
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise VerificationError(other_version(where, version))
@@ -144,6 +146,7 @@ def read_manifest(store: ObjectStore, sealed: SealedManifest) -> Manifest:
         ) from None
     remedy = "; `npd repair` makes it again from the receipts"
     manifest = checked_manifest(store, sealed, data, remedy)
+    # A repair of the manifest would use the margins of the entry, so the two must be equal.
     if manifest.selection != sealed.selection:
         raise VerificationError(
             f"{store.url}/{sealed.key}: its selection is not that in {layout.SUCCESS_KEY}; "
@@ -255,10 +258,12 @@ def _swap(store: ObjectStore, sealed: SealedManifest, *, over_later: bool) -> bo
     try:
         data, version = store.get_versioned(layout.SUCCESS_KEY)
     except ObjectNotFoundError:
+        # If another plan is sealed first, this put is refused, and the next try adds to its file.
         return store.put_if_absent(layout.SUCCESS_KEY, success_bytes([sealed]))
     success = parse_success(f"{store.url}/{layout.SUCCESS_KEY}", data)
     named = success.of(sealed.plan_id)
     is_late = named is not None and named.version > sealed.version
+    # Sealing again writes nothing, so that it is harmless beside other writers.
     if named == sealed or (is_late and not over_later):
         return True
     # The entries of other plans are kept: several plans share one data set.

@@ -85,6 +85,7 @@ def _read_one(
     is_removed: bool,
 ) -> PlanVersion:
     is_current = current is not None and current.version == number
+    # `npd select` may have made the version current while `npd prune` was writing the record.
     is_removed = is_removed and not is_current
     sealed = manifest = None
     damage = ""
@@ -93,6 +94,7 @@ def _read_one(
             sealed, manifest = current, read_manifest(store, current)
         elif not is_removed:
             sealed, manifest = read_unpromised(store, plan_id, number)
+    # The manifest was deleted after the listing, which only a removal does.
     except ObjectNotFoundError:
         is_removed = True
     except VerificationError as error:
@@ -236,6 +238,7 @@ def _at_version(
 ) -> tuple[SealedManifest, Manifest]:
     if number is None or number == current.version:
         return current, read_manifest(store, current)
+    # True and False are integers in Python.
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise UserError(f"{store.url}: a version is a number from 1, not {number!r}")
     try:
@@ -260,6 +263,7 @@ def _existing(store: ObjectStore, current: SealedManifest) -> str:
         kinds = version_numbers(store, current.plan_id)
     except AccessDeniedError:
         return f"the current one is {current.version}; these credentials may not list the others"
+    # A version with a removal record is not offered: its files are being deleted.
     there = [n for n in sorted(kinds) if kinds[n] == {Kind.MANIFEST} or n == current.version]
     listed = ", ".join(f"{n} (current)" if n == current.version else str(n) for n in there)
     return f"there are {listed}" if len(there) > 1 else f"there is only {listed}"

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import webdataset
 
-from pipeline.publish.export import export, order_export
+from pipeline.publish.export import export, specify_export
 from pipeline.reader import NoisePairDataset, NoisePairTable
 from pipeline.reader.samples import decode_picture
 from pipeline.records import Split
@@ -92,7 +92,7 @@ def _pixels(image: Any) -> bytes:
 
 def _export(folder: Path, scratch: Path, name: str) -> None:
     store = open_store(str(folder))
-    export(store, open_store(str(scratch)), order_export(store, name, ["train"]))
+    export(store, open_store(str(scratch)), specify_export(store, name, ["train"]))
 
 
 def _parquet(folder: Path, scratch: Path) -> Reading:

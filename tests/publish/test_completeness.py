@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import VerificationError
-from pipeline.publish.export import order_export
+from pipeline.publish.export import specify_export
 from pipeline.reader import NoisePairDataset, NoisePairTable
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
@@ -24,7 +24,7 @@ def _refused(folder: Path, message: str) -> None:
         with pytest.raises(VerificationError, match=message):
             read(str(folder))
     with pytest.raises(VerificationError, match=message):
-        order_export(open_store(str(folder)), "parquet")
+        specify_export(open_store(str(folder)), "parquet")
 
 
 def _repeat_shard(manifest: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.sdxl_pairs import write_pairs
 from pipeline.errors import UserError
-from pipeline.publish.export.spec import order_export
-from pipeline.publish.export.walk import export
+from pipeline.publish.export.run import export
+from pipeline.publish.export.spec import specify_export
 from pipeline.storage.local import LocalStore
 from tests.environments import can_mount, in_fork, mount_memory
 
@@ -19,7 +19,7 @@ def _export_with_little_room(scratch: Path, sealed: Path, out: Path) -> str:
     tempfile.tempdir = str(scratch)
     store = LocalStore(sealed)
     with pytest.raises(UserError) as raised:
-        export(store, LocalStore(out), order_export(store, "parquet"))
+        export(store, LocalStore(out), specify_export(store, "parquet"))
     assert list(scratch.iterdir()) == []
     return str(raised.value)
 

@@ -6,7 +6,15 @@ because other loaders cannot do this. ``export.json`` is written first and ident
 ``SHA256SUMS`` is written last, after every file was read back.
 """
 
-from pipeline.publish.export.spec import FORMATS, ExportSpec, FormatName, Licences, order_export
-from pipeline.publish.export.walk import Exported, export
+from pipeline.publish.export.run import Exported, export
+from pipeline.publish.export.spec import FORMATS, ExportSpec, FormatName, Licences, specify_export
 
-__all__ = ["FORMATS", "ExportSpec", "Exported", "FormatName", "Licences", "export", "order_export"]
+__all__ = [
+    "FORMATS",
+    "ExportSpec",
+    "Exported",
+    "FormatName",
+    "Licences",
+    "export",
+    "specify_export",
+]

@@ -24,9 +24,9 @@ REWARD_LICENCES: Mapping[str, str] = {
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 
 
-def card(order: "ExportSpec") -> str:
+def card(spec: "ExportSpec") -> str:
     """Return the text of the card."""
-    return "\n".join(["---", str(_header(order)), "---", "", *_body(order), ""])
+    return "\n".join(["---", str(_header(spec)), "---", "", *_body(spec), ""])
 
 
 def size_category(num_samples: int) -> str:
@@ -34,17 +34,17 @@ def size_category(num_samples: int) -> str:
     return next((name for end, name in _SIZES if num_samples < end), "1M<n<10M")
 
 
-def _header(order: "ExportSpec") -> DatasetCardData:
-    model = order.manifest.plan.settings.get("model", {}).get("name", "")
+def _header(spec: "ExportSpec") -> DatasetCardData:
+    model = spec.manifest.plan.settings.get("model", {}).get("name", "")
     pairs = [
-        {"split": split.value, "path": f"{DATA}/{split.value}-*.parquet"} for split in order.splits
+        {"split": split.value, "path": f"{DATA}/{split.value}-*.parquet"} for split in spec.splits
     ]
     candidates = [{"split": "candidates", "path": CANDIDATES}]
     return DatasetCardData(
         pretty_name=f"Noise Prompt Dataset {model}".strip(),
-        license=order.licences.data,
+        license=spec.licences.data,
         task_categories=["text-to-image"],
-        size_categories=[size_category(sum(_counts(order).values()))],
+        size_categories=[size_category(sum(_counts(spec).values()))],
         tags=["golden-noise", "noise-prompt-dataset", "diffusion"],
         configs=[
             {"config_name": "pairs", "default": True, "data_files": pairs},
@@ -53,8 +53,8 @@ def _header(order: "ExportSpec") -> DatasetCardData:
     )
 
 
-def _body(order: "ExportSpec") -> Iterator[str]:
-    manifest = order.manifest
+def _body(spec: "ExportSpec") -> Iterator[str]:
+    manifest = spec.manifest
     settings = manifest.plan.settings
     yield "# Noise Prompt Dataset"
     yield ""
@@ -64,14 +64,14 @@ def _body(order: "ExportSpec") -> Iterator[str]:
         "kept if the image from its golden noise scored higher than that from its source noise."
     )
     yield ""
-    yield from _table(("split", "pairs"), _counts(order).items())
+    yield from _table(("split", "pairs"), _counts(spec).items())
     yield ""
     yield "## Loading"
     yield ""
     yield "```python"
     yield "from datasets import load_dataset"
     yield ""
-    yield f'pairs = load_dataset("path/to/this", split="{order.splits[0].value}")'
+    yield f'pairs = load_dataset("path/to/this", split="{spec.splits[0].value}")'
     yield 'noises = pairs.select_columns(["source_noise", "golden_noise"])'
     yield 'noises = noises.with_format("numpy", dtype="float16")'
     shape = ", ".join(map(str, manifest.latent_shape))
@@ -86,9 +86,9 @@ def _body(order: "ExportSpec") -> Iterator[str]:
     yield ""
     yield "## Provenance"
     yield ""
-    yield from _table(("property", "value"), _provenance(order))
+    yield from _table(("property", "value"), _provenance(spec))
     yield ""
-    yield from _table(("outcome", "candidates"), _funnel(order))
+    yield from _table(("outcome", "candidates"), _funnel(spec))
     yield ""
     yield "All settings that determine the result:"
     yield ""
@@ -98,17 +98,17 @@ def _body(order: "ExportSpec") -> Iterator[str]:
     yield ""
     yield "## Licences"
     yield ""
-    yield from _table(("subject", "licence"), _licences(order))
+    yield from _table(("subject", "licence"), _licences(spec))
 
 
-def _counts(order: "ExportSpec") -> dict[str, int]:
-    return {split.value: order.manifest.num_samples(split) for split in order.splits}
+def _counts(spec: "ExportSpec") -> dict[str, int]:
+    return {split.value: spec.manifest.num_samples(split) for split in spec.splits}
 
 
-def _provenance(order: "ExportSpec") -> Iterator[tuple[str, Any]]:
-    manifest = order.manifest
+def _provenance(spec: "ExportSpec") -> Iterator[tuple[str, Any]]:
+    manifest = spec.manifest
     yield "plan", f"`{manifest.plan_id}`, version {manifest.version}"
-    yield "manifest", f"`{order.manifest_sha256}`"
+    yield "manifest", f"`{spec.manifest_sha256}`"
     yield "noise shape", " × ".join(map(str, manifest.latent_shape))
     for name, margin in manifest.selection.items():
         yield "kept where", f"golden {name} > source {name} + {margin:g}"
@@ -117,8 +117,8 @@ def _provenance(order: "ExportSpec") -> Iterator[tuple[str, Any]]:
         yield "computed on", f"{each.device} ({each.kernels}), Python {each.python}, {packages}"
 
 
-def _funnel(order: "ExportSpec") -> Iterator[tuple[str, int]]:
-    funnel = order.manifest.funnel
+def _funnel(spec: "ExportSpec") -> Iterator[tuple[str, int]]:
+    funnel = spec.manifest.funnel
     yield "all", funnel.candidates
     yield "kept", funnel.kept
     for reason, count in funnel.rejected.items():
@@ -127,11 +127,11 @@ def _funnel(order: "ExportSpec") -> Iterator[tuple[str, int]]:
         yield f"failed: {reason}", count
 
 
-def _licences(order: "ExportSpec") -> Iterator[tuple[str, str]]:
-    yield "this data set", order.licences.data
-    yield "the diffusion model", order.licences.model
-    yield "the prompts", order.licences.prompts
-    for reward in order.manifest.plan.settings["rewards"]:
+def _licences(spec: "ExportSpec") -> Iterator[tuple[str, str]]:
+    yield "this data set", spec.licences.data
+    yield "the diffusion model", spec.licences.model
+    yield "the prompts", spec.licences.prompts
+    for reward in spec.manifest.plan.settings["rewards"]:
         kind = reward.get("kind", reward["name"])
         yield f"the reward {reward['name']} ({kind})", REWARD_LICENCES.get(kind, "unknown")
 

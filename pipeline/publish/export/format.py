@@ -43,12 +43,12 @@ class Format(ABC):
     has_card: ClassVar[bool] = False
     """True if the format includes a README with licences."""
 
-    def __init__(self, order: "ExportSpec", scratch: Path) -> None:
+    def __init__(self, spec: "ExportSpec", scratch: Path) -> None:
         """Create a writer; ``scratch`` is an empty folder for intermediate files.
 
         Raises ``UserError`` if a library is missing.
         """
-        self.order = order
+        self.spec = spec
         self.scratch = scratch
 
     @abstractmethod

@@ -32,8 +32,8 @@ PAIRS, LOG = "pairs", "prompts.txt"
 class GoldenNoiseNpz(Format):
     """Writer for ``--format golden-noise-npz``."""
 
-    def __init__(self, order: "ExportSpec", scratch: Path) -> None:
-        super().__init__(order, scratch)
+    def __init__(self, spec: "ExportSpec", scratch: Path) -> None:
+        super().__init__(spec, scratch)
         self._log = scratch / LOG
         self._num_not_better = 0
 
@@ -68,8 +68,9 @@ class GoldenNoiseNpz(Format):
         ]
 
     def _line(self, index: int, pair: NoisePair) -> str:
-        source = [_score(pair.source_rewards[name]) for name in self.order.selecting]
-        golden = [_score(pair.golden_rewards[name]) for name in self.order.selecting]
+        source = [_score(pair.source_rewards[name]) for name in self.spec.selecting]
+        golden = [_score(pair.golden_rewards[name]) for name in self.spec.selecting]
+        # The authors' `--discard` compares the first score only.
         self._num_not_better += not source[0] < golden[0]
         line = {
             "index": index,

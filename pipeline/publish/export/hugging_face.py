@@ -30,7 +30,7 @@ class HuggingFace(Format):
     def write_part(self, folder: Path, part: SplitPart) -> None:
         """Write one Parquet file."""
         (folder / DATA).mkdir()
-        batches = map(_with_pictures, record_batches(part, self.order.schema))
+        batches = map(_with_pictures, record_batches(part, self.spec.schema))
         first = next(batches)
         schema = _with_features(first.schema)
         path = folder / DATA / f"{part.name}.parquet"
@@ -38,14 +38,14 @@ class HuggingFace(Format):
 
     def finish(self, folder: Path, store: ObjectStore) -> None:
         """Write the ledger and the card."""
-        (folder / CANDIDATES).write_bytes(ledger_bytes(store, self.order.manifest.ledger))
-        (folder / "README.md").write_text(card(self.order), encoding="utf-8")
+        (folder / CANDIDATES).write_bytes(ledger_bytes(store, self.spec.manifest.ledger))
+        (folder / "README.md").write_text(card(self.spec), encoding="utf-8")
 
     def remarks(self) -> list[str]:
         """Return a note on licences that were not given."""
         unknown = [
             name
-            for name, licence in self.order.licences.model_dump().items()
+            for name, licence in self.spec.licences.model_dump().items()
             if licence == "unknown"
         ]
         if not unknown:
@@ -58,6 +58,7 @@ def _with_pictures(batch: pa.RecordBatch) -> pa.RecordBatch:
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     for name in IMAGES:
         column = columns[name]
+        # A data set stores images of all pairs or of none.
         if column.null_count == len(column):
             del columns[name]
         else:

@@ -30,8 +30,8 @@ _FORMAT_VERSION = 2
 class Mds(Format):
     """Writer for ``--format mds``."""
 
-    def __init__(self, order: "ExportSpec", scratch: Path) -> None:
-        super().__init__(order, scratch)
+    def __init__(self, spec: "ExportSpec", scratch: Path) -> None:
+        super().__init__(spec, scratch)
         try:
             self._writer: Any = import_module("streaming").MDSWriter
         except ImportError as error:
@@ -66,7 +66,7 @@ class Mds(Format):
         self._shards = []
 
     def _columns(self, sample: dict[str, Any]) -> dict[str, str]:
-        noise = f"ndarray:float16:{','.join(map(str, self.order.manifest.latent_shape))}"
+        noise = f"ndarray:float16:{','.join(map(str, self.spec.manifest.latent_shape))}"
         encodings = {str: "str", int: "int", np.ndarray: noise, dict: "json", bytes: "bytes"}
         return {name: encodings[type(value)] for name, value in sample.items()}
 

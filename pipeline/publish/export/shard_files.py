@@ -20,7 +20,7 @@ class Parquet(Format):
 
     def write_part(self, folder: Path, part: SplitPart) -> None:
         """Write one file."""
-        schema = self.order.schema
+        schema = self.spec.schema
         path = folder / f"{part.name}.parquet"
         write_parquet(path, schema.arrow(), record_batches(part, schema))
 

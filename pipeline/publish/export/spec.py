@@ -85,7 +85,7 @@ class ExportSpec:
         )
 
 
-def order_export(
+def specify_export(
     store: ObjectStore,
     format_name: str,
     splits: Sequence[str] = (),

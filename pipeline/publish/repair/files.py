@@ -113,6 +113,8 @@ def repair_files(
         margins=manifest.selection,
         overwrite_damaged=True,
     )
+    # The keys contain the digests, so a file with other bytes is stored under another key and the
+    # damaged one stays.
     files = {(file.key, file.sha256) for file in made.files()}
     wrong = [file.key for file in manifest.files() if (file.key, file.sha256) not in files]
     if wrong:

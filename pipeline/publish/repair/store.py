@@ -38,6 +38,7 @@ def repair(store: ObjectStore, recompute: Recompute) -> Iterator[str]:
     errors of ``recompute``. The damaged object is then unchanged.
     """
     yield from _repair_success(store)
+    # Read again, because the line above may have rewritten it.
     success = read_success(store)
     assert success is not None
     for sealed in success.manifests:
@@ -94,6 +95,7 @@ def _readable(store: ObjectStore) -> Success | None:
 def _repair_plan(store: ObjectStore, sealed: SealedManifest, recompute: Recompute) -> Iterator[str]:
     manifest = _manifest(store, sealed)
     yield from repair_plan(store, sealed.plan_id, manifest)
+    # Plan and prompts are intact now. All other checks depend on them.
     plan, prompts = read_plan(store, sealed.plan_id), read_prompt_table(store, sealed.plan_id)
     found, reselection = Verification(), Reselection(plan, sealed.selection)
     ledger = None if manifest is None else check_ledger(store, plan, manifest.ledger, found)
@@ -112,6 +114,7 @@ def _repair_plan(store: ObjectStore, sealed: SealedManifest, recompute: Recomput
         finally:
             # Also after a failed check, because another machine may compute the promised bytes.
             prefix = layout.repairs_prefix(plan.plan_id)
+            # Listed completely first: a listing is not stable while its objects are deleted.
             for info in [*store.list(prefix)]:
                 if layout.place_of(info.key.removeprefix(prefix)) is not None:
                     store.delete(info.key)

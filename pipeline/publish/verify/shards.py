@@ -96,6 +96,8 @@ class _SplitCheck:
 
     def _pair(self, key: str, pair: NoisePair, outcome: Outcome | None) -> None:
         content = content_of(pair)
+        # One digest over all pairs: the formats of a split must hold the same ones, in the same
+        # order.
         self._content.update(content)
         faults = [*_faults_alone(pair, tuple(self._manifest.latent_shape))]
         if self._expected.complete:
@@ -113,6 +115,7 @@ def _faults_alone(pair: NoisePair, latent_shape: tuple[int, ...]) -> Iterator[st
     if not np.isfinite(pair.golden_noise).all():
         yield "golden noise is not finite"
     if pair.source_noise is not None:
+        # Compared as bytes: equal floats may differ in the sign of zero.
         rebuilt = stored(source_noise(pair.seed, latent_shape)).numpy()
         if rebuilt.tobytes() != pair.source_noise.tobytes():
             yield f"source noise is not that of seed {pair.seed}"
@@ -135,6 +138,7 @@ def _faults_against(pair: NoisePair, outcome: Outcome | None) -> Iterator[str]:
 
 
 def _as_float32(rewards: Rewards) -> Rewards:
+    # Shards store float32, receipts the computed float.
     return {
         name: None if score is None else float(np.float32(score)) for name, score in rewards.items()
     }

@@ -59,6 +59,7 @@ def verify(
 
 def _sealed(store: ObjectStore, found: Verification) -> Sequence[SealedManifest]:
     """Return the manifests named in ``_SUCCESS``, and the latest of plans that it omits."""
+    # A plan that `_SUCCESS` lost is verified too, with its latest manifest.
     latest = _latest(store)
     named: dict[str, SealedManifest] = {}
     try:
@@ -141,6 +142,8 @@ def _disagreements(store: ObjectStore, plan_id: str) -> list[Problem]:
         except VerificationError as error:
             found.append(Problem(key=key, text=message_of(store, key, error)))
             continue
+        # Without the first receipt it is unknown what differs, and the late attempt is still
+        # reported.
         what = "outcomes"
         try:
             first = read_receipt(store, plan_id, late.unit)

@@ -138,6 +138,7 @@ def _unit_object(
     info = ShardInfo(
         key=key, sha256=receipt.data_sha256, num_samples=len(listed), num_bytes=len(data)
     )
+    # A unit object has no entry in a manifest, so its reference is made from the receipt.
     schema = PairSchema(
         latent_shape=receipt.latent_shape,
         reward_names=tuple(plan.reward_names),

@@ -111,6 +111,7 @@ def read_arrow(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairC
     batches = table.to_batches()
     is_stored = {name: not table[name].null_count for name in table.column_names}
     num_values = prod(schema.latent_shape)
+    # Rewards may be missing in a row, statistics never.
     numbers = {name: _struct(table[name].combine_chunks()) for name in NUMBERS}
     if any(np.isnan(values).any() for values in numbers[NOISE_STATS].values()):
         raise ValueError("a statistic is missing")

@@ -99,6 +99,7 @@ class LedgerWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # After an error the file is incomplete. It is closed only to free it, and never stored.
         if error is None:
             self._flush()
         self._writer.close()
@@ -136,6 +137,7 @@ class Ledger:
         """Return True if the rows from ``first`` on equal the outcomes, each with its prompt."""
         schema = self._file.schema_arrow
         rows = _table(_rows(outcomes, prompts), schema)
+        # Both sides are compared after rounding to the types of the columns.
         stored = pa.table(
             [self._column(name).slice(first, len(rows)) for name in schema.names], schema
         )

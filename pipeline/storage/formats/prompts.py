@@ -72,6 +72,7 @@ class PromptTable:
                 prompt=self.table["prompt"][row].as_py(),
                 prompt_id=name,
                 split=Split(self.table["split"][row].as_py()),
+                # A seed depends on the ones before it, which it must not repeat.
                 seed=seeds_for(plan.root_seed, name, seed_index + 1)[seed_index],
             )
 

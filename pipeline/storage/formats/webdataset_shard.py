@@ -89,6 +89,7 @@ def write_tar(sink: BinaryIO, batches: Iterable[pa.RecordBatch]) -> None:
 
 def write_samples(sink: BinaryIO, pairs: Iterable[NoisePair]) -> None:
     """Write some pairs, in their order."""
+    # USTAR, because readers treat the extended headers of GNU and PAX differently.
     with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for pair in pairs:
             for name, data in sorted(members(pair).items()):
@@ -116,6 +117,7 @@ def members(pair: NoisePair) -> dict[str, bytes]:
 
 def _npy(noise: Noise) -> bytes:
     buffer = io.BytesIO()
+    # The reader accepts only the header of a row-major array.
     np.lib.format.write_array(buffer, np.ascontiguousarray(noise), allow_pickle=False)
     return buffer.getvalue()
 
@@ -272,6 +274,7 @@ def _files(data: bytes | mmap.mmap) -> Iterator[tuple[str, int, int]]:
 
 def _name_and_size(header: bytes, at: int) -> tuple[str, int]:
     name, _, _, _, size, _, checksum, kind, link, magic, *_, prefix, _ = _FIELDS.unpack(header)
+    # A checksum is computed with blanks in its own place.
     blank = header[: _CHECKSUM.start] + b" " * 8 + header[_CHECKSUM.stop :]
     if checksum.rstrip(b"\0 ") != b"%06o" % sum(blank):
         raise ValueError(f"the header at byte {at:,} has another checksum")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipeline.publish.export import export, order_export
+from pipeline.publish.export import export, specify_export
 from pipeline.storage.open import open_store
 from tests.faults.simulated.faulty_store import FaultyStore
 
@@ -48,8 +48,8 @@ def main() -> None:
     """Export between URLs in a format, with the process killed at a call on the target."""
     url, out, format_name, at = sys.argv[1:]
     store, target = open_store(url), open_store(out)
-    order = order_export(store, format_name, samples_per_file=4)
-    export(store, FaultyStore(target, DyingAt(int(at), kill_this_process)), order)
+    spec = specify_export(store, format_name, samples_per_file=4)
+    export(store, FaultyStore(target, DyingAt(int(at), kill_this_process)), spec)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.publish.export import Exported, Licences, export, order_export
+from pipeline.publish.export import Exported, Licences, export, specify_export
 from pipeline.reader import NoisePairDataset
 from pipeline.records import Split
 from pipeline.storage.open import open_store
@@ -26,10 +26,10 @@ def export_to(
 ) -> Exported:
     """Export as ``npd export`` does."""
     store = open_store(str(sealed))
-    order = order_export(
+    spec = specify_export(
         store, format_name, splits, samples_per_file=samples_per_file, licences=licences
     )
-    return export(store, open_store(str(out)), order)
+    return export(store, open_store(str(out)), spec)
 
 
 def our_samples(sealed: object, split: Split = Split.TRAIN) -> dict[str, dict[str, Any]]:

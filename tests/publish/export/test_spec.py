@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.publish.export import Licences, order_export
+from pipeline.publish.export import Licences, specify_export
 from pipeline.records import Split
 from pipeline.storage.open import open_store
 from tests.sealed import Built, changed, demo_prompts
@@ -15,13 +15,13 @@ from tests.sealed import build as build_plan
 def test_order_without_splits_takes_those_that_hold_pairs(
     sealed_folder: Path, bare_folder: Path
 ) -> None:
-    assert order_export(open_store(str(sealed_folder)), "parquet").splits == tuple(Split)
-    assert order_export(open_store(str(bare_folder)), "parquet").splits == (Split.TRAIN,)
+    assert specify_export(open_store(str(sealed_folder)), "parquet").splits == tuple(Split)
+    assert specify_export(open_store(str(bare_folder)), "parquet").splits == (Split.TRAIN,)
 
 
 def test_order_takes_splits_in_their_own_order_and_once(sealed_folder: Path) -> None:
-    order = order_export(open_store(str(sealed_folder)), "parquet", ["test", "train", "test"])
-    assert order.splits == (Split.TRAIN, Split.TEST)
+    spec = specify_export(open_store(str(sealed_folder)), "parquet", ["test", "train", "test"])
+    assert spec.splits == (Split.TRAIN, Split.TEST)
 
 
 @pytest.mark.parametrize(
@@ -36,12 +36,12 @@ def test_order_of_what_is_not_there_is_refused(
     bare_folder: Path, format_name: str, splits: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        order_export(open_store(str(bare_folder)), format_name, splits)
+        specify_export(open_store(str(bare_folder)), format_name, splits)
 
 
 def test_order_from_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing is sealed here"):
-        order_export(open_store(str(tmp_path)), "parquet")
+        specify_export(open_store(str(tmp_path)), "parquet")
 
 
 def test_order_of_a_plan_without_pairs_is_refused(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_order_of_a_plan_without_pairs_is_refused(tmp_path: Path) -> None:
     built = build_plan(tmp_path / "config", changed(rewards=rewards), prompts=demo_prompts(1))
     built.sealed_in(str(tmp_path / "sealed"))
     with pytest.raises(UserError, match="kept no pairs: there is nothing to export"):
-        order_export(open_store(str(tmp_path / "sealed")), "parquet")
+        specify_export(open_store(str(tmp_path / "sealed")), "parquet")
 
 
 def test_order_among_several_plans_needs_the_name_of_one(
@@ -60,20 +60,20 @@ def test_order_among_several_plans_needs_the_name_of_one(
     other.sealed_in(str(damaged))
     store = open_store(str(damaged))
     with pytest.raises(UserError, match=f"name one with --plan: .*{other.plan.plan_id}"):
-        order_export(store, "parquet")
+        specify_export(store, "parquet")
     for each in (built, other):
-        made = order_export(store, "parquet", plan_id=each.plan.plan_id)
+        made = specify_export(store, "parquet", plan_id=each.plan.plan_id)
         assert made.manifest.plan_id == each.plan.plan_id
     with pytest.raises(UserError, match="no plan 'none' is sealed"):
-        order_export(store, "parquet", plan_id="none")
+        specify_export(store, "parquet", plan_id="none")
 
 
 def test_licences_for_a_format_without_a_card_are_refused(sealed_folder: Path) -> None:
     with pytest.raises(UserError, match="parquet has no card to write licences into"):
-        order_export(open_store(str(sealed_folder)), "parquet", licences=Licences(data="mit"))
+        specify_export(open_store(str(sealed_folder)), "parquet", licences=Licences(data="mit"))
 
 
 @pytest.mark.parametrize("name", ["", "MIT", "cc by", 'mit"\nlicense: other'])
 def test_licence_that_is_no_identifier_is_refused(sealed_folder: Path, name: str) -> None:
     with pytest.raises(UserError, match="is no licence identifier"):
-        order_export(open_store(str(sealed_folder)), "hf", licences=Licences(data=name))
+        specify_export(open_store(str(sealed_folder)), "hf", licences=Licences(data=name))

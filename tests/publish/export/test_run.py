@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import UserError, VerificationError
 from pipeline.publish.compact import compact
-from pipeline.publish.export import FORMATS, ExportSpec, export, order_export
+from pipeline.publish.export import FORMATS, ExportSpec, export, specify_export
 from pipeline.publish.select import select
 from pipeline.records import Split
 from pipeline.storage.local import LocalStore
@@ -33,8 +33,8 @@ def _contents(store: ObjectStore) -> dict[str, bytes]:
     return {info.key: store.get(info.key) for info in store.list("")}
 
 
-def _order(sealed: Path, format_name: str, samples_per_file: int = 4) -> ExportSpec:
-    return order_export(open_store(str(sealed)), format_name, samples_per_file=samples_per_file)
+def _spec(sealed: Path, format_name: str, samples_per_file: int = 4) -> ExportSpec:
+    return specify_export(open_store(str(sealed)), format_name, samples_per_file=samples_per_file)
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -42,16 +42,16 @@ def _order(sealed: Path, format_name: str, samples_per_file: int = 4) -> ExportS
 def test_export_that_died_at_any_call_ends_in_the_undisturbed_bytes(
     bare_folder: Path, format_name: str, after: bool
 ) -> None:
-    store, order = open_store(str(bare_folder)), _order(bare_folder, format_name)
+    store, spec = open_store(str(bare_folder)), _spec(bare_folder, format_name)
     undisturbed = MemoryStore(Objects(Clock()))
     calls = DyingAt(0, raise_killed)
-    assert export(store, FaultyStore(undisturbed, calls), order).is_new
+    assert export(store, FaultyStore(undisturbed, calls), spec).is_new
     assert calls.num_calls > 8
     for at in range(1, calls.num_calls + 1):
         target = MemoryStore(Objects(Clock()))
         with pytest.raises(Killed):
-            export(store, FaultyStore(target, DyingAt(at, raise_killed, after=after)), order)
-        export(store, target, order)
+            export(store, FaultyStore(target, DyingAt(at, raise_killed, after=after)), spec)
+        export(store, target, spec)
         assert _contents(target) == _contents(undisturbed), f"died at call {at}"
 
 
@@ -136,7 +136,7 @@ def test_file_that_is_stored_wrongly_is_found_when_it_is_read_back(sealed_folder
 
     target = Forgetful(Objects(Clock()))
     with pytest.raises(VerificationError, match="not what this export writes"):
-        export(open_store(str(sealed_folder)), target, _order(sealed_folder, "webdataset"))
+        export(open_store(str(sealed_folder)), target, _spec(sealed_folder, "webdataset"))
 
 
 def test_damaged_shard_is_named(damaged: Path, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Exported:
     remarks: tuple[str, ...]
 
 
-def export(store: ObjectStore, target: ObjectStore, order: ExportSpec) -> Exported:
+def export(store: ObjectStore, target: ObjectStore, spec: ExportSpec) -> Exported:
     """Export from ``store`` into ``target``; only one export may write a target at a time.
 
     Raises ``UserError`` if the target holds other files, and ``VerificationError`` for a damaged
@@ -55,13 +55,14 @@ def export(store: ObjectStore, target: ObjectStore, order: ExportSpec) -> Export
     with scratch_folder("npd-export-") as folder:
         scratch = folder / "scratch"
         scratch.mkdir()
-        made = FORMATS[order.format](order, scratch)
-        if _claim(target, order) and target.head(CHECKSUMS) is not None:
+        # Before the claim, because it raises if the library of the format is missing.
+        made = FORMATS[spec.format](spec, scratch)
+        if _claim(target, spec) and target.head(CHECKSUMS) is not None:
             return Exported(is_new=False, num_files=0, num_bytes=0, remarks=())
         checksums = folder / CHECKSUMS
         num_files = num_bytes = 0
         with checksums.open("w", encoding="utf-8") as sums:
-            for files in _written(folder, store, order, made):
+            for files in _written(folder, store, spec, made):
                 for put in _put_all(target, files):
                     sums.write(f"{put.sha256}  {put.key}\n")
                     num_files, num_bytes = num_files + 1, num_bytes + put.num_bytes
@@ -75,7 +76,7 @@ def export(store: ObjectStore, target: ObjectStore, order: ExportSpec) -> Export
     )
 
 
-def _claim(target: ObjectStore, order: ExportSpec) -> bool:
+def _claim(target: ObjectStore, spec: ExportSpec) -> bool:
     """Claim a target for this export; return True if it was claimed. Raises ``UserError``."""
     try:
         existing = target.get(DESCRIPTION)
@@ -86,24 +87,25 @@ def _claim(target: ObjectStore, order: ExportSpec) -> bool:
                 f"{target.url} is not empty (it holds {found.key}) and is not an export; choose "
                 "another output"
             ) from None
-        if target.put_if_absent(DESCRIPTION, order.description()):
+        if target.put_if_absent(DESCRIPTION, spec.description()):
             return False
         # Another export claimed the target first. It may be the same one.
         existing = target.get(DESCRIPTION)
-    if existing != order.description():
+    if existing != spec.description():
         raise UserError(
             f"{target.url} holds another export (see {DESCRIPTION}); choose another output"
         )
     return True
 
 
-def _written(folder: Path, store: ObjectStore, order: ExportSpec, made: Format) -> Iterator[Path]:
+def _written(folder: Path, store: ObjectStore, spec: ExportSpec, made: Format) -> Iterator[Path]:
     """Yield folders with the next files; each is deleted when the next one is requested."""
-    for split in order.splits:
-        for part in _parts(store, order, split):
+    for split in spec.splits:
+        for part in _parts(store, spec, split):
             with tempfile.TemporaryDirectory(dir=folder) as name:
                 made.write_part(Path(name), part)
                 yield Path(name)
+        # Each folder is deleted after its upload, so the disk holds the files of one part.
         with tempfile.TemporaryDirectory(dir=folder) as name:
             made.finish_split(Path(name), split)
             yield Path(name)
@@ -112,16 +114,16 @@ def _written(folder: Path, store: ObjectStore, order: ExportSpec, made: Format) 
         yield Path(name)
 
 
-def _parts(store: ObjectStore, order: ExportSpec, split: Split) -> Iterator[SplitPart]:
-    pairs = sealed_pairs(store, order.manifest, split)
-    starts = range(0, order.manifest.num_samples(split), order.samples_per_file)
+def _parts(store: ObjectStore, spec: ExportSpec, split: Split) -> Iterator[SplitPart]:
+    pairs = sealed_pairs(store, spec.manifest, split)
+    starts = range(0, spec.manifest.num_samples(split), spec.samples_per_file)
     for index, first in enumerate(starts):
         yield SplitPart(
             split=split,
             index=index,
             parts=len(starts),
             first=first,
-            pairs=islice(pairs, order.samples_per_file),
+            pairs=islice(pairs, spec.samples_per_file),
         )
 
 
@@ -150,7 +152,7 @@ class _Stored:
 
 
 def _put_all(target: ObjectStore, folder: Path) -> Iterator[_Stored]:
-    """Store every file of a folder under its path in it, in order."""
+    """Store every file of a folder under its path in it, in spec."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="export") as pool:
         yield from pool.map(
