@@ -22,7 +22,7 @@ def be_deterministic() -> None:
 
 
 @contextmanager
-def settings_kept() -> Iterator[None]:
+def preserve_settings() -> Iterator[None]:
     """Run custom code and restore the torch settings that affect results.
 
     Custom rewards and proposers may set threads or TF32 for speed. Without this context, everything

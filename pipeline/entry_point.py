@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from pipeline.determinism import settings_kept
+from pipeline.determinism import preserve_settings
 from pipeline.errors import EntryPointError
 from pipeline.identity import file_sha256, folder_digest
 
@@ -38,12 +38,12 @@ def make_entry(entry: str, code: str | None, options: Mapping[str, Any]) -> Any:
     _outermost(entry, module, code)
     # Both the import and the call run custom code, which may change torch settings.
     try:
-        with settings_kept():
+        with preserve_settings():
             made = getattr(importlib.import_module(module), name)
     except (ImportError, SyntaxError, AttributeError) as error:
         raise EntryPointError(f"{entry}: cannot be imported: {error}") from error
     try:
-        with settings_kept():
+        with preserve_settings():
             return made(**deepcopy(dict(options)))
     except (TypeError, ValueError) as error:
         raise EntryPointError(f"{entry}: refuses options {dict(options)}: {error}") from error

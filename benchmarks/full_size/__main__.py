@@ -41,7 +41,7 @@ from pipeline.models.resolved_models import ResolvedModels
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.clip import Clip
 from pipeline.models.rewards.hps_v2 import HpsV2, vit_h_14
-from pipeline.models.rewards.image_reward import PUBLISHED, ImageReward, Network
+from pipeline.models.rewards.image_reward import PUBLISHED, ImageReward, ImageRewardNetwork
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.unit import produce_unit
 from pipeline.workflows.plan import draft_plan, prompts_of
@@ -76,7 +76,7 @@ def random_judges(device: torch.device) -> dict[str, Reward]:
     """Return HPSv2.1 and ImageReward in their published sizes, in float32."""
     with torch.device(device):
         clip = CLIPModel(vit_h_14()).eval()
-        network = Network(PUBLISHED).eval()
+        network = ImageRewardNetwork(PUBLISHED).eval()
     letters = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
     words = {letter: number for number, letter in enumerate(letters)}
     return {

@@ -88,7 +88,7 @@ def _compute_and_publish(
                 compute(context, done, stop), done=sum(done), total=plan.num_units
             )
             # No unit is running any more, so a signal has nothing to wait for.
-            stop.be_quick()
+            stop.interrupt_on_first()
             with console.status("compacting and sealing"):
                 return publish(context), tally
         except (BuildStoppedError, KeyboardInterrupt):

@@ -25,7 +25,7 @@ class StopSignal:
         """Return True if the build was asked to stop."""
         return self.received is not None
 
-    def be_quick(self) -> None:
+    def interrupt_on_first(self) -> None:
         """Let the first signal interrupt too, because there is no running unit to wait for."""
         self._patient = False
 

@@ -46,9 +46,9 @@ class HeartbeatDenoiser:
         """Return the schedule of the model with ``num_inference_steps`` steps."""
         return self._inner.schedule(num_inference_steps, spacing)
 
-    def own_scheduler(self, num_inference_steps: int) -> SamplingScheduler:
+    def native_scheduler(self, num_inference_steps: int) -> SamplingScheduler:
         """Return a run of the native scheduler of the model."""
-        return self._inner.own_scheduler(num_inference_steps)
+        return self._inner.native_scheduler(num_inference_steps)
 
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
         """Run the text encoder once for each prompt."""

@@ -56,7 +56,7 @@ class ImageEncoder(nn.Module):
         return features
 
 
-class TextEncoder(nn.Module):
+class SceneTextEncoder(nn.Module):
     """Encoder of word ids (B, L) to features (B, EMBEDDING): two transformer layers and a mean."""
 
     def __init__(self, vocabulary_size: int) -> None:
@@ -86,7 +86,7 @@ class DualEncoder(nn.Module):
     def __init__(self, vocabulary_size: int) -> None:
         super().__init__()
         self.image = ImageEncoder()
-        self.text = TextEncoder(vocabulary_size)
+        self.text = SceneTextEncoder(vocabulary_size)
         self.project = nn.Linear(EMBEDDING, EMBEDDING)
         self.log_scale = nn.Parameter(torch.tensor(2.3))
 

@@ -132,7 +132,7 @@ class Denoiser(Protocol):
         """
         ...
 
-    def own_scheduler(self, num_inference_steps: int) -> SamplingScheduler:
+    def native_scheduler(self, num_inference_steps: int) -> SamplingScheduler:
         """Return a fresh N-step run of the scheduler that belongs to the model.
 
         Raises ``ModelError`` if it draws noise or evaluates the network more than once a step.

@@ -55,7 +55,7 @@ def _sample_with_model_scheduler(
     guidance_scale: float,
     guidance_rescale: float,
 ) -> Tensor:
-    run = denoiser.own_scheduler(num_inference_steps)
+    run = denoiser.native_scheduler(num_inference_steps)
     latents = run.begin(x_T)
     for step, timestep in enumerate(run.timesteps):
         scaled = run.model_input(latents, step)

@@ -90,7 +90,7 @@ def estimate(
 def _first_timestep(denoiser: Denoiser, sampling: SamplingConfig) -> float:
     steps = sampling.num_inference_steps
     if sampling.scheduler == "model":
-        return denoiser.own_scheduler(steps).timesteps[0]
+        return denoiser.native_scheduler(steps).timesteps[0]
     return denoiser.schedule(steps).timesteps[0]
 
 

@@ -12,11 +12,11 @@ from pipeline.diffusion.denoiser import Denoiser
 from pipeline.models.diffusers.call_options import call_options
 from pipeline.models.diffusers.resolved_model import ResolvedModel
 from pipeline.models.model_identity import refuse_other_rows
+from pipeline.models.resolved_models import ResolvedReward
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.custom import CustomReward
 from pipeline.models.rewards.kinds import published_class
-from pipeline.models.rewards.published import PARTS
-from pipeline.models.rewards.resolved_reward import ResolvedReward
+from pipeline.models.rewards.published import REQUIRED_FILES
 from pipeline.npnet import NPNet
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _published(reward: ResolvedReward, device: torch.device) -> Reward:
 
 
 _LOADERS: Mapping[str, Callable[[ResolvedReward, torch.device], Reward]] = {
-    **dict.fromkeys(PARTS, _published),
+    **dict.fromkeys(REQUIRED_FILES, _published),
     "custom": CustomReward.load,
     "scene": _scene,
     "scene_oracle": _scene_oracle,

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from pipeline.determinism import settings_kept
+from pipeline.determinism import preserve_settings
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.errors import UserError
@@ -104,7 +104,7 @@ def propose(
     """
     for name, proposer in proposers.items():
         # A proposer may be custom code: it must not change the torch settings of the next stages.
-        with settings_kept():
+        with preserve_settings():
             made = proposer.propose(denoiser, prompts.copy(), source.copy())
         if not isinstance(made, Sequence):
             raise UserError(

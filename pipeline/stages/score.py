@@ -5,7 +5,7 @@ from math import isfinite
 
 from torch import Tensor
 
-from pipeline.determinism import settings_kept
+from pipeline.determinism import preserve_settings
 from pipeline.errors import EntryPointError
 from pipeline.models.reward import Reward
 from pipeline.stages.sample import SampledImages
@@ -37,7 +37,7 @@ def judge(rewards: Mapping[str, Reward], prompts: Sequence[str], images: Sampled
 def _scores(
     name: str, reward: Reward, prompts: Sequence[str], images: SampledImages
 ) -> list[float]:
-    with settings_kept():
+    with preserve_settings():
         scores: object = reward.score(list(prompts), images.pixels.clone())
     if not isinstance(scores, Tensor) or scores.shape != (len(prompts),) or scores.is_complex():
         found = (

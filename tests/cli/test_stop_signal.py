@@ -26,7 +26,7 @@ def test_first_signal_is_noted_and_the_second_interrupts(number: signal.Signals)
 
 def test_signal_interrupts_at_once_where_there_is_nothing_to_wait_for() -> None:
     with StopSignal(lambda: None) as stop:
-        stop.be_quick()
+        stop.interrupt_on_first()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
         assert stop.exit_code == 128 + signal.SIGTERM

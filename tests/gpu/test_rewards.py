@@ -8,7 +8,7 @@ import torch
 
 from pipeline.config.rewards import RewardConfig
 from pipeline.models.load import load_rewards
-from pipeline.models.rewards.resolved_reward import resolve_reward
+from pipeline.models.resolved_models import resolve_reward
 from tests.models.rewards.conftest import published
 from tests.models.rewards.reference.subjects import PROMPTS, images
 from tests.models.rewards.test_scores import KINDS, expected

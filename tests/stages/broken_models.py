@@ -35,8 +35,8 @@ class WrappedDenoiser:
     def schedule(self, num_inference_steps: int, spacing: Spacing | None = None) -> Schedule:
         return self.inner.schedule(num_inference_steps, spacing)
 
-    def own_scheduler(self, num_inference_steps: int) -> NativeScheduler:
-        return self.inner.own_scheduler(num_inference_steps)
+    def native_scheduler(self, num_inference_steps: int) -> NativeScheduler:
+        return self.inner.native_scheduler(num_inference_steps)
 
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
         self.encoded += prompts

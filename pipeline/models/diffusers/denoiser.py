@@ -140,7 +140,7 @@ class DiffusersDenoiser:
             )
         return self._schedules[key]
 
-    def own_scheduler(self, num_inference_steps: int) -> NativeScheduler:
+    def native_scheduler(self, num_inference_steps: int) -> NativeScheduler:
         """Return a fresh N-step run of the pipeline's scheduler, configured as by its call."""
         if num_inference_steps not in self._native_schedulers:
             probe = RecordingScheduler(self._pipe.scheduler)

@@ -1,1 +1,1 @@
-"""Published preference models that implement ``Reward``, one in each file; see docs/judges.md."""
+"""Published preference models that implement ``Reward``; see docs/judges.md."""

@@ -13,10 +13,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline.models.rewards.clip import Clip
-from pipeline.models.rewards.clip_rewards import ClipReward
+from pipeline.models.rewards.clip import Clip, ClipReward
 from pipeline.models.rewards.pixels import pillow_pixels
-from pipeline.models.rewards.published import AESTHETIC_HEAD, PARTS
+from pipeline.models.rewards.published import AESTHETIC_HEAD, REQUIRED_FILES
 from pipeline.models.rewards.weights import fill, read_tensors
 
 
@@ -53,7 +52,7 @@ class Aesthetic(ClipReward):
     def load(cls, folder: Path, device: torch.device) -> Self:
         """Read the published or the converted files, in float32. Raises ``ModelError``."""
         clip = Clip.load(cls.kind, folder, device)
-        (path,) = PARTS[cls.kind][-1].found_in(folder) or ()
+        (path,) = REQUIRED_FILES[cls.kind][-1].found_in(folder) or ()
         return cls(clip, fill(lambda: LinearHead(clip.width), read_tensors(path), path), device)
 
     def save(self, folder: Path) -> None:

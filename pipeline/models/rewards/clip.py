@@ -1,12 +1,16 @@
-"""CLIP, which embeds images and prompts as unit vectors in one space. Several rewards use it.
+"""CLIP, which embeds images and prompts as unit vectors, and rewards that are their cosine.
 
+CLIPScore: Hessel et al., arXiv 2104.08718, equation 1: 2.5 · max(cos, 0), without their prefix "A
+photo depicts", as in text-to-image papers. The CLIP is not trained on human preferences.
+PickScore v1: a CLIP ViT-H/14 tuned on Pick-a-Pic. Kirstain et al., arXiv 2305.01569. The reference
+is the code of its model card.
 B batch, S side of the network's square in pixels, E length of the vectors.
 """
 
 import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import ftfy
 import torch
@@ -17,11 +21,15 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from pipeline.errors import ModelError
 from pipeline.models.reward import full_precision
-from pipeline.models.rewards.published import CONFIG, PARTS, WEIGHTS, check_folder
+from pipeline.models.rewards.pixels import centre_floored, pillow_pixels
+from pipeline.models.rewards.published import CONFIG, REQUIRED_FILES, WEIGHTS, check_folder
 from pipeline.models.rewards.weights import Tensors, fill, read_tensors
 
 _NOT_WEIGHTS = "position_ids"
 """Suffix of buffers that older versions of transformers stored."""
+
+_SCALE = 2.5
+"""Factor w of equation 1, which scales cosines to about [0, 1]."""
 
 
 class Clip:
@@ -54,7 +62,7 @@ class Clip:
         published pickle to the names of transformers. Raises ``ModelError``.
         """
         check_folder(kind, folder)
-        (path,) = PARTS[kind][0].found_in(folder) or ()
+        (path,) = REQUIRED_FILES[kind][0].found_in(folder) or ()
         tensors = read_tensors(path)
         if rename is not None and path.name != WEIGHTS:
             tensors = rename(tensors)
@@ -105,6 +113,53 @@ def clean_text(prompt: str) -> str:
     # The tokenizer of transformers does not. Without this, prompts with curly quotes or HTML
     # entities would have other tokens than with the authors' code.
     return html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
+
+
+class ClipReward:
+    """Base class of rewards that load a CLIP. Subclasses define ``score``."""
+
+    kind: ClassVar[str]
+    """Kind of the reward in a configuration."""
+
+    def __init__(self, clip: Clip) -> None:
+        self._clip = clip
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> Self:
+        """Read the published or the converted files, in float32. Raises ``ModelError``."""
+        return cls(Clip.load(cls.kind, folder, device))
+
+    def save(self, folder: Path) -> None:
+        """Write the files that ``load`` reads, as safetensors."""
+        self._clip.save(folder)
+
+
+class ClipScore(ClipReward):
+    """CLIPScore, about 0.5 to 1. It accepts the folder of any CLIP of transformers."""
+
+    kind = "clip_score"
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
+        """Score ``images`` (uint8, (B, H, W, 3)) against ``prompts``: float32 (B,) on the CPU."""
+        image_vectors = self._clip.embed_images(pillow_pixels(images, self._clip.side))
+        text_vectors = self._clip.embed_prompts([clean_text(prompt) for prompt in prompts])
+        return (_SCALE * (image_vectors * text_vectors).sum(-1).clamp(min=0)).cpu()
+
+
+class PickScore(ClipReward):
+    """Scores of PickScore v1, about 15 to 27. They are comparable between images of one prompt."""
+
+    kind = "pick_score"
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
+        """Score ``images`` (uint8, (B, H, W, 3)) against ``prompts``: float32 (B,) on the CPU."""
+        pixels = pillow_pixels(images, self._clip.side, centre_floored)
+        image_vectors = self._clip.embed_images(pixels)
+        # The reference uses the tokenizer of transformers, so prompts are not cleaned first.
+        text_vectors = self._clip.embed_prompts(prompts)
+        return (self._clip.scale * (image_vectors * text_vectors).sum(-1)).cpu()
 
 
 def _config(folder: Path) -> CLIPConfig:

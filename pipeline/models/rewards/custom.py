@@ -7,32 +7,32 @@ from torch import Tensor
 
 from pipeline.entry_point import make_entry
 from pipeline.errors import EntryPointError
+from pipeline.models.resolved_models import ResolvedReward
 from pipeline.models.reward import Reward
-from pipeline.models.rewards.resolved_reward import ResolvedReward
 
 
 class CustomReward:
     """Wrapper around a user's class that checks that it returns one score for each image."""
 
-    def __init__(self, entry: str, judge: Reward) -> None:
+    def __init__(self, entry: str, reward: Reward) -> None:
         self._entry = entry
-        self._judge = judge
+        self._reward = reward
 
     @classmethod
-    def load(cls, reward: ResolvedReward, device: torch.device) -> "CustomReward":
+    def load(cls, resolved: ResolvedReward, device: torch.device) -> "CustomReward":
         """Create the class with the keywords ``device``, ``path`` (if configured) and its options.
 
         Raises ``EntryPointError`` for a class that is missing or does not accept these arguments.
         """
-        config = reward.config
+        config = resolved.config
         assert config.entry is not None, "checked by the configuration"
-        path = {} if reward.files is None else {"path": reward.files.place}
-        judge = make_entry(config.entry, config.code, {"device": device, **path, **config.options})
-        if not callable(getattr(judge, "score", None)):
+        path = {} if resolved.files is None else {"path": resolved.files.place}
+        reward = make_entry(config.entry, config.code, {"device": device, **path, **config.options})
+        if not callable(getattr(reward, "score", None)):
             raise EntryPointError(
                 f"{config.entry} has no method score(prompts, images); see docs/judges.md"
             )
-        return cls(config.entry, judge)
+        return cls(config.entry, reward)
 
     @torch.no_grad()
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class CustomReward:
 
         Raises ``EntryPointError`` unless it returns a tensor (B,).
         """
-        scores = self._judge.score(prompts, images)
+        scores = self._reward.score(prompts, images)
         if not isinstance(scores, Tensor) or scores.shape != (len(prompts),):
             found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise EntryPointError(

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPConfig
 
-from pipeline.models.rewards.clip import Clip, clean_text
-from pipeline.models.rewards.clip_rewards import ClipReward
+from pipeline.models.rewards.clip import Clip, ClipReward, clean_text
 from pipeline.models.rewards.pixels import torch_pixels
 from pipeline.models.rewards.weights import Tensors
 

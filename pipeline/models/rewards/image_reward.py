@@ -26,7 +26,13 @@ from pipeline.identity import readable_json
 from pipeline.models.reward import full_precision
 from pipeline.models.rewards.aesthetic import LinearHead
 from pipeline.models.rewards.pixels import pillow_pixels
-from pipeline.models.rewards.published import BERT_VOCABULARY, CONFIG, PARTS, WEIGHTS, check_folder
+from pipeline.models.rewards.published import (
+    BERT_VOCABULARY,
+    CONFIG,
+    REQUIRED_FILES,
+    WEIGHTS,
+    check_folder,
+)
 from pipeline.models.rewards.weights import Tensors, fill, read_tensors
 
 KIND = "image_reward"
@@ -94,7 +100,7 @@ _BLOCK_NAMES = {
 }
 
 
-class Network(nn.Module):
+class ImageRewardNetwork(nn.Module):
     """Image encoder and text encoder of BLIP, and the head, in the given sizes."""
 
     def __init__(self, sizes: dict[str, dict[str, Any]]) -> None:
@@ -121,7 +127,9 @@ class Network(nn.Module):
 class ImageReward:
     """Scores of ImageReward 1.0, with mean 0 and deviation 1 over its authors' images."""
 
-    def __init__(self, network: Network, vocabulary: dict[str, int], device: torch.device) -> None:
+    def __init__(
+        self, network: ImageRewardNetwork, vocabulary: dict[str, int], device: torch.device
+    ) -> None:
         self._network = network.to(device)
         self._vocabulary = vocabulary
         self._tokenizer = BertTokenizer(vocab=vocabulary)
@@ -131,11 +139,11 @@ class ImageReward:
     def load(cls, folder: Path, device: torch.device) -> Self:
         """Read the published or the converted files, in float32. Raises ``ModelError``."""
         check_folder(KIND, folder)
-        (path,) = PARTS[KIND][0].found_in(folder) or ()
+        (path,) = REQUIRED_FILES[KIND][0].found_in(folder) or ()
         tensors = read_tensors(path)
         if path.name != WEIGHTS:
             tensors = from_published(tensors)
-        network = fill(lambda: Network(_sizes(folder)), tensors, path)
+        network = fill(lambda: ImageRewardNetwork(_sizes(folder)), tensors, path)
         return cls(network, _vocabulary(folder / BERT_VOCABULARY), device)
 
     def save(self, folder: Path) -> None:

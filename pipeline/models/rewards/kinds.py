@@ -10,7 +10,7 @@ import torch
 
 from pipeline.errors import ModelError, UserError
 from pipeline.models.reward import Reward
-from pipeline.models.rewards.published import PARTS
+from pipeline.models.rewards.published import REQUIRED_FILES
 from pipeline.storage.durable import whole_folder
 
 
@@ -28,7 +28,7 @@ class PublishedReward(Reward, Protocol):
 
 
 def published_class(kind: str) -> type[PublishedReward]:
-    """Return the class of a kind in ``published.PARTS``."""
+    """Return the class of a kind in ``published.REQUIRED_FILES``."""
     match kind:
         case "image_reward":
             from pipeline.models.rewards.image_reward import ImageReward
@@ -39,11 +39,11 @@ def published_class(kind: str) -> type[PublishedReward]:
 
             return HpsV2
         case "pick_score":
-            from pipeline.models.rewards.clip_rewards import PickScore
+            from pipeline.models.rewards.clip import PickScore
 
             return PickScore
         case "clip_score":
-            from pipeline.models.rewards.clip_rewards import ClipScore
+            from pipeline.models.rewards.clip import ClipScore
 
             return ClipScore
         case "aesthetic":
@@ -58,8 +58,10 @@ def convert(kind: str, source: Path, out: Path) -> None:
 
     ``out`` appears only when it is complete. Raises ``UserError``.
     """
-    if kind not in PARTS:
-        raise UserError(f"{kind!r} is not a published reward; choose from {', '.join(PARTS)}")
+    if kind not in REQUIRED_FILES:
+        raise UserError(
+            f"{kind!r} is not a published reward; choose from {', '.join(REQUIRED_FILES)}"
+        )
     if out.exists():
         raise UserError(f"{out} exists; give the name of a new folder")
     if not source.is_dir():

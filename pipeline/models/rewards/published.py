@@ -20,7 +20,7 @@ AESTHETIC_HEAD = "head.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class RequiredFiles:
     """Required content of a folder, in one of several forms."""
 
     forms: tuple[tuple[str, ...], ...]
@@ -44,31 +44,33 @@ def _hub(repository: str) -> str:
 
 
 _CLIP_L = _hub("openai/clip-vit-large-patch14")
-_CLIP_WORDS = Part(forms=((CLIP_TOKENIZER,), (CLIP_VOCABULARY, CLIP_MERGES)), source=_CLIP_L)
+_CLIP_WORDS = RequiredFiles(
+    forms=((CLIP_TOKENIZER,), (CLIP_VOCABULARY, CLIP_MERGES)), source=_CLIP_L
+)
 
 
-def _clip(source: str) -> tuple[Part, ...]:
+def _clip(source: str) -> tuple[RequiredFiles, ...]:
     return (
-        Part(forms=((WEIGHTS,), ("pytorch_model.bin",)), source=source),
-        Part(forms=((CONFIG,),), source=source),
+        RequiredFiles(forms=((WEIGHTS,), ("pytorch_model.bin",)), source=source),
+        RequiredFiles(forms=((CONFIG,),), source=source),
         _CLIP_WORDS,
     )
 
 
-PARTS: Mapping[str, tuple[Part, ...]] = {
+REQUIRED_FILES: Mapping[str, tuple[RequiredFiles, ...]] = {
     "image_reward": (
-        Part(forms=((WEIGHTS,), ("ImageReward.pt",)), source=_hub("THUDM/ImageReward")),
-        Part(forms=((BERT_VOCABULARY,),), source=_hub("google-bert/bert-base-uncased")),
+        RequiredFiles(forms=((WEIGHTS,), ("ImageReward.pt",)), source=_hub("THUDM/ImageReward")),
+        RequiredFiles(forms=((BERT_VOCABULARY,),), source=_hub("google-bert/bert-base-uncased")),
     ),
     "hps_v2": (
-        Part(forms=((WEIGHTS,), ("HPS_v2.1_compressed.pt",)), source=_hub("xswu/HPSv2")),
+        RequiredFiles(forms=((WEIGHTS,), ("HPS_v2.1_compressed.pt",)), source=_hub("xswu/HPSv2")),
         _CLIP_WORDS,
     ),
     "pick_score": _clip(_hub("yuvalkirstain/PickScore_v1")),
     "clip_score": _clip(_CLIP_L),
     "aesthetic": (
         *_clip(_CLIP_L),
-        Part(
+        RequiredFiles(
             forms=((AESTHETIC_HEAD,), ("sac+logos+ava1-l14-linearMSE.pth",)),
             source="https://github.com/christophschuhmann/improved-aesthetic-predictor",
         ),
@@ -79,7 +81,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
 
 def check_folder(kind: str, folder: Path) -> None:
     """Raise ``ModelError`` for a folder that lacks a part. The error names the part's URL."""
-    missing = [part for part in PARTS[kind] if part.found_in(folder) is None]
+    missing = [part for part in REQUIRED_FILES[kind] if part.found_in(folder) is None]
     if missing:
         raise ModelError(
             f"no {kind} in {folder}; fetch what is missing and put it there: "

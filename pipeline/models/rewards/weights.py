@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.errors import ModelError
 
 Tensors = dict[str, Tensor]
-Network = TypeVar("Network", bound=nn.Module)
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -39,7 +39,7 @@ def read_tensors(path: Path) -> Tensors:
     return dict(tensors)
 
 
-def fill(build: Callable[[], Network], tensors: Tensors, path: Path) -> Network:
+def fill(build: Callable[[], Module], tensors: Tensors, path: Path) -> Module:
     """Build a network with the given weights, in float32 and for inference.
 
     Raises ``ModelError`` unless ``tensors``, read from ``path``, have exactly the names and shapes

@@ -83,7 +83,7 @@ def test_a_models_own_ddim_is_ours() -> None:
 def test_levels_that_leave_the_training_serve_sampling_and_redenoising_with_a_spacing() -> None:
     scheduler = EulerDiscreteScheduler(**SD_BETAS, use_karras_sigmas=True)
     denoiser = denoiser_with("stable_diffusion_xl", scheduler)
-    assert len(denoiser.own_scheduler(STEPS).timesteps) == STEPS
+    assert len(denoiser.native_scheduler(STEPS).timesteps) == STEPS
     with pytest.raises(ModelError, match=r"use_karras_sigmas .* set timestep_spacing"):
         denoiser.schedule(STEPS)
     plain = denoiser_with("stable_diffusion_xl", EulerDiscreteScheduler(**SD_BETAS))
@@ -128,7 +128,7 @@ def test_a_scheduler_that_draws_noise_or_evaluates_more_is_refused(
 ) -> None:
     denoiser = denoiser_with("stable_diffusion", scheduler)
     with pytest.raises(ModelError, match=f"stable_diffusion: .*{message}.* scheduler = 'ddim'"):
-        denoiser.own_scheduler(STEPS)
+        denoiser.native_scheduler(STEPS)
 
 
 def test_a_model_that_came_with_karras_sigmas_and_an_sde_solver_becomes_usable() -> None:
@@ -140,11 +140,11 @@ def test_a_model_that_came_with_karras_sigmas_and_an_sde_solver_becomes_usable()
     with pytest.raises(ModelError, match="use_karras_sigmas"):
         unusable.schedule(4)
     with pytest.raises(ModelError, match="draws noise"):
-        unusable.own_scheduler(4)
+        unusable.native_scheduler(4)
     options = {"use_karras_sigmas": False, "algorithm_type": "dpmsolver++"}
     choose_scheduler(pipe, "turbo", None, options)
     denoiser = DiffusersDenoiser(pipe, "turbo")
-    assert denoiser.own_scheduler(4).timesteps == [999, 749, 500, 250]
+    assert denoiser.native_scheduler(4).timesteps == [999, 749, 500, 250]
 
 
 def test_another_class_takes_over_the_betas_of_the_first() -> None:

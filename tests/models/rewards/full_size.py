@@ -9,7 +9,12 @@ from pathlib import Path
 
 import torch
 
-from pipeline.models.rewards.image_reward import PUBLISHED, ImageReward, Network, from_published
+from pipeline.models.rewards.image_reward import (
+    PUBLISHED,
+    ImageReward,
+    ImageRewardNetwork,
+    from_published,
+)
 from pipeline.models.rewards.weights import fill
 from tests.models.rewards.folders import bert_words
 from tests.models.rewards.recorded import scores, weights
@@ -20,7 +25,7 @@ def main() -> None:
     """Print the largest difference; exit with 1 if it is above 1e-5."""
     expected = scores("image_reward_full")
     tensors = from_published(weights("image_reward_full"))
-    network = fill(lambda: Network(PUBLISHED), tensors, Path("the weights by name"))
+    network = fill(lambda: ImageRewardNetwork(PUBLISHED), tensors, Path("the weights by name"))
     vocabulary = {word: number for number, word in enumerate(bert_words())}
     reward = ImageReward(network, vocabulary, torch.device("cpu"))
     pictures = torch.from_numpy(images())[: len(expected)]

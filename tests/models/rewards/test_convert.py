@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 from pipeline.cli.app import app
 from pipeline.errors import ModelError, UserError
 from pipeline.models.rewards.kinds import convert, published_class
-from pipeline.models.rewards.published import PARTS
+from pipeline.models.rewards.published import REQUIRED_FILES
 from tests.models.rewards.reference.subjects import PROMPTS, images
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("kind", PARTS)
+@pytest.mark.parametrize("kind", REQUIRED_FILES)
 def test_convert_reward_keeps_every_score_and_no_pickle(
     kind: str, published: Mapping[str, Path], tmp_path: Path
 ) -> None:

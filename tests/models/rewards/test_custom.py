@@ -13,8 +13,8 @@ import torch
 from pipeline.config.rewards import RewardConfig
 from pipeline.errors import EntryPointError
 from pipeline.models.load import load_rewards
+from pipeline.models.resolved_models import resolve_reward
 from pipeline.models.reward import Reward
-from pipeline.models.rewards.resolved_reward import resolve_reward
 from tests.models.rewards.reference.subjects import PROMPTS, images
 
 PAGE = Path(__file__).parents[3] / "docs" / "judges.md"

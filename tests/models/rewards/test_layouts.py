@@ -4,7 +4,7 @@ import torch
 from transformers import CLIPModel
 
 from pipeline.models.rewards.hps_v2 import from_open_clip, vit_h_14
-from pipeline.models.rewards.image_reward import PUBLISHED, Network, from_published
+from pipeline.models.rewards.image_reward import PUBLISHED, ImageRewardNetwork, from_published
 from tests.models.rewards.recorded import layout
 
 
@@ -15,7 +15,7 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
 def test_checkpoint_of_image_reward_is_named_and_shaped_as_its_network() -> None:
     with torch.device("meta"):  # shapes without memory
         checkpoint = {n: torch.empty(shape) for n, shape in layout("image_reward_full").items()}
-        network = Network(PUBLISHED)
+        network = ImageRewardNetwork(PUBLISHED)
     assert _shapes(from_published(checkpoint)) == _shapes(network.state_dict())
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.errors import ModelError
 from pipeline.models.rewards.kinds import published_class
-from pipeline.models.rewards.published import PARTS
+from pipeline.models.rewards.published import REQUIRED_FILES
 
 CPU = torch.device("cpu")
 
@@ -21,13 +21,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "judge"
 
 
-@pytest.mark.parametrize("kind", PARTS)
+@pytest.mark.parametrize("kind", REQUIRED_FILES)
 def test_load_of_an_empty_folder_says_every_part_and_where_it_comes_from(
     kind: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError) as error:
         published_class(kind).load(tmp_path, CPU)
-    for part in PARTS[kind]:
+    for part in REQUIRED_FILES[kind]:
         assert part.source in str(error.value)
         assert all(name in str(error.value) for form in part.forms for name in form)
 

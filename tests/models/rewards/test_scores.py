@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pipeline.config.rewards import RewardConfig
 from pipeline.models.load import load_rewards
+from pipeline.models.resolved_models import resolve_reward
 from pipeline.models.reward import Reward
-from pipeline.models.rewards.resolved_reward import resolve_reward
 from pipeline.stages.sample import SampledImages
 from pipeline.stages.score import judge
 from tests.models.rewards.recorded import scores
