@@ -21,7 +21,7 @@ import torch
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.fingerprint import ALGORITHM_VERSION, fingerprint
 from pipeline.identity import file_sha256, prompt_id, seeds_for, sha256, split_for
-from pipeline.plan import Plan
+from pipeline.plan import Plan, PlanSettings
 from pipeline.prompt_funnel import PromptFunnel
 from pipeline.publish.compact import put_content_addressed
 from pipeline.records import SCHEMA_VERSION, NoiseStats, Outcome, Split, Status
@@ -72,9 +72,13 @@ def write_pairs(
     outcomes, prompts = _candidates(count, seed, rewards, fractions or {Split.TRAIN: 1.0})
     settings = {
         "prompts": {"seeds_per_prompt": _SEEDS_PER_PROMPT, "seed": seed},
+        "splits": {},
+        "sampling": {"num_inference_steps": 1, "guidance_scale": 1.0},
+        "gate": {},
         "units": {"size": _SEEDS_PER_PROMPT},
+        "model": {"name": "synthetic"},
         "rewards": [
-            {"name": name, "select": name == rewards[0], "margin": 0.0} for name in rewards
+            {"name": name, "kind": "custom", "select": name == rewards[0]} for name in rewards
         ],
         "output": {
             "formats": list(formats),
@@ -88,7 +92,7 @@ def write_pairs(
         schema_version=SCHEMA_VERSION,
         algorithm_version=ALGORITHM_VERSION,
         plan_id="",
-        settings=settings,
+        settings=PlanSettings.read(settings),
         prompts_sha256=sha256("\n".join(prompts).encode()),
         num_prompts=len(set(prompts)),
         prompt_funnel=PromptFunnel(sources=()),
@@ -160,10 +164,10 @@ class _Writer:
         self.store = store
         self._plan = plan
         self._shape = latent_shape
-        self._output = plan.settings["output"]
+        self._output = plan.settings.output
         self._schema = PairSchema(latent_shape=latent_shape, reward_names=(*plan.reward_names,))
         # One table for all pairs: drawing new noise would take most of the time.
-        table = torch.Generator().manual_seed(plan.settings["prompts"]["seed"])
+        table = torch.Generator().manual_seed(plan.settings.prompts.seed)
         self._table = torch.randn(2 * prod(latent_shape), generator=table)
 
     def shards(
@@ -175,14 +179,14 @@ class _Writer:
             for outcome, prompt in zip(outcomes, prompts, strict=True)
             if outcome.status is Status.KEPT and outcome.split is split
         ]
-        noises = 2 if self._output["source_noise"] else 1
-        size = max(1, self._output["shard_bytes"] // (noises * 2 * prod(self._shape)))
+        noises = 2 if self._output.source_noise else 1
+        size = max(1, self._output.shard_bytes // (noises * 2 * prod(self._shape)))
         parts = [kept[start : start + size] for start in range(0, len(kept), size)]
         return {
             shard_format: [
                 self._shard(part, split, index, shard_format) for index, part in enumerate(parts)
             ]
-            for shard_format in self._output["formats"]
+            for shard_format in self._output.formats
         }
 
     def ledger(self, outcomes: Sequence[Outcome], prompts: Sequence[str]) -> LedgerInfo:
@@ -207,7 +211,7 @@ class _Writer:
     ) -> ShardInfo:
         with tempfile.TemporaryDirectory(prefix="npd-pairs-") as folder:
             path = Path(folder) / "shard"
-            rows_per_batch = self._output["rows_per_batch"]
+            rows_per_batch = self._output.rows_per_batch
             WRITERS[shard_format](path, self._batches(part, rows_per_batch), rows_per_batch)
             digest = file_sha256(path)
             key = layout.shard_key(self._plan.plan_id, 1, split, index, digest, shard_format)
@@ -236,7 +240,7 @@ class _Writer:
             prompt=prompt,
             prompt_id=outcome.prompt_id,
             seed=outcome.seed,
-            source_noise=source.numpy() if self._output["source_noise"] else None,
+            source_noise=source.numpy() if self._output.source_noise else None,
             golden_noise=golden.numpy(),
             source_rewards=outcome.source_rewards,
             golden_rewards=outcome.golden_rewards,

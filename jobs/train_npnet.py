@@ -115,7 +115,7 @@ def _model(data: str, config: str | None, folder: Path | None) -> ResolvedModel:
         return resolve_model(load_config(config).model)
     if folder is not None and config is None:
         _, manifest = sealed_plans(data)[0]
-        return model_in_folder(folder, manifest.plan.settings["model"])
+        return model_in_folder(folder, manifest.plan.settings.model)
     raise UserError(
         "give the model whose text encoder is used: either --config with the configuration of the "
         "build, or --model with the folder of the model"

@@ -5,8 +5,28 @@ the digests of the model files and all settings except ``[cluster]``. It covers 
 files and not their paths. The same configuration therefore finds and resumes the same plan.
 """
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer, TypeAdapter
+
+from pipeline.config.model import LoraSettings, ModelSettings
+from pipeline.config.proposers import (
+    BestOfNProposer,
+    CustomSettings,
+    RedenoiseProposer,
+    TrajectoryProposer,
+    ZigzagProposer,
+)
+from pipeline.config.rewards import RewardSettings
+from pipeline.config.section import Name, PositiveInt, Section, Seed
+from pipeline.config.sections import (
+    GateConfig,
+    OutputConfig,
+    SamplingConfig,
+    SelectionConfig,
+    SplitsConfig,
+    UnitsConfig,
+)
 from pipeline.identity import canonical_json, sha256, short
 from pipeline.prompt_funnel import PromptFunnel
 from pipeline.records import Record, RuleName
@@ -15,15 +35,128 @@ from pipeline.records import Record, RuleName
 _NOT_DECIDING = {"plan_id", "prompt_funnel", "num_duplicates"}
 
 
+class PlannedPrompts(Section):
+    """Settings of ``[prompts]`` that are part of a plan.
+
+    The digest of the chosen prompts replaces the others, which only describe their choice.
+    """
+
+    seeds_per_prompt: PositiveInt
+    """Number of candidates per prompt."""
+    seed: Seed
+    """Root seed, from which the seeds of all candidates are derived."""
+
+
+class PlannedLora(LoraSettings):
+    """LoRA of a plan."""
+
+    digest: str | None = None
+    """Digest of its file; unset in a draft."""
+    fused_by: str | None = None
+    """Method that fuses it; unset in plans of older versions."""
+
+
+class PlannedModel(ModelSettings):
+    """Diffusion model of a plan, identified by the contents of its files."""
+
+    loras: Annotated[tuple[PlannedLora, ...], Field(strict=False)] = ()
+    """LoRAs, fused in this order."""
+    digest: str | None = None
+    """Digest of its files; unset in a draft."""
+    steps_offset: bool | int | float | str | None = None
+    """Offset of leading timesteps, if a proposer uses them and it is not 1."""
+
+
+class PlannedReward(RewardSettings):
+    """Reward of a plan, identified by the contents of its files."""
+
+    digest: str | None = None
+    """Digest of its weights and code; None for a kind without files."""
+
+
+class PlannedNetwork(Section):
+    """Noise prompt network of a plan, identified by the contents of its files."""
+
+    rounds: PositiveInt
+    """Number of times the network is applied."""
+    kind: Literal["npnet"]
+    """Kind of the proposer."""
+    name: Name
+    """Name in receipts and ledger."""
+    digest: str
+    """Digest of its folder."""
+
+
+class PlannedCustom(CustomSettings):
+    """Custom proposer of a plan, identified by its code."""
+
+    digest: str
+    """Digest of its code."""
+    proposals: int
+    """Number of golden noises for one candidate."""
+    evaluations: int
+    """Maximum number of forward evaluations for one candidate, without its images."""
+
+
+PlannedProposer = Annotated[
+    RedenoiseProposer
+    | TrajectoryProposer
+    | ZigzagProposer
+    | BestOfNProposer
+    | PlannedNetwork
+    | PlannedCustom,
+    Field(discriminator="kind"),
+]
+_PROPOSER: TypeAdapter[PlannedProposer] = TypeAdapter(PlannedProposer)
+
+
+class PlanSettings(Record):
+    """Sections of the configuration that affect the result. Digests replace paths."""
+
+    model_config = ConfigDict(extra="allow")
+
+    prompts: PlannedPrompts
+    splits: SplitsConfig
+    sampling: SamplingConfig
+    proposers: tuple[PlannedProposer, ...] = ()
+    """Proposers of golden noise, in the order of the configuration."""
+    rewards: tuple[PlannedReward, ...]
+    selection: SelectionConfig = SelectionConfig()
+    gate: GateConfig
+    units: UnitsConfig
+    output: OutputConfig
+    model: PlannedModel
+    redenoise: dict[str, JsonValue] | None = None
+    """The only proposer of a plan before version 3."""
+    npnet: dict[str, JsonValue] | None = None
+    """The only proposer of a plan before version 3."""
+
+    @classmethod
+    def read(cls, value: object) -> "PlanSettings":
+        """Return stored settings with all of their keys, those of other versions included."""
+        if isinstance(value, PlanSettings):
+            return value
+        return cls.model_validate(value, extra="allow")
+
+    def stored(self) -> dict[str, Any]:
+        """Return the settings as JSON.
+
+        Only set keys are stored. A setting that is added later must not change the id of a plan
+        that was made without it.
+        """
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
 class Plan(Record):
     """Description of everything that a build computes, stored as ``plan.json``."""
 
     schema_version: int
     algorithm_version: int
     plan_id: str
-    settings: dict[str, Any]
-    """Sections of the configuration without ``[cluster]``. Digests replace paths, and ``[prompts]``
-    holds only the settings of the seeds."""
+    settings: Annotated[
+        PlanSettings, BeforeValidator(PlanSettings.read), PlainSerializer(PlanSettings.stored)
+    ]
+    """Settings that affect the result: everything except ``[cluster]`` and the places of files."""
     prompts_sha256: str
     """Digest of the distinct prompts in order."""
     num_prompts: int
@@ -41,50 +174,50 @@ class Plan(Record):
     @property
     def root_seed(self) -> int:
         """Root seed, from which the seeds of all candidates are derived."""
-        return int(self.settings["prompts"]["seed"])
+        return self.settings.prompts.seed
 
     @property
     def seeds_per_prompt(self) -> int:
         """Number of candidates per prompt."""
-        return int(self.settings["prompts"]["seeds_per_prompt"])
+        return self.settings.prompts.seeds_per_prompt
 
     @property
     def unit_size(self) -> int:
         """Number of candidates per unit. The last unit may hold fewer."""
-        return int(self.settings["units"]["size"])
+        return self.settings.units.size
 
     @property
     def reward_names(self) -> list[str]:
         """Names of all rewards, in the order of the configuration."""
-        return [str(reward["name"]) for reward in self.settings["rewards"]]
+        return [reward.name for reward in self.settings.rewards]
 
     @property
-    def proposers(self) -> list[dict[str, Any]]:
-        """Settings of the proposers of golden noise, each with its kind and name.
+    def proposers(self) -> tuple[PlannedProposer, ...]:
+        """Proposers of golden noise.
 
         Plans before version 3 have one proposer, in the section named after its kind.
         """
-        if "proposers" in self.settings:
-            return list(self.settings["proposers"])
-        kinds = [kind for kind in ("redenoise", "npnet") if kind in self.settings]
-        return [{"kind": kind, "name": kind, **self.settings[kind]} for kind in kinds]
+        older = {"redenoise": self.settings.redenoise, "npnet": self.settings.npnet}
+        return self.settings.proposers or tuple(
+            _PROPOSER.validate_python({"kind": kind, "name": kind, **section}, extra="allow")
+            for kind, section in older.items()
+            if section is not None
+        )
 
     @property
     def rule(self) -> RuleName:
         """Rule that combines the selecting rewards. Plans before version 3 always use ``all``."""
-        rule: RuleName = self.settings.get("selection", {}).get("rule", "all")
-        return rule
+        return self.settings.selection.rule
 
     @property
     def weights(self) -> dict[str, float]:
         """Maps each selecting reward to the weight of its gain in a weighted sum."""
-        selecting = (r for r in self.settings["rewards"] if r["select"])
-        return {r["name"]: float(r.get("weight", 1.0)) for r in selecting}
+        return {reward.name: reward.weight for reward in self.settings.rewards if reward.select}
 
     @property
     def margins(self) -> dict[str, float]:
         """Maps each selecting reward to the gain that the golden image must exceed."""
-        return {r["name"]: float(r["margin"]) for r in self.settings["rewards"] if r["select"]}
+        return {reward.name: reward.margin for reward in self.settings.rewards if reward.select}
 
     def unit_range(self, unit: int) -> range:
         """Return the positions of the candidates of a unit in the plan."""

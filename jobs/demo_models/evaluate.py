@@ -17,13 +17,14 @@ from jobs.demo_models.data import Pictures, demo_prompts, render_pictures
 from jobs.demo_models.reward import corrupt
 from jobs.demo_models.untyped import Autoencoder, diffusers
 from jobs.demo_models.vae import reconstruct
+from pipeline.config.proposers import RedenoiseSettings
 from pipeline.demo.drawing import render
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.demo.scenes import caption
 from pipeline.diffusion.denoiser import EncodedPrompts
 from pipeline.diffusion.noise import source_noise
-from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
+from pipeline.diffusion.redenoise import redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from jobs.demo_models.data import demo_prompts
 from jobs.demo_models.evaluate import golden_noises, noises, sample_images
+from pipeline.config.proposers import RedenoiseSettings
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.diffusion.denoiser import EncodedPrompts
 from pipeline.diffusion.noise import noise_stats
-from pipeline.diffusion.redenoise import RedenoiseSettings
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.records import NoiseStats
 

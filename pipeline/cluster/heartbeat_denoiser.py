@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline.cluster.heartbeat import Heartbeat
+from pipeline.config.proposers import Spacing
 from pipeline.diffusion.denoiser import (
     Conditioning,
     Denoiser,
@@ -13,7 +14,7 @@ from pipeline.diffusion.denoiser import (
     Guidance,
     SamplingScheduler,
 )
-from pipeline.diffusion.schedule import Schedule, Spacing
+from pipeline.diffusion.schedule import Schedule
 
 
 class HeartbeatDenoiser:

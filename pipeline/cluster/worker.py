@@ -32,7 +32,7 @@ from pipeline.errors import (
 from pipeline.fingerprint import Fingerprint, fingerprint
 from pipeline.identity import sha256
 from pipeline.models.load import default_device, load_denoiser, load_rewards
-from pipeline.models.model_identity import model_digests
+from pipeline.models.model_identity import with_digests
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.models.reward import Reward
 from pipeline.plan import Plan
@@ -218,10 +218,10 @@ def check_models(config: Config, models: ResolvedModels, plan: Plan) -> None:
     A plan is made on one machine and computed on others. Raise ``ModelError`` for other files and
     ``EntryPointError`` for custom code that is missing.
     """
-    model = plan.settings["model"]
-    _refuse_other_files(str(config.model), model | model_digests(models.model), model)
-    for reward, settings in zip(models.rewards, plan.settings["rewards"], strict=True):
-        _refuse_other_files(reward.config.files, reward.digest, settings["digest"])
+    model = plan.settings.model
+    _refuse_other_files(str(config.model), with_digests(model, models.model), model)
+    for reward, planned in zip(models.rewards, plan.settings.rewards, strict=True):
+        _refuse_other_files(reward.config.files, reward.digest, planned.digest)
     check_proposers(config, plan)
 
 

@@ -20,6 +20,10 @@ AttentionBackend = Literal[
 """Attention backends of diffusers that use installed code; none fetches code from a hub."""
 
 
+Guidance = Literal["classifier_free", "embedded"]
+"""Kind of guidance: with a second prediction without the prompt, or with the scale as an input."""
+
+
 def _unset(value: object) -> bool:
     """Return True if an option is unset, so that it is left out of plans.
 
@@ -28,11 +32,15 @@ def _unset(value: object) -> bool:
     return value is None
 
 
-class LoraConfig(SourceConfig):
-    """LoRA weights that are fused into the model when it is loaded."""
+class LoraSettings(Section):
+    """Settings of LoRA weights that are part of a plan."""
 
     scale: Annotated[float, Field(ge=-10, le=10)] = 1.0
     """Factor that the LoRA weights are multiplied with before they are added."""
+
+
+class LoraConfig(LoraSettings, SourceConfig):
+    """LoRA weights that are fused into the model when it is loaded."""
 
     @model_validator(mode="after")
     def _somewhere(self) -> Self:
@@ -49,16 +57,21 @@ class SchedulerConfig(Section):
     """Maps scheduler options to values that override the configuration in the model's files."""
 
 
-class ModelConfig(SourceConfig):
-    """The diffusion model: a folder in diffusers' format, on this machine or on the hub."""
+class ModelFiles(SourceConfig):
+    """Location of the files of a diffusion model."""
 
-    name: str
-    """Name of the model in the data set; for display only."""
     config: str | None = None
     """Folder in diffusers' format with the configurations for weights in a single file."""
     variant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] | None = None
     """Variant of the weight files, such as fp16; by default the files without a variant."""
-    loras: Annotated[tuple[LoraConfig, ...], Field(strict=False)] = ()
+
+
+class ModelSettings(Section):
+    """Settings of a diffusion model that are part of a plan."""
+
+    name: str
+    """Name of the model in the data set; for display only."""
+    loras: Annotated[tuple[LoraSettings, ...], Field(strict=False)] = ()
     """LoRAs, fused in this order: [[model.loras]]."""
     scheduler: SchedulerConfig | None = None
     """Replacement of the model's scheduler: [model.scheduler]."""
@@ -70,7 +83,7 @@ class ModelConfig(SourceConfig):
     """Image width in pixels; by default the width that the model was made for."""
     num_frames: PositiveInt | None = None
     """Number of frames, for video models; rewards score the middle frame."""
-    guidance: Literal["classifier_free", "embedded"] = "classifier_free"
+    guidance: Guidance = "classifier_free"
     """Kind of guidance. "classifier_free" adds a prediction without the prompt; "embedded" passes
     the scale to the network as an input (distilled models such as FLUX.1-dev)."""
     embedded_guidance: GuidanceScale | None = None
@@ -92,6 +105,13 @@ class ModelConfig(SourceConfig):
     """Decode one image at a time: less memory; rounding differs."""
     vae_tiling: bool = False
     """Decode in tiles: large images need less memory, but tiles can leave slight seams."""
+
+
+class ModelConfig(ModelSettings, ModelFiles):
+    """The diffusion model: a folder in diffusers' format, on this machine or on the hub."""
+
+    loras: Annotated[tuple[LoraConfig, ...], Field(strict=False)] = ()
+    """LoRAs, fused in this order: [[model.loras]]."""
 
     @model_validator(mode="after")
     def _guided_once(self) -> Self:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.section import Name, PositiveInt, Section, refuse_unpinned
+from pipeline.config.section import Name, PositiveInt, Section, Seed, refuse_unpinned
 
 PromptFormat = Literal["text", "jsonl", "csv", "tsv", "parquet", "arrow", "webdataset"]
 
@@ -96,7 +96,7 @@ class PromptsConfig(Section):
     """Number of prompts to sample after all filters, by a hash with the seed; by default all."""
     seeds_per_prompt: PositiveInt = 1
     """Number of candidates per prompt."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Root seed, from which the seeds of all candidates and the sample are derived."""
 
     @model_validator(mode="after")

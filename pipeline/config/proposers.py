@@ -7,35 +7,42 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from pipeline.config.section import GuidanceScale, Name, PositiveInt, Section
+from pipeline.config.section import GuidanceScale, Name, NumSteps, PositiveInt, Section
 
-Steps = Annotated[int, Field(ge=1, le=1000)]
+Spacing = Literal["leading", "trailing", "linspace"]
+"""Spacing of N timesteps in a training schedule, in the words of diffusers."""
+
+Inversion = Literal["first_order", "exact"]
+"""One evaluation per step, or fixed-point iterations."""
 
 
-class InversionConfig(Section):
+class InversionSettings(Section):
     """Settings of the DDIM inversion."""
 
     inversion_guidance_scale: GuidanceScale = 1.0
     """ω_w, guidance scale of the inversion steps."""
-    inversion: Literal["first_order", "exact"] = "first_order"
+    inversion: Inversion = "first_order"
     """One evaluation per step, as published, or fixed-point iterations to ``tolerance``."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    """Relative change at which a step of exact inversion has converged."""
+    """Relative change at which a step of exact inversion has converged. Networks in bfloat16 or
+    float16 do not reach the default, because they round earlier."""
     max_iterations: PositiveInt = 50
-    """Maximum number of evaluations for a step of exact inversion."""
+    """Maximum number of evaluations for a step of exact inversion. A sample that needs more has not
+    converged."""
 
 
-class StepsConfig(Section):
+class StepsSettings(Section):
     """Settings of the steps that are denoised and then inverted."""
 
-    num_inference_steps: Steps
+    num_inference_steps: NumSteps
     """N, number of steps of the schedule; decides the size of the perturbation."""
     num_steps: PositiveInt = 1
     """k, number of steps that are denoised and inverted, from the noisiest; at most N."""
     guidance_scale: GuidanceScale
     """ω_l, guidance scale of the denoising steps."""
-    timestep_spacing: Literal["leading", "trailing", "linspace"] | None = None
-    """Spacing of the N timesteps. Default: the spacing of the model's scheduler."""
+    timestep_spacing: Spacing | None = None
+    """Spacing of the N timesteps. Default: the spacing of the model's scheduler, which is the only
+    choice for flows."""
 
     @model_validator(mode="after")
     def _steps(self) -> Self:
@@ -47,7 +54,11 @@ class StepsConfig(Section):
         return self
 
 
-class RedenoiseConfig(InversionConfig, StepsConfig):
+class ZigzagSettings(InversionSettings, StepsSettings):
+    """Golden noise by zigzag steps: denoise, invert and denoise each step, then invert all."""
+
+
+class RedenoiseSettings(InversionSettings, StepsSettings):
     """Golden noise by the method of the paper: denoise k steps, then invert them."""
 
     rounds: PositiveInt = 1
@@ -65,7 +76,7 @@ class NPNetConfig(Section):
     """Use a network that was trained for another model, such as another fine-tune."""
 
 
-class RedenoiseProposer(RedenoiseConfig):
+class RedenoiseProposer(RedenoiseSettings):
     """The method of the paper: denoise k steps at one scale, invert them at another."""
 
     kind: Literal["redenoise"]
@@ -74,7 +85,7 @@ class RedenoiseProposer(RedenoiseConfig):
     """Name in receipts and ledger."""
 
 
-class TrajectoryProposer(InversionConfig):
+class TrajectoryProposer(InversionSettings):
     """The source image, inverted over the complete schedule of ``[sampling]`` at the low scale."""
 
     kind: Literal["trajectory"]
@@ -83,7 +94,7 @@ class TrajectoryProposer(InversionConfig):
     """Name in receipts and ledger."""
 
 
-class ZigzagProposer(InversionConfig, StepsConfig):
+class ZigzagProposer(ZigzagSettings):
     """Z-Sampling: denoise, invert and denoise each of the first steps, then invert all."""
 
     kind: Literal["zigzag"]
@@ -112,8 +123,8 @@ class NPNetProposer(NPNetConfig):
     """Name in receipts and ledger."""
 
 
-class CustomProposer(Section):
-    """A custom proposer class (docs/proposers.md)."""
+class CustomSettings(Section):
+    """Settings of a custom proposer that are part of a plan."""
 
     kind: Literal["custom"]
     """Kind of the proposer."""
@@ -121,10 +132,15 @@ class CustomProposer(Section):
     """Name in receipts and ledger."""
     entry: str
     """Class of the proposer, as module:Class."""
-    code: str | None = None
-    """Folder of the module. Default: an installed module."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Keyword arguments of the class."""
+
+
+class CustomProposer(CustomSettings):
+    """A custom proposer class (docs/proposers.md)."""
+
+    code: str | None = None
+    """Folder of the module. Default: an installed module."""
 
 
 ProposerConfig = Annotated[

@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from pipeline.config.section import Name, SourceConfig
+from pipeline.config.section import Name, Section, SourceConfig
 
 
-class RewardConfig(SourceConfig):
-    """A model that scores images against prompts (docs/judges.md)."""
+class RewardSettings(Section):
+    """Settings of a reward that are part of a plan."""
 
     name: Name
     """Name of the score in shards and ledger."""
@@ -26,8 +26,6 @@ class RewardConfig(SourceConfig):
     ``scene_oracle``: the demo's independent measurement."""
     entry: str | None = None
     """Class of kind custom, as module:Class."""
-    code: str | None = None
-    """Folder of the module. Default: an installed module."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Keyword arguments of that class."""
     select: bool = True
@@ -37,6 +35,17 @@ class RewardConfig(SourceConfig):
     """Amount by which golden must exceed source to win, in the unit of the reward."""
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Weight of the gain in sums: the rule ``weighted_sum``, and the best of several proposals."""
+
+
+class RewardFiles(SourceConfig):
+    """Location of the weights and the code of a reward."""
+
+    code: str | None = None
+    """Folder of the module of kind custom. Default: an installed module."""
+
+
+class RewardConfig(RewardSettings, RewardFiles):
+    """A model that scores images against prompts (docs/judges.md)."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,18 +2,31 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 GuidanceScale = Annotated[float, Field(ge=0, le=100)]
+NumSteps = Annotated[int, Field(ge=1, le=1000)]
+"""N, number of steps from noise to image; 1000 is the number of training timesteps."""
 
 
 class Section(BaseModel):
-    """Base of every section: frozen, typed, no unknown keys."""
+    """Settings of one concept, from the TOML file to the plan and the code that uses them.
+
+    Frozen and checked when it is created. A configuration file may not contain unknown keys.
+    """
 
     model_config = ConfigDict(
         frozen=True,
@@ -22,6 +35,19 @@ class Section(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+    @model_serializer(mode="wrap")
+    def _with_unknown_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Plans of other versions may have keys that this version does not know. They are read with
+        # ``extra="allow"`` and must be written again, because they are part of the plan's id.
+        return {**handler(self), **(self.__pydantic_extra__ or {})}
+
+    def explicit(self) -> Self:
+        """Return a copy in which defaults count as set, so that a plan stores them."""
+        values = {
+            name: value.explicit() if isinstance(value, Section) else value for name, value in self
+        }
+        return self.model_copy(update=values)
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -14,11 +14,11 @@ from pipeline.config.proposers import (
     NPNetConfig,
     NPNetProposer,
     ProposerConfig,
-    RedenoiseConfig,
     RedenoiseProposer,
+    RedenoiseSettings,
 )
 from pipeline.config.rewards import RewardConfig
-from pipeline.config.section import Fraction, GuidanceScale, PositiveInt, Section
+from pipeline.config.section import Fraction, GuidanceScale, NumSteps, PositiveInt, Section
 from pipeline.records import RuleName, Split
 
 
@@ -44,17 +44,21 @@ class SplitsConfig(Section):
         return {split: float(getattr(self, split.value)) for split in Split}
 
 
+Scheduler = Literal["ddim", "model"]
+"""``ddim`` takes deterministic first-order steps, ``model`` uses the scheduler of the model."""
+
+
 class SamplingConfig(Section):
     """Sampling of both images of a pair."""
 
-    num_inference_steps: Annotated[int, Field(ge=1, le=1000)]
+    num_inference_steps: NumSteps
     """N, number of steps from noise to image."""
     guidance_scale: GuidanceScale
     """Guidance scale. With classifier-free guidance, 1 skips the unconditional pass."""
     guidance_rescale: Annotated[Fraction, Field(exclude_if=lambda share: share == 0)] = 0.0
     """Strength of rescaling a guided prediction to the standard deviation of the conditional one
     (arXiv 2305.08891). Applies to images, not to re-denoising."""
-    scheduler: Literal["ddim", "model"] = "ddim"
+    scheduler: Scheduler = "ddim"
     """``ddim``: DDIM with eta 0, or Euler for flows. ``model``: the scheduler of the model, such as
     DPM-Solver++. Re-denoising uses the first in either case."""
 
@@ -141,7 +145,7 @@ class Config(Section):
     splits: SplitsConfig = SplitsConfig()
     model: ModelConfig
     sampling: SamplingConfig
-    redenoise: RedenoiseConfig | None = None
+    redenoise: RedenoiseSettings | None = None
     npnet: NPNetConfig | None = None
     proposers: Annotated[tuple[ProposerConfig, ...], Field(strict=False)] = ()
     rewards: Annotated[tuple[RewardConfig, ...], Field(strict=False, min_length=1)]
@@ -181,7 +185,7 @@ class Config(Section):
     def all_proposers(self) -> tuple[ProposerConfig, ...]:
         """Return every proposer, from any of the three forms."""
         if self.redenoise is not None:
-            return (RedenoiseProposer(kind="redenoise", **self.redenoise.model_dump()),)
+            return (RedenoiseProposer(kind="redenoise", **dict(self.redenoise)),)
         if self.npnet is not None:
-            return (NPNetProposer(kind="npnet", **self.npnet.model_dump()),)
+            return (NPNetProposer(kind="npnet", **dict(self.npnet)),)
         return self.proposers

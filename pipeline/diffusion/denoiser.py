@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 from torch import Tensor
 
+from pipeline.config.model import Guidance as Guidance  # part of the protocol below
+
 if TYPE_CHECKING:
-    from pipeline.diffusion.schedule import Schedule, Spacing
+    from pipeline.config.proposers import Spacing
+    from pipeline.diffusion.schedule import Schedule
 
 Prediction = Literal["epsilon", "v_prediction", "flow"]
 """Quantity that a network predicts at x = a·x_0 + s·ε: ε, a·ε - s·x_0, or the velocity ε - x_0."""
-
-Guidance = Literal["classifier_free", "embedded"]
-"""Kind of guidance: with a second prediction without the prompt, or with the scale as an input."""
 
 GUIDANCE = "guidance"
 """Keyword argument with which guidance-distilled networks receive their scale."""

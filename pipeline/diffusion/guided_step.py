@@ -5,48 +5,17 @@ at the latents that it has yet to find, so it solves an equation.
 """
 
 from dataclasses import dataclass
-from math import isfinite
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from pipeline.config.proposers import InversionSettings
 from pipeline.diffusion.guidance import forward_evaluations, guided_prediction
 from pipeline.diffusion.schedule import Schedule
-from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
-
-Inversion = Literal["first_order", "exact"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class InversionSettings:
-    """Settings of the DDIM inversion."""
-
-    inversion_guidance_scale: float = 1.0
-    """ω_w, guidance scale of the inversion steps."""
-    inversion: Inversion = "first_order"
-    """``first_order`` takes one evaluation per step, as published. ``exact`` iterates to a fixed
-    point until ``tolerance`` is met."""
-    tolerance: float = 1e-5
-    """Relative change of a sample at which exact inversion stops. Networks in bfloat16 or float16
-    do not reach the default, because they round earlier."""
-    max_iterations: int = 50
-    """Maximum number of iterations per step. A sample that needs more has not converged."""
-
-    def __post_init__(self) -> None:
-        if not isfinite(self.inversion_guidance_scale):
-            raise UserError(
-                f"inversion_guidance_scale must be finite, not {self.inversion_guidance_scale}"
-            )
-        if self.inversion not in get_args(Inversion):
-            raise UserError(f"inversion must be first_order or exact, not {self.inversion!r}")
-        if not (isfinite(self.tolerance) and self.tolerance > 0):
-            raise UserError(f"tolerance must be positive and finite, not {self.tolerance}")
-        if self.max_iterations < 1:
-            raise UserError(f"max_iterations must be at least 1, not {self.max_iterations}")
 
 
 @dataclass(frozen=True, kw_only=True)

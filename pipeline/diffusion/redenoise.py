@@ -18,67 +18,23 @@ this is re-denoising of one step in two rounds.
 B batch, k num_steps, N num_inference_steps.
 """
 
-from dataclasses import dataclass, replace
-from math import isfinite
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from pipeline.config.proposers import RedenoiseSettings, ZigzagSettings
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.guided_step import (
     InversionResult,
-    InversionSettings,
     inversion_evaluations,
     invert_step,
     invert_steps,
     step_down,
 )
-from pipeline.diffusion.schedule import Spacing
-from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepsSettings(InversionSettings):
-    """Settings of the steps that are denoised and then inverted."""
-
-    num_inference_steps: int
-    """N, number of steps of the schedule. It decides the size of one step and so of the
-    perturbation."""
-    num_steps: int = 1
-    """k, number of the N steps that are denoised and inverted."""
-    guidance_scale: float = 5.5
-    """ω_l, guidance scale of the denoising steps."""
-    timestep_spacing: Spacing | None = None
-    """Spacing of the N timesteps. None uses the spacing of the model's scheduler, which is the only
-    choice for flows."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.num_inference_steps < 1:
-            raise UserError(f"num_inference_steps must be at least 1: {self.num_inference_steps}")
-        if not 1 <= self.num_steps <= self.num_inference_steps:
-            raise UserError(
-                f"num_steps must lie in 1 … num_inference_steps ({self.num_inference_steps}), "
-                f"not {self.num_steps}"
-            )
-        if not isfinite(self.guidance_scale):
-            raise UserError(f"guidance_scale must be finite, not {self.guidance_scale}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RedenoiseSettings(StepsSettings):
-    """Settings that, with model and prompt, decide the golden noise of a source noise."""
-
-    rounds: int = 1
-    """Number of re-denoising rounds; each round starts from the previous result."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.rounds < 1:
-            raise UserError(f"rounds must be at least 1, not {self.rounds}")
 
 
 def redenoise_evaluations(settings: RedenoiseSettings, guidance: "Guidance") -> int:
@@ -107,7 +63,7 @@ def redenoise(
     return result
 
 
-def zigzag_evaluations(settings: StepsSettings, guidance: "Guidance") -> int:
+def zigzag_evaluations(settings: ZigzagSettings, guidance: "Guidance") -> int:
     """Return the forward evaluations for one sample; for exact inversion the maximum."""
     down = forward_evaluations(settings.guidance_scale, guidance)
     up = inversion_evaluations(settings, guidance)
@@ -115,7 +71,7 @@ def zigzag_evaluations(settings: StepsSettings, guidance: "Guidance") -> int:
 
 
 def zigzag(
-    denoiser: "Denoiser", prompts: "EncodedPrompts", x_T: Tensor, settings: StepsSettings
+    denoiser: "Denoiser", prompts: "EncodedPrompts", x_T: Tensor, settings: ZigzagSettings
 ) -> InversionResult:
     """Return the golden noise of the source noises ``x_T``, float32 (B, ...), one prompt each.
 

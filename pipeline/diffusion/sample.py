@@ -3,17 +3,15 @@
 Latents are kept in float32.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from pipeline.config.sections import Scheduler
 from pipeline.diffusion.guidance import forward_evaluations, guided_prediction
 
 if TYPE_CHECKING:
     from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
-
-Scheduler = Literal["ddim", "model"]
-"""``ddim`` takes deterministic first-order steps, ``model`` uses the scheduler of the model."""
 
 
 def sample_evaluations(

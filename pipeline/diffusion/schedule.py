@@ -19,11 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from pipeline.config.proposers import Spacing
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -111,9 +112,6 @@ def kappa(prediction: "Prediction", noisy: NoiseLevel, clean: NoiseLevel) -> flo
     """
     p, q = step_coefficients(prediction, noisy, clean)
     return -q / p
-
-
-Spacing = Literal["leading", "trailing", "linspace"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ def shown_reward(plan: Plan) -> str:
 
     It is the first reward with ``select = false``, or the first reward if all of them select.
     """
-    independent = (r["name"] for r in plan.settings["rewards"] if not r["select"])
+    independent = (r.name for r in plan.settings.rewards if not r.select)
     return str(next(independent, plan.reward_names[0]))
 
 

@@ -56,10 +56,10 @@ def make_report(manifest: Manifest, scores: ScoreTable, extra: Sequence[ReportRo
 
 
 def _models(plan: Plan) -> str:
-    sampling = plan.settings["sampling"]
+    model, sampling = plan.settings.model, plan.settings.sampling
     return (
-        f"Model: {plan.settings['model']['name']}. Images: {sampling['num_inference_steps']} steps "
-        f"at guidance {sampling['guidance_scale']:g}. Golden noise: {describe_proposers(plan)}."
+        f"Model: {model.name}. Images: {sampling.num_inference_steps} steps at guidance "
+        f"{sampling.guidance_scale:g}. Golden noise: {describe_proposers(plan)}."
     )
 
 

@@ -1,20 +1,14 @@
 """Identity of a diffusion model: its settings and digests in a plan, and which networks fit it."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from pipeline.config.model import ModelConfig
-from pipeline.config.section import SourceConfig
+from pipeline.config.model import ModelConfig, ModelSettings
 from pipeline.errors import ModelError
-from pipeline.identity import canonical_json
 from pipeline.models.diffusers.resolved_model import ResolvedModel, resolve_model, variants_in
 from pipeline.npnet.config import Layout
 from pipeline.npnet.latents import latents_of
 from pipeline.npnet.origin import ModelIdentity, Origin
-
-PLACES = frozenset(SourceConfig.model_fields)
-"""Fields with the location of files. They are not part of a plan."""
+from pipeline.plan import PlannedLora, PlannedModel
 
 # Earlier versions fused layers with individual alphas in another strength. The mark changes the id
 # of plans with LoRAs, so no build continues with units that were fused differently.
@@ -44,29 +38,29 @@ _SAME_MODEL = frozenset(
 setting, also one that is added later, makes it another model."""
 
 
-def model_settings(model: ModelConfig) -> dict[str, Any]:
+def model_settings(model: ModelConfig) -> PlannedModel:
     """Return the settings of ``[model]`` that decide the result, without the files."""
-    settings = model.model_dump(mode="json", exclude={*PLACES, "config", "variant"})
-    settings["loras"] = [{"scale": lora.scale} for lora in model.loras]
-    return settings
+    settings = {name: getattr(model, name) for name in ModelSettings.model_fields}
+    return PlannedModel(
+        **settings
+        | {
+            "loras": tuple(PlannedLora(scale=lora.scale) for lora in model.loras),
+            "scheduler": model.scheduler and model.scheduler.explicit(),
+        }
+    )
 
 
-def model_digests(model: ResolvedModel) -> dict[str, Any]:
-    """Return the digests of the model's files, to add to ``model_settings``.
-
-    Raises ``ModelError``.
-    """
-    return {
-        "digest": model.digest,
-        "loras": [
-            {"scale": lora.scale, "digest": files.digest, "fused_by": _FUSED_BY}
-            for lora, files in zip(model.config.loras, model.loras, strict=True)
-        ],
-    }
+def with_digests(settings: PlannedModel, model: ResolvedModel) -> PlannedModel:
+    """Return ``settings`` with the digests of the files of ``model``. Raises ``ModelError``."""
+    loras = tuple(
+        PlannedLora(scale=lora.scale, digest=files.digest, fused_by=_FUSED_BY)
+        for lora, files in zip(model.config.loras, model.loras, strict=True)
+    )
+    return settings.model_copy(update={"digest": model.digest, "loras": loras})
 
 
-def leading_offset(model: ResolvedModel) -> dict[str, Any]:
-    """Return the offset of leading timesteps, to add to ``model_settings``. Raises ``ModelError``.
+def with_leading_offset(settings: PlannedModel, model: ResolvedModel) -> PlannedModel:
+    """Return ``settings`` with the offset of leading timesteps. Raises ``ModelError``.
 
     It is needed if a proposer uses leading timesteps.
     """
@@ -75,21 +69,21 @@ def leading_offset(model: ResolvedModel) -> dict[str, Any]:
     scheduler = model.config.scheduler
     options = {} if scheduler is None else scheduler.options
     offset = options.get("steps_offset", model.index.steps_offset)
-    return {} if offset == 1 else {"steps_offset": offset}
+    return settings if offset == 1 else settings.model_copy(update={"steps_offset": offset})
 
 
-def planned_identity(settings: Mapping[str, Any]) -> ModelIdentity:
-    """Return the identity of the model in a plan's ``settings["model"]``.
+def planned_identity(settings: PlannedModel) -> ModelIdentity:
+    """Return the identity of the model of a plan.
 
     It lacks the digest of the text encoder (see ``with_text_encoder``).
     """
     deciding = {
         name: value
-        for name, value in settings.items()
+        for name, value in settings.model_dump(mode="json", exclude_unset=True).items()
         # Unset options are left out, so an option that is added later keeps identities unchanged.
         if name not in _SAME_MODEL and value not in (None, [])
     }
-    return ModelIdentity(name=settings["name"], settings=deciding)
+    return ModelIdentity(name=settings.name, settings=deciding)
 
 
 def with_text_encoder(identity: ModelIdentity, model: ResolvedModel) -> ModelIdentity:
@@ -99,29 +93,25 @@ def with_text_encoder(identity: ModelIdentity, model: ResolvedModel) -> ModelIde
 
 def identity_of(model: ResolvedModel) -> ModelIdentity:
     """Return the identity of a configured model. It reads all files. Raises ``ModelError``."""
-    planned = planned_identity(model_settings(model.config) | model_digests(model))
+    planned = planned_identity(with_digests(model_settings(model.config), model))
     return with_text_encoder(planned, model)
 
 
-def model_in_folder(folder: Path, planned: Mapping[str, Any]) -> ResolvedModel:
-    """Return the model of a plan's ``settings["model"]`` with its files in ``folder``.
+def model_in_folder(folder: Path, planned: PlannedModel) -> ResolvedModel:
+    """Return the model of a plan with its files in ``folder``.
 
     A folder may hold the weights in several variants. The one with the plan's digest is chosen, or
     the first one (plain weights, if present) if none has it. Raises ``ModelError``.
     """
     # LoRAs are not in the folder, and other versions have other settings. Both make another model,
     # which is rejected later, when its pairs are compared.
-    known = ModelConfig.model_fields.keys() - {"loras"}
-    settings = {name: value for name, value in planned.items() if name in known}
+    known = ModelSettings.model_fields.keys() - {"loras"}
+    settings = {name: getattr(planned, name) for name in known}
     models = [
-        resolve_model(
-            ModelConfig.model_validate_json(
-                canonical_json({**settings, "path": str(folder), "variant": variant})
-            )
-        )
+        resolve_model(ModelConfig(**settings, path=str(folder), variant=variant))
         for variant in variants_in(folder)
     ]
-    matching = (model for model in models if model.digest == planned["digest"])
+    matching = (model for model in models if model.digest == planned.digest)
     return next(matching, models[0])
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from math import prod
 from typing import TypeVar
 
-from pipeline.config.sections import GateConfig
 from pipeline.plan import Plan
 from pipeline.records import LosingProposal, Outcome, Status
 from pipeline.stages.select import NOT_CONVERGED, Judged, ScoreRule, Scores, Selection
@@ -23,7 +22,7 @@ class Reselection:
     def __init__(self, plan: Plan, margins: Mapping[str, float]) -> None:
         self._rule = ScoreRule.of(plan, dict(margins))
         self._is_of_plan = self._rule.margins == plan.margins
-        self._gate = GateConfig(**plan.settings["gate"])
+        self._gate = plan.settings.gate
 
     def of(self, receipt: Receipt) -> Receipt:
         """Return the receipt with new decisions, or unchanged if the margins are the plan's."""

@@ -66,7 +66,7 @@ def draft(
     that is not done, and ``VerificationError`` for a unit object that differs from its receipt's
     digest.
     """
-    formats: list[ShardFormat] = list(plan.settings["output"]["formats"])
+    formats: list[ShardFormat] = list(plan.settings.output.formats)
     shards: dict[Split, dict[ShardFormat, list[ShardInfo]]] = {
         split: {shard_format: [] for shard_format in formats} for split in Split
     }
@@ -78,7 +78,7 @@ def draft(
             # Each one is read once and then dropped.
             summary = _Summary(plan, prompts, ledger)
             receipts = map(reselection.of, read_receipts(store, plan.plan_id, plan.num_units))
-            shard_plans = plan_shards(summary.of(receipts), plan.settings["output"]["shard_bytes"])
+            shard_plans = plan_shards(summary.of(receipts), plan.settings.output.shard_bytes)
             tasks = _tasks(store.url, plan, version, shard_plans, formats, summary)
             for shard in run_compaction(tasks):
                 shards[shard.split][shard.format].append(shard.info)
@@ -120,7 +120,7 @@ def _tasks(
                 version=version,
                 shard=shard,
                 format=shard_format,
-                rows_per_batch=plan.settings["output"]["rows_per_batch"],
+                rows_per_batch=plan.settings.output.rows_per_batch,
                 # Known by now: shards are planned from receipts that the summary has seen.
                 schema=PairSchema(
                     latent_shape=summary.latent_shape,

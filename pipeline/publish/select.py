@@ -126,7 +126,7 @@ def _check_stored(store: ObjectStore, plan: Plan, margins: Mapping[str, float]) 
     """Raise ``UserError`` if the selection needs pairs that no unit object holds."""
     # Higher margins keep a subset of the pairs that were kept, and these are stored.
     is_raised = all(margins[name] >= margin for name, margin in plan.margins.items())
-    if is_raised or plan.settings["output"]["store_rejected"]:
+    if is_raised or plan.settings.output.store_rejected:
         return
     reselection = Reselection(plan, margins)
     missing = sum(

@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pipeline.config.proposers import RedenoiseProposer, TrajectoryProposer, ZigzagProposer
+from pipeline.config.proposers import (
+    BestOfNProposer,
+    RedenoiseProposer,
+    TrajectoryProposer,
+    ZigzagProposer,
+)
 from pipeline.config.sections import GateConfig, OutputConfig, SamplingConfig
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.diffusion.sample import sample_evaluations
-from pipeline.plan import Plan
+from pipeline.plan import Plan, PlannedCustom, PlannedNetwork, PlannedProposer
 from pipeline.stages.propose import ProposedNoise, Proposer, Source
 from pipeline.stages.proposers import BestOfN, Redenoise, Trajectory, Zigzag
 from pipeline.stages.select import ScoreRule
@@ -34,17 +38,16 @@ class BuildSpec:
     def of(cls, plan: Plan) -> "BuildSpec":
         """Create the spec of a plan."""
         settings = plan.settings
-        # Older plans have no such setting: their models all used classifier-free guidance.
-        guidance: Guidance = settings["model"].get("guidance", "classifier_free")
+        guidance = settings.model.guidance
         return cls(
             guidance=guidance,
-            sampling=SamplingConfig(**settings["sampling"]),
+            sampling=settings.sampling,
             proposers=planned_proposers(plan, guidance),
             from_images=makes_from_images(plan),
             rule=ScoreRule.of(plan),
-            gate=GateConfig(**settings["gate"]),
-            output=OutputConfig(**settings["output"]),
-            batch_size=settings["units"]["batch_size"],
+            gate=settings.gate,
+            output=settings.output,
+            batch_size=settings.units.batch_size,
         )
 
     @property
@@ -90,7 +93,7 @@ class NotLoaded:
 
 def planned_proposers(plan: Plan, guidance: Guidance) -> dict[str, Proposer]:
     """Return the proposers of a plan by name, in its order, for a kind of guidance."""
-    return {str(each["name"]): _planned(each, plan, guidance) for each in plan.proposers}
+    return {each.name: _planned(each, plan, guidance) for each in plan.proposers}
 
 
 def makes_from_images(plan: Plan) -> bool:
@@ -98,27 +101,26 @@ def makes_from_images(plan: Plan) -> bool:
 
     A custom proposer may use them, so it counts as one that does.
     """
-    return any(each["kind"] in ("trajectory", "custom") for each in plan.proposers)
+    return any(each.kind in ("trajectory", "custom") for each in plan.proposers)
 
 
-def _planned(settings: Mapping[str, Any], plan: Plan, guidance: Guidance) -> Proposer:
-    match settings["kind"]:
-        case "redenoise":
-            return Redenoise.of(RedenoiseProposer(**settings), guidance)
-        case "zigzag":
-            return Zigzag.of(ZigzagProposer(**settings), guidance)
-        case "trajectory":
-            steps = plan.settings["sampling"]["num_inference_steps"]
-            return Trajectory.of(TrajectoryProposer(**settings), steps, guidance)
-        case "best_of_n":
+def _planned(settings: PlannedProposer, plan: Plan, guidance: Guidance) -> Proposer:
+    match settings:
+        case RedenoiseProposer():
+            return Redenoise(settings=settings, guidance=guidance)
+        case ZigzagProposer():
+            return Zigzag(settings=settings, guidance=guidance)
+        case TrajectoryProposer():
+            steps = plan.settings.sampling.num_inference_steps
+            return Trajectory(settings=settings, num_inference_steps=steps, guidance=guidance)
+        case BestOfNProposer():
             return BestOfN(
-                name=settings["name"],
-                n=settings["n"],
+                name=settings.name,
+                n=settings.n,
                 root_seed=plan.root_seed,
                 seeds_per_prompt=plan.seeds_per_prompt,
             )
-        case "npnet":
-            return NotLoaded(proposals=1, evaluations=settings["rounds"])
-        case "custom":
-            return NotLoaded(proposals=settings["proposals"], evaluations=settings["evaluations"])
-    raise AssertionError(f"a plan has no proposer of kind {settings['kind']!r}")
+        case PlannedNetwork():
+            return NotLoaded(proposals=1, evaluations=settings.rounds)
+        case PlannedCustom():
+            return NotLoaded(proposals=settings.proposals, evaluations=settings.evaluations)

@@ -4,9 +4,7 @@ A plan stores the digests of the files. A worker loads them from the paths in it
 """
 
 import socket
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline.config.proposers import CustomProposer, NPNetProposer, ProposerConfig
 from pipeline.config.sections import Config
@@ -17,29 +15,23 @@ from pipeline.models.diffusers.resolved_model import ResolvedModel
 from pipeline.models.load import load_network
 from pipeline.models.model_identity import planned_identity, refuse_other_model, with_text_encoder
 from pipeline.npnet.network_files import network_digest, read_description
-from pipeline.plan import Plan
+from pipeline.plan import Plan, PlannedCustom, PlannedModel, PlannedNetwork, PlannedProposer
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers import NetworkProposer
 
-_NOT_DECIDING = {"path", "code", "allow_other_model"}
-"""Settings that do not enter a plan.
 
-The digest of the files replaces their location, and ``allow_other_model`` only confirms a choice.
-"""
-
-
-def proposer_settings(config: Config) -> list[dict[str, Any]]:
+def proposer_settings(config: Config) -> tuple[PlannedProposer, ...]:
     """Return the settings of the proposers in the form that a plan stores.
 
     Raises ``ModelError`` and ``EntryPointError`` for files that are missing or unusable.
     """
-    return [_settings(proposer) for proposer in config.all_proposers()]
+    return tuple(_settings(proposer) for proposer in config.all_proposers())
 
 
-def check_networks(config: Config, planned: Mapping[str, Any], model: ResolvedModel) -> None:
+def check_networks(config: Config, planned: PlannedModel, model: ResolvedModel) -> None:
     """Raise ``ModelError`` for a network that was trained for another model.
 
-    ``planned`` holds the model settings of the plan.
+    ``planned`` is the model of the plan.
     """
     proposers = config.all_proposers()
     networks = [p for p in proposers if isinstance(p, NPNetProposer) and not p.allow_other_model]
@@ -57,12 +49,12 @@ def check_proposers(config: Config, plan: Plan) -> None:
     Raises ``ModelError`` if they differ, and ``ModelError`` or ``EntryPointError`` if they are
     unusable.
     """
-    for proposer, settings in zip(config.all_proposers(), plan.proposers, strict=True):
-        if _digest(proposer) != settings.get("digest"):
-            place = proposer.path if isinstance(proposer, NPNetProposer) else settings["entry"]
+    for proposer, planned in zip(config.all_proposers(), plan.proposers, strict=True):
+        expected = planned.digest if isinstance(planned, PlannedNetwork | PlannedCustom) else None
+        if _digest(proposer) != expected:
             raise ModelError(
-                f"{place}: its files on {socket.gethostname()} are not those of the plan; "
-                "put the same on every machine"
+                f"{_place(proposer)}: its files on {socket.gethostname()} are not those of the "
+                "plan; put the same on every machine"
             )
 
 
@@ -77,19 +69,41 @@ def load_proposers(config: Config, denoiser: Denoiser) -> dict[str, Proposer]:
             network = load_network(proposer, denoiser, config.model)
             loaded[proposer.name] = NetworkProposer(network=network, rounds=proposer.rounds)
         if isinstance(proposer, CustomProposer):
-            loaded[proposer.name] = _own(proposer)
+            loaded[proposer.name] = _custom(proposer)
     return loaded
 
 
-def _settings(proposer: ProposerConfig) -> dict[str, Any]:
-    settings = proposer.model_dump(mode="json", exclude=_NOT_DECIDING)
-    digest = _digest(proposer)
-    if digest is not None:
-        settings["digest"] = digest
-    if isinstance(proposer, CustomProposer):
-        own = _own(proposer)
-        settings |= {"proposals": own.proposals, "evaluations": own.evaluations}
-    return settings
+def _settings(proposer: ProposerConfig) -> PlannedProposer:
+    # The digest of the files replaces their place, and ``allow_other_model`` only confirms a
+    # choice, so neither enters a plan.
+    match proposer:
+        case NPNetProposer():
+            digest = network_digest(proposer.path)
+            return PlannedNetwork(
+                kind=proposer.kind, name=proposer.name, rounds=proposer.rounds, digest=digest
+            )
+        case CustomProposer():
+            digest = entry_digest(proposer.entry, proposer.code)
+            loaded = _custom(proposer)
+            return PlannedCustom(
+                kind=proposer.kind,
+                name=proposer.name,
+                entry=proposer.entry,
+                options=proposer.options,
+                digest=digest,
+                proposals=loaded.proposals,
+                evaluations=loaded.evaluations,
+            )
+    return proposer.explicit()
+
+
+def _place(proposer: ProposerConfig) -> str:
+    match proposer:
+        case NPNetProposer():
+            return proposer.path
+        case CustomProposer():
+            return proposer.entry
+    return proposer.name
 
 
 def _digest(proposer: ProposerConfig) -> str | None:
@@ -101,7 +115,7 @@ def _digest(proposer: ProposerConfig) -> str | None:
     return None
 
 
-def _own(proposer: CustomProposer) -> Proposer:
+def _custom(proposer: CustomProposer) -> Proposer:
     made = make_entry(proposer.entry, proposer.code, proposer.options)
     counts = (getattr(made, "proposals", None), getattr(made, "evaluations", None))
     if not callable(getattr(made, "propose", None)) or not all(type(c) is int for c in counts):
@@ -109,10 +123,10 @@ def _own(proposer: CustomProposer) -> Proposer:
             f"{proposer.entry}: no proposer; it needs the whole numbers `proposals` and "
             "`evaluations`, and the method `propose` (docs/proposers.md)"
         )
-    own: Proposer = made
-    if own.proposals < 1 or own.evaluations < 0:
+    loaded: Proposer = made
+    if loaded.proposals < 1 or loaded.evaluations < 0:
         raise EntryPointError(
             f"{proposer.entry}: proposals must be at least 1 and evaluations at least 0, not "
-            f"{own.proposals} and {own.evaluations}"
+            f"{loaded.proposals} and {loaded.evaluations}"
         )
-    return own
+    return loaded

@@ -6,19 +6,16 @@ from typing import ClassVar
 
 import torch
 
-from pipeline.config.proposers import RedenoiseConfig, TrajectoryProposer, ZigzagProposer
+from pipeline.config.proposers import InversionSettings, RedenoiseSettings, ZigzagSettings
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.guided_step import (
     InversionResult,
-    InversionSettings,
     inversion_evaluations,
     invert_steps,
 )
 from pipeline.diffusion.noise import as_model_input, source_noise, stored
 from pipeline.diffusion.redenoise import (
-    RedenoiseSettings,
-    StepsSettings,
     redenoise,
     redenoise_evaluations,
     zigzag,
@@ -43,31 +40,25 @@ def proposed(result: InversionResult, *, down: int, up: int) -> ProposedNoise:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
 class Redenoise:
     """Proposer that denoises a few steps at high guidance and inverts them at low guidance."""
 
-    proposals = 1
-
-    def __init__(self, settings: RedenoiseSettings, guidance: Guidance) -> None:
-        self._settings = settings
-        self._guidance = guidance
-
-    @classmethod
-    def of(cls, config: RedenoiseConfig, guidance: Guidance) -> "Redenoise":
-        """Create the proposer from its configuration, for a kind of guidance."""
-        settings = RedenoiseSettings(**config.model_dump(include={*RedenoiseConfig.model_fields}))
-        return cls(settings, guidance)
+    proposals: ClassVar[int] = 1
+    settings: RedenoiseSettings
+    guidance: Guidance
+    """Kind of guidance that the model uses."""
 
     @property
     def evaluations(self) -> int:
         """Maximum number of forward evaluations per candidate. Exact inversion may need fewer."""
-        return redenoise_evaluations(self._settings, self._guidance)
+        return redenoise_evaluations(self.settings, self.guidance)
 
     def propose(
         self, denoiser: Denoiser, prompts: EncodedPrompts, source: Source
     ) -> Sequence[ProposedNoise]:
         """Re-denoise each row."""
-        settings, guidance = self._settings, self._guidance
+        settings, guidance = self.settings, self.guidance
         step_down = forward_evaluations(settings.guidance_scale, guidance)
         return [
             proposed(
@@ -78,30 +69,25 @@ class Redenoise:
         ]
 
 
+@dataclass(frozen=True, kw_only=True)
 class Zigzag:
     """Proposer that takes zigzag steps along the start of a schedule and inverts the result."""
 
-    proposals = 1
-
-    def __init__(self, settings: StepsSettings, guidance: Guidance) -> None:
-        self._settings = settings
-        self._guidance = guidance
-
-    @classmethod
-    def of(cls, config: ZigzagProposer, guidance: Guidance) -> "Zigzag":
-        """Create the proposer from its configuration, for a kind of guidance."""
-        return cls(StepsSettings(**config.model_dump(exclude={"kind", "name"})), guidance)
+    proposals: ClassVar[int] = 1
+    settings: ZigzagSettings
+    guidance: Guidance
+    """Kind of guidance that the model uses."""
 
     @property
     def evaluations(self) -> int:
         """Maximum number of forward evaluations per candidate. Exact inversion may need fewer."""
-        return zigzag_evaluations(self._settings, self._guidance)
+        return zigzag_evaluations(self.settings, self.guidance)
 
     def propose(
         self, denoiser: Denoiser, prompts: EncodedPrompts, source: Source
     ) -> Sequence[ProposedNoise]:
         """Zigzag each row."""
-        settings, guidance = self._settings, self._guidance
+        settings, guidance = self.settings, self.guidance
         step_down = forward_evaluations(settings.guidance_scale, guidance)
         return [
             proposed(
@@ -112,44 +98,32 @@ class Zigzag:
         ]
 
 
+@dataclass(frozen=True, kw_only=True)
 class Trajectory:
     """Proposer that inverts the source image back to noise."""
 
-    proposals = 1
-
-    def __init__(
-        self, settings: InversionSettings, num_inference_steps: int, guidance: Guidance
-    ) -> None:
-        self._settings = settings
-        self._num_inference_steps = num_inference_steps
-        self._guidance = guidance
-
-    @classmethod
-    def of(
-        cls, config: TrajectoryProposer, num_inference_steps: int, guidance: Guidance
-    ) -> "Trajectory":
-        """Create the proposer from its configuration.
-
-        ``num_inference_steps`` is the number of sampling steps of the source image.
-        """
-        settings = InversionSettings(**config.model_dump(exclude={"kind", "name"}))
-        return cls(settings, num_inference_steps, guidance)
+    proposals: ClassVar[int] = 1
+    settings: InversionSettings
+    num_inference_steps: int
+    """Number of sampling steps of the source image."""
+    guidance: Guidance
+    """Kind of guidance that the model uses."""
 
     @property
     def evaluations(self) -> int:
         """Maximum number of forward evaluations per candidate. Exact inversion may need fewer."""
-        return self._num_inference_steps * inversion_evaluations(self._settings, self._guidance)
+        return self.num_inference_steps * inversion_evaluations(self.settings, self.guidance)
 
     def propose(
         self, denoiser: Denoiser, prompts: EncodedPrompts, source: Source
     ) -> Sequence[ProposedNoise]:
         """Invert the source image of each row."""
         assert source.latents is not None, "a build samples source images before it proposes"
-        steps = self._num_inference_steps
+        steps = self.num_inference_steps
         schedule = denoiser.schedule(steps)
-        up = invert_steps(denoiser, prompts, source.latents, schedule, steps, self._settings)
-        scale = self._settings.inversion_guidance_scale
-        return [proposed(up, down=0, up=forward_evaluations(scale, self._guidance))]
+        up = invert_steps(denoiser, prompts, source.latents, schedule, steps, self.settings)
+        scale = self.settings.inversion_guidance_scale
+        return [proposed(up, down=0, up=forward_evaluations(scale, self.guidance))]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ def training_data(plans: Sequence[SealedPlan]) -> tuple[TrainingData, ...]:
             plan_id=manifest.plan_id,
             version=manifest.version,
             manifest_sha256=sealed.sha256,
-            model_digest=planned_identity(manifest.plan.settings["model"]).digest,
+            model_digest=planned_identity(manifest.plan.settings.model).digest,
         )
         for sealed, manifest in plans
     )
@@ -50,7 +50,7 @@ def refuse_pairs_of_other_model(
 ) -> None:
     """Raise ``ModelError`` if some pairs were made by another model than ``model``."""
     for _, manifest in plans:
-        made_by = planned_identity(manifest.plan.settings["model"])
+        made_by = planned_identity(manifest.plan.settings.model)
         if made_by.settings != model.settings:
             raise ModelError(
                 f"{url}: the pairs of plan {manifest.plan_id} were made by {made_by.name!r} (model "
@@ -63,8 +63,8 @@ def latents_in(url: str, plans: Sequence[SealedPlan]) -> Noises:
     """The pictures that all noises of a data set stand for. Raises ``UserError``."""
     found = {}
     for _, manifest in plans:
-        model = manifest.plan.settings["model"]
-        size = (model.get("height"), model.get("width"))
+        model = manifest.plan.settings.model
+        size = (model.height, model.width)
         found[latents_of(tuple(manifest.latent_shape), *size)] = manifest.plan_id
     if len(found) != 1:
         said = "; ".join(f"{shape} in plan {plan_id}" for (_, shape), plan_id in found.items())

@@ -1,22 +1,18 @@
 """Creation of a plan from a configuration."""
 
 from pathlib import Path
-from typing import Any
 
+from pipeline.config.rewards import RewardSettings
 from pipeline.config.sections import Config
 from pipeline.fingerprint import ALGORITHM_VERSION
 from pipeline.models.diffusers.call_options import OPTIONS, refuse_options
-from pipeline.models.model_identity import PLACES, leading_offset, model_digests, model_settings
+from pipeline.models.model_identity import model_settings, with_digests, with_leading_offset
 from pipeline.models.resolved_models import ResolvedModels
-from pipeline.plan import Plan
+from pipeline.plan import Plan, PlannedPrompts, PlannedReward, PlanSettings
 from pipeline.prompts.choosing import ChosenPrompts, choose_prompts
 from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.proposer_files import check_networks, proposer_settings
 from pipeline.storage.formats.prompts import PromptTable
-
-# Settings of [prompts] that enter the plan. The digest of the chosen prompts replaces the others,
-# which only describe the source of the prompts and their choice.
-_DECIDING_OF_PROMPTS = ("seeds_per_prompt", "seed")
 
 
 def make_plan(config: Config, models: ResolvedModels | None = None) -> tuple[Plan, PromptTable]:
@@ -63,9 +59,8 @@ def plan_of(
     Raises ``ModelError`` and ``EntryPointError``.
     """
     refuse_options(models.model.index.family, _options(config), str(config.model))
-    settings = _settings(config)
-    _add_digests(settings, models)
-    check_networks(config, settings["model"], models.model)
+    settings = _with_digests(_settings(config), models)
+    check_networks(config, settings.model, models.model)
     plan, table = _plan(config, chosen, settings)
     return plan.model_copy(update={"plan_id": plan.identity()}), table
 
@@ -77,7 +72,7 @@ def _options(config: Config) -> list[str]:
 
 
 def _plan(
-    config: Config, chosen: ChosenPrompts, settings: dict[str, Any]
+    config: Config, chosen: ChosenPrompts, settings: PlanSettings
 ) -> tuple[Plan, PromptTable]:
     table = PromptTable.of(chosen.prompts, config.splits.fractions())
     num_candidates = len(chosen.prompts) * config.prompts.seeds_per_prompt
@@ -95,22 +90,33 @@ def _plan(
     return plan, table
 
 
-def _settings(config: Config) -> dict[str, Any]:
-    """Return the settings that affect the result, without the locations of models."""
-    # A proposer can be configured in two forms. Both must give the same plan.
-    settings = config.model_dump(mode="json", exclude={"cluster", "model", "redenoise", "npnet"})
-    settings["proposers"] = proposer_settings(config)
-    settings["prompts"] = {name: settings["prompts"][name] for name in _DECIDING_OF_PROMPTS}
-    settings["model"] = model_settings(config.model)
-    for reward in settings["rewards"]:
-        for place in (*PLACES, "code"):
-            del reward[place]
-    return settings
+def _settings(config: Config) -> PlanSettings:
+    """Return the settings that affect the result, without the digests of models."""
+    return PlanSettings(
+        prompts=PlannedPrompts(
+            seeds_per_prompt=config.prompts.seeds_per_prompt, seed=config.prompts.seed
+        ),
+        splits=config.splits.explicit(),
+        sampling=config.sampling.explicit(),
+        proposers=proposer_settings(config),
+        rewards=tuple(
+            PlannedReward(**{name: getattr(reward, name) for name in RewardSettings.model_fields})
+            for reward in config.rewards
+        ),
+        selection=config.selection.explicit(),
+        gate=config.gate.explicit(),
+        units=config.units.explicit(),
+        output=config.output.explicit(),
+        model=model_settings(config.model),
+    )
 
 
-def _add_digests(settings: dict[str, Any], models: ResolvedModels) -> None:
-    settings["model"] |= model_digests(models.model)
-    if any(each.get("timestep_spacing") == "leading" for each in settings["proposers"]):
-        settings["model"] |= leading_offset(models.model)
-    for section, reward in zip(settings["rewards"], models.rewards, strict=True):
-        section["digest"] = reward.digest
+def _with_digests(settings: PlanSettings, models: ResolvedModels) -> PlanSettings:
+    model = with_digests(settings.model, models.model)
+    if any(getattr(each, "timestep_spacing", None) == "leading" for each in settings.proposers):
+        model = with_leading_offset(model, models.model)
+    rewards = tuple(
+        planned.model_copy(update={"digest": reward.digest})
+        for planned, reward in zip(settings.rewards, models.rewards, strict=True)
+    )
+    return settings.model_copy(update={"model": model, "rewards": rewards})

@@ -12,14 +12,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pipeline.config.proposers import Spacing
 from pipeline.diffusion.denoiser import Conditioning, EncodedPrompts, Guidance, Prediction
-from pipeline.diffusion.schedule import (
-    NoiseLevel,
-    Schedule,
-    Spacing,
-    spaced_timesteps,
-    step_coefficients,
-)
+from pipeline.diffusion.schedule import NoiseLevel, Schedule, spaced_timesteps, step_coefficients
 
 
 def sd_alphas_cumprod() -> Tensor:

@@ -6,11 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.redenoise import (
-    RedenoiseSettings,
-    redenoise,
-    redenoise_evaluations,
-)
+from pipeline.config.proposers import RedenoiseSettings
+from pipeline.diffusion.redenoise import redenoise, redenoise_evaluations
 from pipeline.diffusion.schedule import kappa
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
@@ -61,7 +58,12 @@ def test_exact_redenoise_is_the_same_for_the_epsilon_and_the_v_form_of_one_model
     noises: Callable[..., Tensor],
 ) -> None:
     settings = RedenoiseSettings(
-        num_inference_steps=10, num_steps=3, inversion="exact", tolerance=1e-12, max_iterations=500
+        num_inference_steps=10,
+        guidance_scale=5.5,
+        num_steps=3,
+        inversion="exact",
+        tolerance=1e-12,
+        max_iterations=500,
     )
     x_T = noises(3, (2, 3)).double()
     results = []
@@ -76,6 +78,7 @@ def test_exact_inversion_at_guidance_5_5_says_that_it_did_not_converge(
 ) -> None:
     settings = RedenoiseSettings(
         num_inference_steps=20,
+        guidance_scale=5.5,
         num_steps=10,
         inversion_guidance_scale=5.5,
         inversion="exact",
@@ -114,7 +117,12 @@ def test_redenoise_evaluations_bound_those_of_the_exact_inversion(
     noises: Callable[..., Tensor],
 ) -> None:
     settings = RedenoiseSettings(
-        num_inference_steps=10, num_steps=2, inversion="exact", max_iterations=7, tolerance=1e-30
+        num_inference_steps=10,
+        guidance_scale=5.5,
+        num_steps=2,
+        inversion="exact",
+        max_iterations=7,
+        tolerance=1e-30,
     )
     denoiser = GaussianDenoiser()
     x_T = noises(1, (2, 3)).double()

@@ -6,18 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
+from pipeline.config.proposers import Inversion, RedenoiseSettings, Spacing
 from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.guidance import guided_prediction
-from pipeline.diffusion.guided_step import Inversion
-from pipeline.diffusion.redenoise import (
-    RedenoiseSettings,
-    redenoise,
-    redenoise_evaluations,
-)
-from pipeline.diffusion.schedule import Spacing, kappa, step_coefficients
-from pipeline.errors import UserError
+from pipeline.diffusion.redenoise import redenoise, redenoise_evaluations
+from pipeline.diffusion.schedule import kappa, step_coefficients
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor
@@ -114,21 +110,23 @@ def test_redenoise_in_another_spacing_is_the_closed_form_of_its_levels(
     noises: Callable[..., Tensor], spacing: Spacing
 ) -> None:
     denoiser = GaussianDenoiser("epsilon")
-    settings = RedenoiseSettings(num_inference_steps=10, num_steps=3, timestep_spacing=spacing)
+    settings = RedenoiseSettings(
+        num_inference_steps=10, guidance_scale=5.5, num_steps=3, timestep_spacing=spacing
+    )
     x_T = noises(3, denoiser.latent_shape).double()
     prompts = denoiser.encode_widths(WIDTHS)
     golden = redenoise(denoiser, prompts, x_T, settings).latents
     for row, width in enumerate(WIDTHS):
         expected = closed_form(denoiser, width, settings) * x_T[row]
         torch.testing.assert_close(golden[row], expected, rtol=1e-9, atol=0)
-    own = RedenoiseSettings(num_inference_steps=10, num_steps=3)
+    own = RedenoiseSettings(num_inference_steps=10, guidance_scale=5.5, num_steps=3)
     assert not torch.equal(golden, redenoise(denoiser, prompts, x_T, own).latents)
 
 
 def test_one_first_order_step_moves_the_noise_by_kappa(
     gentle_denoiser: DiffusersDenoiser, noises: Callable[..., Tensor]
 ) -> None:
-    settings = RedenoiseSettings(num_inference_steps=10)
+    settings = RedenoiseSettings(num_inference_steps=10, guidance_scale=5.5)
     prompts = gentle_denoiser.encode_prompts(PROMPTS)
     x_T = noises(4, gentle_denoiser.latent_shape)
     schedule = gentle_denoiser.schedule(10)
@@ -151,7 +149,7 @@ def test_redenoise_takes_latents_of_any_rank(
         denoiser,
         denoiser.encode_widths([0.5, 0.7]),
         noises(2, shape),
-        RedenoiseSettings(num_inference_steps=10, inversion="exact"),
+        RedenoiseSettings(num_inference_steps=10, guidance_scale=5.5, inversion="exact"),
     )
     assert result.latents.shape == (2, *shape)
     assert result.latents.dtype == torch.float32
@@ -187,8 +185,9 @@ def test_redenoise_evaluations_are_counted_right(
     ],
 )
 def test_settings_that_are_impossible_are_refused_by_name(field: str, value: Any) -> None:
-    with pytest.raises(UserError, match=field):
-        RedenoiseSettings(**{"num_inference_steps": 10, field: value})
+    settings = {"num_inference_steps": 10, "guidance_scale": 5.5, field: value}
+    with pytest.raises(ValidationError, match=field):
+        RedenoiseSettings.model_validate(settings)
 
 
 def test_golden_noise_of_published_settings_is_a_pull_along_the_guidance_direction(
@@ -199,7 +198,7 @@ def test_golden_noise_of_published_settings_is_a_pull_along_the_guidance_directi
     width, x_T = 0.5, noises(1, (2, 3)).double()
     errors = []
     for steps in (50, 200):
-        settings = RedenoiseSettings(num_inference_steps=steps)
+        settings = RedenoiseSettings(num_inference_steps=steps, guidance_scale=5.5)
         golden = redenoise(denoiser, denoiser.encode_widths([width]), x_T, settings).latents
         noisy, clean = denoiser.schedule(steps).step_levels(0)
         c, u = (guided_factor("epsilon", noisy, w, w, 1) for w in (width, 0.9))

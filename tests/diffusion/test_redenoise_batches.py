@@ -6,11 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.guided_step import Inversion
-from pipeline.diffusion.redenoise import (
-    RedenoiseSettings,
-    redenoise,
-)
+from pipeline.config.proposers import Inversion, RedenoiseSettings
+from pipeline.diffusion.redenoise import redenoise
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser
@@ -24,6 +21,7 @@ def test_a_sample_does_not_depend_on_its_batch_or_position(
 ) -> None:
     settings = RedenoiseSettings(
         num_inference_steps=10,
+        guidance_scale=5.5,
         num_steps=3,
         inversion=inversion,
     )
@@ -47,6 +45,7 @@ def test_a_sample_that_is_not_finite_is_reported_and_leaves_the_others_alone(
 ) -> None:
     settings = RedenoiseSettings(
         num_inference_steps=10,
+        guidance_scale=5.5,
         num_steps=2,
         inversion=inversion,
     )

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 import pipeline.demo
+from pipeline.config.proposers import RedenoiseSettings
 from pipeline.diffusion.guided_step import InversionResult
-from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
+from pipeline.diffusion.redenoise import redenoise
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 

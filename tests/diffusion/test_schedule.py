@@ -6,7 +6,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from pipeline.diffusion.schedule import Schedule, Spacing, spaced_timesteps
+from pipeline.config.proposers import Spacing
+from pipeline.diffusion.schedule import Schedule, spaced_timesteps
 from pipeline.errors import UserError
 from tests.diffusion.gaussian import GaussianDenoiser
 from tests.models.diffusers.tiny import SD_BETAS

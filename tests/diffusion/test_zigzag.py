@@ -6,15 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.config.proposers import Inversion, RedenoiseSettings, ZigzagSettings
 from pipeline.diffusion.denoiser import Prediction
-from pipeline.diffusion.guided_step import Inversion
-from pipeline.diffusion.redenoise import (
-    RedenoiseSettings,
-    StepsSettings,
-    redenoise,
-    zigzag,
-    zigzag_evaluations,
-)
+from pipeline.diffusion.redenoise import redenoise, zigzag, zigzag_evaluations
 from pipeline.diffusion.schedule import step_coefficients
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
@@ -24,7 +18,7 @@ WIDTHS = [0.3, 0.6, 1.4]
 PROMPTS = ["a red circle", "blue square", "z", "a small and big"]
 
 
-def closed_form(denoiser: GaussianDenoiser, width: float, settings: StepsSettings) -> float:
+def closed_form(denoiser: GaussianDenoiser, width: float, settings: ZigzagSettings) -> float:
     """golden / source: two steps down and two up at each level, as if each undid the other."""
     schedule = denoiser.schedule(settings.num_inference_steps)
     ratio = 1.0
@@ -51,7 +45,7 @@ def test_zigzag_of_gaussian_data_is_the_closed_form(
     up: float,
 ) -> None:
     denoiser = GaussianDenoiser(prediction)
-    settings = StepsSettings(
+    settings = ZigzagSettings(
         num_inference_steps=20,
         num_steps=3,
         guidance_scale=down,
@@ -95,7 +89,7 @@ def test_zigzag_is_what_its_formula_says_line_by_line(
     x_1 = down(up(down(x_T, 0), 0), 0)
     x_2 = down(up(down(x_1, 1), 1), 1)
     expected = up(up(x_2, 1), 0)
-    settings = StepsSettings(num_inference_steps=10, num_steps=2, guidance_scale=3.0)
+    settings = ZigzagSettings(num_inference_steps=10, num_steps=2, guidance_scale=3.0)
     found = zigzag(gentle_denoiser, prompts, x_T, settings)
     assert relative_errors(found.latents, expected).max() <= 1e-5
     assert relative_errors(found.latents, x_T).min() > 0.01
@@ -109,7 +103,7 @@ def test_zigzag_of_one_step_is_redenoising_in_two_rounds(
     prompts = denoiser.encode_widths(WIDTHS)
     x_T = noises(3, denoiser.latent_shape)
     common = {"num_inference_steps": 10, "guidance_scale": 2.0, "inversion": inversion}
-    found = zigzag(denoiser, prompts, x_T, StepsSettings(**common))
+    found = zigzag(denoiser, prompts, x_T, ZigzagSettings(**common))
     twice = redenoise(denoiser, prompts, x_T, RedenoiseSettings(**common, rounds=2))
     for name in ("latents", "converged", "residual", "iterations"):
         assert torch.equal(getattr(found, name), getattr(twice, name)), name
@@ -120,7 +114,7 @@ def test_zigzag_evaluations_are_counted_right(
     noises: Callable[..., Tensor], down: float, up: float
 ) -> None:
     denoiser = GaussianDenoiser()
-    settings = StepsSettings(
+    settings = ZigzagSettings(
         num_inference_steps=10, num_steps=3, guidance_scale=down, inversion_guidance_scale=up
     )
     result = zigzag(denoiser, denoiser.encode_widths(WIDTHS), noises(3, (2, 3)), settings)
@@ -131,7 +125,7 @@ def test_zigzag_evaluations_are_counted_right(
 def test_zigzag_of_a_sample_does_not_depend_on_its_batch(
     gentle_denoiser: DiffusersDenoiser, noises: Callable[..., Tensor]
 ) -> None:
-    settings = StepsSettings(
+    settings = ZigzagSettings(
         num_inference_steps=10, num_steps=2, guidance_scale=3.0, inversion="exact"
     )
     prompts = gentle_denoiser.encode_prompts(PROMPTS)
@@ -149,7 +143,7 @@ def test_zigzag_of_a_noise_that_is_not_finite_says_so_and_leaves_the_others(
     denoiser = GaussianDenoiser()
     prompts = denoiser.encode_widths(WIDTHS)
     x_T = noises(3, denoiser.latent_shape)
-    settings = StepsSettings(num_inference_steps=10, num_steps=2, guidance_scale=2.0)
+    settings = ZigzagSettings(num_inference_steps=10, num_steps=2, guidance_scale=2.0)
     expected = zigzag(denoiser, prompts, x_T, settings).latents
     x_T[1, 0, 0] = float("nan")
     result = zigzag(denoiser, prompts, x_T, settings)

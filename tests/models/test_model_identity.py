@@ -6,13 +6,19 @@ import pytest
 
 from pipeline.config.file import load_config
 from pipeline.models.diffusers.resolved_model import resolve_model
-from pipeline.models.model_identity import model_digests, model_settings, planned_identity
+from pipeline.models.model_identity import model_settings, planned_identity, with_digests
+from pipeline.plan import PlannedModel
 
 
 @pytest.fixture(scope="module")
-def planned() -> dict[str, Any]:
+def planned() -> PlannedModel:
     model = load_config("demo").model
-    return model_settings(model) | model_digests(resolve_model(model))
+    return with_digests(model_settings(model), resolve_model(model))
+
+
+def _with(planned: PlannedModel, setting: dict[str, Any]) -> PlannedModel:
+    values = planned.model_dump(mode="json", exclude_unset=True) | setting
+    return PlannedModel.model_validate(values, extra="allow")
 
 
 @pytest.mark.parametrize(
@@ -27,9 +33,9 @@ def planned() -> dict[str, Any]:
     ids=lambda setting: next(iter(setting)),
 )
 def test_setting_that_leaves_prompt_embeddings_alone_is_of_the_same_model(
-    planned: dict[str, Any], setting: dict[str, Any]
+    planned: PlannedModel, setting: dict[str, Any]
 ) -> None:
-    assert planned_identity(planned | setting).digest == planned_identity(planned).digest
+    assert planned_identity(_with(planned, setting)).digest == planned_identity(planned).digest
 
 
 @pytest.mark.parametrize(
@@ -44,6 +50,6 @@ def test_setting_that_leaves_prompt_embeddings_alone_is_of_the_same_model(
     ids=lambda setting: next(iter(setting)),
 )
 def test_setting_that_changes_prompt_embeddings_makes_another_model(
-    planned: dict[str, Any], setting: dict[str, Any]
+    planned: PlannedModel, setting: dict[str, Any]
 ) -> None:
-    assert planned_identity(planned | setting).digest != planned_identity(planned).digest
+    assert planned_identity(_with(planned, setting)).digest != planned_identity(planned).digest

@@ -29,7 +29,7 @@ def _tasks(folder: Path, built: Built, shard_format: ShardFormat) -> list[ShardT
             rows_per_batch=2,
             schema=pair_schema(manifest_of(folder)),
         )
-        for shard in plan_shards(receipts, built.plan.settings["output"]["shard_bytes"])
+        for shard in plan_shards(receipts, built.plan.settings.output.shard_bytes)
     ]
 
 

@@ -85,7 +85,6 @@ def _reorder(manifest: dict[str, Any]) -> None:
         (lambda m: m.update(latent_shape=[]), "the latent shape"),
         (lambda m: m.update(selection={}), "its selection"),
         (lambda m: m["plan"].update(plan_id="0" * 16), "its plan is 0000"),
-        (lambda m: m["plan"]["settings"].pop("output"), "its plan has no settings"),
     ],
 )
 def test_manifest_that_contradicts_itself(
@@ -100,6 +99,15 @@ def test_manifest_that_contradicts_itself(
     _refused(damaged, f"{key}: .*{message}")
     assert repaired(damaged) == [key, layout.SUCCESS_KEY]
     assert objects_of(store) == before
+
+
+def test_manifest_whose_plan_lacks_a_section_is_rejected_with_its_name(
+    damaged: Path, built: Built
+) -> None:
+    reseal_json(damaged, lambda manifest: manifest["plan"]["settings"].pop("output"))
+    key = layout.manifest_key(built.plan.plan_id, 1)
+    assert only_problem_in(damaged).startswith(f"{key}: ")
+    _refused(damaged, rf"{key}: no manifest: .*\nplan\.settings\.output\n")
 
 
 def _repeat(success: dict[str, Any]) -> None:

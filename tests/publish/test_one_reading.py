@@ -38,8 +38,8 @@ def sets(built: Built, tmp_path_factory: pytest.TempPathFactory) -> dict[ShardFo
     """Small data set in a single format, once for each format; read only."""
     folders = {}
     for name in FORMATS:
-        output = {**built.plan.settings["output"], "formats": [name]}
-        settings = {**built.plan.settings, "output": output}
+        output = built.plan.settings.output.model_copy(update={"formats": (name,)})
+        settings = built.plan.settings.model_copy(update={"output": output})
         plan = built.plan.model_copy(update={"settings": settings})
         plan = plan.model_copy(update={"plan_id": plan.identity()})
         folders[name] = tmp_path_factory.mktemp(name)

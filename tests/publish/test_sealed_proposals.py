@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.config.sections import SelectionConfig
 from pipeline.evaluate.report import make_report
 from pipeline.evaluate.scores import read_scores
 from pipeline.models.resolved_models import ResolvedModels
@@ -148,7 +149,8 @@ def test_plans_rule_and_weights_decide_when_it_is_selected_from_anew(
 
 def _with_rule(built: Built, rule: RuleName) -> Built:
     """The same units under a plan of another rule; rule and weights decide nothing else."""
-    settings = {**built.plan.settings, "selection": {"rule": rule}}
+    selection = SelectionConfig(rule=rule)
+    settings = built.plan.settings.model_copy(update={"selection": selection})
     plan: Plan = built.plan.model_copy(update={"settings": settings, "plan_id": ""})
     plan = plan.model_copy(update={"plan_id": plan.identity()})
     return replace(built, plan=plan)

@@ -30,6 +30,8 @@ def rewritten(
         units.append(replace(unit, data=pack_pairs(pairs, schema, 2)))
     store = open_store(url)
     replace(built, units=tuple(units)).commit(store)
-    output = {**built.plan.settings["output"], "formats": list(formats), "shard_bytes": shard_bytes}
-    plan = built.plan.model_copy(update={"settings": {**built.plan.settings, "output": output}})
+    changes = {"formats": formats, "shard_bytes": shard_bytes}
+    output = built.plan.settings.output.model_copy(update=changes)
+    settings = built.plan.settings.model_copy(update={"output": output})
+    plan = built.plan.model_copy(update={"settings": settings})
     seal(store, plan, built.prompts, lambda tasks: map(compact, tasks))

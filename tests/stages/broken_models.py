@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipeline.config.proposers import Spacing
 from pipeline.diffusion.denoiser import Conditioning, Denoiser, EncodedPrompts, Guidance
-from pipeline.diffusion.schedule import Schedule, Spacing
+from pipeline.diffusion.schedule import Schedule
 from pipeline.models.diffusers.schedulers import NativeScheduler
 from pipeline.models.reward import Reward
 

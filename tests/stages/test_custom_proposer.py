@@ -13,6 +13,7 @@ from pipeline.cluster.worker import check_models
 from pipeline.config.sections import Config
 from pipeline.errors import EntryPointError, ModelError, UserError
 from pipeline.models.resolved_models import ResolvedModels
+from pipeline.plan import PlannedCustom
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.proposer_files import load_proposers
 from pipeline.stages.unit import ProducedUnit, produce_unit
@@ -78,8 +79,9 @@ def test_plan_has_the_digest_of_the_code_and_what_it_costs_but_no_path(tmp_path:
     settings = config(tmp_path / "a")
     plan, _ = make_plan(settings)
     (proposer,) = plan.proposers
-    assert (proposer["proposals"], proposer["evaluations"]) == (1, 2)
-    assert proposer["options"] == {"strength": 0.5} and "code" not in proposer
+    assert isinstance(proposer, PlannedCustom)
+    assert (proposer.proposals, proposer.evaluations) == (1, 2)
+    assert proposer.options == {"strength": 0.5}
     assert str(tmp_path) not in plan.model_dump_json()
     check_models(settings, ResolvedModels(settings), plan)
     (tmp_path / "a" / "pull.py").write_text(EXAMPLE + "# another\n")

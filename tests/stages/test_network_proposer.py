@@ -63,9 +63,9 @@ def test_proposer_applies_the_network_round_after_round(network: Path, rounds: i
 
 def test_plan_of_a_network_names_its_digest_and_no_path(network: Path, tmp_path: Path) -> None:
     plan, _ = make_plan(write_config(tmp_path / "a", settings(network)))
-    assert not {"redenoise", "npnet"} & set(plan.settings)
+    assert not {"redenoise", "npnet"} & plan.settings.stored().keys()
     (proposer,) = plan.proposers
-    assert set(proposer) == {"kind", "name", "rounds", "digest"}
+    assert set(proposer.model_dump()) == {"kind", "name", "rounds", "digest"}
     assert str(tmp_path) not in plan.model_dump_json()
     (network / "training.json").write_text("{}")
     assert make_plan(write_config(tmp_path / "b", settings(network)))[0] == plan
@@ -126,7 +126,7 @@ def test_plan_with_a_network_of_another_model_is_refused_unless_it_is_meant(
     meant = settings(network)
     meant["npnet"]["allow_other_model"] = True
     (proposer,) = make_plan(write_config(tmp_path, meant))[0].proposers
-    assert set(proposer) == {"kind", "name", "rounds", "digest"}
+    assert set(proposer.model_dump()) == {"kind", "name", "rounds", "digest"}
 
 
 def test_plan_with_a_network_of_its_own_model_does_not_need_it_allowed(

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.config.proposers import InversionSettings, RedenoiseSettings
 from pipeline.diffusion.denoiser import Prediction
-from pipeline.diffusion.guided_step import InversionSettings
 from pipeline.diffusion.noise import source_noise
-from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
+from pipeline.diffusion.redenoise import redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.diffusion.schedule import step_coefficients
 from pipeline.stages.propose import ProposedNoise, Source
@@ -27,7 +27,7 @@ def propose(
     latents = sample_latents(denoiser, prompts, noise, STEPS, SCALE)
     denoiser.calls.clear()
     source = Source(noise=noise, latents=latents)
-    proposer = Trajectory(settings, STEPS, denoiser.guidance)
+    proposer = Trajectory(settings=settings, num_inference_steps=STEPS, guidance=denoiser.guidance)
     (proposed,) = proposer.propose(denoiser, prompts, source)
     return source, proposed, proposer
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
+from pipeline.config.proposers import RedenoiseSettings
+from pipeline.diffusion.redenoise import redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.records import Status
 from pipeline.stages.unit import produce_unit

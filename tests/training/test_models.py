@@ -65,7 +65,7 @@ def test_train_folder_of_half_precision_alone_is_the_model_of_the_configuration(
     ((sealed, manifest),) = sealed_plans(pairs.url)
     assert of_folder == of_config
     assert of_folder.model == identity_of(resolve_model(pairs.config.model))
-    assert of_folder.model.settings["digest"] == manifest.plan.settings["model"]["digest"]
+    assert of_folder.model.settings["digest"] == manifest.plan.settings.model.digest
     (data,) = of_folder.data
     assert (data.plan_id, data.version) == (manifest.plan_id, 1)
     assert (data.manifest_sha256, data.model_digest) == (sealed.sha256, of_folder.model.digest)
@@ -78,11 +78,12 @@ def test_train_folder_with_several_variants_takes_that_of_the_plan(
     folder = tmp_path / "model"
     tiny_pipeline().save_pretrained(folder)
     shutil.copytree(_folder(pairs), folder, dirs_exist_ok=True)
-    planned = sealed_plans(pairs.url)[0][1].plan.settings["model"]
+    planned = sealed_plans(pairs.url)[0][1].plan.settings.model
     found = model_in_folder(folder, planned)
     assert found.config.variant == "fp16" and found.config.height == 32
     assert identity_of(found) == identity_of(resolve_model(pairs.config.model))
-    assert model_in_folder(folder, planned | {"digest": "another"}).config.variant is None
+    another = planned.model_copy(update={"digest": "another"})
+    assert model_in_folder(folder, another).config.variant is None
 
 
 def test_train_half_precision_is_encoded_in_float32_on_the_cpu(pairs: TinySet) -> None:

@@ -250,9 +250,9 @@ def test_plan_with_leading_spacing_has_the_models_offset_where_it_is_not_one(
     place = {"path": str(model), "scheduler": {"options": options}}
     settings = changed(model=place, redenoise={"timestep_spacing": "leading"})
     plan, _ = _plan(tmp_path / "leading", settings)
-    assert plan.settings["model"].get("steps_offset") == entry
+    assert plan.settings.model.steps_offset == entry
     others, _ = _plan(tmp_path / "own", changed(model=place))
-    assert "steps_offset" not in others.settings["model"]
+    assert others.settings.model.steps_offset is None
 
 
 def _edit(path: Path, **changes: Any) -> None:

@@ -22,10 +22,10 @@ from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.model_identity import (
     identity_of,
-    model_digests,
     model_settings,
     refuse_other_model,
     refuse_other_rows,
+    with_digests,
 )
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.npnet import NPNet
@@ -168,7 +168,7 @@ class Setup:
 
     def golden(self) -> Redenoise:
         """Return the proposer that makes golden noise like the data set's."""
-        return Redenoise.of(self.redenoise, self.config.model.guidance)
+        return Redenoise(settings=self.redenoise, guidance=self.config.model.guidance)
 
     def entries(self) -> list[ArmSpec]:
         """Return the arms of the trial."""
@@ -190,8 +190,9 @@ class Setup:
         """Return everything that affects images and scores, as JSON with digests, not paths."""
         config = self.config
         models = ResolvedModels(config)
+        model = with_digests(model_settings(config.model), models.model)
         return {
-            "model": model_settings(config.model) | model_digests(models.model),
+            "model": model.model_dump(mode="json", exclude_unset=True),
             "rewards": [
                 {
                     **reward.config.model_dump(

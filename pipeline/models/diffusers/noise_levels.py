@@ -22,8 +22,9 @@ from diffusers import (
 )
 from torch import Tensor
 
+from pipeline.config.proposers import Spacing
 from pipeline.diffusion.denoiser import Prediction
-from pipeline.diffusion.schedule import Schedule, Spacing, spaced_timesteps
+from pipeline.diffusion.schedule import Schedule, spaced_timesteps
 from pipeline.errors import ModelError
 
 SUPPORTED_SCHEDULERS = (

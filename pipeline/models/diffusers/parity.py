@@ -20,8 +20,8 @@ from pipeline.models.diffusers.recording import RecordingScheduler
 from pipeline.models.diffusers.traced_pipeline import TracedPipeline
 
 if TYPE_CHECKING:
+    from pipeline.config.proposers import Spacing
     from pipeline.diffusion.denoiser import Denoiser
-    from pipeline.diffusion.schedule import Spacing
 
 _PROMPT = "a red apple"
 _NUM_STEPS = 4

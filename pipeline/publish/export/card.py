@@ -35,7 +35,7 @@ def size_category(num_samples: int) -> str:
 
 
 def _header(spec: "ExportSpec") -> DatasetCardData:
-    model = spec.manifest.plan.settings.get("model", {}).get("name", "")
+    model = spec.manifest.plan.settings.model.name
     pairs = [
         {"split": split.value, "path": f"{DATA}/{split.value}-*.parquet"} for split in spec.splits
     ]
@@ -55,7 +55,6 @@ def _header(spec: "ExportSpec") -> DatasetCardData:
 
 def _body(spec: "ExportSpec") -> Iterator[str]:
     manifest = spec.manifest
-    settings = manifest.plan.settings
     yield "# Noise Prompt Dataset"
     yield ""
     yield (
@@ -93,7 +92,7 @@ def _body(spec: "ExportSpec") -> Iterator[str]:
     yield "All settings that determine the result:"
     yield ""
     yield "```json"
-    yield json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)
+    yield json.dumps(manifest.plan.settings.stored(), indent=2, sort_keys=True, ensure_ascii=False)
     yield "```"
     yield ""
     yield "## Licences"
@@ -131,9 +130,9 @@ def _licences(spec: "ExportSpec") -> Iterator[tuple[str, str]]:
     yield "this data set", spec.licences.data
     yield "the diffusion model", spec.licences.model
     yield "the prompts", spec.licences.prompts
-    for reward in spec.manifest.plan.settings["rewards"]:
-        kind = reward.get("kind", reward["name"])
-        yield f"the reward {reward['name']} ({kind})", REWARD_LICENCES.get(kind, "unknown")
+    for reward in spec.manifest.plan.settings.rewards:
+        licence = REWARD_LICENCES.get(reward.kind, "unknown")
+        yield f"the reward {reward.name} ({reward.kind})", licence
 
 
 def _table(head: tuple[str, str], rows: Any) -> Iterator[str]:

@@ -81,7 +81,7 @@ class PromptTable:
         if self.sha256() != plan.prompts_sha256:
             return False
         # The digest covers the prompts only. The other columns are derived from them and compared.
-        fractions = {split: float(plan.settings["splits"][split.value]) for split in Split}
+        fractions = plan.settings.splits.fractions()
         return bool(self.table.equals(PromptTable.of(self.prompts, fractions).table))
 
     def sha256(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from pipeline.config.file import BUNDLED
-from pipeline.config.proposers import RedenoiseConfig
+from pipeline.config.proposers import RedenoiseSettings
 from pipeline.config.sections import Config, SamplingConfig
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.evaluate.trial.run import Run, prepare
@@ -51,12 +51,12 @@ class Unchanged:
 class Regenerated:
     """A network that has learned golden noise perfectly: it is golden noise."""
 
-    redenoise: RedenoiseConfig
+    redenoise: RedenoiseSettings
     name: str = "perfect"
     digest: str = "p"
 
     def load(self, device: torch.device) -> Proposer:
-        return Redenoise.of(self.redenoise, "classifier_free")
+        return Redenoise(settings=self.redenoise, guidance="classifier_free")
 
 
 def held_out(count: int) -> list[str]:

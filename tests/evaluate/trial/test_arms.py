@@ -48,7 +48,7 @@ class Drawings:
         self.entries: dict[str, ArmSpec] = {entry.name: entry for entry in run.setup.entries()}
         config, denoiser = trial_config(folder), CountingDenoiser()
         assert config.redenoise is not None
-        redenoise = Redenoise.of(config.redenoise, config.model.guidance)
+        redenoise = Redenoise(settings=config.redenoise, guidance=config.model.guidance)
         self.bench = ArmRunner(
             denoiser=denoiser,
             rewards=demo_models()[1],

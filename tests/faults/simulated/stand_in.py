@@ -107,7 +107,7 @@ def produce(plan: Plan, prompts: PromptTable, unit: int, *, variant: int = 0) ->
         if status is Status.KEPT:
             pairs.append(pair)
         outcomes.append(_outcome(candidate, pair, status))
-    rows_per_batch = plan.settings["output"]["rows_per_batch"]
+    rows_per_batch = plan.settings.output.rows_per_batch
     return Unit(outcomes=tuple(outcomes), data=pack_pairs(pairs, schema, rows_per_batch))
 
 

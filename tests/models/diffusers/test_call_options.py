@@ -10,8 +10,9 @@ import pytest
 import torch
 from transformers import AddedToken
 
+from pipeline.config.proposers import RedenoiseSettings
 from pipeline.diffusion.noise import source_noise
-from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
+from pipeline.diffusion.redenoise import redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.errors import ConfigError, ModelError
 from pipeline.models.diffusers.call_options import OPTIONS
@@ -165,7 +166,8 @@ def test_a_number_of_frames_that_wan_would_round_is_refused(asked: int, allowed:
 def test_plans_have_only_the_options_that_are_set_and_other_ids_with_them(tmp_path: Path) -> None:
     plain, _ = make_plan(write_config(tmp_path / "plain"))
     names = {"negative_prompt", "max_sequence_length", "clip_skip", "guidance_rescale"}
-    assert not names & {*plain.settings["model"], *plain.settings["sampling"]}
+    stored = plain.settings.stored()
+    assert not names & {*stored["model"], *stored["sampling"]}
     zero, _ = make_plan(
         write_config(tmp_path / "zero", changed(sampling={"guidance_rescale": 0.0}))
     )
@@ -181,7 +183,8 @@ def test_plans_have_only_the_options_that_are_set_and_other_ids_with_them(tmp_pa
     ):
         config = write_config(tmp_path / str(number), changed(**{section: values}))
         plan, _ = make_plan(config)
-        assert {**plan.settings[section], **values} == plan.settings[section]
+        stored = plan.settings.stored()[section]
+        assert {**stored, **values} == stored
         ids.add(plan.plan_id)
     assert len(ids) == 5
 

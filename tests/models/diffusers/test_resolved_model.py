@@ -10,7 +10,7 @@ import pytest
 from pipeline.config.model import ModelConfig
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.resolved_model import resolve_model
-from pipeline.models.model_identity import model_digests, model_settings
+from pipeline.models.model_identity import model_settings, with_digests
 from tests.models.hub import COMMIT, REPOSITORY, Hub, point_to, serve
 
 INDEX = {
@@ -133,9 +133,9 @@ def test_settings_know_digests_and_scales_and_no_place(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_bytes(_content("model_index.json"))
     loras = ({"path": str(tmp_path / "lora.safetensors"), "scale": 0.5},)
     model = _model(path=str(tmp_path), loras=loras)
-    settings = model_settings(model) | model_digests(resolve_model(model))
-    assert str(tmp_path) not in json.dumps(settings)
-    assert [lora["scale"] for lora in settings["loras"]] == [0.5]
-    assert [lora["fused_by"] for lora in settings["loras"]] == ["file"], "another plan than before"
+    settings = with_digests(model_settings(model), resolve_model(model))
+    assert str(tmp_path) not in settings.model_dump_json()
+    assert [lora.scale for lora in settings.loras] == [0.5]
+    assert [lora.fused_by for lora in settings.loras] == ["file"], "another plan than before"
     (tmp_path / "lora.safetensors").write_bytes(b"another")
-    assert settings | model_digests(resolve_model(model)) != settings
+    assert with_digests(settings, resolve_model(model)) != settings

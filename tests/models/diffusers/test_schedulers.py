@@ -12,8 +12,9 @@ from diffusers import (
     PNDMScheduler,
 )
 
+from pipeline.config.proposers import RedenoiseSettings
 from pipeline.diffusion.noise import source_noise
-from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
+from pipeline.diffusion.redenoise import redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.diffusion.schedule import NoiseLevel
 from pipeline.errors import ModelError
@@ -89,7 +90,9 @@ def test_levels_that_leave_the_training_serve_sampling_and_redenoising_with_a_sp
     plain = denoiser_with("stable_diffusion_xl", EulerDiscreteScheduler(**SD_BETAS))
     assert denoiser.schedule(STEPS, "trailing") == plain.schedule(STEPS, "trailing")
     prompts = denoiser.encode_prompts(PROMPTS[:1])
-    settings = RedenoiseSettings(num_inference_steps=STEPS, timestep_spacing="trailing")
+    settings = RedenoiseSettings(
+        num_inference_steps=STEPS, guidance_scale=5.5, timestep_spacing="trailing"
+    )
     x_T = source_noise(0, denoiser.latent_shape)[None]
     golden = [redenoise(d, prompts, x_T, settings).latents for d in (denoiser, plain)]
     assert torch.equal(*golden)

@@ -109,7 +109,7 @@ def test_pairs_that_are_not_strictly_better_are_told_with_their_number(
 
 
 def test_source_noise_that_is_not_stored_is_rebuilt(bare_folder: Path, tmp_path: Path) -> None:
-    assert not manifest_of(bare_folder).plan.settings["output"]["source_noise"]
+    assert not manifest_of(bare_folder).plan.settings.output.source_noise
     export_to(tmp_path / "out", bare_folder, "golden-noise-npz")
     folder = tmp_path / "out" / "train"
     ours = {(s["prompt"], s["seed"]): s for s in our_samples(bare_folder).values()}

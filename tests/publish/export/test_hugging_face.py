@@ -130,7 +130,7 @@ def test_card_tells_provenance_funnel_and_licences(sealed_folder: Path, tmp_path
         assert f"| {split.value} | {manifest.num_samples(split)} |" in body
     assert f"| plan | `{manifest.plan_id}`, version 1 |" in body
     assert f"| rejected: reward:scene | {manifest.funnel.rejected['reward:scene']} |" in body
-    assert manifest.plan.settings["model"]["digest"] in body
+    assert str(manifest.plan.settings.model.digest) in body
     assert manifest.fingerprints[0].packages["torch"] in body
     assert "| the diffusion model | openrail++ |" in body
     assert "| the prompts | cc0-1.0 |" in body

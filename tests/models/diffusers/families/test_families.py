@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.config.proposers import RedenoiseSettings
 from pipeline.diffusion.denoiser import EncodedPrompts
 from pipeline.diffusion.noise import source_noise
-from pipeline.diffusion.redenoise import RedenoiseSettings, redenoise
+from pipeline.diffusion.redenoise import redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.models.diffusers.families import FAMILIES
