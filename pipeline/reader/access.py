@@ -18,11 +18,11 @@ from pipeline.reader.loaders import stop_where_a_batch_is_lost
 from pipeline.reader.order import Indices
 from pipeline.reader.samples import Row
 from pipeline.reader.shared_state import SharedState
-from pipeline.storage.formats.checked_bytes import Known
 from pipeline.storage.formats.pairs import PairColumns
-from pipeline.storage.sealed_files import ShardRef, read_columns
+from pipeline.storage.sealed_files import read_columns
 
 _OPENING_THREADS = 2
+_DAMAGE = (ObjectNotFoundError, VerificationError)
 
 
 class OpenShards:
@@ -81,6 +81,7 @@ class OpenShards:
             try:
                 opened = future.result()
             except BaseException:
+                # The shard may be repaired meanwhile, so do not keep the error.
                 self._let_go(shard)
                 raise
         self._reached = max(self._reached, self._turn.get(shard, -1) + 1)
@@ -117,6 +118,7 @@ class OpenShards:
             opened.result().content.check_ahead(self._share)
 
     def _let_go(self, shard: int) -> None:
+        """Close a shard. Rows that are still in use keep its mapping alive."""
         if self._open.pop(shard, None) is not None:
             self._held -= self._num_bytes[shard]
 
@@ -125,9 +127,6 @@ def _done(opened: PairColumns) -> Future[PairColumns]:
     future: Future[PairColumns] = Future()
     future.set_result(opened)
     return future
-
-
-_DAMAGE = (ObjectNotFoundError, VerificationError)
 
 
 class ShardAccess:
@@ -195,42 +194,37 @@ class ShardAccess:
             return None
 
     def _open_shards(self) -> OpenShards:
-        """Return the open shards of this process. Threads do not survive a fork."""
+        """Return the open shards of this process."""
+        # After a fork, the executors of the parent are still here, but not their threads. A task
+        # would wait forever, so the forked process opens the shards again.
         if self._of_process is None or self._of_process[0] != os.getpid():
             opened = OpenShards(self._open, self._sizes, self._capacity, self._prefetch, _share())
             self._of_process = (os.getpid(), opened)
+            # This process reads pairs, and not only a copy of the data set that it never uses.
             if get_worker_info() is not None:
                 stop_where_a_batch_is_lost()
         return self._of_process[1]
 
     def _open(self, shard: int) -> PairColumns:
-        known = self._shared.verified_pieces(shard) if self._verify else None
-        # If damage is skipped, check the complete shard now. Otherwise the skipped rows would
-        # depend on the order in which rows are read.
-        return open_pairs(
-            self._catalog.shards[shard], self._cache, known, at_once=self._skips_damage
+        """Open a shard, whose pieces are checked on use.
+
+        Raises ``ObjectNotFoundError`` or ``VerificationError`` with the shard's name.
+        """
+        ref = self._catalog.shards[shard]
+        return map_shard(
+            ref.store,
+            ref.info,
+            self._cache,
+            self._shared.verified_pieces(shard) if self._verify else None,
+            lambda content: read_columns(content, ref),
+            # If damage is skipped, check the complete shard now. Otherwise the skipped rows would
+            # depend on the order in which rows are read.
+            at_once=self._skips_damage,
         )
 
     def __getstate__(self) -> dict[str, Any]:
         # Threads and mappings cannot be pickled. The receiving process opens the shards again.
         return {**self.__dict__, "_of_process": None}
-
-
-def open_pairs(
-    ref: ShardRef, cache: Cache | None, known: Known | None, *, at_once: bool
-) -> PairColumns:
-    """Open the pairs of a shard. They are checked piece by piece on use, or all ``at_once``.
-
-    Raises ``ObjectNotFoundError`` or ``VerificationError`` with the shard's name.
-    """
-    return map_shard(
-        ref.store,
-        ref.info,
-        cache,
-        known,
-        lambda content: read_columns(content, ref),
-        at_once=at_once,
-    )
 
 
 def _share() -> float:

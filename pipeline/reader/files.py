@@ -61,6 +61,7 @@ def map_shard(
     at_once = at_once or cache is not None or not isinstance(store, LocalStore)
 
     def mapped(file: BinaryIO) -> _Used:
+        # The mapping stays valid when the file is closed, and also when it is evicted.
         with file:
             content = CheckedBytes(file, info, known, f"{store.url}/{info.key}")
         if at_once:
@@ -100,7 +101,7 @@ def _use(
                 raise
         raise CacheError(
             f"{cache.folder}: a file of the cache is damaged right after its bytes were written "
-            f"and checked; this disk or memory is not to be trusted: {ANOTHER_FOLDER}"
+            f"and checked; this disk or memory is unreliable: {ANOTHER_FOLDER}"
         ) from error
 
 
@@ -131,7 +132,7 @@ def _digest(file: BinaryIO) -> str:
 
 def _missing(store: ObjectStore, info: ShardInfo | LedgerInfo) -> NPDError:
     place = place_of(info.key)
-    assert place is not None and place.version is not None, f"{info.key} lies under a version"
+    assert place is not None and place.version is not None, f"{info.key} is below a version"
     if read_removal(store, place.plan_id, place.version) is not None:
         # This is no damage that a reader may skip, because all shards of the version are removed.
         return UserError(

@@ -58,7 +58,7 @@ def rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int, 
     if rank is None or world_size is None:
         rank, world_size = _found()
     if not 0 <= rank < world_size:
-        raise UserError(f"rank {rank} does not lie in 0 … {world_size - 1}")
+        raise UserError(f"rank {rank} is not in the range 0 to {world_size - 1}")
     return rank, world_size
 
 

@@ -36,7 +36,9 @@ class Filters:
         try:
             re.compile(self.prompt or "")
         except re.error as error:
-            raise UserError(f"prompt {self.prompt!r} is no regular expression: {error}") from None
+            raise UserError(
+                f"prompt {self.prompt!r} is not a regular expression: {error}"
+            ) from None
 
     @property
     def by_row(self) -> bool:
@@ -131,7 +133,7 @@ def check_view(view: str, reward: str | None) -> None:
     """Raise ``UserError`` for an unknown view, or if ``reward`` does not go with it."""
     check_one_of("view", view, ("pair", "preference"))
     if (view == "preference") != (reward is not None):
-        raise UserError('view="preference" and reward=… go together: it needs one to prefer by')
+        raise UserError('view="preference" and reward=… go together: give both or neither')
 
 
 def names(name: str, values: Sequence[str]) -> tuple[str, ...]:

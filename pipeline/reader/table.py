@@ -90,7 +90,7 @@ class NoisePairTable(Dataset[dict[str, Any]]):
         if isinstance(rows, int):
             return to_sample(self._located(np.array([rows]))[0], self._spec)
         if not len(rows):
-            raise UserError("no rows are no batch: ask for one or more")
+            raise UserError("a batch has at least one row: ask for one or more")
         return to_batch(self._located(rows), self._spec, shared=False)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -188,4 +188,4 @@ def _refused(key: Any) -> IndexError:
     kind = type(key).__name__
     if isinstance(key, np.ndarray | torch.Tensor):
         kind += f" of shape {tuple(key.shape)} and {key.dtype}"
-    return IndexError(f"{kind} is no index of rows: {_ALLOWED}")
+    return IndexError(f"{kind} is not an index of rows: {_ALLOWED}")

@@ -46,6 +46,8 @@ def refuse_other_versions(content: Any, catalog: Catalog) -> None:
         data = state.get("read", {}).get("data")
         if data == catalog.digest:
             continue
+        # States of earlier releases do not hold versions. Find those with the state's digest, which
+        # needs a listing of the store, so only here, where the state is rejected anyway.
         then = state.get(VERSIONS) or next(_versions_with(data, catalog.sources), None)
         if then is None or then == here or not _are_related(then, here):
             continue

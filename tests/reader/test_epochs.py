@@ -129,7 +129,7 @@ def test_rank_is_that_of_the_environment_and_of_torch_distributed(
         ({"seed": -1}, "seed is at least 0, not -1"),
         ({"remainder": "pad"}, "no remainder 'pad'; there are drop, repeat, keep"),
         ({"on_damage": "ignore"}, "no on_damage 'ignore'; there are raise, skip"),
-        ({"rank": 2, "world_size": 2}, "rank 2 does not lie in 0 … 1"),
+        ({"rank": 2, "world_size": 2}, "rank 2 is not in the range 0 to 1"),
         ({"rank": 0}, "rank and world_size go together"),
         ({"columns": ["noise"]}, "no column 'noise'; there are plan_id, sample_id"),
         (

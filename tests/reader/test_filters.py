@@ -105,7 +105,7 @@ def test_plans_with_other_rewards_collate_with_nan(two_plans: Path) -> None:
     [
         ({"min_gain": {"image_reward": 99.0}}, r"no pair of split train is left of 203 with min_"),
         ({"prompt": "a zebra"}, "no pair of split train is left of 203 with prompt='a zebra'"),
-        ({"prompt": "a (fox"}, "'a .fox' is no regular expression: missing"),
+        ({"prompt": "a (fox"}, "'a .fox' is not a regular expression: missing"),
         ({"min_gain": {"hps": 0.1}}, "has no reward 'hps'; there are image_reward, aesthetic"),
         ({"min_gain": {"image_reward": float("nan")}}, "min_gain of 'image_reward' is not a num"),
         ({"plans": ["0000"]}, "no plan '0000'; there are "),

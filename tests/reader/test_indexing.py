@@ -82,10 +82,10 @@ def test_table_is_indexed_like_numpy(
             table[key]
         return
     if np.ndim(wanted) > 1:
-        with pytest.raises(IndexError, match="no index of rows"):
+        with pytest.raises(IndexError, match="not an index of rows"):
             table[key]
     elif np.ndim(wanted) == 1 and not len(wanted):
-        with pytest.raises(UserError, match="no rows are no batch"):
+        with pytest.raises(UserError, match="a batch has at least one row"):
             table[key]
     else:
         assert np.array_equal(table[key]["sample_id"], wanted)
@@ -100,7 +100,7 @@ def _as_numpy(key: Any) -> Any:
 
 @pytest.mark.parametrize("key", [True, np.False_, torch.tensor(True), None, ..., (4,), ([1, 2],)])
 def test_table_refuses_keys_that_change_dimensions(key: Any, table: NoisePairTable) -> None:
-    with pytest.raises(IndexError, match="no index of rows"):
+    with pytest.raises(IndexError, match="not an index of rows"):
         table[key]
 
 

@@ -75,7 +75,7 @@ def test_missing_row_is_an_error(pairs_folder: Path) -> None:
             table[row]
     with pytest.raises(KeyError, match="unknown"):
         table["unknown"]
-    with pytest.raises(UserError, match="no rows are no batch"):
+    with pytest.raises(UserError, match="a batch has at least one row"):
         table[[]]
 
 
