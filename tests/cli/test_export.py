@@ -1,4 +1,4 @@
-"""``npd export``, as a person calls it."""
+"""``npd export``, run as on the command line."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ __all__ = ["built", "sealed_folder"]
 
 
 def _npd(*arguments: object) -> str:
-    """What a command prints; its errors are raised."""
+    """Return the output of a command. Its errors are raised."""
     ended = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
     assert ended.exit_code == 0, ended.output
     return ended.output
 
 
-def test_export_says_what_it_wrote_and_then_that_nothing_is_left_to_do(
+def test_export_reports_what_it_wrote_and_does_nothing_the_second_time(
     sealed_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""``npd init``, and what else the command line offers before anything is built."""
+"""``npd init``, ``npd options`` and ``npd --version``."""
 
 import json
 import tomllib

@@ -13,19 +13,20 @@ from pipeline.config.file import RECIPES, load_config
 NAMES = sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 EVALUATIONS = {
-    # Two images of N steps, two evaluations a step; one step down at two, one back at one.
+    # Two images of N steps with two evaluations per step, one denoising step with two and one
+    # inversion step with one.
     "sdxl": 2 * 10 * 2 + 2 + 1,
     "dreamshaper_xl_turbo": 2 * 4 * 2 + 2 + 1,
     "hunyuan_dit": 2 * 10 * 2 + 2 + 1,
     "sd35_large": 2 * 28 * 2 + 2 + 1,
-    # Told its guidance, in one evaluation a step.
+    # Receives the guidance scale as an input, so a step is one evaluation.
     "flux1_dev": 2 * 28 + 1 + 1,
 }
 
 
 @pytest.fixture(autouse=True)
 def _no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing is cached, and whatever asked a hub would fail."""
+    """Use an empty cache, and a hub address at which every request fails."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
 

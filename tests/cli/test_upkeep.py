@@ -1,4 +1,4 @@
-"""The commands that look after a data set, as a person calls them."""
+"""Commands that maintain a data set, run as on the command line."""
 
 import os
 import time
@@ -17,7 +17,7 @@ __all__ = ["built", "damaged"]
 
 
 def _npd(*arguments: object) -> str:
-    """What a command prints; its errors are raised."""
+    """Return the output of a command. Its errors are raised."""
     ended = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
     assert ended.exit_code == 0, ended.output
     return ended.output
@@ -71,7 +71,7 @@ def test_gc_age_that_is_no_duration_is_refused(damaged: Path, text: str) -> None
         _npd("gc", damaged, "--older-than", text)
 
 
-def test_select_says_what_it_made_and_what_was_there(damaged: Path) -> None:
+def test_select_reports_a_new_and_an_existing_version(damaged: Path) -> None:
     made = _npd("select", damaged, "--margin", "scene=0.1")
     assert "version 2, kept where better: scene by 0.1" in made
     again = _npd("select", damaged, "--margin", "scene=0.1")
@@ -87,14 +87,14 @@ def test_select_margin_that_is_none_is_refused(damaged: Path, text: str) -> None
 
 def test_repair_without_damaged_units_needs_no_configuration(damaged: Path) -> None:
     shard = next((damaged / "shards").rglob("train-*.arrow"))
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[:-1])
+    complete = shard.read_bytes()
+    shard.write_bytes(complete[:-1])
     out = _npd("repair", damaged)
     assert f"rebuilt: {shard.relative_to(damaged)}" in out
-    assert shard.read_bytes() == whole
+    assert shard.read_bytes() == complete
 
 
-def test_verify_tells_orphans_and_passes(damaged: Path, orphan: Path) -> None:
+def test_verify_lists_orphans_and_passes(damaged: Path, orphan: Path) -> None:
     out = _npd("verify", damaged)
     why = "the receipt of unit 0 names another object"
     assert f"orphan: {orphan.relative_to(damaged)}: {why}" in out

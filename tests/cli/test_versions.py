@@ -19,7 +19,7 @@ __all__ = ["_two_versions", "built", "sealed_folder", "two_versions"]
 
 
 def _npd(*arguments: object) -> str:
-    """What a command prints; its errors are raised."""
+    """Return the output of a command. Its errors are raised."""
     ended = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
     assert ended.exit_code == 0, ended.output
     return ended.output
@@ -42,11 +42,11 @@ def test_status_lists_versions_and_prune_removes_them(two_versions: TwoVersions)
     ]
     before = {path for path in folder.rglob("*") if path.is_file()}
     listed = _npd("prune", folder)
-    said = f"version 1 of plan {plan_id}: {first} pairs, kept where better: scene by 0; "
-    assert f"superseded: {said}" in listed
+    line = f"version 1 of plan {plan_id}: {first} pairs, kept where better: scene by 0; "
+    assert f"superseded: {line}" in listed
     assert "1 versions: nothing was removed; use --delete to remove them" in listed
     assert {path for path in folder.rglob("*") if path.is_file()} == before
-    assert f"removed: {said}" in _npd("prune", folder, "--version", 1, "--delete")
+    assert f"removed: {line}" in _npd("prune", folder, "--version", 1, "--delete")
     assert _npd("status", folder).splitlines()[1:] == ["  version 1: removed", of_second]
     assert "0 versions" in _npd("prune", folder)
     with pytest.raises(UserError, match="is the current one"):
@@ -127,7 +127,7 @@ def test_file_of_another_version_under_the_key_of_this_one_is_refused(
     folder, first, second = two_versions.folder, two_versions.first, two_versions.second
     replaced, other = first.ledger.key, second.ledger.key
     if command == "picture":
-        # Whichever of them the picture shows a pair of.
+        # All shards, because the picture may show a pair of any of them.
         other = second.shards[Split.TRAIN]["arrow"][0].key
         for shard in first.shards[Split.TRAIN]["arrow"]:
             (folder / shard.key).write_bytes((folder / other).read_bytes())

@@ -62,7 +62,7 @@ class Scene:
         self.sent: list[int] = []
         self.done: list[int] = []
         self._nodes: list[str] = []
-        """By position in ``done``."""
+        """Machines of the units in ``done``, in the same order."""
         self.started = 0
         """Total number of workers."""
         actor = ray.remote(ReportsNode).options(num_cpus=1, max_concurrency=4, max_restarts=0)

@@ -18,10 +18,10 @@ def begin_in_pairs(item: tuple[Path, int]) -> int:
     """A task that, if its number is even, ends only after the next one has begun."""
     folder, number = item
     pipe = folder / f"pair-{number // 2}"
-    with suppress(FileExistsError):  # the other one made it
+    with suppress(FileExistsError):  # the other task has made it
         os.mkfifo(pipe)
     if number % 2:
-        pipe.write_bytes(b"begun")  # waits until the other one has opened it
+        pipe.write_bytes(b"begun")  # waits until the other task has opened it
     else:
         reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
         begun, _, _ = select.select([reader], [], [], BARRIER_TIMEOUT_S)

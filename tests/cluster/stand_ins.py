@@ -1,6 +1,6 @@
 """Stand-in workers without a model, whose units all succeed. Other files define failing ones.
 
-They note every attempt and every commit as a file in one folder, as a store would hold receipts.
+They record every attempt and every commit as a file in one folder, like receipts in a store.
 """
 
 import json

@@ -37,10 +37,10 @@ def test_bisection_finds_exactly_the_failing_candidates(case: tuple[int, set[int
 
 @pytest.mark.parametrize("size", [2, 64, 100, 1024])
 @pytest.mark.parametrize("position", [0, -1])
-def test_bisection_takes_two_trials_a_halving(size: int, position: int) -> None:
+def test_bisection_takes_two_probes_per_halving(size: int, position: int) -> None:
     failing_candidates = range(size)[position]
     _, probes = _examine(size, {failing_candidates}, confirmations=3)
-    # The control, both halves of each level, and the last two confirmed.
+    # The probe without candidates, both halves of each level, and the confirmations.
     assert len(probes) <= 1 + 2 * ceil(log2(size)) + 3
 
 

@@ -12,14 +12,14 @@ from pipeline.workflows.plan import make_plan
 from tests.sealed import changed, write_config
 
 
-def test_check_models_refuses_an_own_judge_with_other_code(
+def test_check_models_refuses_a_custom_judge_with_other_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
     code = tmp_path / "judge_of_workers.py"
     code.write_text("class Judge: ...")
-    own = {"name": "own", "kind": "custom", "entry": "judge_of_workers:Judge"}
-    settings = changed(rewards=[{**own, "code": str(tmp_path)}])
+    custom = {"name": "own", "kind": "custom", "entry": "judge_of_workers:Judge"}
+    settings = changed(rewards=[{**custom, "code": str(tmp_path)}])
     config = write_config(tmp_path / "build", settings)
     plan = make_plan(config)[0]
     check_models(config, ResolvedModels(config), plan)

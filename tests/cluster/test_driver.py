@@ -22,7 +22,7 @@ from tests.cluster import failing_workers, lost_workers, slow_workers, stand_ins
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 CALLS_AT_ONCE = 8
-"""More than the driver may send, so that the actor does not hide it."""
+"""More than the driver may send, so that the limit of the actor does not hide an error."""
 
 DEATH_TIMEOUT_S = 120
 
@@ -221,7 +221,7 @@ def test_driver_straggler_is_given_to_an_idle_worker_and_the_first_wins(
     assert _numbers(_run(spawn, range(8))) == list(range(8))
     assert "unit 3 is late" in caplog.text
     assert len(stand_ins.attempts(tmp_path, 3)) == 2
-    assert spawn.all_dead(), "also the one that is still at it"
+    assert spawn.all_dead(), "including the one that is still running"
 
 
 def test_driver_worker_that_leaves_is_replaced_and_nothing_is_blamed(
@@ -266,7 +266,7 @@ def test_driver_unit_that_keeps_failing_is_named_and_the_others_stay(tmp_path: P
     assert "unit 9 has no solution" in str(caught.value)
     assert "resumes" in str(caught.value)
     assert len(stand_ins.attempts(tmp_path, 9)) == 3
-    # Two are in flight, so all but one neighbour must have been done.
+    # Two units are in flight, so at most one of the others is unfinished.
     assert len(finished) >= 8
     assert {summary.unit for summary in finished} <= stand_ins.done(tmp_path)
     assert spawn.all_dead()

@@ -13,12 +13,12 @@ def test_machines_that_come_are_used_and_those_that_go_cost_nothing(tmp_path: Pa
     command = [sys.executable, "-m", "tests.cluster.elastic_cluster", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
     assert ended.returncode == 0, ended.stderr
-    # Ray too prints on standard output.
+    # Ray prints to standard output too.
     seen = json.loads(ended.stdout.splitlines()[-1])
     assert seen["machines_at_first"] == 1
-    # It would have waited in vain if those that went were still asked, or if only one were left.
+    # The script would not end if lost machines still received units, or if only one were left.
     assert seen["machines_at_last"] == 2
-    # max_attempts is 1: a unit that went with its machine was not held against it.
+    # max_attempts is 1, so units that were lost with their machine did not count as failures.
     assert seen["done"] == seen["sent"] > 100
     assert seen["done_twice"] == 0
     assert "a worker's machine is drained" in ended.stderr

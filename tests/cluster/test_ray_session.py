@@ -8,7 +8,7 @@ import ray
 from pipeline.cluster.ray_session import ray_session
 from pipeline.config.sections import ClusterConfig
 
-# As Ray 2.60 says it; a machine that is busy enough cannot be had in a test.
+# The message of Ray 2.60. A test cannot make the machine busy enough to cause it.
 TOO_SLOW = "The current node timed out during startup. This could happen because"
 
 

@@ -1,4 +1,4 @@
-"""Costs before a GPU is rented: against published figures and those of the method's facts."""
+"""Costs of a plan against published figures."""
 
 import pytest
 
@@ -14,8 +14,8 @@ SDXL = ModelConfig(path="models/stable-diffusion-xl-base-1.0", name="SDXL")
 def test_speed_adds_up_to_the_published_image(speed: Speed) -> None:
     assert speed.architecture in {architecture.name for architecture in ARCHITECTURES}
     assert speed.source
-    whole = speed.image_evaluations * speed.evaluation_seconds + speed.decode_seconds
-    assert whole == pytest.approx(speed.image_seconds)
+    total = speed.image_evaluations * speed.evaluation_seconds + speed.decode_seconds
+    assert total == pytest.approx(speed.image_seconds)
 
 
 def test_hundred_thousand_kept_pairs_of_sdxl_take_about_140_hours() -> None:

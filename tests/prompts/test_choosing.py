@@ -1,4 +1,4 @@
-"""All of it together: what is chosen, what is dropped and why, and that it adds up."""
+"""Selection of prompts with all filters: kept and dropped prompts, reasons and counts."""
 
 import io
 import json
@@ -105,9 +105,9 @@ def test_chosen_every_row_is_kept_or_dropped_with_its_reason(folder: Path) -> No
     )
 
 
-def test_chosen_a_dropped_prompt_says_what_it_resembles_and_why(folder: Path) -> None:
+def test_chosen_a_dropped_prompt_has_its_reason_and_what_it_resembles(folder: Path) -> None:
     dropped = {(row["source"], row["row"]): row for row in _dropped(_everything(folder))}
-    # The first like it was blocked, and what is dropped does not drop others.
+    # Row 4 is similar too, but it was blocked, and a dropped prompt does not drop others.
     near = dropped["a", 6]
     assert (near["resembles"], near["resembles_row"]) == (TEXT[5], 5)
     assert near["detail"] == "similarity 1.000"
@@ -161,7 +161,7 @@ def test_distinct_prompts_of_a_file(folder: Path) -> None:
     assert distinct_prompts(folder / "b.jsonl", "t") == ROWS[:3]
 
 
-def test_chosen_none_left_says_which_filter_took_the_last(folder: Path) -> None:
+def test_chosen_none_left_names_the_filter_that_dropped_the_last(folder: Path) -> None:
     (folder / "all.txt").write_text("a\n")
     with pytest.raises(PromptChoiceError) as caught:
         _choose(folder, block_list=str(folder / "all.txt"))
@@ -190,7 +190,7 @@ def test_chosen_weights_mix_sources(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({}, "set either path or"),
         ({"path": "p", "sources": [{"name": "a", "path": "p"}]}, "set either path or"),
@@ -207,6 +207,6 @@ def test_chosen_weights_mix_sources(folder: Path) -> None:
         ({"path": "p", "near_duplicates": 0.2}, "greater than or equal to 0.5"),
     ],
 )
-def test_config_that_contradicts_itself_is_refused(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_config_that_contradicts_itself_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         PromptsConfig.model_validate(settings)

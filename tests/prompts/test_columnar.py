@@ -50,7 +50,7 @@ def test_pattern_reads_its_files_in_the_order_of_their_names(tmp_path: Path) -> 
     assert rows_of(tmp_path / "part-*.parquet") == PROMPTS
 
 
-def test_pattern_without_a_file_is_said(tmp_path: Path) -> None:
+def test_pattern_without_a_file_is_reported(tmp_path: Path) -> None:
     pattern = tmp_path / "part-*.parquet"
     assert error_of(pattern) == f"{pattern}: no file matches this pattern"
 
@@ -70,20 +70,20 @@ def test_parquet_column_that_holds_no_text_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 3, 200, -1])
-def test_parquet_cut_off_is_said(tmp_path: Path, size: int) -> None:
+def test_parquet_cut_off_is_reported(tmp_path: Path, size: int) -> None:
     path = _write(tmp_path / "p.parquet", pa.array(PROMPTS))
     path.write_bytes(path.read_bytes()[:size])
     assert error_of(path).startswith(f"{path}: not Parquet, or truncated or damaged")
 
 
-def test_parquet_that_is_not_utf8_is_said(tmp_path: Path) -> None:
+def test_parquet_that_is_not_utf8_is_reported(tmp_path: Path) -> None:
     offsets, data = pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xfc!")
     values = pa.Array.from_buffers(pa.string(), 1, [None, offsets, data])
     path = _write(tmp_path / "p.parquet", values)
     assert error_of(path).startswith(f"{path}: column 'prompt' is not UTF-8")
 
 
-def test_missing_file_is_said(tmp_path: Path) -> None:
+def test_missing_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     assert error_of(path) == f"{path}: no such prompt file"
 
@@ -166,7 +166,7 @@ def test_saved_folder_without_the_column_names_those_it_has(saved: Path) -> None
     assert "has text in 'caption'" in error_of(saved / "one")
 
 
-def test_saved_folder_that_lost_a_file_is_said(saved: Path, tmp_path: Path) -> None:
+def test_saved_folder_that_lost_a_file_is_reported(saved: Path, tmp_path: Path) -> None:
     state = (saved / "one" / "state.json").read_text()
     (tmp_path / "state.json").write_text(state)
     assert "data-00000-of-00003.arrow: not Arrow" in error_of(tmp_path, column="caption")
@@ -223,7 +223,7 @@ def test_arrow_two_columns_of_the_name_are_refused(tmp_path: Path) -> None:
     ["[]", "{}", '{"_data_files": null}', '{"_data_files": [{"file": "x"}]}', "[" * 100_000],
     ids=range(5),
 )
-def test_saved_folder_with_a_strange_state_is_said(tmp_path: Path, state: str) -> None:
+def test_saved_folder_with_a_strange_state_is_reported(tmp_path: Path, state: str) -> None:
     (tmp_path / "state.json").write_text(state)
     assert error_of(tmp_path).startswith(f"{tmp_path / 'state.json'}: ")
     (tmp_path / "state.json").rename(tmp_path / "dataset_dict.json")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.prompts.csv_table import csv_records
 from tests.prompts.reading import error_of, rows_of
 
-# Without the carriage return, which the standard library reads as a line end anywhere.
+# No carriage return: the standard library reads it as a line end everywhere.
 _FIELDS = st.text(st.sampled_from('a"b,\t\n \u2028\x0bü'), max_size=6)
 _TABLES = st.lists(st.lists(_FIELDS, min_size=2, max_size=3), min_size=1, max_size=4)
 
@@ -44,7 +44,7 @@ def test_csv_is_read_as_pyarrow_reads_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "said"),
+    ("content", "line", "message"),
     [
         ('prompt\na\n"a cat\na dog\na bird\n', 3, "malformed CSV: the quoted field that begins"),
         ('id,prompt\n1,"a\nb"\n"2\n","open\nc,d\n', 5, "malformed CSV: the quoted field that"),
@@ -52,11 +52,11 @@ def test_csv_is_read_as_pyarrow_reads_it(tmp_path: Path) -> None:
     ],
 )
 def test_csv_unbalanced_quote_names_the_line_on_which_it_opens(
-    tmp_path: Path, content: str, line: int, said: str
+    tmp_path: Path, content: str, line: int, message: str
 ) -> None:
     path = tmp_path / "p.csv"
     path.write_text(content)
-    assert error_of(path).startswith(f"{path}:{line}: {said}")
+    assert error_of(path).startswith(f"{path}:{line}: {message}")
 
 
 def test_csv_large_field_beside_the_prompt_and_large_prompt_are_read(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from pipeline.prompts.choosing import DROPPED_COLUMNS, ChosenPrompts, choose_pro
 from pipeline.prompts.prompt import is_visible
 from pipeline.records import DropReason
 
-# Quotes, separators of every kind, and letters that cannot be seen.
+# Quotes, all kinds of separators, and invisible characters.
 _SIGNS = "\"',;\t a\u00e9b\\{}#\x0b\x0c\x1c\x85\u2028\u2029\u200b\ufeff二🙂"
 _ROWS = st.lists(st.text(st.sampled_from(_SIGNS), max_size=8), min_size=1, max_size=8)
 _BREAKS = st.lists(st.text(st.sampled_from(_SIGNS + "\n\r\0"), max_size=8), min_size=1, max_size=8)
@@ -79,7 +79,7 @@ def _tar(rows: Sequence[str]) -> bytes:
 
 Write = Callable[[Sequence[str]], bytes]
 
-# Any text at all.
+# Arbitrary text.
 _TABLES: dict[str, tuple[Write, dict[str, str]]] = {
     "p.jsonl": (_jsonl, {}),
     "p.csv": (_csv, {}),

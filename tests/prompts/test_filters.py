@@ -1,8 +1,4 @@
-"""Prompts in which nothing can be seen are blank.
-
-The block-list against a regular expression that says the same.
-
-A safety filter of the user's own, and such as keep not to the protocol."""
+"""Filters: visible text, the block-list against a regular expression, custom safety filters."""
 
 import itertools
 import json
@@ -33,7 +29,7 @@ def test_something_to_be_seen(text: str) -> None:
     assert is_visible(text)
 
 
-def test_unseen_prompts_are_dropped_and_say_what_they_hold() -> None:
+def test_blank_prompts_are_dropped_with_their_characters() -> None:
     empty, zero_width, seen = drop_blank(prompts_of(["", "\u200b\ufeff", "a"]))
     assert seen is None and empty is not None and zero_width is not None
     assert (empty.reason, empty.detail) == (DropReason.BLANK, None)
@@ -78,7 +74,7 @@ def _blocked(path: Path, phrases: list[str], texts: list[str]) -> list[str | Non
     return [None if drop is None else drop.detail for drop in drops]
 
 
-def test_blocked_are_whole_words_and_phrases_in_any_case(tmp_path: Path) -> None:
+def test_blocked_are_complete_words_and_phrases_in_any_case(tmp_path: Path) -> None:
     patterns = [
         re.compile(rf"(?<!\w){re.escape(phrase.casefold())}(?!\w)".replace(r"\ ", r"\s+"))
         for phrase in PHRASES
@@ -89,7 +85,7 @@ def test_blocked_are_whole_words_and_phrases_in_any_case(tmp_path: Path) -> None
     assert sum(expected) == 8
 
 
-def test_blocked_says_the_phrase(tmp_path: Path) -> None:
+def test_blocked_detail_is_the_phrase(tmp_path: Path) -> None:
     texts = ["a red ring of gore", "r-18"]
     assert _blocked(tmp_path / "list.txt", PHRASES, texts) == ["red ring", "r - 18"]
 
@@ -116,7 +112,7 @@ _MODULES = itertools.count()
 
 
 def _filter(folder: Path, body: str, **options: object) -> SafetyConfig:
-    """A class with a method ``verdicts`` of this body, in a module of its own."""
+    """Write a module with a class whose method ``verdicts`` has this body."""
     module = f"safety_of_test_{next(_MODULES)}"
     (folder / f"{module}.py").write_text(
         "class Filter:\n"
@@ -141,7 +137,7 @@ def test_unsafe_are_dropped_with_the_verdict(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ("return [None]", "returned 1 verdicts for 2 prompts"),
         ("return [None, False]", "the verdict on 'b' is False"),
@@ -152,19 +148,19 @@ def test_unsafe_are_dropped_with_the_verdict(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_filter_that_keeps_not_to_the_protocol_is_refused(
-    tmp_path: Path, body: str, said: str
+def test_filter_that_violates_the_protocol_is_refused(
+    tmp_path: Path, body: str, message: str
 ) -> None:
-    with pytest.raises(EntryPointError, match=said):
+    with pytest.raises(EntryPointError, match=message):
         list(drop_unsafe(prompts_of(["a", "b"]), _filter(tmp_path, body)))
 
 
-def test_filter_that_fails_keeps_its_error_which_says_where(tmp_path: Path) -> None:
+def test_error_of_a_filter_is_raised_with_a_note(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         list(drop_unsafe(prompts_of(["a", "b"]), _filter(tmp_path, "return [1 / 0]")))
     assert caught.value.__notes__[0].endswith(":Filter, on 2 prompts from 'a'")
 
 
-def test_filter_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_missing_filter_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EntryPointError, match="no module 'nowhere'"):
         list(drop_unsafe(prompts_of(["a"]), SafetyConfig(entry="nowhere:F", code=str(tmp_path))))

@@ -19,7 +19,7 @@ SOURCE = PromptSourceConfig(name="s", hub="owner/name", revision=REVISION, colum
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Laid out as a repository of the hub: two splits in Parquet, told apart by their names."""
+    """A folder like a repository on the hub, with two splits in Parquet files."""
     folder = tmp_path_factory.mktemp("repository")
     for split, prompts in (("train", PROMPTS[:20]), ("test", PROMPTS[20:])):
         table = pa.table({"caption": [*prompts, None], "id": range(len(prompts) + 1)})

@@ -26,7 +26,7 @@ def _varied(count: int) -> list[str]:
 
 
 def _by_all_pairs(prompts: list[SourcePrompt], threshold: float) -> dict[int, tuple[float, int]]:
-    """By row of what is dropped: how similar, and to which row; the definition itself."""
+    """Map each dropped row to its similarity and the row it resembles, by comparing all pairs."""
 
     def grams(text: str) -> set[str]:
         letters = "".join(c if c.isalnum() or c == "_" else " " for c in text.lower())

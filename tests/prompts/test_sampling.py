@@ -49,7 +49,7 @@ def test_sample_larger_one_holds_the_smaller() -> None:
 @pytest.mark.parametrize("added", [1, 7, 100])
 def test_sample_each_added_prompt_displaces_at_most_one(added: int) -> None:
     before = {prompt.text for prompt in _sampled(PROMPTS[added:], 100)}
-    # Put in front: places in the list do not matter.
+    # The new ones come first, because the position in the list must not matter.
     after = {prompt.text for prompt in _sampled(PROMPTS, 100)}
     new = {prompt.text for prompt in PROMPTS[:added]}
     assert len(before - after) == len(after & new) <= added

@@ -1,4 +1,4 @@
-"""Which files a path stands for: only what the person wrote as a pattern is one."""
+"""Files of a path: only patterns in the configuration are expanded."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def test_pattern_with_braces_says_that_they_are_none(tmp_path: Path) -> None:
     assert "braces are not a pattern" in error_of(tmp_path / "p-{00..09}.txt")
 
 
-def test_path_that_cannot_be_one_is_said(tmp_path: Path) -> None:
+def test_path_that_cannot_be_one_is_reported(tmp_path: Path) -> None:
     (tmp_path / "loop.txt").symlink_to(tmp_path / "loop.txt")
     for name in ("loop.txt", "a\0b.txt", "x" * 5000 + ".txt"):
         assert repr(name)[1:-1] in repr(error_of(tmp_path / name))

@@ -62,9 +62,9 @@ def test_compressed_cut_off_is_refused(tmp_path: Path, codec: tuple[str, Compres
     ending, compress = codec
     path = tmp_path / f"p.txt{ending}"
     part = compress(CONTENTS[".txt"].encode())
-    for whole in (part, part + part):
+    for complete in (part, part + part):
         for cut in (1, 5, 9, len(part) // 2, len(part) - 3):
-            path.write_bytes(whole[:-cut])
+            path.write_bytes(complete[:-cut])
             assert error_of(path).startswith(f"{path}: truncated or damaged"), cut
     for nothing in (b"", part[:2]):
         path.write_bytes(nothing)

@@ -114,27 +114,27 @@ def test_not_utf8_names_the_line(tmp_path: Path, name: str, content: bytes) -> N
         ("p.csv", "prompt\n"),
     ],
 )
-def test_empty_is_said(tmp_path: Path, name: str, content: str) -> None:
+def test_empty_is_reported(tmp_path: Path, name: str, content: str) -> None:
     path = _write(tmp_path, name, content)
     assert error_of(path) == f"{path}: contains no prompts"
 
 
-def test_csv_without_header_is_said(tmp_path: Path) -> None:
+def test_csv_without_header_is_reported(tmp_path: Path) -> None:
     assert "a header was expected" in error_of(_write(tmp_path, "p.csv", ""))
 
 
 @pytest.mark.parametrize("name", ["p.txt", "p.jsonl", "p.csv"])
-def test_missing_is_said(tmp_path: Path, name: str) -> None:
+def test_missing_is_reported(tmp_path: Path, name: str) -> None:
     assert error_of(tmp_path / name) == f"{tmp_path / name}: no such prompt file"
 
 
-def test_folder_in_its_place_is_said(tmp_path: Path) -> None:
+def test_folder_in_its_place_is_reported(tmp_path: Path) -> None:
     (tmp_path / "p.txt").mkdir()
     assert "not written by save_to_disk" in error_of(tmp_path / "p.txt")
 
 
 @pytest.mark.parametrize(
-    ("third_line", "said"),
+    ("third_line", "message"),
     [
         ("{not json}", "not JSON"),
         ('["a"]', "a JSON object was expected"),
@@ -143,13 +143,13 @@ def test_folder_in_its_place_is_said(tmp_path: Path) -> None:
         ('{"prompt": "\\ud800"}', "'prompt' contains half of a surrogate pair"),
     ],
 )
-def test_jsonl_malformed_names_the_line(tmp_path: Path, third_line: str, said: str) -> None:
+def test_jsonl_malformed_names_the_line(tmp_path: Path, third_line: str, message: str) -> None:
     path = _write(tmp_path, "p.jsonl", f'{{"prompt": "a"}}\n\n{third_line}\n')
-    assert error_of(path).startswith(f"{path}:3: {said}")
+    assert error_of(path).startswith(f"{path}:3: {message}")
 
 
 @pytest.mark.parametrize(
-    ("rows", "line", "said"),
+    ("rows", "line", "message"),
     [
         ("1,a red ring, big", 3, "the row has 3 fields, and the header has 2"),
         ("1", 3, "the row has 1 fields, and the header has 2"),
@@ -157,9 +157,9 @@ def test_jsonl_malformed_names_the_line(tmp_path: Path, third_line: str, said: s
         ('1,"a" b', 3, "malformed CSV"),
     ],
 )
-def test_csv_malformed_names_the_line(tmp_path: Path, rows: str, line: int, said: str) -> None:
+def test_csv_malformed_names_the_line(tmp_path: Path, rows: str, line: int, message: str) -> None:
     path = _write(tmp_path, "p.csv", f"id,prompt\n0,fine\n{rows}\n")
-    assert error_of(path).startswith(f"{path}:{line}: {said}")
+    assert error_of(path).startswith(f"{path}:{line}: {message}")
 
 
 def test_csv_last_column_missing_is_not_taken_for_a_prompt(tmp_path: Path) -> None:
@@ -201,18 +201,18 @@ def test_text_unicode_separators_do_not_end_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["p.txt", "p.jsonl", "p.csv", "p.tsv"])
 def test_other_encodings_are_named(tmp_path: Path, name: str) -> None:
     text = "prompt\nä cat\n"
-    for encoding, said in (
+    for encoding, message in (
         ("utf-16", "UTF-16 and not UTF-8"),
         ("utf-32", "UTF-32 and not UTF-8"),
     ):
         path = _write(tmp_path, name, text.encode(encoding))
-        assert error_of(path).startswith(f"{path}: {said}; save the file as UTF-8")
+        assert error_of(path).startswith(f"{path}: {message}; save the file as UTF-8")
     path = _write(tmp_path, name, "prompt\na cat\n".encode("utf-16-le"))
     assert error_of(path).startswith(f"{path}:1: a NUL byte")
 
 
 @pytest.mark.parametrize(
-    ("third_line", "said"),
+    ("third_line", "message"),
     [
         ('{"id": ' + "1" * 5000 + ', "prompt": "a"}', "JSON that cannot be parsed: Exceeds the"),
         ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
@@ -223,11 +223,11 @@ def test_other_encodings_are_named(tmp_path: Path, name: str) -> None:
     ],
     ids=["digits", "nested", "nested beside", "twice", "nan", "two"],
 )
-def test_jsonl_strange_names_the_line(tmp_path: Path, third_line: str, said: str) -> None:
+def test_jsonl_strange_names_the_line(tmp_path: Path, third_line: str, message: str) -> None:
     path = _write(tmp_path, "p.jsonl", f'{{"prompt": "a"}}\n\n{third_line}\n')
-    assert error_of(path).startswith(f"{path}:3: {said}")
+    assert error_of(path).startswith(f"{path}:3: {message}")
 
 
-def test_jsonl_array_of_a_whole_file_is_said(tmp_path: Path) -> None:
+def test_jsonl_array_of_a_whole_file_is_reported(tmp_path: Path) -> None:
     path = _write(tmp_path, "p.json", '[{"prompt": "a"},\n {"prompt": "b"}]\n')
     assert "one object on each line" in error_of(path)

@@ -1,6 +1,4 @@
-"""Token limits: the demo's tokenizer as the demo's own text encoder reads it.
-
-Counts of tokens word by word against those of whole prompts."""
+"""Token limits against the demo's text encoder, and token counts against those of tokenizers."""
 
 import json
 import shutil
@@ -55,14 +53,18 @@ def test_too_long_says_by_which_tokenizer_and_how_many(model: Path) -> None:
     # Each word is a token, and there is one at the beginning and one at the end.
     assert [drop and drop.detail for drop in drops] == [
         None,
-        None,  # the second one reads it whole
+        None,  # the second one does not truncate it
         "tokenizer: 42 tokens of 16; tokenizer_2: 42 tokens of 32",
     ]
 
 
 def test_limits_of_the_tokenizers_that_are_named(model: Path) -> None:
     assert [limit.max_tokens for limit in token_limits(model, BOTH)] == [16, 32]
-    family = {"tokenizer": 10, "tokenizer_2": None, "tokenizer_3": 256}  # which is not there
+    family = {
+        "tokenizer": 10,
+        "tokenizer_2": None,
+        "tokenizer_3": 256,
+    }  # no tokenizer_3
     assert [limit.max_tokens for limit in token_limits(model, family)] == [10, 32]
     assert [limit.name for limit in token_limits(model, BOTH, ["tokenizer_2"])] == ["tokenizer_2"]
     assert [limit.max_tokens for limit in token_limits(model, BOTH, max_tokens=20)] == [16, 20]
@@ -103,7 +105,7 @@ UNUSUAL_TEXTS = [
 
 
 def _metaspace() -> PreTrainedTokenizerFast:
-    """As T5's: a space belongs to the word behind it, and some pieces are longer with it."""
+    """Return a tokenizer that, like T5's, keeps the space before a word as part of its token."""
     vocabulary = {"<unk>": 0, "▁": 1, "▁a": 2, "a": 3, "b": 4, "▁ab": 5}
     tokenizer = Tokenizer(models.BPE(vocabulary, [("▁", "a"), ("▁a", "b")], unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()

@@ -72,7 +72,7 @@ def test_webdataset_member_that_is_not_utf8_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 100, 700, 2400])
-def test_webdataset_cut_off_is_said(tmp_path: Path, size: int) -> None:
+def test_webdataset_cut_off_is_reported(tmp_path: Path, size: int) -> None:
     path = _texts(tmp_path / "p.tar")
     path.write_bytes(path.read_bytes()[:size])
     assert error_of(path).startswith(f"{path}: not a tar file, or truncated or damaged")
@@ -173,6 +173,6 @@ def test_webdataset_byte_order_mark_is_no_part_of_the_prompt(tmp_path: Path) -> 
     assert rows_of(json_member, member="json") == ["a"]
 
 
-def test_webdataset_json_nested_too_deeply_is_said(tmp_path: Path) -> None:
+def test_webdataset_json_nested_too_deeply_is_reported(tmp_path: Path) -> None:
     path = _members(tmp_path / "p.tar", [("0.json", b"[" * 100_000)])
     assert error_of(path, member="json").startswith(f"{path}: 0.json: nested too deeply")
