@@ -16,7 +16,7 @@ import ray
 
 from benchmarks.workload import demo_config, drive, open_in, warm_workers
 from pipeline.cluster.driver import Driver
-from pipeline.cluster.messages import Sign, UnitSummary, Work
+from pipeline.cluster.messages import HealthStatus, UnitSummary, Work
 from pipeline.cluster.ray_session import ray_session
 from pipeline.config.sections import ClusterConfig
 from pipeline.storage.receipts import Commit
@@ -32,9 +32,9 @@ class StandIn:
     def set_up(self) -> None:
         """Do nothing."""
 
-    def health_check(self) -> Sign:
+    def health_check(self) -> HealthStatus:
         """Report the worker as alive."""
-        return Sign(count=0, leaving=False, node=ray.get_runtime_context().get_node_id())
+        return HealthStatus(count=0, leaving=False, node=ray.get_runtime_context().get_node_id())
 
     def run(self, work: Work) -> UnitSummary:
         """Report the unit as done."""

@@ -5,7 +5,7 @@ from types import FrameType
 
 import ray
 
-from pipeline.cluster.messages import UNITS_IN_FLIGHT, Sign
+from pipeline.cluster.messages import UNITS_IN_FLIGHT, HealthStatus
 from pipeline.cluster.worker import UnitWorker
 from pipeline.cluster.worker_handle import ActorHandle
 from pipeline.config.sections import Config
@@ -33,9 +33,9 @@ class WorkerActor(UnitWorker):
         super().__init__(url, plan_id, config)
         self._ray_handler = signal.signal(signal.SIGTERM, self._terminated)
 
-    def health_check(self) -> Sign:
+    def health_check(self) -> HealthStatus:
         """Return the progress of the worker. A busy worker answers too, at once."""
-        return Sign(
+        return HealthStatus(
             count=self.heartbeat.count,
             leaving=self.heartbeat.leaving,
             node=ray.get_runtime_context().get_node_id(),

@@ -30,6 +30,12 @@ _SILENCE_S = 30.0
 _UPLOAD_GRACE_S = 60.0
 """Seconds that workers have to finish their uploads after a stop request."""
 
+SLOW = 2.0
+"""Multiple of the median duration after which a unit is late."""
+
+_REMEMBERED = 1001
+"""Number of recent durations in the median. It bounds the memory of a long build."""
+
 
 class Driver:
     """Distributes units over workers, up to two per worker, until every unit is committed.
@@ -55,16 +61,16 @@ class Driver:
         self._spawn = spawn
         self._config = config
         self._stop = stop
-        self._again: deque[Work] = deque()
+        self._retries: deque[Work] = deque()
         """Units to retry, and probes of parts of a unit, before any new unit."""
         self._failures = FailureTracker(max_attempts=config.max_attempts, unit_size=unit_size)
         self._failed_at: dict[int, Worker] = {}
         """Maps each failed unit to the worker on which it failed last."""
         self._pace = Pace()
-        self._copied: set[int] = set()
+        self._duplicated: set[int] = set()
         """Late units that were also sent to a second worker."""
-        self._copied_and_done: set[int] = set()
-        """Units of ``_copied`` with at least one finished attempt."""
+        self._duplicated_and_done: set[int] = set()
+        """Units of ``_duplicated`` with at least one finished attempt."""
 
     def run(self, units: Iterable[int]) -> Iterator[UnitSummary]:
         """Compute and commit all units. Yield a summary as each unit is done, in any order."""
@@ -72,7 +78,7 @@ class Driver:
         first = next(queue, None)
         if first is None:
             return
-        self._again.append(Work(unit=first))
+        self._retries.append(Work(unit=first))
         pool = WorkerPool(self._spawn, self._config)
         try:
             yield from self._drain(pool, queue)
@@ -84,7 +90,7 @@ class Driver:
         last_ready = monotonic()
         while not self._stop():
             self._fill(pool, queue)
-            if not self._again and not self._awaited(pool):
+            if not self._retries and not self._work_remains(pool):
                 return
             for ended in pool.wait(_WAIT_S):
                 if summary := self._settle(pool, ended):
@@ -105,15 +111,15 @@ class Driver:
         deadline = monotonic() + _UPLOAD_GRACE_S
         while pool.busy and monotonic() < deadline:
             for ended in pool.wait(_WAIT_S):
-                if ended.summary and not self._is_copy_of_done(ended.work.unit):
+                if ended.summary and not self._is_duplicate_of_done(ended.work.unit):
                     yield ended.summary
         raise BuildStoppedError("stopped on request")
 
-    def _awaited(self, pool: WorkerPool) -> bool:
+    def _work_remains(self, pool: WorkerPool) -> bool:
         """Return True while a unit is running that has no finished duplicate."""
         # A duplicate of a finished unit is not waited for: the first receipt counts, and a slow
         # worker would delay the end of the build.
-        return any(work.unit not in self._copied_and_done for _, work, _ in pool.out())
+        return any(work.unit not in self._duplicated_and_done for _, work, _ in pool.running())
 
     def _fill(self, pool: WorkerPool, queue: Iterator[int]) -> None:
         for worker in pool.workers:
@@ -127,43 +133,43 @@ class Driver:
         """
         # If a worker dies with two units in flight, either may be the cause. A retry therefore runs
         # alone: no other unit joins it, and it starts only on an idle worker.
-        if any(work.unit in self._failures for work, _ in worker.works.values()):
+        if any(work.unit in self._failures for work, _ in worker.running.values()):
             return None
-        if (work := self._next_again(pool, worker)) is not None:
-            if worker.works:
+        if (work := self._next_retry(pool, worker)) is not None:
+            if worker.running:
                 return None
-            self._again.remove(work)
+            self._retries.remove(work)
             return work
         if (unit := next(queue, None)) is not None:
             return Work(unit=unit)
         # Only an idle worker takes a duplicate: on a busy one it would queue behind other work.
-        return None if worker.works else self._copy(pool)
+        return None if worker.running else self._duplicate(pool)
 
-    def _next_again(self, pool: WorkerPool, worker: Worker) -> Work | None:
+    def _next_retry(self, pool: WorkerPool, worker: Worker) -> Work | None:
         """Return a retry for ``worker``, without removing it from the queue."""
         # A worker does not repeat its last failure while another worker could take it: the machine
         # may be the cause. A single worker must repeat it, or the build would never end.
         others = any(other.ready and other is not worker for other in pool.workers)
-        for work in self._again:
+        for work in self._retries:
             if not others or self._failed_at.get(work.unit) is not worker:
                 return work
         return None
 
-    def _copy(self, pool: WorkerPool) -> Work | None:
+    def _duplicate(self, pool: WorkerPool) -> Work | None:
         """Return a late unit to compute on a second worker, or None. The first receipt wins."""
         # A unit is duplicated at most once, and not while its failures are being examined.
-        out = {
+        running = {
             work.unit: seconds
-            for _, work, seconds in pool.out()
-            if work.unit not in self._copied and work.unit not in self._failures
+            for _, work, seconds in pool.running()
+            if work.unit not in self._duplicated and work.unit not in self._failures
         }
-        unit = self._pace.straggler(out)
+        unit = self._pace.straggler(running)
         if unit is None:
             return None
         logger.warning(
-            "unit %d is late after %.0f s and is also sent to a second worker", unit, out[unit]
+            "unit %d is late after %.0f s and is also sent to a second worker", unit, running[unit]
         )
-        self._copied.add(unit)
+        self._duplicated.add(unit)
         return Work(unit=unit)
 
     def _settle(self, pool: WorkerPool, ended: CallResult) -> UnitSummary | None:
@@ -172,42 +178,37 @@ class Driver:
         if failure is not None:
             self._failed_at[work.unit] = ended.worker
         if work.probe is not None:
-            self._again.append(self._failures.tried(work, failure))
+            self._retries.append(self._failures.probed(work, failure))
             return None
         if failure is not None:
             # While another attempt is done or still running, this failure needs no retry.
-            if not self._has_copy(pool, work.unit):
-                self._again.append(self._failures.failed(work, failure))
+            if not self._has_other_attempt(pool, work.unit):
+                self._retries.append(self._failures.failed(work, failure))
             return None
         assert summary is not None, "neither probe nor failure"
         self._failures.clear(work.unit)
         self._failed_at.pop(work.unit, None)
-        if self._is_copy_of_done(work.unit):
+        if self._is_duplicate_of_done(work.unit):
             if summary.commit is Commit.DIFFERENT:
                 logger.warning("unit %d gave a different result on its second attempt", work.unit)
             return None
         self._pace.add(ended.seconds)
         return summary
 
-    def _has_copy(self, pool: WorkerPool, unit: int) -> bool:
+    def _has_other_attempt(self, pool: WorkerPool, unit: int) -> bool:
         """Return True if another attempt of a unit is done or still running."""
-        return unit in self._copied_and_done or any(work.unit == unit for _, work, _ in pool.out())
+        return unit in self._duplicated_and_done or any(
+            work.unit == unit for _, work, _ in pool.running()
+        )
 
-    def _is_copy_of_done(self, unit: int) -> bool:
+    def _is_duplicate_of_done(self, unit: int) -> bool:
         """Return True if a duplicated unit was done before; otherwise record that it is done."""
-        if unit not in self._copied:
+        if unit not in self._duplicated:
             return False
-        if unit in self._copied_and_done:
+        if unit in self._duplicated_and_done:
             return True
-        self._copied_and_done.add(unit)
+        self._duplicated_and_done.add(unit)
         return False
-
-
-SLOW = 2.0
-"""Multiple of the median duration after which a unit is late."""
-
-_REMEMBERED = 1001
-"""Number of recent durations in the median. It bounds the memory of a long build."""
 
 
 class Pace:
@@ -221,12 +222,12 @@ class Pace:
         self._seconds.append(seconds)
         del self._seconds[:-_REMEMBERED]
 
-    def straggler(self, out: Mapping[int, float]) -> int | None:
-        """Return the longest-running unit of ``out`` if it is late, else None.
+    def straggler(self, running: Mapping[int, float]) -> int | None:
+        """Return the longest-running unit if it is late, else None.
 
-        ``out`` maps each running unit to its seconds so far.
+        ``running`` maps each running unit to its seconds so far.
         """
-        if not out or not self._seconds:
+        if not running or not self._seconds:
             return None
-        unit = max(out, key=lambda unit: out[unit])
-        return unit if out[unit] > SLOW * median(self._seconds) else None
+        unit = max(running, key=lambda unit: running[unit])
+        return unit if running[unit] > SLOW * median(self._seconds) else None

@@ -103,7 +103,7 @@ class FailureTracker:
             raise _given_up(work.unit, why, failure)
         return self._examine(work.unit)
 
-    def tried(self, work: Work, failure: Failure | None) -> Work:
+    def probed(self, work: Work, failure: Failure | None) -> Work:
         """Return the work that follows a probe. Raise the same errors as ``failed``."""
         bisection = self._bisections[work.unit]
         if failure is not None:

@@ -66,7 +66,7 @@ class UnitSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sign:
+class HealthStatus:
     """Answer of a worker to a health check."""
 
     count: int

@@ -1,6 +1,7 @@
 """Records of the workers in a build, their running work and its results."""
 
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from pipeline.cluster.messages import UNITS_IN_FLIGHT, Failure, UnitSummary, Work
@@ -32,14 +33,27 @@ class Worker:
     leaving: bool = False
     node: str | None = None
     """Ray's id of its machine; None until the first health check is answered."""
-    works: dict[ObjectRef, tuple[Work, float]] = field(default_factory=dict)
+    running: dict[ObjectRef, tuple[Work, float]] = field(default_factory=dict)
     """Maps each running call to its work and the time it was sent."""
     count: int = -1
     """Heartbeat count of the last health check."""
-    moved: float = 0.0
+    progressed_at: float = 0.0
     """Time of the last health check in which the count had changed."""
 
     @property
     def free(self) -> bool:
         """True if the worker can accept another unit."""
-        return self.ready and not self.leaving and len(self.works) < UNITS_IN_FLIGHT
+        return self.ready and not self.leaving and len(self.running) < UNITS_IN_FLIGHT
+
+    def result(
+        self,
+        work: Work,
+        sent: float,
+        *,
+        summary: UnitSummary | None = None,
+        failure: Failure | None = None,
+    ) -> CallResult:
+        """Return the result of work that was sent at the time ``sent``."""
+        return CallResult(
+            worker=self, work=work, summary=summary, failure=failure, seconds=monotonic() - sent
+        )

@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from pipeline.cluster.failures import exceeds_device
-from pipeline.cluster.messages import Failure, Fault, UnitSummary, Work
+from pipeline.cluster.messages import Failure, Fault, Work
 from pipeline.cluster.ray_session import draining_nodes, living_nodes
 from pipeline.cluster.worker_handle import ActorHandle, CallResult, ObjectRef, Worker
 from pipeline.config.sections import ClusterConfig
@@ -29,7 +29,7 @@ from pipeline.errors import (
 
 logger = logging.getLogger(__name__)
 
-_ROUND_S = 5.0
+_CHECK_INTERVAL_S = 5.0
 """Seconds between health checks of the workers and queries for drained machines."""
 
 
@@ -46,13 +46,13 @@ class WorkerPool:
         self._config = config
         self._failed_starts = 0
         """Number of failed starts since the last successful one."""
-        self._owners: dict[ObjectRef, Worker] = {}
+        self._calls: dict[ObjectRef, Worker] = {}
         """Maps each running set-up or work call to its worker."""
-        self._signs: dict[ObjectRef, Worker] = {}
+        self._health_checks: dict[ObjectRef, Worker] = {}
         """Maps each unanswered health check to its worker."""
         # At least four checks fall into the time after which a worker counts as hung.
-        self._round_s = min(_ROUND_S, config.hang_seconds / 4)
-        self._next_round = monotonic()
+        self._check_interval_s = min(_CHECK_INTERVAL_S, config.hang_seconds / 4)
+        self._next_check = monotonic()
         self._dismissed = False
         self.workers: list[Worker] = []
         for _ in range(config.workers):
@@ -62,43 +62,43 @@ class WorkerPool:
         """Send work to a free worker."""
         assert worker.free, "only a free worker is sent work"
         # An idle worker makes no steps, so its time without progress starts at the new work.
-        if not worker.works:
-            worker.moved = monotonic()
+        if not worker.running:
+            worker.progressed_at = monotonic()
         ref = worker.actor.run.remote(work)
-        worker.works[ref] = (work, monotonic())
-        self._owners[ref] = worker
+        worker.running[ref] = (work, monotonic())
+        self._calls[ref] = worker
 
-    def out(self) -> Iterator[tuple[Worker, Work, float]]:
+    def running(self) -> Iterator[tuple[Worker, Work, float]]:
         """Yield each running work with its worker and its seconds so far."""
         now = monotonic()
         for worker in self.workers:
-            for work, sent in worker.works.values():
+            for work, sent in worker.running.values():
                 yield worker, work, now - sent
 
     @property
     def busy(self) -> bool:
         """True if any work is running."""
-        return any(worker.works for worker in self.workers)
+        return any(worker.running for worker in self.workers)
 
     def wait(self, timeout: float) -> Iterator[CallResult]:
         """Yield the calls that have ended, after waiting at most ``timeout`` seconds."""
-        done, _ = ray.wait([*self._owners, *self._signs], timeout=timeout)
+        done, _ = ray.wait([*self._calls, *self._health_checks], timeout=timeout)
         for ref in done:
-            if worker := self._signs.pop(ref, None):
-                yield from self._read_sign(worker, ref)
+            if worker := self._health_checks.pop(ref, None):
+                yield from self._read_health(worker, ref)
             # Several calls of a dead worker end together. The first one handled removes the others.
-            elif ref in self._owners:
-                yield from self._settle(self._owners[ref], ref)
-        if monotonic() >= self._next_round:
-            yield from self._make_round()
-            self._next_round = monotonic() + self._round_s
+            elif ref in self._calls:
+                yield from self._settle(self._calls[ref], ref)
+        if monotonic() >= self._next_check:
+            yield from self._check_health()
+            self._next_check = monotonic() + self._check_interval_s
 
     def dismiss(self) -> None:
         """Ask all workers to finish their uploads and leave. None is replaced."""
         self._dismissed = True
         for worker in [*self.workers]:
             self._ask_to_leave(worker)
-            if not worker.works:
+            if not worker.running:
                 self._remove(worker)
 
     def close(self) -> None:
@@ -109,11 +109,11 @@ class WorkerPool:
     def _start(self) -> None:
         worker = Worker(self._spawn())
         self.workers.append(worker)
-        self._owners[worker.actor.set_up.remote()] = worker
+        self._calls[worker.actor.set_up.remote()] = worker
 
     def _remove(self, worker: Worker) -> None:
         self.workers.remove(worker)
-        for calls in (self._owners, self._signs):
+        for calls in (self._calls, self._health_checks):
             for ref in [ref for ref, owner in calls.items() if owner is worker]:
                 del calls[ref]
         # A worker reported as dead may only be unreachable. Unless killed, it would keep its GPU.
@@ -134,20 +134,20 @@ class WorkerPool:
         except RayError as error:
             yield from self._lost(worker, error)
             return
-        del self._owners[ref]
-        if ref not in worker.works:
+        del self._calls[ref]
+        if ref not in worker.running:
             worker.ready = True
             self._failed_starts = 0
             return
-        work, sent = worker.works.pop(ref)
-        yield _ended(worker, work, sent, summary=result)
-        self._let_go(worker)
+        work, sent = worker.running.pop(ref)
+        yield worker.result(work, sent, summary=result)
+        self._replace_if_left(worker)
 
     def _raised(self, worker: Worker, ref: ObjectRef, error: RayTaskError) -> Iterator[CallResult]:
         """Process a call that raised an error."""
-        del self._owners[ref]
+        del self._calls[ref]
         cause = error.cause if isinstance(error.cause, NPDError) else None
-        if ref not in worker.works:
+        if ref not in worker.running:
             # Only a GPU error belongs to one device. Any other loading error stops the build.
             if not isinstance(cause, DeviceError):
                 raise cause or BuildError(f"a worker could not load its models:\n{error}")
@@ -157,18 +157,18 @@ class WorkerPool:
             self._count_failed_start(cause)
             self._replace(worker)
             return
-        work, sent = worker.works.pop(ref)
+        work, sent = worker.running.pop(ref)
         leaving = isinstance(cause, WorkerLeavingError)
         if leaving and not worker.leaving:
-            self._note_leaving(worker)
+            self._mark_leaving(worker)
         # After a GPU error the process cannot be trusted. It is replaced when its other unit, which
         # may still be uploading, has ended too.
         worker.leaving = worker.leaving or isinstance(cause, DeviceError)
         # Neither a stop request nor an unavailable store is caused by a candidate.
         external = leaving or isinstance(cause, RetryableStoreError)
         failure = Failure(fault=_fault(error), error=cause, blamed=not external)
-        yield _ended(worker, work, sent, failure=failure)
-        self._let_go(worker)
+        yield worker.result(work, sent, failure=failure)
+        self._replace_if_left(worker)
 
     def _lost(self, worker: Worker, error: RayError) -> Iterator[CallResult]:
         """Replace a worker whose process died or cannot be reached."""
@@ -188,57 +188,57 @@ class WorkerPool:
 
     def _abandon(self, worker: Worker, fault: Fault, *, blamed: bool) -> Iterator[CallResult]:
         """Replace a worker and yield all its running work as failed."""
-        # The worker is removed first, so that ``out`` does not list this work as another attempt.
+        # The worker is removed first, so that its work is not listed as another running attempt.
         self._replace(worker)
         failure = Failure(fault=fault, error=None, blamed=blamed)
-        for work, sent in worker.works.values():
-            yield _ended(worker, work, sent, failure=failure)
-        worker.works.clear()
+        for work, sent in worker.running.values():
+            yield worker.result(work, sent, failure=failure)
+        worker.running.clear()
 
-    def _let_go(self, worker: Worker) -> None:
+    def _replace_if_left(self, worker: Worker) -> None:
         """Replace a worker that is leaving and has no running work."""
-        if worker.leaving and not worker.works and worker in self.workers:
+        if worker.leaving and not worker.running and worker in self.workers:
             self._replace(worker)
 
-    def _make_round(self) -> Iterator[CallResult]:
+    def _check_health(self) -> Iterator[CallResult]:
         """Ask drained workers to leave, replace hung ones and send health checks to the others."""
         draining = draining_nodes()
-        asked = set(self._signs.values())
+        asked = set(self._health_checks.values())
         for worker in [*self.workers]:
             if worker.node in draining and not worker.leaving:
                 logger.warning("a worker's machine is drained; the worker is replaced")
                 self._ask_to_leave(worker)
-                self._let_go(worker)
-            elif late := self._overdue(worker):
-                yield from self._hung(worker, late)
+                self._replace_if_left(worker)
+            elif stalled := self._stalled_seconds(worker):
+                yield from self._hung(worker, stalled)
             # A worker that has not answered yet is not asked again, so calls do not pile up.
             elif worker not in asked:
-                self._signs[worker.actor.health_check.remote()] = worker
+                self._health_checks[worker.actor.health_check.remote()] = worker
 
-    def _read_sign(self, worker: Worker, ref: ObjectRef) -> Iterator[CallResult]:
+    def _read_health(self, worker: Worker, ref: ObjectRef) -> Iterator[CallResult]:
         try:
-            sign: Any = ray.get(ref)
+            health: Any = ray.get(ref)
         except RayActorError as error:
             # A failed work call of the same worker may have replaced it already.
             if worker in self.workers:
                 yield from self._lost(worker, error)
             return
-        if sign.count != worker.count:
-            worker.count, worker.moved = sign.count, monotonic()
-        worker.node = sign.node
-        if sign.leaving and not worker.leaving:
-            self._note_leaving(worker)
-            self._let_go(worker)
+        if health.count != worker.count:
+            worker.count, worker.progressed_at = health.count, monotonic()
+        worker.node = health.node
+        if health.leaving and not worker.leaving:
+            self._mark_leaving(worker)
+            self._replace_if_left(worker)
 
-    def _overdue(self, worker: Worker) -> float | None:
+    def _stalled_seconds(self, worker: Worker) -> float | None:
         """Return the seconds without progress if they exceed the limit, else None."""
-        still = monotonic() - worker.moved
+        still = monotonic() - worker.progressed_at
         # Without a machine the worker waits for resources, which has no limit.
         if worker.node is None:
             return None
         if not worker.ready:
             return still if still > self._config.load_seconds else None
-        return still if worker.works and still > self._config.hang_seconds else None
+        return still if worker.running and still > self._config.hang_seconds else None
 
     def _hung(self, worker: Worker, seconds: float) -> Iterator[CallResult]:
         logger.warning("a worker has made no progress for %.0f s and is replaced", seconds)
@@ -247,7 +247,7 @@ class WorkerPool:
             self._count_failed_start(fault.message)
         yield from self._abandon(worker, fault, blamed=True)
 
-    def _note_leaving(self, worker: Worker) -> None:
+    def _mark_leaving(self, worker: Worker) -> None:
         logger.warning("a worker was asked to leave and is replaced")
         worker.leaving = True
 
@@ -262,18 +262,6 @@ class WorkerPool:
                 f"workers died {self._failed_starts} times while starting; check that there is "
                 f"enough memory for the models. The last error:\n{error}"
             )
-
-
-def _ended(
-    worker: Worker,
-    work: Work,
-    sent: float,
-    *,
-    summary: UnitSummary | None = None,
-    failure: Failure | None = None,
-) -> CallResult:
-    seconds = monotonic() - sent
-    return CallResult(worker=worker, work=work, summary=summary, failure=failure, seconds=seconds)
 
 
 def _fault(error: RayTaskError) -> Fault:

@@ -11,7 +11,7 @@ from pathlib import Path
 import ray
 
 from pipeline.cluster.heartbeat import Heartbeat
-from pipeline.cluster.messages import Sign, UnitSummary, Work
+from pipeline.cluster.messages import HealthStatus, UnitSummary, Work
 from pipeline.storage.receipts import Commit
 
 BARRIER_TIMEOUT_S = 300
@@ -30,8 +30,8 @@ class Worker:
     def set_up(self) -> None:
         """Nothing to load."""
 
-    def health_check(self) -> Sign:
-        return Sign(
+    def health_check(self) -> HealthStatus:
+        return HealthStatus(
             count=self._heartbeat.count,
             leaving=self._heartbeat.leaving,
             node=ray.get_runtime_context().get_node_id(),

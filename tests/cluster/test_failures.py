@@ -120,28 +120,28 @@ def test_unit_that_fails_without_its_candidates_stops_the_build() -> None:
     failures = _failures()
     control = _until_apart(failures)
     with pytest.raises(BuildError, match="also fails without any of its candidates"):
-        failures.tried(control, _failure())
+        failures.probed(control, _failure())
 
 
 def test_unit_whose_candidates_all_fail_alone_stops_the_build() -> None:
     failures = _failures(size=2)
-    work = failures.tried(_until_apart(failures), None)
+    work = failures.probed(_until_apart(failures), None)
     with pytest.raises(BuildError, match="fails with each of its candidates alone"):
         for _ in range(4):
-            work = failures.tried(work, _failure())
+            work = failures.probed(work, _failure())
 
 
 def test_probe_lost_with_its_machine_is_repeated() -> None:
     failures = _failures()
     control = _until_apart(failures)
-    assert failures.tried(control, _failure(blamed=False)) == control
+    assert failures.probed(control, _failure(blamed=False)) == control
 
 
 def test_unit_that_fails_after_its_candidates_were_cleared_stops_the_build() -> None:
     failures = _failures()
     work = _until_apart(failures)
     while work.probe is not None:
-        work = failures.tried(work, None)
+        work = failures.probed(work, None)
     assert work == WORK
     assert failures.failed(work, _failure()) == WORK
     with pytest.raises(BuildError, match="more times after its candidates were tested alone"):
