@@ -173,14 +173,13 @@ def test_plans_have_only_the_options_that_are_set_and_other_ids_with_them(tmp_pa
     )
     assert zero.plan_id == plain.plan_id
     ids = {plain.plan_id}
-    for number, (section, values) in enumerate(
-        [
-            ("model", {"negative_prompt": ""}),
-            ("model", {"negative_prompt": NEGATIVE}),
-            ("model", {"clip_skip": 1}),
-            ("sampling", {"guidance_rescale": 0.5}),
-        ]
-    ):
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("model", {"negative_prompt": ""}),
+        ("model", {"negative_prompt": NEGATIVE}),
+        ("model", {"clip_skip": 1}),
+        ("sampling", {"guidance_rescale": 0.5}),
+    ]
+    for number, (section, values) in enumerate(changes):
         config = write_config(tmp_path / str(number), changed(**{section: values}))
         plan, _ = make_plan(config)
         stored = plan.settings.stored()[section]

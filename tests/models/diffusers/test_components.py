@@ -52,9 +52,13 @@ def sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _load(folder: Path, checkpoint: Path | None = None, variant: str | None = None) -> Any:
-    places = {"path": folder} if checkpoint is None else {"path": checkpoint, "config": folder}
-    fields = {name: str(place) for name, place in places.items()}
-    return load_pipeline(resolve_model(ModelConfig(name="m", variant=variant, **fields)), FLOAT)
+    model = ModelConfig(
+        name="tiny",
+        path=str(checkpoint or folder),
+        config=None if checkpoint is None else str(folder),
+        variant=variant,
+    )
+    return load_pipeline(resolve_model(model), FLOAT)
 
 
 def _weights(folder: Path) -> Path:

@@ -24,18 +24,19 @@ KOHYA = {
     "text_encoder": "lora_te1",
     "text_encoder_2": "lora_te2",
 }
+Layer = nn.Linear | nn.Conv2d
 Factors = tuple[Tensor, Tensor, float]
 """Factors A (r, in) and B (out, r) of a layer, and its α."""
 
 
-def _layers(pipe: Any, pattern: str) -> dict[str, nn.Module]:
+def _layers(pipe: Any, pattern: str) -> dict[str, Layer]:
     """Layers of all networks whose names match, as component.path."""
     return {
         f"{component}.{path}": layer
         for component, module in pipe.components.items()
         if isinstance(module, nn.Module)
         for path, layer in module.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d) and re.search(pattern, f"{component}.{path}")
+        if isinstance(layer, Layer) and re.search(pattern, f"{component}.{path}")
     }
 
 
@@ -43,7 +44,7 @@ ATTENTION = r"attn\d?\.to_(q|v|out\.0)$|self_attn\.(q|v|out)_proj$"
 EVERYTHING = rf"{ATTENTION}|ff\.net\.\d|mlp\.fc|proj_(in|out)$|resnets\.\d\.conv\d$"
 
 
-def _factors(layers: Mapping[str, nn.Module], ranks: tuple[int, ...]) -> dict[str, Factors]:
+def _factors(layers: Mapping[str, Layer], ranks: tuple[int, ...]) -> dict[str, Factors]:
     """Random factors, of ranks and alphas that differ from layer to layer."""
     generator = torch.Generator().manual_seed(1)
     found = {}
@@ -71,7 +72,8 @@ def _kohya(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
 
 def _diffusers(factors: Mapping[str, Factors]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """α in the metadata, as ``save_lora_weights`` writes it."""
-    tensors, settings = {}, {}
+    tensors: dict[str, Tensor] = {}
+    settings: dict[str, Any] = {}
     for name, (down, up, alpha) in factors.items():
         component, _, path = name.partition(".")
         tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"] = down, up

@@ -11,6 +11,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     PNDMScheduler,
 )
+from torch import Tensor
 
 from pipeline.config.proposers import RedenoiseSettings
 from pipeline.diffusion.noise import source_noise
@@ -19,13 +20,13 @@ from pipeline.diffusion.sample import sample_latents
 from pipeline.diffusion.schedule import NoiseLevel
 from pipeline.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
-from pipeline.models.diffusers.schedulers import choose_scheduler
+from pipeline.models.diffusers.schedulers import Option, choose_scheduler
 from tests.models.diffusers.families.tiny_pipelines import build
 from tests.models.diffusers.tiny import SD_BETAS, tiny_pipeline, tiny_scheduler
 
 PROMPTS = ["a red apple", "x"]
 STEPS = 4
-SIZE = {"height": 16, "width": 16}
+SIZE: dict[str, Any] = {"height": 16, "width": 16}
 
 
 def denoiser_with(name: str, scheduler: Any) -> DiffusersDenoiser:
@@ -100,7 +101,7 @@ def test_levels_that_leave_the_training_serve_sampling_and_redenoising_with_a_sp
 
 def test_a_multistep_solver_is_not_ddim_and_a_first_order_one_is() -> None:
     """On ᾱ, DPM-Solver++ of order 1 is DDIM (arXiv 2211.01095, section 4)."""
-    images = {}
+    images: dict[int | str, Tensor] = {}
     for order in (1, 2):
         scheduler = DPMSolverMultistepScheduler(
             **SD_BETAS, steps_offset=1, timestep_spacing="leading", solver_order=order
@@ -144,7 +145,7 @@ def test_a_model_that_came_with_karras_sigmas_and_an_sde_solver_becomes_usable()
         unusable.schedule(4)
     with pytest.raises(ModelError, match="draws noise"):
         unusable.native_scheduler(4)
-    options = {"use_karras_sigmas": False, "algorithm_type": "dpmsolver++"}
+    options: dict[str, Option] = {"use_karras_sigmas": False, "algorithm_type": "dpmsolver++"}
     choose_scheduler(pipe, "turbo", None, options)
     denoiser = DiffusersDenoiser(pipe, "turbo")
     assert denoiser.native_scheduler(4).timesteps == [999, 749, 500, 250]

@@ -23,7 +23,10 @@ KINDS = ("image_reward", "hps_v2", "pick_score", "clip_score", "aesthetic")
 
 @pytest.fixture(scope="module")
 def rewards(published: Mapping[str, Path]) -> dict[str, Reward]:
-    configs = [RewardConfig(name=k, kind=k, path=str(f)) for k, f in published.items()]
+    configs = [
+        RewardConfig.model_validate({"name": kind, "kind": kind, "path": str(folder)})
+        for kind, folder in published.items()
+    ]
     return load_rewards(map(resolve_reward, configs), CPU)
 
 

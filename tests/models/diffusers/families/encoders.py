@@ -1,6 +1,7 @@
 """Tiny random text encoders and their tokenizers, of the classes that real models have."""
 
 from string import ascii_lowercase
+from typing import Any
 
 from transformers import (
     BertConfig,
@@ -50,7 +51,7 @@ def t5(
     pieces = ["<pad>", "</s>", "<unk>", "▁", *ascii_lowercase]
     scored = [(piece, -float(rank)) for rank, piece in enumerate(pieces)]
     tokenizer = T5Tokenizer(vocab=scored, extra_ids=0)
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocab_size": len(pieces),
         "d_model": width,
         "d_kv": 8,

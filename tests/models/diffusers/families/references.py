@@ -19,20 +19,22 @@ TOLD_GUIDANCE = 3.5
 
 
 def stable_diffusion(pipe: Any, x: Tensor, t: float, inputs: Inputs) -> Tensor:
-    return pipe.unet(x, int(t), encoder_hidden_states=inputs["prompt_embeds"]).sample
+    output: Tensor = pipe.unet(x, int(t), encoder_hidden_states=inputs["prompt_embeds"]).sample
+    return output
 
 
 def stable_diffusion_xl(pipe: Any, x: Tensor, t: float, inputs: Inputs) -> Tensor:
     # Original size, crop and target size: all 16 pixels.
     size = torch.tensor([[16.0, 16.0, 0.0, 0.0, 16.0, 16.0]]).expand(len(x), 6)
     added = {"text_embeds": inputs["pooled_prompt_embeds"], "time_ids": size}
-    return pipe.unet(
+    output: Tensor = pipe.unet(
         x, int(t), encoder_hidden_states=inputs["prompt_embeds"], added_cond_kwargs=added
     ).sample
+    return output
 
 
 def pixart_sigma(pipe: Any, x: Tensor, t: float, inputs: Inputs) -> Tensor:
-    both = pipe.transformer(
+    both: Tensor = pipe.transformer(
         x,
         encoder_hidden_states=inputs["prompt_embeds"],
         encoder_attention_mask=inputs["prompt_attention_mask"],
@@ -45,7 +47,7 @@ def pixart_sigma(pipe: Any, x: Tensor, t: float, inputs: Inputs) -> Tensor:
 def hunyuan_dit(pipe: Any, x: Tensor, t: float, inputs: Inputs) -> Tensor:
     # 4 × 4 patches, which stand for the middle of the 32 × 32 that the network was trained with.
     rotary = get_2d_rotary_pos_embed(8, ((0, 0), (32, 32)), (4, 4), output_type="pt")
-    both = pipe.transformer(
+    both: Tensor = pipe.transformer(
         x,
         torch.full((len(x),), float(t)),
         encoder_hidden_states=inputs["prompt_embeds"],
@@ -61,12 +63,13 @@ def hunyuan_dit(pipe: Any, x: Tensor, t: float, inputs: Inputs) -> Tensor:
 
 
 def stable_diffusion_3(pipe: Any, x: Tensor, t: float, inputs: Inputs) -> Tensor:
-    return pipe.transformer(
+    output: Tensor = pipe.transformer(
         hidden_states=x,
         timestep=torch.full((len(x),), t),
         encoder_hidden_states=inputs["prompt_embeds"],
         pooled_projections=inputs["pooled_prompt_embeds"],
     ).sample
+    return output
 
 
 def flux(
@@ -76,7 +79,7 @@ def flux(
     rows, columns = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
     ids = torch.stack([torch.zeros(16), rows.flatten(), columns.flatten()], dim=1)
     embeds = inputs["prompt_embeds"]
-    return pipe.transformer(
+    output: Tensor = pipe.transformer(
         hidden_states=x,
         timestep=torch.full((len(x),), t / 1000),
         guidance=None if guidance is None else torch.full((len(x),), guidance),
@@ -85,14 +88,16 @@ def flux(
         txt_ids=torch.zeros(embeds.shape[1], 3),
         img_ids=ids,
     ).sample
+    return output
 
 
 def wan(pipe: Any, x: Tensor, t: float, inputs: Inputs) -> Tensor:
-    return pipe.transformer(
+    output: Tensor = pipe.transformer(
         hidden_states=x,
         timestep=torch.full((len(x),), t),
         encoder_hidden_states=inputs["prompt_embeds"],
     ).sample
+    return output
 
 
 REFERENCES: dict[str, Reference] = {

@@ -99,7 +99,7 @@ def test_text_encoder_alone_makes_the_embeddings_that_the_network_receives(
     [("stable_diffusion", {"clip_skip": 1}), ("pixart_sigma", {"max_sequence_length": 4})],
 )
 def test_text_encoder_alone_takes_the_options_of_the_text(
-    name: str, option: dict[str, int]
+    name: str, option: dict[str, Any]
 ) -> None:
     encoder, default = (
         TextEncoder(build(name), name, torch.device("cpu"), **options) for options in (option, {})

@@ -91,7 +91,8 @@ def main(out: Path) -> None:
     }
     (out / "recorded.json").write_text(dumps(record), "utf-8")
     names_and_shapes = np.frombuffer(json.dumps(layouts).encode(), np.uint8)
-    np.savez_compressed(out / "recorded.npz", layouts=names_and_shapes, **dict(pixels()))
+    arrays: dict[str, Any] = {"layouts": names_and_shapes, **dict(pixels())}
+    np.savez_compressed(out / "recorded.npz", **arrays)
 
 
 def dumps(record: dict[str, Any]) -> str:
@@ -106,7 +107,7 @@ def dumps(record: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def fill(model: nn.Module) -> nn.Module:
+def fill(model: nn.Module) -> Any:
     """Give every parameter the weight that follows from its name."""
     state = model.state_dict()
     for name, value in state.items():
@@ -127,7 +128,7 @@ def pairs(count: int = len(PROMPTS)) -> Iterator[tuple[str, Image.Image]]:
         yield prompt, Image.fromarray(image)
 
 
-def reward(med_config: dict[str, Any]) -> nn.Module:
+def reward(med_config: dict[str, Any]) -> Any:
     """Score with the class of the package."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(med_config, file)

@@ -12,7 +12,7 @@ import clip
 from hpsv2.src import open_clip
 from hpsv2.src.open_clip.tokenizer import SimpleTokenizer, basic_clean
 from ImageReward.models.BLIP.blip import init_tokenizer
-from transformers import CLIPTokenizerFast
+from transformers import CLIPTokenizerFast  # type: ignore[attr-defined]  # in its older version
 
 from tests.models.rewards.reference.subjects import PROMPTS
 
