@@ -89,6 +89,7 @@ class _OpenShard:
 
     def add(self, receipt: Receipt, row: int, num_bytes: int) -> None:
         self.num_bytes += num_bytes
+        # Rows of one unit object are collected, so that it is read once for each shard.
         rows: tuple[int, ...] = (row,)
         if self.units and self.units[-1].data_key == receipt.data_key:
             rows = (*self.units.pop().rows, row)

@@ -168,6 +168,7 @@ class _Summary:
 
     def fingerprints(self) -> list[Fingerprint]:
         """Return the distinct fingerprints, in an order that does not depend on the receipts'."""
+        # Sorted by content, because the units may be computed in any order on any machine.
         return [self._fingerprints[name] for name in sorted(self._fingerprints)]
 
 

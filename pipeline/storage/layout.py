@@ -188,6 +188,7 @@ _PATTERNS = {
 
 def place_of(key: str) -> ParsedKey | None:
     """Parse a key; return None for a key that this module does not produce."""
+    # The patterns exclude each other, so their order does not matter.
     for kind, pattern in _PATTERNS.items():
         # With ``match``, ``plan.json.bak`` would count as a plan.
         if match := pattern.fullmatch(key):

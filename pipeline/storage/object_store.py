@@ -127,6 +127,7 @@ def _fault(key: str) -> str | None:
         return "is empty"
     if key.startswith("/") or key.endswith("/"):
         return "starts or ends with '/'"
+    # Limits count bytes and not characters.
     if len(key.encode()) > _MAX_KEY_BYTES:
         return f"is longer than {_MAX_KEY_BYTES} bytes"
     if _UNSAFE.search(key):
@@ -185,6 +186,7 @@ class FileContent:
 
     def read(self, start: int, length: int) -> bytes:
         """Return ``length`` bytes from ``start``, or fewer at the end."""
+        # Opened for each read, so that threads do not share a position.
         with self._path.open("rb") as file:
             file.seek(start)
             return file.read(length)

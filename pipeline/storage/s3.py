@@ -209,7 +209,6 @@ class S3Store:
         existing = self.head(key)
         if existing is None:
             raise ObjectNotFoundError(f"no object {key!r} in {self.url}")
-        # Another size settles it without a read.
         if existing.num_bytes != content.num_bytes:
             return False
         stored = self._call("get", key, lambda: sha256_of(self._pieces(key)))

@@ -143,6 +143,7 @@ def store_error(error: Exception, doing: str, client: "S3Client | None") -> Stor
         return _answered(error, what, unsigned=unsigned)
     if isinstance(error, _CREDENTIAL_ERRORS):
         return PermanentStoreError(f"{what}: {error}; {_CREDENTIALS}; {_UNSIGNED}")
+    # The message of the error is left out, because it may hold the password of the proxy.
     if _shows_proxy(error):
         return RetryableStoreError(f"{what}: the proxy cannot be reached; check HTTPS_PROXY")
     if isinstance(error, aws.EndpointConnectionError | aws.ConnectTimeoutError):
@@ -166,6 +167,7 @@ def _shows_proxy(error: Exception) -> bool:
     botocore removes it, except from URLs that it cannot parse. urllib3 repeats what it takes for
     the host, which is part of the password if the password contains a slash.
     """
+    # urllib3's error is not handled by botocore and is kept in its arguments.
     unhandled = error.kwargs.get("error") if isinstance(error, aws.HTTPClientError) else None
     return isinstance(error, aws.ProxyConnectionError) or isinstance(unhandled, LocationParseError)
 

@@ -29,6 +29,7 @@ from pipeline.storage.object_store import ObjectStore
 
 
 def _write_arrow(path: Path, batches: Iterator[pa.RecordBatch], rows_per_batch: int) -> None:
+    # The first batch is taken out for its schema, which the writer needs before any row.
     first = next(batches)  # a shard is never empty
     with path.open("wb") as file:
         write_batches(file, first.schema, chain([first], batches), rows_per_batch)
@@ -84,6 +85,7 @@ def shard_refs(
 ) -> list[ShardRef]:
     """Return the shards of a split in order. The default format is the one that reads fastest."""
     formats = manifest.shards[split]
+    # Every format of a split holds the same pairs in the same order.
     fastest = next(name for name in _PREFERRED if name in formats)
     chosen = fastest if shard_format is None else shard_format
     schema = pair_schema(manifest)

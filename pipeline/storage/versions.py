@@ -145,6 +145,7 @@ def read_unpromised(
     data = store.get(key)
     itself = SealedManifest(plan_id=plan_id, key=key, sha256=sha256(data), selection={})
     manifest = checked_manifest(store, itself, data)
+    # No digest covers these bytes, but the id is a digest of the plan in them.
     if manifest.plan.identity() != plan_id:
         raise VerificationError(f"{store.url}/{key}: damaged: its plan is not the one of its id")
     return itself.model_copy(update={"selection": manifest.selection}), manifest
@@ -187,6 +188,7 @@ def is_removed(store: ObjectStore, plan_id: str, version: int) -> bool:
     current while ``npd prune`` was writing the record. The record is read first, so that a later
     selection sees it. Raises ``VerificationError`` for a damaged ``_SUCCESS``.
     """
+    # In this order: `npd select` writes `_SUCCESS` before it looks for a record.
     if read_removal(store, plan_id, version) is None:
         return False
     success = read_success(store)
@@ -243,6 +245,7 @@ def _at_version(
         raise UserError(f"{store.url}: a version is a number from 1, not {number!r}")
     try:
         return read_unpromised(store, current.plan_id, number)
+    # Without the permission to list, a missing object looks like a forbidden one.
     except (ObjectNotFoundError, AccessDeniedError) as error:
         raise UserError(_no_version(store, current, number)) from error
 

@@ -39,6 +39,7 @@ def _header(spec: "ExportSpec") -> DatasetCardData:
     pairs = [
         {"split": split.value, "path": f"{DATA}/{split.value}-*.parquet"} for split in spec.splits
     ]
+    # The hub needs a split for every file, also for the list of all candidates.
     candidates = [{"split": "candidates", "path": CANDIDATES}]
     return DatasetCardData(
         pretty_name=f"Noise Prompt Dataset {model}".strip(),

@@ -34,6 +34,7 @@ class GoldenNoiseNpz(Format):
 
     def __init__(self, spec: "ExportSpec", scratch: Path) -> None:
         super().__init__(spec, scratch)
+        # The log of a split is complete only after its last part, and parts are stored before that.
         self._log = scratch / LOG
         self._num_not_better = 0
 

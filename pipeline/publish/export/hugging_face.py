@@ -69,6 +69,7 @@ def _with_pictures(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _with_features(schema: pa.Schema) -> pa.Schema:
     """Add the metadata by which ``datasets`` recognizes the feature type of each column."""
+    # Without this metadata, ``datasets`` would load a picture as a struct of bytes and path.
     features = {field.name: _feature(field.type) for field in schema}
     info = json.dumps({"info": {"features": features}})
     return schema.with_metadata({**(schema.metadata or {}), "huggingface": info})

@@ -46,11 +46,15 @@ class Mds(Format):
         # The writer numbers its shards from 0 and needs an empty folder, so each part gets one.
         out = self.scratch / part.name
         samples = map(_sample, part.pairs)
+        # Columns are those of the first pair: a data set stores images and source noises of all
+        # pairs or of none.
         first = next(samples)
         with self._writer(out=str(out), columns=self._columns(first), size_limit=None) as writer:
             writer.write(first)
             for sample in samples:
                 writer.write(sample)
+        # The index that the library writes has this shard alone. Those of all parts are joined at
+        # the end of the split.
         (entry,) = json.loads((out / INDEX).read_bytes())["shards"]
         name = f"shard.{part.index:05d}.mds"
         (folder / part.split.value).mkdir()

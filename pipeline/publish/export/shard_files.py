@@ -36,6 +36,7 @@ class WebDataset(Format):
 
 def record_batches(part: SplitPart, schema: PairSchema) -> Iterator[pa.RecordBatch]:
     """Yield the pairs of a part in batches of one row group."""
+    # Memory holds one row group, because the pairs are read from the shards as they are written.
     while pairs := list(islice(part.pairs, ROWS_PER_GROUP)):
         yield schema.to_batch(pairs)
 

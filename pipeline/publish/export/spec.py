@@ -131,6 +131,8 @@ def _splits(manifest: Manifest, names: Sequence[str]) -> tuple[Split, ...]:
             raise UserError(f"no split {name!r}; there are {', '.join(Split)}")
         if not manifest.num_samples(Split(name)):
             raise UserError(f"the split {name!r} of plan {manifest.plan_id} holds no pairs")
+    # In the order of ``Split`` and not of the arguments, so that the same splits give the same
+    # export.
     wanted = tuple(
         split
         for split in Split
@@ -142,6 +144,7 @@ def _splits(manifest: Manifest, names: Sequence[str]) -> tuple[Split, ...]:
 
 
 def _checked(licences: Licences) -> Licences:
+    # They are written into Markdown as they are.
     for name in licences.model_dump().values():
         if not _LICENCE.fullmatch(name):
             raise UserError(

@@ -98,6 +98,7 @@ class UnitRepair:
         """Return the digests of the unit's undamaged objects, one of which was committed."""
         listed = self._store.list(layout.unit_prefix(self._plan.plan_id, unit))
         keys = [info.key for info in listed if layout.place_of(info.key) is not None]
+        # An object counts only if its bytes have the digest in its key.
         digests = {key: sha256(self._store.get(key)) for key in keys}
         return {digest for key, digest in digests.items() if short(digest) in key}
 

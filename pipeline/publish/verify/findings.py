@@ -73,6 +73,7 @@ def read_promised(
     except ObjectNotFoundError:
         found.add(key, "missing")
         return None
+    # Problems are collected and not raised, so that one run reports all of them.
     if sha256(data) != digest:
         found.add(key, f"not the bytes that {promised_by} promises")
         return None

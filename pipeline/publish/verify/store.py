@@ -46,6 +46,7 @@ def verify(
             continue
         found.manifests += 1
         plans += _check_plan(store, manifest, found)
+    # These need a listing, which a reader's credentials may not allow. What was found stays.
     try:
         for plan in plans:
             found.foreign += _beyond(store, plan)
@@ -118,6 +119,7 @@ def _plan(
     except (ObjectNotFoundError, VerificationError) as error:
         found.add(prompts_key, f"cannot be read: {message_of(store, prompts_key, error)}")
         return None
+    # The plan can be used all the same: everything below is compared with it.
     if plan.identity() != plan_id:
         found.add(plan_key, "its content is not that of its id")
     if plan != manifest.plan:
@@ -173,6 +175,7 @@ def _beyond(store: ObjectStore, plan: Plan) -> Iterator[UnreferencedObject]:
 
 def _orphans(store: ObjectStore, sealed: set[str], found: Verification) -> None:
     """Add foreign files, garbage, and pending objects of sealed plans, which no build uses."""
+    # A pending object of an unsealed plan may belong to a running build, so it is not reported.
     for each in find_unreferenced(store):
         place = place_of(each.key)
         is_pending = each.reference is ReferenceStatus.PENDING

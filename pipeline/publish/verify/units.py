@@ -57,6 +57,7 @@ def check_ledger(
     found.num_bytes += len(data)
     try:
         ledger = Ledger(data)
+        # Now, because the rows are compared in many small slices.
         ledger.read_all()
     except UNREADABLE as error:
         found.add(info.key, f"cannot be read: {error}")
@@ -99,6 +100,7 @@ def check_units(
             continue
         decided = reselection.of(receipt)
         expected.funnel.add(decided.outcomes)
+        # One problem for each unit, because all rows of a wrong ledger may differ.
         if ledger is not None and not ledger.holds(decided.outcomes, candidates):
             found.add(key, f"its outcomes differ from {ledger.key}")
         for outcome in decided.kept():

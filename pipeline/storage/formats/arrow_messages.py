@@ -62,6 +62,7 @@ def check_footer(content: CheckedBytes, blocks: list[MessageBlock]) -> None:
     Also raises pyarrow's errors. The batches are read by both pyarrow readers and compared, because
     the two readers can decode the same header to different values.
     """
+    # The stream ends with an empty message, which is a prefix alone. The footer follows it.
     start = blocks[-1].stop + _PREFIX.size
     data = bytes(content.mapped[start:])
     footer = data[: -4 - len(_MAGIC)]
@@ -75,6 +76,7 @@ def check_footer(content: CheckedBytes, blocks: list[MessageBlock]) -> None:
     file = pa.ipc.open_file(content.buffer)
     if not file.schema.equals(schema, check_metadata=True):
         raise ValueError("its footer and its stream have different schemas")
+    # The positions are equal now, but pyarrow's two readers can decode one header differently.
     for index, block in enumerate(blocks[1:]):
         of_footer = file.get_batch(index)
         of_footer.validate(full=True)
@@ -96,6 +98,7 @@ def _blocks(content: CheckedBytes) -> Iterator[MessageBlock]:
         header_bytes = _PREFIX.size + num_bytes
         _check_inside(content, start + header_bytes)
         content.check(start, start + header_bytes)
+        # The prefix and the header are checked now. Reading the message does not read its body.
         message = pa.ipc.read_message(content.buffer.slice(start))
         block = MessageBlock(
             message=message,
@@ -118,6 +121,7 @@ def _vector(footer: bytes, field: int) -> list[tuple[int, int, int]]:
         (table,) = struct.unpack_from("<I", footer)
         (back,) = struct.unpack_from("<i", footer, table)
         (vtable_bytes,) = struct.unpack_from("<H", footer, table - back)
+        # A field at the end of a flatbuffer's table that has its default value is left out.
         if 4 + 2 * field >= vtable_bytes:
             return []
         (at,) = struct.unpack_from("<H", footer, table - back + 4 + 2 * field)

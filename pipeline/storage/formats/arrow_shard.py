@@ -60,6 +60,8 @@ def _rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Reco
     waiting: list[pa.RecordBatch] = []
     num_waiting = 0
     for batch in batches:
+        # The division into batches must not depend on how the rows arrive, so that equal pairs give
+        # equal bytes.
         while num_waiting + batch.num_rows >= rows:
             taken = rows - num_waiting
             yield _joined([*waiting, batch.slice(0, taken)])
@@ -153,6 +155,8 @@ def _check_small(content: CheckedBytes, batch: pa.RecordBatch) -> None:
             start = 0 if buffer is None else content.position(buffer)
             if buffer and not 0 <= start <= start + buffer.size <= content.num_bytes:
                 raise ValueError(f"the values of {name} do not lie in the file")
+        # The last buffer of a list or binary column holds the values; the others are offsets and
+        # the bitmap of missing rows.
         for buffer in buffers[:-1] if name in _LARGE else buffers:
             if buffer is not None:
                 content.check_buffer(buffer)
@@ -184,6 +188,7 @@ def _image(content: CheckedBytes, columns: Sequence[pa.Array]) -> Callable[[int]
     for column in columns:
         _, offsets, values = column.buffers()
         first = content.position(values)
+        # Offsets count from the start of the values, one more than there are rows.
         edges = first + np.frombuffer(offsets, np.int32, len(column) + 1)
         places += zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
 
@@ -201,6 +206,7 @@ def _struct(column: pa.StructArray) -> Numbers:
 
 def _numbers(column: pa.Array) -> npt.NDArray[Any]:
     """Return the numbers of a column. Raise ``ValueError`` for NaN, which marks missing numbers."""
+    # A stored NaN would be read as a missing number, so the number of both must agree.
     values = _values(column)
     if np.isinf(values).any() or np.isnan(values).sum() != column.null_count:
         raise ValueError("a score or a statistic is not finite")

@@ -130,6 +130,7 @@ class Ledger:
     def read_all(self) -> pa.Table:
         """Read all columns, so that damage is found now."""
         table = self._file.read()
+        # Later checks use the decoded columns instead of reading them again.
         self._columns = dict(zip(table.column_names, table.columns, strict=True))
         return table
 
@@ -178,11 +179,13 @@ class Ledger:
         chunks = self._column("prompt").dictionary_encode().unify_dictionaries().chunks
         distinct = chunks[0].dictionary.to_pylist() if chunks else []
         found = np.array([search(text) is not None for text in distinct], bool)
+        # The empty slice gives the result a type if the ledger has no rows.
         return np.concatenate([found[:0], *(found[chunk.indices.to_numpy()] for chunk in chunks)])
 
     def prompt_table(self, seeds_per_prompt: int) -> PromptTable:
         """Return the distinct prompts, each from the row of its first seed."""
         rows = pa.table({name: self._column(name) for name in PROMPT_COLUMNS.names})
+        # All seeds of a prompt are adjacent in the plan.
         firsts = list(range(0, rows.num_rows, seeds_per_prompt))
         return PromptTable(rows.take(firsts).cast(PROMPT_COLUMNS).combine_chunks())
 

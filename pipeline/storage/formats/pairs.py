@@ -134,6 +134,7 @@ class PairSchema:
                 [pair.noise_stats.model_dump() for pair in pairs], schema.field("noise_stats").type
             ),
         }
+        # The other columns have the values and names of the fields of a ``NoisePair``.
         for field in schema:
             if field.name not in columns:
                 values = [getattr(pair, field.name) for pair in pairs]
@@ -154,6 +155,7 @@ class PairSchema:
             values = {name: column[row] for name, column in plain.items()}
             values["noise_stats"] = NoiseStats(**values["noise_stats"])
             noise = golden[row]
+            # The column is not nullable.
             assert noise is not None, "golden_noise is not nullable"
             pairs.append(NoisePair(source_noise=source[row], golden_noise=noise, **values))
         return pairs

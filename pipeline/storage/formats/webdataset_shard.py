@@ -197,6 +197,7 @@ def _noise(
         first = header.start(1) + len(header[1]) + int.from_bytes(header[1], "little")
         if header.end() != first or stop - first != 2 * count:
             raise ValueError(f"{name} has {stop - first} bytes of values")
+        # A view of the mapping: nothing is copied until a batch is made.
         noises.append(np.frombuffer(mapped, np.float16, count, first))
     return noises.__getitem__
 
@@ -207,6 +208,7 @@ def _numbers(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -
     Raises ``ValueError`` for other names and for numbers that float32 cannot hold exactly, because
     Arrow shards would store them rounded.
     """
+    # All rows of an Arrow shard have the same keys, and both formats must hold the same pairs.
     if any(row.keys() != set(names) for row in rows):
         raise ValueError(f"a sample has other numbers than {', '.join(names)}")
     columns = {}
@@ -249,6 +251,8 @@ def read_members(data: bytes | mmap.mmap) -> list[tuple[str, Members]]:
         if extension in samples[-1][1]:
             raise ValueError(f"it holds {name} twice")
         samples[-1][1][extension] = (start, stop)
+    # Webdataset makes a sample of consecutive files, so a second group would be another sample with
+    # the same key.
     if len({sample_id for sample_id, _ in samples}) < len(samples):
         raise ValueError("the files of a sample do not stand together")
     return samples
@@ -260,6 +264,7 @@ def _files(data: bytes | mmap.mmap) -> Iterator[tuple[str, int, int]]:
     while at + _BLOCK_BYTES <= end:
         header = data[at : at + _BLOCK_BYTES]
         if not any(header):
+            # Some readers go on after the end, where they could find other files.
             if end - at < _END_BYTES or any(data[at:end]):
                 raise ValueError(f"something stands behind its end, which is byte {at:,}")
             return

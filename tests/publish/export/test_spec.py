@@ -12,14 +12,14 @@ from tests.sealed import Built, changed, demo_prompts
 from tests.sealed import build as build_plan
 
 
-def test_order_without_splits_takes_those_that_hold_pairs(
+def test_spec_without_splits_takes_those_that_hold_pairs(
     sealed_folder: Path, bare_folder: Path
 ) -> None:
     assert specify_export(open_store(str(sealed_folder)), "parquet").splits == tuple(Split)
     assert specify_export(open_store(str(bare_folder)), "parquet").splits == (Split.TRAIN,)
 
 
-def test_order_takes_splits_in_their_own_order_and_once(sealed_folder: Path) -> None:
+def test_spec_takes_splits_in_their_own_order_and_once(sealed_folder: Path) -> None:
     spec = specify_export(open_store(str(sealed_folder)), "parquet", ["test", "train", "test"])
     assert spec.splits == (Split.TRAIN, Split.TEST)
 
@@ -32,19 +32,19 @@ def test_order_takes_splits_in_their_own_order_and_once(sealed_folder: Path) -> 
         ("parquet", ("test",), "the split 'test' of plan .* holds no pairs"),
     ],
 )
-def test_order_of_what_is_not_there_is_refused(
+def test_spec_of_what_is_not_there_is_refused(
     bare_folder: Path, format_name: str, splits: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         specify_export(open_store(str(bare_folder)), format_name, splits)
 
 
-def test_order_from_an_empty_folder_is_refused(tmp_path: Path) -> None:
+def test_spec_from_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing is sealed here"):
         specify_export(open_store(str(tmp_path)), "parquet")
 
 
-def test_order_of_a_plan_without_pairs_is_refused(tmp_path: Path) -> None:
+def test_spec_of_a_plan_without_pairs_is_refused(tmp_path: Path) -> None:
     path = changed()["rewards"][0]["path"]
     rewards = [{"name": "scene", "kind": "scene", "path": path, "margin": 1000.0}]
     built = build_plan(tmp_path / "config", changed(rewards=rewards), prompts=demo_prompts(1))
@@ -53,7 +53,7 @@ def test_order_of_a_plan_without_pairs_is_refused(tmp_path: Path) -> None:
         specify_export(open_store(str(tmp_path / "sealed")), "parquet")
 
 
-def test_order_among_several_plans_needs_the_name_of_one(
+def test_spec_among_several_plans_needs_the_name_of_one(
     built: Built, damaged: Path, tmp_path: Path
 ) -> None:
     other = build_plan(tmp_path / "config", changed(prompts={"seed": 8}), prompts=demo_prompts(2))
