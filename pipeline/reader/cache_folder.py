@@ -117,6 +117,8 @@ def _make_room(folder: Path, num_bytes: int, limit: int, part: Path) -> None:
     for _, size, name in there:
         if used + num_bytes <= limit:
             return
+        # A running download stays. If only such files are in the way, the folder exceeds its limit
+        # for a while, and no reader fails.
         if name.endswith(_PART):
             continue
         if _try_remove(folder / name):
