@@ -15,7 +15,7 @@ import typer
 from rich.logging import RichHandler
 
 from pipeline.cli.build import build
-from pipeline.cli.console import console
+from pipeline.cli.console import console, show
 from pipeline.cli.evaluate import evaluate
 from pipeline.cli.export import export
 from pipeline.cli.inspect import status, verify
@@ -37,7 +37,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"npd {package_version('noise-prompt-dataset')}")
+        show(f"npd {package_version('noise-prompt-dataset')}")
         raise typer.Exit
 
 
@@ -81,7 +81,7 @@ def run(command: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     try:
         command(None if arguments is None else list(arguments))
     except NPDError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        console.print(f"error: {error}", style="red", soft_wrap=True)
         sys.exit(2 if isinstance(error, UserError) else 1)
     except KeyboardInterrupt:
         console.print("stopped; all finished units are saved, and the same command resumes")

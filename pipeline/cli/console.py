@@ -6,7 +6,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    ConsoleRenderable,
+    RenderableType,
+    RenderHook,
+    RenderResult,
+)
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,11 +26,11 @@ from rich.table import Table
 
 from pipeline.cluster.messages import UnitSummary
 from pipeline.errors import UserError
+from pipeline.escape import for_terminal, for_terminal_line
 from pipeline.plan import Plan
 from pipeline.prompt_funnel import PromptFunnel
 from pipeline.storage.durable import atomic_write
 from pipeline.storage.manifest import Funnel, Manifest
-from pipeline.storage.object_store import printable
 from pipeline.storage.plans import dropped_key_of
 from pipeline.storage.receipts import Commit
 from pipeline.storage.versions import PlanVersion
@@ -35,8 +42,33 @@ if TYPE_CHECKING:
 
 _FOREIGN_SHOWN = 20
 
-console = Console(stderr=True, highlight=False)
+
+class _EscapedText:
+    """Renders a renderable with the control characters of its text escaped."""
+
+    def __init__(self, renderable: RenderableType) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._renderable, options):
+            # The console's own colours and cursor movements are styles and control segments.
+            yield segment if segment.control else segment._replace(text=for_terminal(segment.text))
+
+
+class _EscapeText(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_EscapedText(renderable) for renderable in renderables]
+
+
+# Without markup, because messages contain text from data.
+console = Console(stderr=True, highlight=False, markup=False)
 """Console for progress and remarks, on standard error. Results go to standard output."""
+console.push_render_hook(_EscapeText())
+
+
+def show(text: str, end: str = "\n") -> None:
+    """Print a result to standard output, with control characters escaped."""
+    print(for_terminal(text), end=end)
 
 
 @dataclass
@@ -106,14 +138,14 @@ def show_status(status: PlanStatus) -> None:
     """Print the progress of a plan and its versions to standard output."""
     state = "sealed" if status.sealed else "not sealed"
     share = status.units_done / status.plan.num_units
-    print(
+    show(
         f"plan {status.plan.plan_id}: {status.units_done} of {status.plan.num_units} units "
         f"({share:.0%}), {state}"
     )
     for version in status.versions:
-        print(f"  version {version.number}{version_line(version)}")
+        show(f"  version {version.number}{version_line(version)}")
     if not status.is_listed:
-        print("  these credentials may not list the store; other plans and versions are not shown")
+        show("  these credentials may not list the store; other plans and versions are not shown")
 
 
 def version_line(version: PlanVersion) -> str:
@@ -133,22 +165,22 @@ def margins_line(manifest: Manifest) -> str:
 def show_verification(found: "Verification") -> None:
     """Print each finding of a verification, then a summary, to standard output."""
     for problem in found.problems:
-        print(f"wrong: {printable(problem.key)}: {problem.text}")
+        show(f"wrong: {for_terminal_line(problem.key)}: {problem.text}")
     for disagreement in found.disagreements:
-        print(f"differs: {printable(disagreement.key)}: {disagreement.text}")
+        show(f"differs: {for_terminal_line(disagreement.key)}: {disagreement.text}")
     for orphan in found.orphans:
-        print(f"orphan: {orphan.key}: {orphan.why}")
+        show(f"orphan: {orphan.key}: {orphan.why}")
     if found.orphans:
-        print("orphans are never read; `npd gc` lists and deletes those that are garbage")
+        show("orphans are never read; `npd gc` lists and deletes those that are garbage")
     if found.not_listed:
-        print(f"orphans and disagreements were not looked for: {found.not_listed}")
+        show(f"orphans and disagreements were not looked for: {found.not_listed}")
     for file in found.foreign[:_FOREIGN_SHOWN]:
-        print(f"foreign: {printable(file.key)}: {file.why}")
+        show(f"foreign: {for_terminal_line(file.key)}: {file.why}")
     if found.foreign:
         more = len(found.foreign) - _FOREIGN_SHOWN
         also = f" ({more} more are not shown)" if more > 0 else ""
-        print(f"foreign files are never read or deleted{also}")
-    print(
+        show(f"foreign files are never read or deleted{also}")
+    show(
         f"{found.manifests} plans, {found.units} units, {found.candidates} candidates, "
         f"{found.shards} shards, {found.pairs} pairs, {human_bytes(found.num_bytes)} read: "
         f"{len(found.orphans)} orphans, {len(found.disagreements)} disagreements, "

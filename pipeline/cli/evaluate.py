@@ -13,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.cli.console import console
+from pipeline.cli.console import console, show
 from pipeline.config.file import load_config
 from pipeline.storage.open import open_store
 
@@ -146,5 +146,5 @@ def evaluate(
             progress.advance(bar)
     with console.status("writing the report"):
         publish(run)
-    print((out / "summary.md").read_text("utf-8"))
+    show((out / "summary.md").read_text("utf-8"))
     console.print(f"written: {out / 'trial.html'}, summary.html, trial.json", soft_wrap=True)

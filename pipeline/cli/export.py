@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
-from pipeline.cli.console import console, human_bytes
+from pipeline.cli.console import console, human_bytes, show
 from pipeline.storage.open import open_store
 
 
@@ -59,5 +59,5 @@ def export(
     if not made.is_new:
         console.print("already exported; nothing to do")
         return
-    print(f"{made.num_files} files, {human_bytes(made.num_bytes)}, written and read back")
+    show(f"{made.num_files} files, {human_bytes(made.num_bytes)}, written and read back")
     console.print(f"exported to {target.url}", soft_wrap=True)

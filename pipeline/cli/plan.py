@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.arguments import ConfigArgument
-from pipeline.cli.console import human_bytes, human_seconds, prompt_lines, write_output
+from pipeline.cli.console import human_bytes, human_seconds, prompt_lines, show, write_output
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
 from pipeline.errors import ModelError
@@ -47,7 +47,7 @@ def plan(
     if dropped is not None:
         write_output(dropped, chosen.dropped)
     for name, value in _describe(settings, models, chosen, gpus or settings.cluster.workers):
-        print(f"{name:20} {value}")
+        show(f"{name:20} {value}")
 
 
 def _describe(

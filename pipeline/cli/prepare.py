@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.console import console
+from pipeline.cli.console import console, show
 from pipeline.config.file import bundled_configs, starter_text
 from pipeline.errors import UserError
 from pipeline.storage.durable import atomic_write
@@ -23,7 +23,7 @@ def init(
     """Copy a shipped configuration as a starting point, as in `npd init sdxl my.toml`."""
     text = starter_text(name)
     if file is None:
-        print(text, end="")
+        show(text, end="")
         return
     if file.exists():
         raise UserError(f"{file} already exists; choose another name")
@@ -40,10 +40,10 @@ def options(
     from pipeline.config.options import config_schema, describe_options
 
     if schema:
-        print(json.dumps(config_schema(), indent=2))
+        show(json.dumps(config_schema(), indent=2))
         return
     for line in describe_options():
-        print(line)
+        show(line)
 
 
 def convert_reward(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
-from pipeline.cli.console import console, write_output
+from pipeline.cli.console import console, show, write_output
 from pipeline.config.file import load_config
 from pipeline.errors import UserError
 from pipeline.storage.open import open_store
@@ -51,7 +51,7 @@ def report(
         made = report_plan(
             store, manifest, settings, guidance, target=target, is_current=sealed in current
         )
-        print(made.text)
+        show(made.text)
         for key in made.keys:
             console.print(f"written: {target.url}/{key}", soft_wrap=True)
         if picture is not None and made.picture is not None:

@@ -12,11 +12,13 @@ from pipeline.cli.console import (
     console,
     human_bytes,
     human_seconds,
+    show,
     show_manifest,
     show_verification,
     version_line,
 )
 from pipeline.config.file import load_config
+from pipeline.escape import for_terminal_line
 from pipeline.publish.gc import (
     ReferenceStatus,
     UnreferencedObject,
@@ -25,7 +27,6 @@ from pipeline.publish.gc import (
     find_unreferenced,
 )
 from pipeline.storage.local import LocalStore
-from pipeline.storage.object_store import printable
 from pipeline.storage.open import open_store
 
 _LONGEST_WRITE = timedelta(hours=1)
@@ -51,23 +52,23 @@ def gc(
                 continue
             is_garbage = found.reference is ReferenceStatus.GARBAGE
             is_young = is_garbage and found.modified > now - grace
-            print(_line(found, now) + (f" (younger than {older_than}: kept)" if is_young else ""))
+            show(_line(found, now) + (f" (younger than {older_than}: kept)" if is_young else ""))
             if is_garbage and not is_young:
                 yield found
 
     if not delete:
         found = amount_of(garbage())
-        print(
+        show(
             f"{found.objects} objects of garbage, {human_bytes(found.num_bytes)}: "
             "nothing was deleted; use --delete to delete them"
         )
         return
     found = delete_garbage(store, garbage())
-    print(f"{found.objects} objects of garbage, {human_bytes(found.num_bytes)}: deleted")
+    show(f"{found.objects} objects of garbage, {human_bytes(found.num_bytes)}: deleted")
     if isinstance(store, LocalStore):
         # Even with a grace period of 0 s, a recent temporary file may belong to a running writer.
         files = store.remove_leftovers(max(grace, _LONGEST_WRITE).total_seconds())
-        print(f"{files} temporary files of interrupted writers: deleted")
+        show(f"{files} temporary files of interrupted writers: deleted")
 
 
 def select(
@@ -107,13 +108,13 @@ def prune(
     found = find_superseded(store, plan, version or ())
     for each in found:
         amount = remove(store, each) if delete else each.amount
-        print(
+        show(
             f"{'removed' if delete else 'superseded'}: version {each.version.number} of plan "
             f"{each.version.plan_id}{version_line(each.version)}; {amount.objects} objects, "
             f"{human_bytes(amount.num_bytes)}"
         )
     if not delete:
-        print(f"{len(found)} versions: nothing was removed; use --delete to remove them")
+        show(f"{len(found)} versions: nothing was removed; use --delete to remove them")
 
 
 def repair(
@@ -136,9 +137,9 @@ def repair(
     settings = None if config is None else load_config(config)
     with console.status("rebuilding damaged files"):
         for key in make_again(store, recompute_on_ray(store, settings, address)):
-            print(f"rebuilt: {key}")
+            show(f"rebuilt: {key}")
         for key in restore_dropped(store, settings):
-            print(f"rebuilt: {key}")
+            show(f"rebuilt: {key}")
     with console.status("reading and checking all data"):
         found = verify(store)
     show_verification(found)
@@ -149,4 +150,4 @@ def repair(
 def _line(found: UnreferencedObject, now: datetime) -> str:
     age = human_seconds(max(0.0, (now - found.modified).total_seconds()))
     size = human_bytes(found.num_bytes)
-    return f"{found.reference}: {printable(found.key)}, {size}, {age} old: {found.why}"
+    return f"{found.reference}: {for_terminal_line(found.key)}, {size}, {age} old: {found.why}"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.escape import for_markdown
 from pipeline.evaluate.compare import Estimate
 
 
@@ -26,16 +27,17 @@ def to_markdown(sections: Sequence[ReportSection]) -> str:
     """Return the sections as Markdown. The heading of the first one is the title."""
     parts = []
     for position, section in enumerate(sections):
-        parts.append(f"{'##' if position else '#'} {section.heading}")
+        parts.append(f"{'##' if position else '#'} {for_markdown(section.heading)}")
         parts += [
-            block if isinstance(block, str) else markdown_table(block) for block in section.blocks
+            for_markdown(block) if isinstance(block, str) else markdown_table(block)
+            for block in section.blocks
         ]
     return "\n\n".join(parts) + "\n"
 
 
 def markdown_table(table: Table) -> str:
     """Return a Markdown table with aligned columns: the first to the left, others to the right."""
-    header, rows = table.header, table.rows
+    header, *rows = ([*map(for_markdown, row)] for row in (table.header, *table.rows))
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:

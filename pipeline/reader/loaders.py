@@ -123,7 +123,7 @@ def _after_error(error: BaseException, lost: object) -> None:
     if os.getpid() not in _reading:
         return
     info = get_worker_info()
-    print(
+    print(  # noqa: T201 - in a training process, which has no console of ours
         f"DataLoader worker {'' if info is None else info.id} stops: a batch could not be sent, "
         "and the epoch would be incomplete. Most often /dev/shm is full: enlarge it (docker run "
         "--shm-size=8g), return the reader's tensors from collate_fn as they are, or use fewer "

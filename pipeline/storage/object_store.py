@@ -117,11 +117,6 @@ def check_key(key: str) -> str:
     return key
 
 
-def printable(key: str) -> str:
-    """Escape characters that a terminal would not print; foreign files may have any name."""
-    return key if key.isprintable() else ascii(key)[1:-1]
-
-
 def _fault(key: str) -> str | None:
     if not key:
         return "is empty"

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import DatasetCardData
 
+from pipeline.escape import for_markdown
+
 if TYPE_CHECKING:
     from pipeline.publish.export.spec import ExportSpec
 
@@ -140,4 +142,4 @@ def _table(head: tuple[str, str], rows: Any) -> Iterator[str]:
     yield f"| {head[0]} | {head[1]} |"
     yield "|---|---|"
     for name, value in rows:
-        yield f"| {name} | {value} |"
+        yield f"| {for_markdown(name)} | {for_markdown(str(value))} |"
