@@ -1,4 +1,4 @@
-"""The funnel of prompts: how many were read, and what became of them."""
+"""Funnel of prompts: numbers of rows that were read, dropped and kept."""
 
 from typing import Any
 
@@ -8,44 +8,44 @@ from pipeline.records import DropReason, Record
 
 
 class SourceFunnel(Record):
-    """What became of the rows of one source."""
+    """Counts of the rows of one source."""
 
     name: str
     rows: int
-    """Rows that were read, blank ones among them."""
+    """Number of rows that were read, blank ones included."""
     dropped: dict[DropReason, int]
-    """By reason, those that occur."""
+    """Maps each reason that occurs to its number of rows."""
     kept: int
 
 
 class PromptFunnel(Record):
-    """What became of all rows; decides nothing, since the prompts that are left do."""
+    """Counts of all rows. They are not part of a plan's identity, because the kept prompts are."""
 
     sources: tuple[SourceFunnel, ...]
     settings: dict[str, Any] = Field(default_factory=dict)
     """The section ``[prompts]`` without its paths."""
     block_list_sha256: str | None = None
-    """Digest of the block-list; None where there is none."""
+    """Digest of the block list, or None without one."""
     safety_sha256: str | None = None
-    """Digest of the safety filter's source; None where there is none."""
+    """Digest of the safety filter's code, or None without one."""
     verdicts: dict[str, int] = Field(default_factory=dict)
-    """Prompts by the safety filter's verdict, ``safe`` or what it calls them."""
+    """Maps each verdict of the safety filter, such as ``safe``, to its number of prompts."""
     dropped_sha256: str | None = None
-    """Digest of the stored list of dropped prompts; None where none was dropped."""
+    """Digest of the stored list of dropped prompts, or None if none was dropped."""
 
     @property
     def rows(self) -> int:
-        """Rows that were read."""
+        """Number of rows that were read."""
         return sum(source.rows for source in self.sources)
 
     @property
     def kept(self) -> int:
-        """Prompts that are left."""
+        """Number of prompts that were kept."""
         return sum(source.kept for source in self.sources)
 
     @property
     def dropped(self) -> dict[DropReason, int]:
-        """Rows that were dropped, by reason, those that occur."""
+        """Maps each reason that occurs to the number of rows that it dropped."""
         counts = {
             reason: sum(source.dropped.get(reason, 0) for source in self.sources)
             for reason in DropReason

@@ -1,6 +1,6 @@
 """Core records of the pipeline: candidates, outcomes and noise statistics.
 
-A *candidate* is a prompt with a seed, before judging. Its *outcome* records that it was kept, was
+A *candidate* is a prompt with a seed, before scoring. Its *outcome* records that it was kept, was
 rejected with a reason, or failed with a reason. Every candidate has an outcome.
 """
 
@@ -45,32 +45,32 @@ class Status(StrEnum):
 
     KEPT = "kept"
     REJECTED = "rejected"
-    """Judged, but not better by the margin, or outside the sanity gate."""
+    """Scored, but not better by the margin, or outside the gate."""
     FAILED = "failed"
-    """Could not be judged, for example because a value was NaN or infinite."""
+    """Could not be scored, for example because a value was NaN or infinite."""
 
 
 class DropReason(StrEnum):
-    """Why a prompt was dropped, in the order in which it is asked."""
+    """Reason why a prompt was dropped, in the order of the filters."""
 
     BLANK = "blank"
-    """No value, or no character that can be seen."""
+    """No value, or no visible character."""
     REPEATED = "repeated"
-    """Reads like an earlier one."""
+    """Equal to an earlier prompt after normalisation."""
     BLOCKED = "blocked"
-    """Holds a word or phrase of the block-list."""
+    """Contains a word or phrase of the block list."""
     TOO_LONG = "too_long"
-    """The model would not read it whole."""
+    """Longer than the model's token limit."""
     UNSAFE = "unsafe"
-    """The safety filter says so."""
+    """Classified as unsafe by the safety filter."""
     NEAR_REPEATED = "near_repeated"
-    """Nearly reads like an earlier one."""
+    """Similar to an earlier prompt."""
     NOT_SAMPLED = "not_sampled"
-    """More prompts were left than were asked for."""
+    """Not chosen, because more prompts were left than the sample holds."""
 
 
 class Candidate(Record):
-    """A prompt with a seed, before judging."""
+    """A prompt with a seed, before scoring."""
 
     index: int
     """Position in the plan, from 0."""

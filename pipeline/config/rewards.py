@@ -22,7 +22,7 @@ class RewardSettings(Section):
         "scene",
         "scene_oracle",
     ]
-    """Kind of the reward. ``custom``: your own class. ``scene``: the demo's preference model.
+    """Kind of the reward. ``custom``: the class ``entry``. ``scene``: the demo's preference model.
     ``scene_oracle``: the demo's independent measurement."""
     entry: str | None = None
     """Class of kind custom, as module:Class."""

@@ -84,7 +84,7 @@ class SourceConfig(Section):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if self.path is not None and self.hub is not None:
-            raise ValueError("set path or hub, not both: each says where the files are")
+            raise ValueError("set path or hub, not both: each names the place of the files")
         refuse_unpinned(self.hub, self.revision)
         if self.file is not None:
             _refuse_outside(self.file)

@@ -170,7 +170,7 @@ class Config(Section):
     def _distinct(cls, proposers: tuple[ProposerConfig, ...]) -> tuple[ProposerConfig, ...]:
         names = [proposer.name for proposer in proposers]
         if len(set(names)) != len(names):
-            raise ValueError("two proposers have one name; give each its own")
+            raise ValueError("two proposers have one name; give each another")
         return proposers
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""A TOML file that knows on which line each key stands, so that errors can say it."""
+"""TOML file with the line of each key, for error messages."""
 
 import re
 import tomllib
@@ -27,13 +27,13 @@ class TomlFile:
     lines: dict[Key, int]
 
     def line(self, key: Key) -> int:
-        """The line of a key, or of the nearest table around it that is written down; else 1."""
+        """Return the line of a key, or of the nearest enclosing table, or 1 if there is none."""
         while key and key not in self.lines:
             key = key[:-1]
         return self.lines.get(key, 1)
 
     def error(self, error: ValidationError, model: type[BaseModel]) -> ConfigError:
-        """What pydantic found, as one error with a line for each finding."""
+        """Convert a validation error to a ``ConfigError`` with one line per finding."""
         return ConfigError("\n".join(self._describe(found, model) for found in error.errors()))
 
     def _describe(self, found: ErrorDetails, model: type[BaseModel]) -> str:
@@ -75,7 +75,9 @@ def read_toml(path: Path) -> TomlFile:
 
 
 def _key_lines(text: str) -> dict[Key, int]:
-    """Where each table and key begins. ``tomllib`` does not tell."""
+    """Return the first line of each table and key."""
+    # tomllib gives no positions, so the lines are searched. A line of a multi-line string can be
+    # mistaken for a key, and then the line number of a message is wrong, but nothing else.
     lines: dict[Key, int] = {}
     table: Key = ()
     tables_in_array: dict[Key, int] = {}
@@ -98,11 +100,9 @@ def _parts(dotted: str) -> Key:
 
 
 def _walk(loc: Key, model: type[BaseModel]) -> tuple[Key, type[BaseModel]]:
-    """The key that a person wrote, and the section in which it stands.
-
-    Where sections of several kinds may stand, pydantic puts the kind into the place, after which it
-    goes on in that section.
-    """
+    """Return the key as written in the file, and the section that contains it."""
+    # In a union of sections, pydantic inserts the kind of the section into the location. The file
+    # has no such level.
     key: list[str | int] = []
     kinds: dict[str, type[BaseModel]] = {}
     section = model
@@ -119,14 +119,14 @@ def _walk(loc: Key, model: type[BaseModel]) -> tuple[Key, type[BaseModel]]:
 
 
 def sections_in(annotation: object) -> list[type[BaseModel]]:
-    """The sections inside a field's type: itself, those of an optional one, a tuple or a union."""
+    """Return the sections in a field's type: itself, or those of an optional, tuple or union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for inner in get_args(annotation) for found in sections_in(inner)]
 
 
 def kind_of(section: type[BaseModel]) -> str:
-    """What the key ``kind`` must say for a section that is one of several."""
+    """Return the value of ``kind`` that selects a section of a union."""
     return str(get_args(section.model_fields["kind"].annotation)[0])
 
 

@@ -51,10 +51,13 @@ def guided_prediction(
     if denoiser.guidance == "embedded":
         inputs = prompts.conditional.with_guidance(guidance_scale)
         return denoiser.predict(latents, timestep, inputs)
+    # At these two scales ``combine`` returns one of its inputs, so the other is not evaluated.
     if guidance_scale == 1:
         return denoiser.predict(latents, timestep, prompts.conditional)
     if guidance_scale == 0:
         return denoiser.predict(latents, timestep, prompts.unconditional)
+    # Unconditional rows come first, as in the pipelines of diffusers, whose predictions the parity
+    # check compares with these.
     both = prompts.unconditional.concat(prompts.conditional)
     output = denoiser.predict(torch.cat([latents, latents]), timestep, both)
     unconditional, conditional = output.chunk(2)

@@ -83,6 +83,7 @@ def invert_steps(
 ) -> InversionResult:
     """Invert the first ``num_steps`` steps, from latents (B, ...) at level ``num_steps``."""
     result = InversionResult.untouched(latents)
+    # Each inversion starts where the one before it ended, so the cleanest step comes first.
     for step in reversed(range(num_steps)):
         up = invert_step(denoiser, prompts, result.latents, schedule, step, settings)
         result = result.followed_by(up)
@@ -105,6 +106,8 @@ def invert_step(
     that diverges is marked as not converged.
     """
     exact = settings.inversion == "exact"
+    # The unknown x lies near x', because one step changes the latents little. The iteration
+    # contracts while |κ|·‖∂o/∂x‖ < 1, which high guidance scales can violate (``schedule.kappa``).
     result = InversionResult.untouched(x_clean)
     active = torch.ones_like(result.converged)
     for _ in range(settings.max_iterations if exact else 1):
@@ -117,10 +120,11 @@ def invert_step(
         )
         proposal = schedule.invert(x_clean, output, step)
         change = _relative_change(result.latents, proposal)
-        # A finished sample must not change while others in its batch iterate: its result would
+        # A finished sample must not change while others in its batch iterate. Its result would
         # otherwise depend on the batch.
         result = InversionResult(
             latents=torch.where(_each(active, proposal), proposal, result.latents),
+            # After divergence the change is NaN or infinite, and neither comparison holds.
             converged=torch.where(
                 active,
                 change <= settings.tolerance if exact else change.isfinite(),
@@ -129,6 +133,7 @@ def invert_step(
             residual=torch.where(active, change, result.residual),
             iterations=result.iterations + active.long(),
         )
+        # A diverged sample never becomes finite again. More evaluations would be wasted on it.
         active = active & ~result.converged & result.residual.isfinite()
         if not active.any():
             break

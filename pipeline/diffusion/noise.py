@@ -19,6 +19,7 @@ def source_noise(seed: int, shape: Sequence[int]) -> Tensor:
     """
     if not 0 <= seed < SEEDS:
         raise UserError(f"a seed must lie in 0 … {SEEDS - 1}, not {seed}")
+    # The generator of a GPU gives other values for the same seed.
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.randn(tuple(shape), generator=generator, dtype=torch.float32)
 

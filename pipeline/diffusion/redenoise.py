@@ -52,10 +52,12 @@ def redenoise(
     Samples are independent of their batch, beyond the rounding of the network. A sample that
     diverges raises nothing; its ``converged`` is False.
     """
+    # A schedule of N steps of which k are taken, not one of k steps: N decides the size of a step.
     schedule = denoiser.schedule(settings.num_inference_steps, settings.timestep_spacing)
     result = InversionResult.untouched(x_T)
     for _ in range(settings.rounds):
         latents = result.latents
+        # All k steps are denoised before the first is inverted. Zigzag alternates instead.
         for step in range(settings.num_steps):
             latents = step_down(denoiser, prompts, latents, schedule, step, settings.guidance_scale)
         up = invert_steps(denoiser, prompts, latents, schedule, settings.num_steps, settings)
@@ -67,6 +69,7 @@ def zigzag_evaluations(settings: ZigzagSettings, guidance: "Guidance") -> int:
     """Return the forward evaluations for one sample; for exact inversion the maximum."""
     down = forward_evaluations(settings.guidance_scale, guidance)
     up = inversion_evaluations(settings, guidance)
+    # Each step is denoised twice. It is inverted once on the way and once at the end.
     return 2 * settings.num_steps * (down + up)
 
 
@@ -87,6 +90,7 @@ def zigzag(
             invert_step(denoiser, prompts, cleaner, schedule, step, settings)
         )
         again = step_down(denoiser, prompts, result.latents, schedule, step, scale)
+        # Denoising moves the latents and leaves the record of the inversions as it is.
         result = replace(result, latents=again)
     up = invert_steps(denoiser, prompts, result.latents, schedule, settings.num_steps, settings)
     return result.followed_by(up)

@@ -53,6 +53,7 @@ def _sample_with_model_scheduler(
     guidance_scale: float,
     guidance_rescale: float,
 ) -> Tensor:
+    # A multistep scheduler remembers earlier outputs, so each batch needs a fresh run.
     run = denoiser.native_scheduler(num_inference_steps)
     latents = run.begin(x_T)
     for step, timestep in enumerate(run.timesteps):

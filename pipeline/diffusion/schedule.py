@@ -6,7 +6,7 @@ trained with ᾱ, a = 1-σ and s = σ for flow matching. Denoising Diffusion Imp
 
     x' = a'·x_0 + s'·ε        with x_0 and ε as the network's output o implies them at (a, s),
 
-which is linear in x and in o, whatever the network predicts: x' = p·x + q·o. Steps are taken in
+which is linear in x and in o for every type of prediction: x' = p·x + q·o. Steps are taken in
 that form for two reasons. For v-prediction it needs no division by a = 0 (zero terminal SNR). And
 its inverse, x = (x' - q·o) / p, holds for every prediction. diffusers' ``DDIMInverseScheduler``
 does not invert a v-prediction step, and there is none for flow matching.
@@ -71,6 +71,7 @@ def step_coefficients(
             return StepCoefficients(p=1.0, q=s_to - s)
         case "v_prediction":
             return StepCoefficients(p=a_to * a + s_to * s, q=s_to * a - a_to * s)
+    # Only ε-prediction divides by a. The other two are defined at zero terminal SNR as well.
     if a == 0:
         raise ValueError("at ᾱ = 0 (zero terminal SNR) a prediction of ε does not determine x_0")
     return StepCoefficients(p=a_to / a, q=s_to - a_to * s / a)
@@ -154,6 +155,8 @@ class Schedule:
         final_alpha_cumprod: float,
     ) -> "Schedule":
         """Return the levels of ``timesteps`` in a training schedule ``alphas_cumprod`` (T,)."""
+        # Python floats, because p and q are differences of nearly equal numbers. In float32 they
+        # would lose the digits in which neighbouring levels differ.
         training = alphas_cumprod.tolist()
         for timestep in timesteps:
             if not 0 <= timestep < len(training):
@@ -207,6 +210,7 @@ def spaced_timesteps(
     N, T = num_inference_steps, num_train_timesteps
     if not 1 <= N <= T:
         raise UserError(f"num_inference_steps must lie in 1 … {T}, not {N}")
+    # A timestep that is off by one is another noise level and therefore another golden noise.
     if spacing == "leading":
         return [step * (T // N) + offset for step in reversed(range(N))]
     # NumPy's rounding (half to even) and arange are part of what diffusers defines.

@@ -14,7 +14,7 @@ from pipeline.plan import Plan
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import draw_source_noise
 from pipeline.stages.sample import sample_images
-from pipeline.stages.score import judge
+from pipeline.stages.score import score_images
 from pipeline.storage.formats.prompts import PromptTable
 
 _MOST_SAMPLED = 256
@@ -90,7 +90,7 @@ def plain_guidance(
         with torch.inference_mode():
             noise = draw_source_noise(candidates, denoiser.latent_shape)
             encoded = denoiser.encode_prompts(texts)
-            judged = judge(rewards, texts, sample_images(denoiser, encoded, noise, sampling))
+            judged = score_images(rewards, texts, sample_images(denoiser, encoded, noise, sampling))
         for name, column in judged.items():
             other[name][batch] = [float("nan") if score is None else score for score in column]
     mask = scores.judged() & np.logical_and.reduce([np.isfinite(c) for c in other.values()])

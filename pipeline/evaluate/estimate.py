@@ -19,7 +19,7 @@ from pipeline.plan import Plan
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import draw_source_noise
 from pipeline.stages.sample import sample_images
-from pipeline.stages.score import judge
+from pipeline.stages.score import score_images
 from pipeline.storage.formats.prompts import PromptTable
 
 _REPEATS = 5
@@ -67,7 +67,7 @@ def estimate(
             lambda: denoiser.predict(latents, timestep, encoded.conditional), device
         )
         image = _seconds(lambda: sample_images(denoiser, encoded, noise, one_step), device)
-        judging = _seconds(lambda: judge(rewards, texts, images), device)
+        judging = _seconds(lambda: score_images(rewards, texts, images), device)
 
     # Decoding cannot be timed separately. Its time is the time of an image with one step minus that
     # of the step's forward evaluations. Timing noise can make the difference negative.

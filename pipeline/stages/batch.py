@@ -23,7 +23,7 @@ from pipeline.stages.propose import (
     propose,
 )
 from pipeline.stages.sample import SampledImages, decode_images, sample_clean, sample_images
-from pipeline.stages.score import judge
+from pipeline.stages.score import score_images
 from pipeline.stages.select import BestProposal, Judged, ScoredProposal, Selection
 
 
@@ -44,18 +44,19 @@ class ProducedBatch:
     """Source noise in its stored form: float16 (B, ...), on the CPU."""
     source_pixels: Tensor
     """Source images: uint8 (B, H, W, 3), on the CPU."""
-    contests: list[BestProposal]
+    best: list[BestProposal]
+    """Best golden noise of each candidate."""
     image_evaluations: int
     """Number of forward evaluations for one source image."""
 
     @property
     def forward_evaluations(self) -> int:
         """Number of forward evaluations in the batch, each of one latent."""
-        return sum(self.candidate_evaluations(row) for row in range(len(self.contests)))
+        return sum(self.candidate_evaluations(row) for row in range(len(self.best)))
 
     def candidate_evaluations(self, row: int) -> int:
         """Return the number of forward evaluations for the candidate in ``row``."""
-        return self.image_evaluations + self.contests[row].forward_evaluations
+        return self.image_evaluations + self.best[row].forward_evaluations
 
 
 def produce_batch(
@@ -74,7 +75,7 @@ def produce_batch(
     # so it belongs to the noise that is stored.
     noise = draw_source_noise(candidates, denoiser.latent_shape)
     latents = sample_clean(denoiser, encoded, noise, spec.sampling)
-    originals = _SourceBatch(
+    sources = _SourceBatch(
         candidates=candidates,
         encoded=encoded,
         noise=noise,
@@ -89,18 +90,18 @@ def produce_batch(
     )
     # Golden noises arrive one at a time. Only the best of each candidate keeps its noise and image,
     # so memory does not grow with the number of proposals.
-    contests: list[BestProposal] = []
+    best: list[BestProposal] = []
     for name, proposed in propose(models.proposers, denoiser, encoded, source):
-        entrants = list(originals.entrants(name, proposed))
-        contests = (
-            [contest.joined_by(one) for contest, one in zip(contests, entrants, strict=True)]
-            if contests
-            else [BestProposal(best=one) for one in entrants]
+        scored = list(sources.scored(name, proposed))
+        best = (
+            [chosen.joined_by(one) for chosen, one in zip(best, scored, strict=True)]
+            if best
+            else [BestProposal(best=one) for one in scored]
         )
     return ProducedBatch(
         source_noise=noise,
-        source_pixels=originals.images.pixels,
-        contests=contests,
+        source_pixels=sources.images.pixels,
+        best=best,
         image_evaluations=spec.image_evaluations(),
     )
 
@@ -119,21 +120,22 @@ class _SourceBatch:
         spec: BuildSpec,
     ) -> None:
         self.images = images
-        self._noise, self._encoded, self._models, self._recipe = noise, encoded, models, spec
+        self._noise, self._encoded, self._models, self._spec = noise, encoded, models, spec
         self._prompts = [candidate.prompt for candidate in candidates]
-        self._scores = judge(models.rewards, self._prompts, images)
+        # Scored once: every golden noise of a candidate is compared with the same source scores.
+        self._scores = score_images(models.rewards, self._prompts, images)
         self._selection = Selection(
             rule=spec.rule, gate=spec.gate, num_values=prod(noise.shape[1:])
         )
 
-    def entrants(self, name: str, proposed: ProposedNoise) -> Iterator[ScoredProposal]:
+    def scored(self, name: str, proposed: ProposedNoise) -> Iterator[ScoredProposal]:
         """Sample the image of one golden noise per candidate, and score and judge it."""
-        denoiser, sampling = self._models.denoiser, self._recipe.sampling
+        denoiser, sampling = self._models.denoiser, self._spec.sampling
         # The golden image is sampled from the stored float16 noise, not from the float32 proposal.
         # The stored pair is therefore exactly the pair that was scored.
         noise = stored(proposed.golden_noise).cpu()
         images = sample_images(denoiser, self._encoded, noise, sampling)
-        scores = judge(self._models.rewards, self._prompts, images)
+        scores = score_images(self._models.rewards, self._prompts, images)
         for row in range(len(noise)):
             judged = Judged(
                 noise_stats=noise_stats(self._noise[row], noise[row]),
@@ -153,5 +155,5 @@ class _SourceBatch:
                 reason=reason,
                 preference=self._selection.preference(judged),
                 forward_evaluations=proposed.forward_evaluations[row]
-                + self._recipe.image_evaluations(),
+                + self._spec.image_evaluations(),
             )

@@ -114,7 +114,7 @@ def propose(
         if len(made) != proposer.proposals:
             raise UserError(
                 f"proposer {name!r}: made {len(made)} noises for a candidate; its attribute "
-                f"`proposals` says {proposer.proposals}"
+                f"`proposals` is {proposer.proposals}"
             )
         spent = torch.zeros(len(source.noise), dtype=torch.long)
         # A row may stay below its limit in each noise and exceed it in total, so add them up.
@@ -124,7 +124,7 @@ def propose(
             if int(spent.max()) > proposer.evaluations:
                 raise UserError(
                     f"proposer {name!r}: took {int(spent.max())} forward evaluations for a "
-                    f"candidate; its attribute `evaluations` says {proposer.evaluations} at most"
+                    f"candidate; its attribute `evaluations` is {proposer.evaluations}"
                 )
             yield (name if proposer.proposals == 1 else f"{name}/{index}"), proposed
 
@@ -179,7 +179,7 @@ def _column(name: str, field: str, values: Any) -> list[Any]:
         or column.is_complex()
         or (not flags and bool((column < 0).any()))
     ):
-        kind = "True or False" if flags else "a whole number, at least 0,"
+        kind = "True or False" if flags else "an integer, at least 0,"
         raise UserError(
             f"proposer {name!r}: {field} is {values!r}; it must hold {kind} for each row"
         )

@@ -120,7 +120,7 @@ def _custom(proposer: CustomProposer) -> Proposer:
     counts = (getattr(made, "proposals", None), getattr(made, "evaluations", None))
     if not callable(getattr(made, "propose", None)) or not all(type(c) is int for c in counts):
         raise EntryPointError(
-            f"{proposer.entry}: no proposer; it needs the whole numbers `proposals` and "
+            f"{proposer.entry}: no proposer; it needs the integers `proposals` and "
             "`evaluations`, and the method `propose` (docs/proposers.md)"
         )
     loaded: Proposer = made

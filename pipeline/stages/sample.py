@@ -69,5 +69,6 @@ def _all_finite(batch: Tensor) -> Tensor:
 def encode_image(pixels: Tensor, image_format: Literal["png", "webp"]) -> bytes:
     """Encode an image, uint8 (H, W, 3), as a lossless file."""
     buffer = io.BytesIO()
+    # WebP is lossy by default. PNG is always lossless and ignores the option.
     Image.fromarray(pixels.numpy()).save(buffer, format=image_format, lossless=True)
     return buffer.getvalue()

@@ -14,7 +14,9 @@ Scores = dict[str, list[float | None]]
 """Maps each reward's name to one score per image, or None where there is no score."""
 
 
-def judge(rewards: Mapping[str, Reward], prompts: Sequence[str], images: SampledImages) -> Scores:
+def score_images(
+    rewards: Mapping[str, Reward], prompts: Sequence[str], images: SampledImages
+) -> Scores:
     """Score a batch of images with each reward.
 
     An image with non-finite values gets no score, and a non-finite score counts as missing. Every

@@ -128,8 +128,8 @@ class Selection:
         """Return a sort key for the golden noises of one candidate; the greatest is the best.
 
         Kept noises come first. Noises that only their scores reject come second, because other
-        margins could keep them. Noises rejected whatever they score come third, failed ones
-        last. Equal ranks are ordered by ``ScoreRule.merit``.
+        margins could keep them. Noises that the gate rejects come third, failed ones last.
+        Equal ranks are ordered by ``ScoreRule.merit``.
         """
         if self._failure(judged):
             return 0, 0.0

@@ -52,6 +52,8 @@ def produce_unit(
         loaded: The proposers that are loaded from files, by name.
     """
     skipped = skipped or {}
+    # Loaded proposers replace the placeholders of the same names. The order of the plan stays,
+    # because the earlier one of two equally good noises wins.
     proposers = {**spec.proposers, **(loaded or {})}
     models = Models(denoiser=denoiser, rewards=rewards, proposers=proposers)
     made: list[_Made] = []
@@ -91,6 +93,7 @@ class _Made:
 def _left_out(
     candidates: Sequence[Candidate], skipped: Mapping[int, str], rewards: Iterable[str]
 ) -> _Made:
+    # Recorded without rewards, exactly as if the batch had been computed with padding.
     failed = [_failed(candidate, skipped[row], rewards) for row, candidate in enumerate(candidates)]
     return _Made(outcomes=failed, pairs=[], forward_evaluations=0)
 
@@ -103,6 +106,7 @@ def _make(
     spec: BuildSpec,
 ) -> _Made:
     computed = [_padding(one) if row in skipped else one for row, one in enumerate(candidates)]
+    # The outcomes of padding are replaced below, so its rewards are never recorded.
     batch = produce_batch(computed, encoded, models, spec)
     pairs = _pairs(candidates, batch, skipped, spec.output)
     outcomes = [
@@ -130,6 +134,8 @@ def _encode_once(
     distinct = list(dict.fromkeys(prompts))
     live = {prompt for position, prompt in enumerate(prompts) if position not in skipped}
     encoded = denoiser.encode_prompts([prompt if prompt in live else "" for prompt in distinct])
+    # A candidate's embeddings must not depend on which others are skipped, so every prompt keeps
+    # its place and none is left out.
     row = {prompt: index for index, prompt in enumerate(distinct)}
     return encoded.take([row[prompt] for prompt in prompts])
 
@@ -173,8 +179,8 @@ def _outcome(
 
     ``pair`` is None if the pair is not stored.
     """
-    contest = batch.contests[row]
-    best = contest.best
+    proposal = batch.best[row]
+    best = proposal.best
     return Outcome(
         candidate=candidate.index,
         sample_id=candidate.sample_id,
@@ -190,7 +196,7 @@ def _outcome(
         num_bytes=0 if pair is None else pair.num_bytes,
         proposal=best.name,
         forward_evaluations=batch.candidate_evaluations(row),
-        losing_proposals=contest.losers,
+        losing_proposals=proposal.losers,
     )
 
 
@@ -204,14 +210,15 @@ def _pairs(
     wanted = {Status.KEPT, Status.REJECTED} if output.store_rejected else {Status.KEPT}
     return {
         row: _pair(candidates[row], batch, row, output)
-        for row, contest in enumerate(batch.contests)
-        if row not in skipped and contest.best.status in wanted
+        for row, proposal in enumerate(batch.best)
+        if row not in skipped and proposal.best.status in wanted
     }
 
 
 def _pair(candidate: Candidate, batch: ProducedBatch, row: int, output: OutputConfig) -> NoisePair:
-    best = batch.contests[row].best
+    best = batch.best[row].best
     assert best.judged.noise_stats is not None, "a candidate without statistics has failed"
+    # Only a candidate that is stored costs the encoding of its images.
     files = [
         None if output.images == "none" else encode_image(pixels, output.images)
         for pixels in (batch.source_pixels[row], best.pixels)

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from pipeline.config.proposers import Spacing
-from pipeline.diffusion.denoiser import Conditioning, EncodedPrompts, Guidance, Prediction
+from pipeline.diffusion.denoiser import (
+    Conditioning,
+    EncodedPrompts,
+    Guidance,
+    Prediction,
+    SamplingScheduler,
+)
 from pipeline.diffusion.schedule import NoiseLevel, Schedule, spaced_timesteps, step_coefficients
 
 
@@ -65,6 +71,9 @@ class GaussianDenoiser:
         timesteps = spaced_timesteps(1000, num_inference_steps, spacing or "leading", offset)
         final = float(self.alphas_cumprod[0])
         return Schedule.of_alphas(self.prediction, self.alphas_cumprod, timesteps, final)
+
+    def native_scheduler(self, num_inference_steps: int) -> SamplingScheduler:
+        raise NotImplementedError("Gaussian data has closed forms for first-order steps only")
 
     def encode_widths(
         self, widths: Sequence[float], gains: Sequence[float] | None = None

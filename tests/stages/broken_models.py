@@ -7,9 +7,14 @@ import torch
 from torch import Tensor
 
 from pipeline.config.proposers import Spacing
-from pipeline.diffusion.denoiser import Conditioning, Denoiser, EncodedPrompts, Guidance
+from pipeline.diffusion.denoiser import (
+    Conditioning,
+    Denoiser,
+    EncodedPrompts,
+    Guidance,
+    SamplingScheduler,
+)
 from pipeline.diffusion.schedule import Schedule
-from pipeline.models.diffusers.schedulers import NativeScheduler
 from pipeline.models.reward import Reward
 
 
@@ -36,7 +41,7 @@ class WrappedDenoiser:
     def schedule(self, num_inference_steps: int, spacing: Spacing | None = None) -> Schedule:
         return self.inner.schedule(num_inference_steps, spacing)
 
-    def native_scheduler(self, num_inference_steps: int) -> NativeScheduler:
+    def native_scheduler(self, num_inference_steps: int) -> SamplingScheduler:
         return self.inner.native_scheduler(num_inference_steps)
 
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:

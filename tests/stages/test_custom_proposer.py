@@ -116,7 +116,7 @@ def test_code_that_is_no_proposer_is_refused_when_it_is_planned(
 @pytest.mark.parametrize(
     ("found", "promised", "message"),
     [
-        ("proposals = 1", "proposals = 2", r"'pull': made 1 noises .* `proposals` says 2"),
+        ("proposals = 1", "proposals = 2", r"'pull': made 1 noises .* `proposals` is 2"),
         ("scale * golden", "golden[:1]", r"'pull': gave golden noise of shape \(1, 4, 8, 8\)"),
     ],
 )

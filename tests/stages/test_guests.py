@@ -22,7 +22,7 @@ from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import ProposedNoise, Proposer, Source, propose
 from pipeline.stages.proposers import NetworkProposer
 from pipeline.stages.sample import SampledImages
-from pipeline.stages.score import judge
+from pipeline.stages.score import score_images
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from tests.npnet.layouts import shaken
 from tests.sealed import demo_models, demo_prompts
@@ -209,7 +209,7 @@ NOISE = torch.zeros(2, 4, 8, 8)
         (noise(NOISE, evaluations=(1,)), r"evaluations and convergence of \[1, 2\] rows"),
         (noise(NOISE, evaluations=(1, 0.5)), "forward_evaluations"),
         (noise(NOISE, evaluations=(1, -1)), "forward_evaluations"),
-        (noise(NOISE, evaluations=(1, 2)), "took 2 forward evaluations .* says 1"),
+        (noise(NOISE, evaluations=(1, 2)), "took 2 forward evaluations .* is 1"),
         (noise(NOISE, converged=(True, None)), "converged"),
     ],
 )
@@ -246,7 +246,7 @@ def test_golden_noise_that_is_not_finite_is_passed_on_and_fails_its_candidate_la
 def test_a_judge_that_returns_no_score_for_each_image_is_refused(made: Any, message: str) -> None:
     images = SampledImages(pixels=torch.zeros(2, 4, 4, 3, dtype=torch.uint8), finite=(True, True))
     with pytest.raises(EntryPointError, match=f"reward 'own': score returned .*{message}"):
-        judge({"own": Returns(made)}, ["a", "b"], images)
+        score_images({"own": Returns(made)}, ["a", "b"], images)
 
 
 def test_scores_of_any_real_type_are_taken_and_those_that_are_not_finite_are_none() -> None:
@@ -256,4 +256,4 @@ def test_scores_of_any_real_type_are_taken_and_those_that_are_not_finite_are_non
         (torch.tensor([0.1, float("nan")], dtype=torch.float64), [float(torch.tensor(0.1)), None]),
         (torch.tensor([1.0, 2.0], requires_grad=True), [1.0, 2.0]),
     ):
-        assert judge({"own": Returns(made)}, ["a", "b"], images) == {"own": expected}
+        assert score_images({"own": Returns(made)}, ["a", "b"], images) == {"own": expected}

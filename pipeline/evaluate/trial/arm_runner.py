@@ -19,7 +19,7 @@ from pipeline.evaluate.trial.samples import Sample
 from pipeline.models.reward import Reward
 from pipeline.stages.propose import Proposer
 from pipeline.stages.sample import SampledImages, sample_images
-from pipeline.stages.score import Scores, judge
+from pipeline.stages.score import Scores, score_images
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,10 @@ class ArmRunner:
         images = sample_images(self.denoiser, batch.encoded, noise, sampling)
         sampled = self.now()
         # The selecting reward is timed alone: best-of-n pays for it, other arms do not.
-        scores = judge({self.selecting: self.rewards[self.selecting]}, batch.prompts, images)
+        scores = score_images({self.selecting: self.rewards[self.selecting]}, batch.prompts, images)
         chosen = self.now()
         others = {name: one for name, one in self.rewards.items() if name != self.selecting}
-        scores |= judge(others, batch.prompts, images)
+        scores |= score_images(others, batch.prompts, images)
         evaluations = sample_evaluations(
             sampling.num_inference_steps, sampling.guidance_scale, self.denoiser.guidance
         )

@@ -18,7 +18,7 @@ from pipeline.diffusion.noise import as_model_input, stored
 from pipeline.evaluate.trial.arm_runner import ArmResult, ArmRunner, Batch, Cost
 from pipeline.stages.propose import Source, propose
 from pipeline.stages.sample import SampledImages
-from pipeline.stages.score import judge
+from pipeline.stages.score import score_images
 
 
 class Arm(Protocol):
@@ -85,7 +85,7 @@ class JudgedByWrongPrompt:
     def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
         """Return the images of the other arm with new scores."""
         first = before[self.images_of]
-        return replace(first, scores=judge(bench.rewards, batch.wrong_prompts, first.images))
+        return replace(first, scores=score_images(bench.rewards, batch.wrong_prompts, first.images))
 
 
 @dataclass(frozen=True, kw_only=True)

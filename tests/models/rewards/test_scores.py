@@ -12,7 +12,7 @@ from pipeline.models.load import load_rewards
 from pipeline.models.resolved_models import resolve_reward
 from pipeline.models.reward import Reward
 from pipeline.stages.sample import SampledImages
-from pipeline.stages.score import judge
+from pipeline.stages.score import score_images
 from tests.models.rewards.recorded import scores
 from tests.models.rewards.reference.subjects import PROMPTS, images
 from tests.stages.test_guests import GuestJudge
@@ -77,7 +77,7 @@ def test_score_beside_a_judge_that_overwrites_its_images_is_the_same(
     guest: dict[str, Reward] = {"guest": GuestJudge(hostile=True)}
     batch = SampledImages(pixels=torch.from_numpy(images()), finite=(True,) * len(PROMPTS))
     before = batch.pixels.clone()
-    found = judge({**guest, **rewards} if first else {**rewards, **guest}, PROMPTS, batch)
+    found = score_images({**guest, **rewards} if first else {**rewards, **guest}, PROMPTS, batch)
     assert torch.equal(batch.pixels, before)
     for kind in KINDS:
         torch.testing.assert_close(torch.tensor(found[kind]), expected(kind), rtol=0, atol=1e-5)
