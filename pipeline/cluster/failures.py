@@ -107,6 +107,10 @@ class FailureTracker:
         """Return the work that follows a probe. Raise the same errors as ``failed``."""
         bisection = self._bisections[work.unit]
         if failure is not None:
+            # Batches of a probe are padded, so they need the memory of complete batches, and their
+            # candidates are not the cause.
+            if isinstance(failure.error, DeviceMemoryError):
+                return self.failed(work, failure)
             self._check_final(work, failure)
             if not self._held_against(work, failure):
                 return work

@@ -116,6 +116,17 @@ def _until_apart(failures: FailureTracker) -> Work:
     return failures.failed(WORK, _failure())
 
 
+def test_out_of_memory_of_a_probe_is_not_blamed_on_its_candidates() -> None:
+    failures = _failures()
+    failures.clear(6)
+    work = failures.probed(_until_apart(failures), None)
+    error = DeviceMemoryError("batch_size")
+    assert work.probe
+    assert failures.probed(work, _failure(error)) == work, "the probe is repeated once"
+    with pytest.raises(BuildError, match="unit 7 failed 2 times"):
+        failures.probed(work, _failure(error))
+
+
 def test_unit_that_fails_without_its_candidates_stops_the_build() -> None:
     failures = _failures()
     control = _until_apart(failures)
