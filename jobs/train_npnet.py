@@ -10,16 +10,19 @@ from typing import Annotated, Literal
 import torch
 import typer
 from accelerate import Accelerator
+from accelerate.utils import is_tensorboard_available
 from rich.console import Console
 
 from pipeline.cli.app import run
+from pipeline.cli.arguments import UnsignedOption, VersionOption
 from pipeline.config.file import load_config
 from pipeline.determinism import be_deterministic
 from pipeline.errors import UserError
 from pipeline.models.diffusers.resolved_model import ResolvedModel, resolve_model
 from pipeline.models.load import load_text_encoder
 from pipeline.models.model_identity import identity_of, model_in_folder
-from pipeline.training.data import PromptEncoder, sealed_plans
+from pipeline.reader import Source
+from pipeline.training.data import PromptEncoder, read_plans
 from pipeline.training.run import NewNetwork, PretrainedNetwork, train
 from pipeline.training.settings import Precision, TrainingSettings
 
@@ -30,9 +33,11 @@ _DEFAULTS = TrainingSettings()
 def job(
     data: Annotated[str, typer.Option(help="A sealed data set: s3://, file:// or a path.")],
     out: Annotated[Path, typer.Option(help="Folder for the network, loss curve and checkpoint.")],
+    version: VersionOption = None,
+    unsigned: UnsignedOption = False,
     config: Annotated[
         str | None,
-        typer.Option(help="Configuration of the build, a file or a name; its [model] is used."),
+        typer.Option(help="Configuration of the build, a file or a name. Its [model] is used."),
     ] = None,
     model: Annotated[
         Path | None,
@@ -41,7 +46,7 @@ def job(
     allow_other_model: Annotated[
         bool,
         typer.Option(
-            "--allow-other-model", help="Train for another model than the one of the data set."
+            "--allow-other-model", help="Train for a model other than that of the data set."
         ),
     ] = False,
     layout: Annotated[
@@ -52,7 +57,7 @@ def job(
     init: Annotated[
         Path | None, typer.Option(help="Start from this trained network; overrides --layout.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1)] = _DEFAULTS.steps,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = _DEFAULTS.steps,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Pairs per step, over all processes.")
     ] = _DEFAULTS.batch_size,
@@ -69,13 +74,24 @@ def job(
         int, typer.Option(min=0, help="Seed of initial weights and order of pairs.")
     ] = 0,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 200,
+    tracker: Annotated[
+        Literal["tensorboard"] | None,
+        typer.Option(help="Also log the loss curve to this tracker, in a folder of --out."),
+    ] = None,
 ) -> None:
     """Train a noise prompt network on the train split and measure it on the validation split."""
     be_deterministic()
     on_cpu = not torch.cuda.is_available()
     if on_cpu and precision == "fp16":
         raise UserError("fp16 needs a GPU; on the CPU use fp32, which is also the fastest there")
-    accelerator = Accelerator(mixed_precision=_PRECISION[precision], cpu=on_cpu)
+    # accelerate leaves out a tracker that is not installed, without an error.
+    if tracker is not None and not is_tensorboard_available():
+        raise UserError(
+            f"--tracker {tracker} needs a package: pip install 'noise-prompt-dataset[{tracker}]'"
+        )
+    accelerator = Accelerator(
+        mixed_precision=_PRECISION[precision], cpu=on_cpu, log_with=tracker, project_dir=out
+    )
     # With several processes, only the main one prints.
     print_line = Console(quiet=not accelerator.is_main_process).print
     settings = TrainingSettings(
@@ -87,10 +103,11 @@ def job(
         precision=precision,
         min_gain=dict(_gain(option) for option in min_gain or ()),
     )
-    diffusion = _model(data, config, model)
+    source = Source(data, version=version, unsigned=unsigned)
+    diffusion = _model(source, config, model)
     text = load_text_encoder(diffusion, accelerator.device)
     summary = train(
-        data,
+        source,
         PromptEncoder(text.embed, text.device),
         identity_of(diffusion),
         NewNetwork(kind=layout, width=width, dropout=dropout)
@@ -109,12 +126,12 @@ def job(
     accelerator.end_training()
 
 
-def _model(data: str, config: str | None, folder: Path | None) -> ResolvedModel:
+def _model(source: Source, config: str | None, folder: Path | None) -> ResolvedModel:
     """Return the model that encodes the prompts, from a configuration or a model folder."""
     if config is not None and folder is None:
         return resolve_model(load_config(config).model)
     if folder is not None and config is None:
-        _, manifest = sealed_plans(data)[0]
+        _, manifest = read_plans(source)[0]
         return model_in_folder(folder, manifest.plan.settings.model)
     raise UserError(
         "give the model whose text encoder is used: either --config with the configuration of the "

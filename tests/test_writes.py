@@ -20,8 +20,8 @@ from pipeline.demo.scenes import WORDS
 from pipeline.errors import UserError
 from pipeline.npnet import NPNet
 from pipeline.storage.durable import atomic_write, whole_file, whole_folder
-from pipeline.training.checkpoint import write_checkpoint
-from pipeline.training.curve import LossCurve
+from pipeline.training.checkpoint import save_checkpoint
+from pipeline.training.fit import LossCurve
 from tests.npnet.layouts import SMALL
 
 _LIMIT = 1024
@@ -47,9 +47,13 @@ def _write_scene_reward(folder: Path) -> None:
     SceneReward(model, WORDS, torch.device("cpu")).save(folder / "reward")
 
 
-def _draw_curve(folder: Path) -> None:
-    points = [{"step": step, "loss": 1 / step} for step in range(1, 5)]
-    LossCurve(folder, points).draw()
+def _write_checkpoint(folder: Path) -> None:
+    save_checkpoint(folder / "checkpoint.pt", {}, {"network": nn.Linear(_LIMIT, 1)})
+
+
+def _write_curve(folder: Path) -> None:
+    points = [{"step": step} for step in range(_LIMIT)]
+    LossCurve(folder / "loss.jsonl").load_state_dict({"points": points})
 
 
 def _write_in_folder(folder: Path) -> None:
@@ -70,9 +74,8 @@ _WRITERS: dict[str, Callable[[Path], object]] = {
     "config.json": lambda folder: NPNet.new(SMALL, 0).save(folder),
     "model.safetensors": lambda folder: NPNet.new(SMALL, 0).save(folder),
     "reward/config.json": _write_scene_reward,
-    "checkpoint.pt": lambda folder: write_checkpoint(folder, {}, {"a": torch.zeros(_LIMIT)}),
-    "loss.jsonl": lambda folder: LossCurve(folder, [{"step": n} for n in range(_LIMIT)]),
-    "loss.png": _draw_curve,
+    "checkpoint.pt": _write_checkpoint,
+    "loss.jsonl": _write_curve,
     "recipe.json": lambda folder: _claim(folder / "recipe.json", _LARGE.decode()),
     "picture.png": lambda folder: write_output(folder / "picture.png", _LARGE),
     "pieces": lambda folder: atomic_write(folder / "pieces", [_LARGE]),

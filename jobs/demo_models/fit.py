@@ -4,10 +4,9 @@ The random numbers of a stage are a function of (seed, stage, step), never of a 
 history. An interrupted run therefore resumes to the same weights as an undisturbed one.
 """
 
-import copy
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,13 +16,16 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from pipeline.storage.durable import whole_file
+from pipeline.training.average import running_average
+from pipeline.training.checkpoint import Stateful, load_checkpoint, save_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageSettings:
-    """The length and learning rate of one training stage."""
+    """Length, batch size, learning rate and weight average of one training stage."""
 
     steps: int
     """Number of optimiser steps."""
@@ -115,20 +117,19 @@ class Draws:
         return torch.rand(shape, generator=self.torch)
 
 
-def learning_rate(schedule: StageSettings, step: int) -> float:
-    """Return the rate at ``step``: linear rise, plateau, cosine decay to zero."""
-    rise = min(1.0, (step + 1) / schedule.warmup)
-    steps = schedule.planned_steps(step)
-    left = (steps - step) / max(1.0, steps * schedule.falling)
-    fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, left))
-    return schedule.learning_rate * rise * fall
+def learning_rate_factor(settings: StageSettings, step: int) -> float:
+    """Return the rate at ``step`` as a share of the peak: linear rise, plateau, cosine decay."""
+    rise = min(1.0, (step + 1) / settings.warmup)
+    steps = settings.planned_steps(step)
+    left = (steps - step) / max(1.0, steps * settings.falling)
+    return rise * (0.5 - 0.5 * math.cos(math.pi * min(1.0, left)))
 
 
 def fit(
     stage: str,
     model: nn.Module,
     loss_of: Callable[[Draws, int], Tensor],
-    schedule: StageSettings,
+    settings: StageSettings,
     *,
     folder: Path,
     seed: int,
@@ -137,15 +138,17 @@ def fit(
     """Train ``model`` on ``loss_of(draws, batch_size)`` and load its final weights into it.
 
     Writes ``<stage>.safetensors`` at the end, and skips a stage that has this file. Parameters
-    that do not require gradients are not changed.
+    that do not require gradients are not changed. Raises ``UserError`` for a checkpoint that
+    cannot be resumed.
     """
     done = folder / f"{stage}.safetensors"
     if not done.exists():
         _train(
             model,
-            lambda step: loss_of(Draws(seed, stage, step), schedule.batch_size),
-            schedule,
+            lambda step: loss_of(Draws(seed, stage, step), settings.batch_size),
+            settings,
             folder / f"{stage}.checkpoint",
+            {"stage": stage, "seed": seed},
             partial(report, stage),
         )
         with whole_file(done) as unfinished:
@@ -157,65 +160,36 @@ def fit(
 def _train(
     model: nn.Module,
     loss_at: Callable[[int], Tensor],
-    schedule: StageSettings,
+    settings: StageSettings,
     checkpoint: Path,
+    run: Mapping[str, Any],
     report: Callable[[int, int, float], None],
 ) -> None:
     """Run the remaining steps. The loss of a step depends only on its number."""
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, weight_decay=1e-4)
-    average = copy.deepcopy(model) if schedule.ema_decay else model
-    first = _resume(checkpoint, model, average, optimizer)
-    for step in range(first, schedule.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(schedule, step)
+    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=1e-4)
+    schedule = LambdaLR(optimizer, partial(learning_rate_factor, settings))
+    average = running_average(model, settings.ema_decay or 0.0)
+    parts: dict[str, Stateful] = {
+        "model": model,
+        "average": average,
+        "optimizer": optimizer,
+        "schedule": schedule,
+    }
+    load_checkpoint(checkpoint, run, parts)
+    for step in range(schedule.last_epoch, settings.steps):
         loss = loss_at(step)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        if schedule.ema_decay:
-            _follow(average, model, schedule.ema_decay, step)
-        report(step + 1, schedule.steps, float(loss.detach()))
+        schedule.step()
+        average.update_parameters(model)
+        report(step + 1, settings.steps, float(loss.detach()))
         if (step + 1) % CHECKPOINT_EVERY == 0:
-            _save(checkpoint, model, average, optimizer, step + 1)
-    model.load_state_dict(average.state_dict())
-
-
-def _follow(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move the average towards the model; the decay is smaller in the first steps."""
-    # At a full decay from the start, the random initial weights would stay in the average.
-    keep = min(decay, (1 + step) / (10 + step))
-    with torch.no_grad():
-        for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
-            slow.lerp_(fast, 1.0 - keep)
-
-
-def _save(
-    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, step: int
-) -> None:
-    state: dict[str, Any] = {
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "step": step,
-    }
-    with whole_file(path) as unfinished:
-        torch.save(state, unfinished)
-
-
-def _resume(
-    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
-) -> int:
-    """Load a checkpoint if there is one, and return the next step."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+            save_checkpoint(checkpoint, run, parts)
+    model.load_state_dict(average.module.state_dict())
 
 
 def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,49 +1,71 @@
-"""Checkpoints: everything that a killed run needs to go on as if nothing had happened."""
+"""Checkpoint of a training run: one file, from which the same command resumes the run."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from pipeline.errors import UserError
 from pipeline.storage.durable import whole_file
 
-CHECKPOINT_FILE = "checkpoint.pt"
+_FORMAT = 2
+"""Raised when the parts of a run or their states change."""
 
 _ABSENT = "absent"
 
-
-def write_checkpoint(folder: Path, run: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Replace the checkpoint in ``folder`` in one step. ``run`` identifies the run."""
-    with whole_file(folder / CHECKPOINT_FILE) as unfinished:
-        torch.save({"run": dict(run), **state}, unfinished)
+_REMEDY = "remove it to train from the beginning, or give another --out"
 
 
-def read_checkpoint(folder: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The checkpoint in ``folder``, if there is one.
+class Stateful(Protocol):
+    """A part of a run whose state is saved, with the methods of a module or an optimiser."""
 
-    Raises ``UserError`` if it is damaged or of another run.
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> object:
+        """Replace the state."""
+
+
+# accelerate's save_state and load_state are not used. load_state unpickles registered objects
+# with weights_only=False, which runs code from the file. save_state stores the network under the
+# names of its distributed wrapper, so another number of processes could not resume, and writes
+# several files, of which a crash would leave only some.
+def save_checkpoint(path: Path, run: Mapping[str, Any], parts: Mapping[str, Stateful]) -> None:
+    """Replace the checkpoint at ``path`` in one step. ``run`` identifies the run."""
+    state = {name: part.state_dict() for name, part in parts.items()}
+    with whole_file(path) as unfinished:
+        torch.save({"format": _FORMAT, "run": dict(run), "state": state}, unfinished)
+
+
+def load_checkpoint(path: Path, run: Mapping[str, Any], parts: Mapping[str, Stateful]) -> None:
+    """Load the checkpoint at ``path`` into ``parts``, if there is one.
+
+    Raises ``UserError`` if it is damaged, of another run, or of a format that cannot be resumed.
     """
-    path = folder / CHECKPOINT_FILE
     if not path.is_file():
-        return None
+        return
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        stored = torch.load(path, map_location="cpu", weights_only=True)
     except (EOFError, KeyError, OSError, RuntimeError, UnpicklingError, ValueError) as error:
-        # torch's text may advise to run what is in the file.
+        # torch's message is left out: it may advise to run code from the file.
+        raise UserError(f"{path} is damaged; {_REMEDY}") from error
+    if stored.get("format") != _FORMAT:
         raise UserError(
-            f"{path} is damaged; remove it to train from the beginning, or give another --out"
-        ) from error
-    refuse_other_run(path, state["run"], run)
-    return state
+            f"{path} is an unfinished run of another version of this project, which cannot be "
+            f"resumed; {_REMEDY}"
+        )
+    refuse_other_run(path, stored["run"], run)
+    for name, part in parts.items():
+        part.load_state_dict(stored["state"][name])
 
 
 def refuse_other_run(path: Path, stored: Mapping[str, Any], run: Mapping[str, Any]) -> None:
     """Raise ``UserError`` if ``stored``, read from ``path``, identifies another run.
 
-    The error names each difference. What an earlier version did not record is not compared.
+    The error names each difference. Entries that an earlier version did not record are not
+    compared.
     """
     there = dict(_leaves(stored))
     here = dict(_leaves({name: value for name, value in run.items() if name in stored}))
@@ -54,13 +76,13 @@ def refuse_other_run(path: Path, stored: Mapping[str, Any], run: Mapping[str, An
     ]
     if differing:
         raise UserError(
-            f"{path} is of another run: {'; '.join(differing)}. Give the same arguments to go on "
-            "with it, or another --out"
+            f"{path} is of another run: {'; '.join(differing)}. Give the same arguments to resume "
+            "it, or another --out"
         )
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value in nested JSON, with the keys that lead to it joined by dots."""
+    """Yield every value in nested JSON, with the keys that lead to it joined by dots."""
     if isinstance(value, Mapping):
         items = [(str(key), inner) for key, inner in value.items()]
     elif isinstance(value, list | tuple):

@@ -16,24 +16,29 @@ from pipeline.errors import ModelError, UserError
 from pipeline.models.model_identity import planned_identity
 from pipeline.npnet.latents import Latents, PictureShape, latents_of
 from pipeline.npnet.origin import ModelIdentity, TrainingData
-from pipeline.reader import NoisePairDataset
+from pipeline.reader import NoisePairDataset, Source
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.open import open_store
-from pipeline.storage.success import SealedManifest, sealed_manifests
+from pipeline.storage.success import SealedManifest, sealed_plans
+from pipeline.storage.versions import choose_versions
 
 SealedPlan = tuple[SealedManifest, Manifest]
 
 Noises = tuple[Latents | None, PictureShape]
-"""How noises become pictures, and the pictures' (C, H, W)."""
+"""The map from noises to pictures, and the shape (C, H, W) of the pictures."""
 
 
-def sealed_plans(url: str) -> tuple[SealedPlan, ...]:
-    """All plans of a sealed data set. Raises ``UserError`` if nothing is sealed."""
-    return tuple(sealed_manifests(open_store(url)))
+def read_plans(source: Source) -> tuple[SealedPlan, ...]:
+    """Return all plans of a data set, at the version of ``source``.
+
+    Raises ``UserError`` if nothing is sealed, or not this version.
+    """
+    store = open_store(source.url, unsigned=source.unsigned)
+    return tuple(choose_versions(store, sealed_plans(store), source.version))
 
 
 def training_data(plans: Sequence[SealedPlan]) -> tuple[TrainingData, ...]:
-    """What a network records of its data."""
+    """Return the record of the data that a network was trained on."""
     return tuple(
         TrainingData(
             plan_id=manifest.plan_id,
@@ -48,27 +53,30 @@ def training_data(plans: Sequence[SealedPlan]) -> tuple[TrainingData, ...]:
 def refuse_pairs_of_other_model(
     url: str, plans: Sequence[SealedPlan], model: ModelIdentity
 ) -> None:
-    """Raise ``ModelError`` if some pairs were made by another model than ``model``."""
+    """Raise ``ModelError`` if pairs were made by a model other than ``model``."""
     for _, manifest in plans:
         made_by = planned_identity(manifest.plan.settings.model)
         if made_by.settings != model.settings:
             raise ModelError(
                 f"{url}: the pairs of plan {manifest.plan_id} were made by {made_by.name!r} (model "
                 f"{made_by.digest}), and this is {model}. Give the same [model] as the build, with "
-                "--config, or --allow-other-model to train for this one all the same"
+                "--config, or --allow-other-model to train for this model anyway"
             )
 
 
 def latents_in(url: str, plans: Sequence[SealedPlan]) -> Noises:
-    """The pictures that all noises of a data set stand for. Raises ``UserError``."""
+    """Return the map from noises to pictures of a data set.
+
+    Raises ``UserError`` if its plans have noises of several shapes.
+    """
     found = {}
     for _, manifest in plans:
         model = manifest.plan.settings.model
         size = (model.height, model.width)
         found[latents_of(tuple(manifest.latent_shape), *size)] = manifest.plan_id
     if len(found) != 1:
-        said = "; ".join(f"{shape} in plan {plan_id}" for (_, shape), plan_id in found.items())
-        raise UserError(f"{url}: one network reads noises of one shape, and these are {said}")
+        shapes = "; ".join(f"{shape} in plan {plan_id}" for (_, shape), plan_id in found.items())
+        raise UserError(f"{url}: a network reads noises of one shape, and these are {shapes}")
     return next(iter(found))
 
 
@@ -77,25 +85,25 @@ _COLUMNS = ("source_noise", "golden_noise", "prompt")
 
 @dataclass(frozen=True, kw_only=True)
 class PairBatch:
-    """Some pairs."""
+    """A batch of pairs."""
 
     source_noise: Tensor
-    """float32 (B, ...), as it is stored."""
+    """float32 (B, ...), in the stored shape."""
     golden_noise: Tensor
     """float32 (B, ...)."""
     prompts: list[str]
 
 
 class PairStream:
-    """The training pairs in a shuffled order, epoch after epoch, for one of several processes.
+    """Endless stream of shuffled batches of training pairs, for one of several processes.
 
-    Every process takes its part of each batch, so that a batch holds the same pairs whatever the
-    number of processes. What is left of an epoch after its last full batch is left out.
+    Every process receives a part of each batch, so a batch has the same pairs for any number of
+    processes. Each epoch has another order. An incomplete batch at its end is dropped.
     """
 
     def __init__(
         self,
-        url: str,
+        source: Source,
         *,
         split: str,
         batch_size: int,
@@ -107,7 +115,7 @@ class PairStream:
         if batch_size % world_size:
             raise UserError(f"{world_size} processes cannot share batches of {batch_size} equally")
         self._pairs = NoisePairDataset(
-            url,
+            [source],
             split,
             seed=seed,
             batch_size=batch_size // world_size,
@@ -120,38 +128,38 @@ class PairStream:
         )
         if not len(self._pairs):
             raise UserError(
-                f"{url}: {len(self)} pairs in split {split!r} with the gains asked for, fewer "
-                f"than a batch of {batch_size}"
+                f"{source.url}: {len(self)} pairs in split {split!r} with the requested gains, "
+                f"fewer than a batch of {batch_size}"
             )
 
     def __len__(self) -> int:
-        """Pairs that are trained on."""
+        """Return the number of training pairs."""
         return self._pairs.num_samples
 
     def __iter__(self) -> Iterator[PairBatch]:
-        """Batches from where the stream stands; it never ends."""
+        """Yield batches from the current position, without end."""
         while True:
             yield from map(_batch, self._pairs)
             self._pairs.set_epoch(self._pairs.epoch + 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands: the same for all processes."""
+        """Return the position, which is the same for all processes."""
         return self._pairs.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where another stream stood. Raises ``UserError`` for that of other pairs."""
+        """Continue from a position. Raises ``UserError`` for a position in other pairs."""
         self._pairs.load_state_dict(state)
 
 
 class EveryPair:
-    """Every pair of a split once, in the order of the data set; the last batch may be smaller.
+    """Batches of every pair of a split, in the order of the data set; the last may be smaller.
 
-    What is sealed when it is made is read, each time it is iterated.
+    Each iteration reads the manifests that were current when the object was made.
     """
 
-    def __init__(self, url: str, split: str, batch_size: int) -> None:
+    def __init__(self, source: Source, split: str, batch_size: int) -> None:
         self._pairs = NoisePairDataset(
-            url,
+            [source],
             split,
             batch_size=batch_size,
             rank=0,
@@ -176,7 +184,7 @@ _CACHE_BYTES = 2 * 2**30
 
 
 class PromptEncoder:
-    """Encodes every prompt of a batch, each distinct one once while the cache holds it."""
+    """Encodes prompts with the text encoder of the diffusion model, and caches the embeddings."""
 
     def __init__(
         self,
@@ -184,36 +192,37 @@ class PromptEncoder:
         device: torch.device,
         cache_bytes: int = _CACHE_BYTES,
     ) -> None:
-        """``embed`` makes embeddings (B, L, D) of prompts, on ``device``."""
+        """``embed`` returns embeddings (B, L, D) of prompts, on ``device``."""
         self._embed = embed
         self._device = device
         self._cache_bytes = cache_bytes
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
-        # Kernels differ with the batch. One by one, an embedding does not depend on what was in the
-        # cache, so that a resumed run has the same bits; a GPU does not promise them anyway.
-        self._together = 1 if device.type == "cpu" else 32
+        # Kernels give other bits for other batch sizes. One at a time, an embedding does not depend
+        # on the content of the cache, so a resumed run gets the same bits. A GPU does not promise
+        # the same bits, so larger batches lose nothing there.
+        self._batch_size = 1 if device.type == "cpu" else 32
 
     @classmethod
     def of(cls, denoiser: Denoiser, cache_bytes: int = _CACHE_BYTES) -> Self:
-        """The encoder of a model that is loaded whole."""
+        """Return the encoder of a complete model."""
         return cls(
             lambda texts: denoiser.encode_prompts(texts).embeds, denoiser.device, cache_bytes
         )
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(L, D) of an embedding."""
+        """Shape (L, D) of an embedding."""
         tokens, width = self([""]).shape[1:]
         return tokens, width
 
     def __call__(self, prompts: Sequence[str]) -> Tensor:
-        """float32 (B, L, D) on the text encoder's device."""
+        """Return embeddings, float32 (B, L, D), on the text encoder's device."""
         distinct = list(dict.fromkeys(prompts))
         missing = [prompt for prompt in distinct if prompt not in self._cache]
         known = {prompt: self._cache[prompt] for prompt in distinct if prompt in self._cache}
-        for start in range(0, len(missing), self._together):
-            some = missing[start : start + self._together]
-            known |= dict(zip(some, self._encode(some), strict=True))
+        for start in range(0, len(missing), self._batch_size):
+            batch = missing[start : start + self._batch_size]
+            known |= dict(zip(batch, self._encode(batch), strict=True))
         for prompt in distinct:
             self._keep(prompt, known[prompt])
         return torch.stack([known[prompt] for prompt in prompts]).to(self._device)
@@ -223,7 +232,7 @@ class PromptEncoder:
             return self._embed(prompts).float().cpu()
 
     def _keep(self, prompt: str, embedding: Tensor) -> None:
-        """Remember the embedding, and forget those that were used longest ago."""
+        """Cache the embedding, and evict the least recently used ones."""
         self._cache[prompt] = embedding
         self._cache.move_to_end(prompt)
         # All embeddings of a model have one size.

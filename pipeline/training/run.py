@@ -1,6 +1,6 @@
-"""A whole training run, from a sealed data set to a folder that ``NPNet.load`` reads.
+"""Training run, from a sealed data set to a folder that ``NPNet.load`` reads.
 
-The same command again goes on from the last checkpoint, and is done at once if all is done.
+The same call resumes an interrupted run from its last checkpoint. A finished run is not repeated.
 """
 
 import json
@@ -22,6 +22,7 @@ from pipeline.npnet.config import Layout, layout_for
 from pipeline.npnet.network import NPNet
 from pipeline.npnet.network_files import network_digest
 from pipeline.npnet.origin import ModelIdentity, Origin
+from pipeline.reader import Source
 from pipeline.storage.durable import atomic_write
 from pipeline.training.checkpoint import refuse_other_run
 from pipeline.training.data import (
@@ -30,18 +31,17 @@ from pipeline.training.data import (
     PairStream,
     PromptEncoder,
     latents_in,
+    read_plans,
     refuse_pairs_of_other_model,
-    sealed_plans,
     training_data,
 )
-from pipeline.training.fit import StepCallback, Training
+from pipeline.training.fit import StepCallback, Training, residual_std, squared_errors
 from pipeline.training.settings import TrainingSettings
-from pipeline.training.variance import residual_std, squares
 
 SUMMARY_FILE = "training.json"
 
 _STD_BATCHES = 64
-"""Batches of pairs from which the residual's standard deviation is estimated."""
+"""Number of batches from which the standard deviation of the residual is estimated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +55,13 @@ class NewNetwork:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedNetwork:
-    """Start from the weights of another run: fine-tuning."""
+    """Start from the weights of another run, for fine-tuning."""
 
     folder: Path
 
 
 def train(
-    url: str,
+    source: Source,
     encode: PromptEncoder,
     model: ModelIdentity,
     start: NewNetwork | PretrainedNetwork,
@@ -73,21 +73,21 @@ def train(
     report: StepCallback,
     allow_other_model: bool = False,
 ) -> Mapping[str, Any]:
-    """Train on the data set at ``url`` and write network, loss curve and summary to ``out``.
+    """Train on a data set, and write network, loss curve and summary to ``out``.
 
     ``encode`` is the text encoder of ``model``, which made the pairs. ``allow_other_model`` also
-    takes pairs, or a network to start from, of another one.
+    accepts pairs, or a network to start from, of another model.
 
     Returns the summary. Raises ``UserError`` for a data set without enough pairs and for an ``out``
     that holds another run, and ``ModelError`` for a network or pairs of another model.
     """
     begin = perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    plans = sealed_plans(url)
+    url, plans = source.url, read_plans(source)
     if not allow_other_model:
         refuse_pairs_of_other_model(url, plans, model)
     pairs = PairStream(
-        url,
+        source,
         split="train",
         batch_size=settings.batch_size,
         seed=settings.seed,
@@ -95,9 +95,11 @@ def train(
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
     )
-    training_pairs = EveryPair(url, "train", settings.batch_size)
-    validation_pairs = EveryPair(url, "validation", settings.batch_size)
-    if sealed_plans(url) != plans:
+    training_pairs = EveryPair(source, "train", settings.batch_size)
+    validation_pairs = EveryPair(source, "validation", settings.batch_size)
+    # The data sets above read the current manifests themselves, and a new version may be sealed
+    # between any two reads. The record of the training data must be that of the pairs.
+    if read_plans(source) != plans:
         raise UserError(f"{url}: another version was sealed meanwhile; run the same command again")
     origin = Origin(
         project_version=version("noise-prompt-dataset"),
@@ -119,12 +121,12 @@ def train(
         return done
 
     def validate(average: NPNet) -> float | None:
-        """Every process takes a part of the validation pairs."""
+        """Measure the variance explained; every process measures a part of the batches."""
         rank, processes = accelerator.process_index, accelerator.num_processes
         part = islice(validation_pairs, rank, None, processes)
-        sums = squares(average, part, encode).to(accelerator.device)
-        normalized_mse, total = accelerator.reduce(sums, "sum").tolist()
-        return float(1 - normalized_mse / total) if total else None
+        sums = squared_errors(average, part, encode).to(accelerator.device)
+        error, total = accelerator.reduce(sums, "sum").tolist()
+        return float(1 - error / total) if total else None
 
     training = Training(npnet, pairs, encode, settings, accelerator, folder=out, run=run)
     explained = training.fit(validate, checkpoint_every, report)
@@ -162,7 +164,7 @@ def _new_network(
 def _trained_network(
     start: PretrainedNetwork, origin: Origin, noises: Noises, encode: PromptEncoder
 ) -> NPNet:
-    """The network that training starts from. Raises ``ModelError`` if it does not fit the pairs."""
+    """Load the network to start from. Raises ``ModelError`` if it does not fit the pairs."""
     npnet = NPNet.load(start.folder)
     if not origin.allow_other_model:
         remedy = "give --allow-other-model"
@@ -172,15 +174,17 @@ def _trained_network(
         shape = picture if latents is None else latents.noise_shape(picture)
         raise ModelError(
             f"{start.folder}: this network was trained on noises {npnet.layout.noise_shape}, "
-            f"pictures {npnet.layout.latent_shape}; the data's are {shape}, pictures {picture}: "
+            f"pictures {npnet.layout.latent_shape}; the data's are {shape}, pictures {picture}; "
             "start from a network for noises of this shape"
         )
-    npnet(torch.zeros(1, *npnet.layout.noise_shape), encode([""]).cpu())  # refuses other prompts
+    npnet(
+        torch.zeros(1, *npnet.layout.noise_shape), encode([""]).cpu()
+    )  # raises for other prompt shapes
     return npnet.train().requires_grad_(True)
 
 
 def _identity(layout: Layout, origin: Origin, num_pairs: int) -> dict[str, Any]:
-    """What makes a run this one and no other."""
+    """Return the identity of a run: all that decides its weights."""
     return {
         "layout": layout.model_dump(mode="json", exclude_none=True),
         "init": origin.init,
@@ -193,9 +197,9 @@ def _identity(layout: Layout, origin: Origin, num_pairs: int) -> dict[str, Any]:
 
 
 def _done(out: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The summary of a run that is done. Raises ``UserError`` if it is another one.
+    """Return the summary of a finished run, or None. Raises ``UserError`` for another run.
 
-    A run whose network is missing or damaged is not done.
+    A run whose network is missing or damaged is not finished.
     """
     path = out / SUMMARY_FILE
     if not path.is_file():
@@ -210,5 +214,5 @@ def _done(out: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
         found = network_digest(out)
     except ModelError:
         return None
-    # Earlier versions did not record it.
+    # Earlier versions did not record the network's digest.
     return summary if summary.get("network", found) == found else None

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from jobs.demo_models.data import as_images, as_pixels, demo_prompts, render_pictures
 from jobs.demo_models.evaluate import load_vae
-from jobs.demo_models.fit import Draws, StageSettings, fit, learning_rate
+from jobs.demo_models.fit import Draws, StageSettings, fit, learning_rate_factor
 from jobs.demo_models.vae import reconstruct
 from jobs.train_demo_models import DemoSettings, train_all
 from jobs.train_demo_models import main as train_demo_models
@@ -102,7 +102,7 @@ def test_pixels_round_trip() -> None:
 
 def test_learning_rate_rises_stays_and_falls_to_zero() -> None:
     schedule = StageSettings(steps=100, batch_size=1, learning_rate=1.0, falling=0.4, warmup=10)
-    rates = [learning_rate(schedule, step) for step in range(101)]
+    rates = [learning_rate_factor(schedule, step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == rates[60] == 1.0
     assert rates[80] == pytest.approx(0.5) and rates[100] == pytest.approx(0.0)
 

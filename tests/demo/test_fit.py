@@ -13,17 +13,17 @@ from jobs.demo_models.fit import (
     Draws,
     StageSettings,
     fit,
-    learning_rate,
+    learning_rate_factor,
 )
 
 PLAIN = StageSettings(steps=1000, batch_size=1, learning_rate=2.0, falling=0.4, warmup=10)
 
 
 def test_learning_rate_rises_holds_and_falls_to_zero() -> None:
-    assert learning_rate(PLAIN, 4) == pytest.approx(1.0)
-    assert learning_rate(PLAIN, 300) == learning_rate(PLAIN, 600) == 2.0
-    assert learning_rate(PLAIN, 800) == pytest.approx(1.0)
-    assert learning_rate(PLAIN, 1000) == pytest.approx(0.0)
+    assert learning_rate_factor(PLAIN, 4) == pytest.approx(0.5)
+    assert learning_rate_factor(PLAIN, 300) == learning_rate_factor(PLAIN, 600) == 1.0
+    assert learning_rate_factor(PLAIN, 800) == pytest.approx(0.5)
+    assert learning_rate_factor(PLAIN, 1000) == pytest.approx(0.0)
 
 
 def test_learning_rate_of_a_lengthened_run_follows_the_length_that_was_planned_then() -> None:
@@ -36,9 +36,9 @@ def test_learning_rate_of_a_lengthened_run_follows_the_length_that_was_planned_t
         4400,
         4400,
     ]
-    before, after = learning_rate(diffusion, 2999), learning_rate(diffusion, 3000)
-    assert before / diffusion.learning_rate == pytest.approx(0.54, abs=0.02)
-    assert after / diffusion.learning_rate == pytest.approx(0.90, abs=0.02)
+    before, after = learning_rate_factor(diffusion, 2999), learning_rate_factor(diffusion, 3000)
+    assert before == pytest.approx(0.54, abs=0.02)
+    assert after == pytest.approx(0.90, abs=0.02)
 
 
 class CutError(Exception):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jobs.train_npnet import job
 from pipeline.config.file import BUNDLED
@@ -52,6 +53,11 @@ def _kill_after_first_checkpoint(command: list[str], out: Path) -> None:
         process.send_signal(signal.SIGKILL)
 
 
+def _saved_step(out: Path) -> int:
+    stored = torch.load(out / "checkpoint.pt", weights_only=True)
+    return int(stored["state"]["schedule"]["last_epoch"])
+
+
 def _points(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "loss.jsonl").read_text().splitlines()]
 
@@ -64,7 +70,7 @@ def test_train_killed_and_run_again_ends_in_the_same_bytes(
     killed = whole | {"out": tmp_path / "killed"}
     _kill_after_first_checkpoint(_command(killed), killed["out"])
     assert not (killed["out"] / "training.json").exists()
-    step = torch.load(killed["out"] / "checkpoint.pt", weights_only=True)["step"]
+    step = _saved_step(killed["out"])
     assert 0 < step < 120
 
     capsys.readouterr()
@@ -92,6 +98,36 @@ def test_train_in_two_processes_learns_as_one_does(sealed_folder: Path, tmp_path
     assert json.loads((together["out"] / "training.json").read_text())["processes"] == 2
     for point, expected in zip(_points(together["out"]), _points(alone["out"]), strict=True):
         assert point == pytest.approx(expected, rel=1e-3)
+
+    # One process resumes the checkpoint of two.
+    weights = together["out"] / "model.safetensors"
+    written = weights.read_bytes()
+    (together["out"] / "training.json").unlink()
+    job(**together)
+    assert weights.read_bytes() == written
+
+
+def test_train_tracker_logs_the_curve(sealed_folder: Path, tmp_path: Path) -> None:
+    job(**_options(sealed_folder, tmp_path, steps=4, checkpoint_every=2), tracker="tensorboard")
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    for name in ("loss", "learning_rate", "variance_explained"):
+        logged = {event.step: event.value for event in events.Scalars(name)}
+        assert logged == pytest.approx({point["step"]: point[name] for point in _points(tmp_path)})
+
+
+def test_train_tracker_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.train_npnet.is_tensorboard_available", lambda: False)
+    with pytest.raises(UserError, match=r"pip install 'noise-prompt-dataset\[tensorboard\]'"):
+        job(**_options(tmp_path, tmp_path / "out", tracker="tensorboard"))
+
+
+def test_train_takes_version_and_unsigned(sealed_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no version 7"):
+        job(**_options(sealed_folder, tmp_path / "out", version=7))
+    with pytest.raises(UserError, match="unsigned is for s3:// URLs"):
+        job(**_options(sealed_folder, tmp_path / "out", unsigned=True))
 
 
 def test_train_half_precision_on_the_cpu_says_what_to_take(tmp_path: Path) -> None:

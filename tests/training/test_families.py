@@ -13,12 +13,13 @@ from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import load_network
 from pipeline.models.model_identity import identity_of
 from pipeline.npnet import NPNet
-from pipeline.stages.propose import Source
+from pipeline.reader import Source
+from pipeline.stages import propose
 from pipeline.stages.proposers import NetworkProposer
 from pipeline.training.data import EveryPair
+from pipeline.training.fit import variance_explained
 from pipeline.training.run import NewNetwork, train
 from pipeline.training.settings import TrainingSettings
-from pipeline.training.variance import variance_explained
 from tests.models.diffusers.families.tiny_pipelines import build, options_of
 from tests.training.tiny_sets import TinySet, tiny_set
 
@@ -43,7 +44,7 @@ def _train(
     report: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Mapping[str, Any]:
     return train(
-        pairs.url,
+        Source(pairs.url),
         pairs.encode,
         identity_of(resolve_model(pairs.config.model)),
         NewNetwork(kind=kind, width=16),
@@ -76,7 +77,7 @@ def test_network_learns_the_pairs_and_resumes_bit_for_bit(
         whole, killed = (tmp_path / run / name for run in ("whole", "killed"))
         assert killed.read_bytes() == whole.read_bytes()
 
-    every = EveryPair(pairs.url, "train", 4)
+    every = EveryPair(Source(pairs.url), "train", 4)
     assert variance_explained(NPNet.load(tmp_path / "whole"), every, pairs.encode) > 0.02
 
     proposed = _propose(pairs, tmp_path / "whole")
@@ -91,8 +92,9 @@ def test_network_learns_the_pairs_and_resumes_bit_for_bit(
 def _propose(pairs: TinySet, folder: Path) -> torch.Tensor:
     """What the network of a build proposes for the first pairs."""
     network = load_network(NPNetConfig(path=str(folder)), pairs.denoiser, pairs.config.model)
-    batch = next(iter(EveryPair(pairs.url, "train", 4)))
+    batch = next(iter(EveryPair(Source(pairs.url), "train", 4)))
     prompts = pairs.denoiser.encode_prompts(batch.prompts)
     proposer = NetworkProposer(network=network, rounds=1)
-    (proposed,) = proposer.propose(pairs.denoiser, prompts, Source(noise=batch.source_noise))
+    source = propose.Source(noise=batch.source_noise)
+    (proposed,) = proposer.propose(pairs.denoiser, prompts, source)
     return proposed.golden_noise

@@ -19,7 +19,8 @@ from pipeline.models.load import load_text_encoder
 from pipeline.models.model_identity import identity_of, model_in_folder
 from pipeline.npnet import NPNet
 from pipeline.npnet.origin import Origin
-from pipeline.training.data import sealed_plans
+from pipeline.reader import Source
+from pipeline.training.data import read_plans
 from tests.models.diffusers.tiny import tiny_pipeline
 from tests.sealed import CPU
 from tests.training.tiny_sets import TinySet, tiny_set
@@ -62,7 +63,7 @@ def test_train_folder_of_half_precision_alone_is_the_model_of_the_configuration(
         expected = (tmp_path / "config" / name).read_bytes()
         assert (tmp_path / "folder" / name).read_bytes() == expected
 
-    ((sealed, manifest),) = sealed_plans(pairs.url)
+    ((sealed, manifest),) = read_plans(Source(pairs.url))
     assert of_folder == of_config
     assert of_folder.model == identity_of(resolve_model(pairs.config.model))
     assert of_folder.model.settings["digest"] == manifest.plan.settings.model.digest
@@ -78,7 +79,7 @@ def test_train_folder_with_several_variants_takes_that_of_the_plan(
     folder = tmp_path / "model"
     tiny_pipeline().save_pretrained(folder)
     shutil.copytree(_folder(pairs), folder, dirs_exist_ok=True)
-    planned = sealed_plans(pairs.url)[0][1].plan.settings.model
+    planned = read_plans(Source(pairs.url))[0][1].plan.settings.model
     found = model_in_folder(folder, planned)
     assert found.config.variant == "fp16" and found.config.height == 32
     assert identity_of(found) == identity_of(resolve_model(pairs.config.model))

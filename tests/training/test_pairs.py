@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
-from pipeline.reader import NoisePairDataset
+from pipeline.reader import NoisePairDataset, Source
 from pipeline.training.data import EveryPair, PairBatch, PairStream
 
 
 def _stream(folder: Path, *, batch_size: int = 4, seed: int = 0, **where: int) -> PairStream:
     return PairStream(
-        str(folder), split="train", batch_size=batch_size, seed=seed, min_gain={}, **where
+        Source(str(folder)), split="train", batch_size=batch_size, seed=seed, min_gain={}, **where
     )
 
 
@@ -26,7 +26,7 @@ def test_stream_gives_every_pair_at_most_once_an_epoch_in_another_order_each(
     sealed_folder: Path,
 ) -> None:
     stream = _stream(sealed_folder)
-    whole = _noises(list(EveryPair(str(sealed_folder), "train", 100)))
+    whole = _noises(list(EveryPair(Source(str(sealed_folder)), "train", 100)))
     batches = len(stream) // 4
     given = iter(stream)
     epochs = [_noises(list(islice(given, batches))) for _ in range(2)]
@@ -79,7 +79,7 @@ def test_stream_min_gain_leaves_out_pairs_that_gain_less(sealed_folder: Path) ->
     )
     least = gains[len(gains) // 2]
     stream = PairStream(
-        str(sealed_folder), split="train", batch_size=1, seed=0, min_gain={"scene": least}
+        Source(str(sealed_folder)), split="train", batch_size=1, seed=0, min_gain={"scene": least}
     )
     assert len(stream) == sum(gain >= least for gain in gains) < len(gains)
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from PIL import Image
 from safetensors.torch import load_file
 
 from pipeline.config.file import load_config
@@ -16,12 +15,16 @@ from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.model_identity import identity_of
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout
-from pipeline.training.data import EveryPair, PromptEncoder
+from pipeline.reader import Source
+from pipeline.training.data import EveryPair, PairStream, PromptEncoder, read_plans
+from pipeline.training.fit import variance_explained
 from pipeline.training.run import NewNetwork, PretrainedNetwork, train
 from pipeline.training.settings import TrainingSettings
-from pipeline.training.variance import variance_explained
 from tests.sealed import Built, build, demo_models, demo_prompts
 from tests.stages.demo_unit import KEEP_ALL
+from tests.two_versions import TwoVersions, _two_versions, two_versions
+
+__all__ = ["_two_versions", "two_versions"]
 
 SETTINGS = TrainingSettings(
     steps=30, batch_size=8, learning_rate=2e-3, warmup_steps=5, ema_decay=0.9
@@ -32,7 +35,7 @@ MODEL = identity_of(resolve_model(load_config("demo").model))
 
 
 def _train(
-    data: Path,
+    data: Path | Source,
     out: Path,
     accelerator: Accelerator,
     start: NewNetwork | PretrainedNetwork = SMALL,
@@ -41,7 +44,7 @@ def _train(
 ) -> dict[str, Any]:
     return dict(
         train(
-            str(data),
+            data if isinstance(data, Source) else Source(str(data)),
             PromptEncoder.of(demo_models()[0]),
             MODEL,
             start,
@@ -56,7 +59,7 @@ def _train(
 
 def _explained(folder: Path, data: Path) -> float:
     """On the pairs that it was trained on: whether it learns, not whether it generalises."""
-    batches = EveryPair(str(data), "train", 8)
+    batches = EveryPair(Source(str(data)), "train", 8)
     return variance_explained(NPNet.load(folder), batches, PromptEncoder.of(demo_models()[0]))
 
 
@@ -70,7 +73,7 @@ def test_train_either_layout_learns_the_pairs(
     assert NPNet.load(tmp_path).layout.kind == kind
 
 
-def test_train_leaves_curve_picture_and_summary(
+def test_train_writes_curve_and_summary(
     sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
 ) -> None:
     _train(sealed_folder, tmp_path, accelerator)
@@ -78,9 +81,6 @@ def test_train_leaves_curve_picture_and_summary(
     assert [point["step"] for point in points] == [10, 20, 30]
     assert points[-1]["loss"] < points[0]["loss"] < 1.2
     assert all("variance_explained" in point for point in points)
-    with Image.open(tmp_path / "loss.png") as picture:
-        colours = picture.convert("RGB").getcolors(100_000)
-    assert colours is not None and (31, 119, 180) in {colour for _, colour in colours}
     summary = json.loads((tmp_path / "training.json").read_text())
     assert summary["variance_explained"] == points[-1]["variance_explained"]
 
@@ -187,17 +187,54 @@ def test_train_whose_network_is_lost_writes_it_again(
     assert weights.read_bytes() == written
 
 
-def test_train_goes_on_from_a_checkpoint_of_an_earlier_version(
+def test_train_rejects_a_checkpoint_of_another_format(
     sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
 ) -> None:
     _train(sealed_folder, tmp_path, accelerator, settings=BRIEF)
     path = tmp_path / "checkpoint.pt"
-    state = torch.load(path, weights_only=True)
-    for name in ("model", "text_encoder", "data"):
-        del state["run"][name]
-    torch.save(state, path)
+    stored = torch.load(path, weights_only=True)
+    # The first format had no number, and the parts of the run beside its identity.
+    torch.save({"run": stored["run"], "step": 1, **stored["state"]}, path)
     (tmp_path / "training.json").unlink()
-    assert _train(sealed_folder, tmp_path, accelerator, settings=BRIEF)["run"]["data"]
+    with pytest.raises(UserError, match=r"checkpoint\.pt is an unfinished run of another.*remove"):
+        _train(sealed_folder, tmp_path, accelerator, settings=BRIEF)
+
+
+def test_train_finished_by_an_earlier_version_is_not_repeated(
+    sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    _train(sealed_folder, tmp_path, accelerator, settings=BRIEF)
+    (tmp_path / "checkpoint.pt").unlink()
+    path = tmp_path / "training.json"
+    summary = json.loads(path.read_text())
+    for name in ("model", "text_encoder", "data"):
+        del summary["run"][name]
+    path.write_text(json.dumps(summary))
+    assert _train(sealed_folder, tmp_path, accelerator, settings=BRIEF) == summary
+
+
+def test_train_reads_the_requested_version(
+    two_versions: TwoVersions, tmp_path: Path, accelerator: Accelerator
+) -> None:
+    source = Source(str(two_versions.folder), version=1)
+    summary = _train(source, tmp_path / "first", accelerator, settings=BRIEF)
+    current = _train(two_versions.folder, tmp_path / "current", accelerator, settings=BRIEF)
+    assert [data["version"] for data in summary["run"]["data"]] == [1]
+    assert [data["version"] for data in current["run"]["data"]] == [2]
+    assert summary["run"]["pairs"] > current["run"]["pairs"]
+    with pytest.raises(UserError, match=r"data\.0\.version is 1 there and 2 here"):
+        _train(two_versions.folder, tmp_path / "first", accelerator, settings=BRIEF)
+
+
+def test_train_reads_all_of_a_source_without_credentials(sealed_folder: Path) -> None:
+    source = Source(str(sealed_folder), unsigned=True)
+    for read in (
+        lambda: read_plans(source),
+        lambda: EveryPair(source, "train", 4),
+        lambda: PairStream(source, split="train", batch_size=4, seed=0, min_gain={}),
+    ):
+        with pytest.raises(UserError, match="unsigned is for s3:// URLs"):
+            read()
 
 
 def test_train_with_a_damaged_checkpoint_says_what_to_do(

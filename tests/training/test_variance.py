@@ -6,9 +6,8 @@ from torch import Tensor
 
 from pipeline.npnet import NPNet
 from pipeline.training.data import PairBatch, PromptEncoder
-from pipeline.training.fit import normalized_mse
+from pipeline.training.fit import normalized_mse, residual_std, variance_explained
 from pipeline.training.settings import TrainingSettings
-from pipeline.training.variance import residual_std, variance_explained
 from tests.sealed import demo_models
 
 
@@ -62,9 +61,9 @@ def test_loss_is_one_for_a_network_that_changes_nothing() -> None:
 
 def test_learning_rate_rises_then_falls_to_zero_along_a_cosine() -> None:
     settings = TrainingSettings(steps=100, warmup_steps=10, learning_rate=2.0)
-    rates = [settings.learning_rate_at(step) for step in range(101)]
-    assert rates[0] == pytest.approx(0.2)
-    assert rates[50] == pytest.approx(1.0)
+    rates = [settings.learning_rate_factor(step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[50] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0.0)
     assert rates[:10] == sorted(rates[:10])
     assert rates[10:] == sorted(rates[10:], reverse=True)
