@@ -16,7 +16,7 @@ REPOSITORY, COMMIT = "somebody/something", "0123456789abcdef0123456789abcdef0123
 
 
 class Hub:
-    """Serves the files of one repository at one commit, and counts what is asked for."""
+    """Serves the files of one repository at one commit, and counts the requests."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = files
@@ -82,7 +82,7 @@ def _digest(data: bytes) -> str:
 
 @contextmanager
 def serve(files: Mapping[str, bytes]) -> Iterator[Hub]:
-    """A hub that lives as long as the context."""
+    """Run a hub while the context is open."""
     hub = Hub(files)
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> Denoiser:
-    """The folder's model as it is."""
+    """The folder's model without options."""
     return _load(path=str(folder))
 
 
@@ -51,7 +51,7 @@ def _image(denoiser: Denoiser) -> Tensor:
 
 
 def _save_lora(pipe: Any, path: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """A LoRA of random weights in diffusers' format, and its two factors by layer."""
+    """Write a LoRA of random weights in diffusers' format. Return its two factors by layer."""
     torch.manual_seed(1)
     config = PeftConfig(
         r=2, lora_alpha=2, target_modules=["to_q", "to_v"], init_lora_weights="gaussian"
@@ -84,20 +84,20 @@ def test_lora_is_fused_with_its_scale(folder: Path, plain: Denoiser, tmp_path: P
     assert not torch.allclose(ours, _prediction(plain), atol=1e-3)
 
 
-def test_lora_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_lora_of_another_model_is_rejected(folder: Path, tmp_path: Path) -> None:
     weights = {f"unet.elsewhere.to_q.lora_{x}.weight": torch.ones(2, 2) for x in "AB"}
     save_file(weights, tmp_path / "lora.safetensors")
     with pytest.raises(ModelError, match=r"lora.safetensors.*LoRA"):
         _load(path=str(folder), loras=({"path": str(tmp_path / "lora.safetensors")},))
 
 
-def test_lora_pickle_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_lora_pickle_is_rejected(folder: Path, tmp_path: Path) -> None:
     torch.save({}, tmp_path / "lora.bin")
     with pytest.raises(ModelError, match=r"a \.safetensors file, not a pickle"):
         _load(path=str(folder), loras=({"path": str(tmp_path / "lora.bin")},))
 
 
-def test_variant_is_what_is_read(plain: Denoiser, tmp_path: Path) -> None:
+def test_variant_of_the_weights_is_loaded(plain: Denoiser, tmp_path: Path) -> None:
     pipe = tiny_pipeline()
     pipe.save_pretrained(tmp_path, variant="fp16")
     with torch.no_grad():
@@ -119,7 +119,7 @@ def test_single_file_in_the_original_layout_is_the_same_model(
 
 
 @pytest.mark.parametrize("option", ["vae_slicing", "channels_last"])
-def test_option_gives_the_same_but_for_rounding(folder: Path, plain: Denoiser, option: str) -> None:
+def test_option_changes_only_rounding(folder: Path, plain: Denoiser, option: str) -> None:
     other = _load(path=str(folder), **{option: True})
     assert torch.allclose(_prediction(other), _prediction(plain), atol=1e-5)
     assert torch.allclose(_image(other), _image(plain), atol=1e-5)
@@ -137,7 +137,7 @@ def test_tiling_of_a_small_image_changes_nothing(folder: Path, plain: Denoiser) 
     ],
     ids=str,
 )
-def test_option_that_a_model_does_not_have_is_refused(
+def test_option_that_a_model_does_not_have_is_rejected(
     folder: Path, fields: Mapping[str, Any], message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
@@ -145,6 +145,6 @@ def test_option_that_a_model_does_not_have_is_refused(
 
 
 @pytest.mark.parametrize("offload", ["model", "sequential"])
-def test_offloading_without_a_gpu_is_refused(folder: Path, offload: Any) -> None:
+def test_offloading_without_a_gpu_is_rejected(folder: Path, offload: Any) -> None:
     with pytest.raises(ModelError, match=r"\[cluster\].* this machine has none"):
         load_denoiser(resolve_model(ModelConfig(path=str(folder), name="tiny")), CPU, offload)

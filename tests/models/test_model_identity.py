@@ -1,4 +1,4 @@
-"""Settings that make a model another one for the noise prompt networks that belong to it."""
+"""Settings that change the identity of a model, and those that do not."""
 
 from typing import Any
 

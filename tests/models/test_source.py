@@ -31,7 +31,7 @@ USED = {"config.json", "model.safetensors", "tokenizer/vocab.txt"}
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A local hub with an empty cache."""
+    """A local hub, and an empty cache."""
     with serve(FILES) as hub:
         point_to(hub, tmp_path / "cache", monkeypatch)
         yield hub
@@ -55,7 +55,7 @@ def test_hub_only_weights_configurations_and_tokenizers_are_fetched(hub: Hub) ->
     assert _names(locate(SOURCE)) == USED == set(hub.bodies)
 
 
-def test_hub_second_time_is_from_the_cache_and_needs_no_network(
+def test_hub_second_time_reads_the_cache_without_a_network(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = locate(SOURCE)
@@ -66,7 +66,7 @@ def test_hub_second_time_is_from_the_cache_and_needs_no_network(
     assert set(hub.bodies.values()) == {1}
 
 
-def test_hub_digest_is_that_of_a_local_folder_with_the_same_files(hub: Hub, folder: Path) -> None:
+def test_hub_digest_equals_that_of_a_folder_with_the_same_files(hub: Hub, folder: Path) -> None:
     local = SourceConfig(path=str(folder))
     assert resolve_source(SOURCE).digest == resolve_source(local).digest == folder_digest(folder)
     (folder / "other.onnx").write_bytes(b"beside it, and of no use")
@@ -74,21 +74,21 @@ def test_hub_digest_is_that_of_a_local_folder_with_the_same_files(hub: Hub, fold
     assert resolve_source(local).digest != resolve_source(SOURCE).digest
 
 
-def test_hub_what_others_put_into_the_cache_does_not_count(hub: Hub) -> None:
+def test_hub_other_files_in_the_cache_do_not_change_the_digest(hub: Hub) -> None:
     before = resolve_source(SOURCE).digest
     locate(SOURCE, ["*.bin"])
     assert "model.bin" in _names(locate(SOURCE))
     assert resolve_source(SOURCE).digest == before
 
 
-def test_hub_one_file_alone_is_fetched_and_its_digest_is_of_its_bytes(hub: Hub) -> None:
+def test_hub_single_file_is_fetched_alone_and_hashed(hub: Hub) -> None:
     source = SourceConfig(hub=REPOSITORY, revision=COMMIT, file="model.safetensors")
     assert locate(source).read_bytes() == FILES["model.safetensors"]
     assert set(hub.bodies) == {"model.safetensors"}
     assert resolve_source(source).digest == hashlib.sha256(FILES["model.safetensors"]).hexdigest()
 
 
-def test_hub_pickle_only_for_code_that_names_it(hub: Hub) -> None:
+def test_hub_pickle_is_fetched_only_if_named(hub: Hub) -> None:
     source = SourceConfig(hub=REPOSITORY, revision=COMMIT, file="model.bin")
     with pytest.raises(ModelError, match="pickles and code are not"):
         locate(source)
@@ -96,7 +96,7 @@ def test_hub_pickle_only_for_code_that_names_it(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("file", [None, "model.safetensors"])
-def test_hub_without_network_says_what_to_fetch_and_where_to_put_it(
+def test_hub_without_network_reports_the_command_to_fetch_the_files(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, file: str | None
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -111,7 +111,7 @@ def test_hub_without_network_says_what_to_fetch_and_where_to_put_it(
     assert not hub.bodies
 
 
-def test_hub_licence_to_be_accepted_is_said(hub: Hub) -> None:
+def test_hub_licence_that_must_be_accepted_is_reported(hub: Hub) -> None:
     hub.licence_wanted = True
     with pytest.raises(ModelError, match=r"Accept its licence .* HF_TOKEN") as caught:
         locate(SOURCE)
@@ -126,7 +126,7 @@ def test_hub_licence_to_be_accepted_is_said(hub: Hub) -> None:
     ],
     ids=str,
 )
-def test_hub_what_is_not_there_is_named(hub: Hub, source: SourceConfig) -> None:
+def test_hub_missing_repository_or_file_is_named(hub: Hub, source: SourceConfig) -> None:
     with pytest.raises(ModelError, match=str(source)):
         locate(source)
 
@@ -151,7 +151,7 @@ def test_hub_processes_of_one_machine_fetch_each_file_once(hub: Hub, tmp_path: P
     assert hub.bodies == dict.fromkeys(USED, 1)
 
 
-def test_local_file_and_file_of_a_folder_are_one(folder: Path) -> None:
+def test_local_file_and_the_same_file_of_a_folder_have_one_digest(folder: Path) -> None:
     alone = SourceConfig(path=str(folder / "model.safetensors"))
     within = SourceConfig(path=str(folder), file="model.safetensors")
     assert locate(alone) == locate(within) == folder / "model.safetensors"
@@ -168,7 +168,7 @@ def test_local_missing_is_named_with_the_machine(tmp_path: Path, place: str, mes
 
 
 @pytest.mark.parametrize("revision", ["main", "v1.0", COMMIT[:7], COMMIT.upper(), COMMIT + "0"])
-def test_source_revision_that_is_not_pinned_is_refused_with_the_reason(revision: str) -> None:
+def test_source_revision_that_is_not_pinned_is_rejected_with_the_reason(revision: str) -> None:
     with pytest.raises(ValueError, match=r"is not pinned.* 40 hexadecimal digits .*ls-remote"):
         SourceConfig(hub=REPOSITORY, revision=revision)
 
@@ -186,6 +186,6 @@ def test_source_revision_that_is_not_pinned_is_refused_with_the_reason(revision:
     ],
     ids=str,
 )
-def test_source_impossible_one_is_refused(fields: dict[str, Any], message: str) -> None:
+def test_source_with_contradicting_fields_is_rejected(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SourceConfig(**fields)

@@ -34,7 +34,7 @@ _VAE_ATTENTION = {
 
 
 def original_checkpoint(pipe: Any) -> dict[str, Tensor]:
-    """All weights of a ``StableDiffusionPipeline`` under their original names."""
+    """Return all weights of a ``StableDiffusionPipeline`` under their original names."""
     layers = pipe.unet.config.layers_per_block
     unet = {_unet(name, layers): tensor for name, tensor in pipe.unet.state_dict().items()}
     up_blocks = len(pipe.vae.config.block_out_channels)

@@ -60,7 +60,7 @@ def test_options_of_a_family_are_those_of_its_pipelines_call(pipeline: str) -> N
         ("wan", {"negative_prompt": NEGATIVE, "max_sequence_length": 20}, 0.0),
     ],
 )
-def test_images_equal_those_of_the_pipelines_own_call_with_the_same_words(
+def test_images_equal_those_of_the_pipelines_call_with_the_same_words(
     name: str, options: dict[str, Any], rescale: float
 ) -> None:
     ours = denoiser(name, **options)
@@ -105,9 +105,7 @@ def test_clip_skip_leaves_out_the_last_layers_but_not_the_norm() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_negative_prompt_is_what_redenoising_moves_away_from_and_rescaling_is_no_part_of_it() -> (
-    None
-):
+def test_negative_prompt_changes_redenoising_and_swaps_with_the_prompt() -> None:
     settings = RedenoiseSettings(num_inference_steps=5, guidance_scale=SCALE)
     golden = {}
     for text in (None, NEGATIVE):
@@ -134,7 +132,7 @@ def test_negative_prompt_is_what_redenoising_moves_away_from_and_rescaling_is_no
         ("stable_diffusion", "embedded_guidance", 3.5),
     ],
 )
-def test_an_option_that_a_family_does_not_take_is_refused(
+def test_an_option_that_a_family_does_not_accept_is_rejected(
     name: str, option: str, value: Any
 ) -> None:
     pipeline = type(build(name)).__name__
@@ -150,7 +148,7 @@ def test_an_option_that_a_family_does_not_take_is_refused(
         ("stable_diffusion", {"negative_prompt": "x " * 20}, "22 tokens of tokenizer, .* only 16"),
     ],
 )
-def test_a_value_that_a_model_cannot_take_is_refused(
+def test_a_value_that_a_model_does_not_support_is_rejected(
     name: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ModelError, match=f"{name}: .*{message}"):
@@ -158,7 +156,7 @@ def test_a_value_that_a_model_cannot_take_is_refused(
 
 
 @pytest.mark.parametrize(("asked", "allowed"), [(6, "5 or 9"), (7, "5 or 9"), (8, "5 or 9")])
-def test_a_number_of_frames_that_wan_would_round_is_refused(asked: int, allowed: str) -> None:
+def test_a_number_of_frames_that_wan_would_round_is_rejected(asked: int, allowed: str) -> None:
     with pytest.raises(ModelError, match=rf"wan: asked for .* {asked} frames.*to {allowed} \(4·k"):
         DiffusersDenoiser(build("wan"), "wan", height=32, width=32, num_frames=asked)
 
@@ -195,7 +193,7 @@ def test_plans_have_only_the_options_that_are_set_and_other_ids_with_them(tmp_pa
         ("StableDiffusionPipeline", {"model": {"max_sequence_length": 20}}, r"\[model\]"),
     ],
 )
-def test_an_option_that_a_family_does_not_take_is_refused_before_anything_is_stored(
+def test_an_option_that_a_family_does_not_accept_is_rejected_by_the_plan(
     pipeline: str, sections: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "model").mkdir()
@@ -206,7 +204,7 @@ def test_an_option_that_a_family_does_not_take_is_refused_before_anything_is_sto
         make_plan(write_config(tmp_path, settings))
 
 
-def test_negative_prompt_without_a_second_prediction_is_refused(tmp_path: Path) -> None:
+def test_negative_prompt_without_a_second_prediction_is_rejected(tmp_path: Path) -> None:
     model = {"negative_prompt": NEGATIVE, "guidance": "embedded"}
     with pytest.raises(ConfigError, match="negative_prompt is for guidance = 'classifier_free'"):
         write_config(tmp_path, changed(model=model))
@@ -217,7 +215,7 @@ def test_truncated_follows_max_sequence_length() -> None:
     assert ours.encode_prompts(["abcd", "abcdefgh"]).truncated == (False, True)
 
 
-def test_a_textual_inversion_of_several_vectors_has_all_of_their_tokens(tmp_path: Path) -> None:
+def test_all_vectors_of_a_textual_inversion_count_as_tokens(tmp_path: Path) -> None:
     """The pipeline expands its word, as ``load_textual_inversion`` left it in the tokenizer."""
     pipe = build("stable_diffusion")
     vectors = ["<it>", *(f"<it>_{index}" for index in range(1, 6))]
@@ -246,7 +244,7 @@ def test_a_textual_inversion_of_several_vectors_has_all_of_their_tokens(tmp_path
     ],
 )
 @pytest.mark.parametrize("length", [int(1e30), 40])
-def test_a_tokenizer_without_the_length_of_its_encoder_is_refused(
+def test_a_tokenizer_without_the_length_of_its_encoder_is_rejected(
     name: str, tokenizer: str, length: int
 ) -> None:
     pipe = build(name)
@@ -255,14 +253,14 @@ def test_a_tokenizer_without_the_length_of_its_encoder_is_refused(
         DiffusersDenoiser(pipe, name, **options_of(name))
 
 
-def test_t5_without_a_length_of_its_own_reads_what_the_call_says() -> None:
+def test_t5_without_a_length_reads_the_length_of_the_call() -> None:
     pipe = build("pixart_sigma")
     pipe.tokenizer.model_max_length = int(1e30)
     ours = DiffusersDenoiser(pipe, "pixart", **options_of("pixart_sigma"))
     assert ours.encode_prompts(["a" * 290, "a" * 310]).truncated == (False, True)
 
 
-def test_sd3_without_t5_is_as_in_diffusers_and_t5_does_not_count(tmp_path: Path) -> None:
+def test_sd3_without_t5_equals_diffusers_and_has_the_limits_of_clip(tmp_path: Path) -> None:
     pipe = build("stable_diffusion_3")
     pipe.register_modules(text_encoder_3=None)
     pipe.save_pretrained(tmp_path)

@@ -1,4 +1,4 @@
-"""Files whose weights are not those of the model, in every place where weights are read."""
+"""Missing, unknown and misshapen weights are rejected wherever weights are read."""
 
 import json
 import shutil
@@ -89,7 +89,7 @@ def test_complete_folder_loads_with_the_weights_of_its_files(family: str, tmp_pa
 
 @pytest.mark.parametrize("damage", [_missing, _unexpected, _of_another_shape])
 @pytest.mark.parametrize("part", [*ENCODERS, "transformer", "vae"])
-def test_folder_whose_weights_differ_is_refused_by_name(
+def test_folder_whose_weights_differ_is_rejected_with_their_names(
     part: str, damage: Damage, sd3: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(sd3, tmp_path / "model")
@@ -100,7 +100,7 @@ def test_folder_whose_weights_differ_is_refused_by_name(
 
 
 @pytest.mark.parametrize("part", ENCODERS)
-def test_each_single_missing_weight_of_a_text_encoder_is_seen(
+def test_each_single_missing_weight_of_a_text_encoder_is_found(
     part: str, sd3: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(sd3 / part, tmp_path / part)
@@ -132,7 +132,7 @@ def test_names_of_older_libraries_are_read(sd: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["no shard", "cut short", "another header", "index too long"])
-def test_damaged_shards_are_refused(damage: str, sd: Path, tmp_path: Path) -> None:
+def test_damaged_shards_are_rejected(damage: str, sd: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(sd, tmp_path / "model")
     for file in (folder / "unet").glob("*"):
         file.unlink()
@@ -156,7 +156,7 @@ def test_damaged_shards_are_refused(damage: str, sd: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("part", ["tokenizer", "tokenizer_3"])
-def test_tokenizer_without_its_vocabulary_is_refused(part: str, sd3: Path, tmp_path: Path) -> None:
+def test_tokenizer_without_its_vocabulary_is_rejected(part: str, sd3: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(sd3, tmp_path / "model")
     (folder / part / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=rf"{part}: a tokenizer without a vocabulary"):
@@ -166,7 +166,7 @@ def test_tokenizer_without_its_vocabulary_is_refused(part: str, sd3: Path, tmp_p
         _load(folder)
 
 
-def test_variant_that_lacks_a_weight_is_refused(sd: Path, tmp_path: Path) -> None:
+def test_variant_that_lacks_a_weight_is_rejected(sd: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(sd, tmp_path / "model")
     tiny_pipeline().to(torch.float16).save_pretrained(folder, variant="fp16")
     _load(folder, variant="fp16")
@@ -198,7 +198,7 @@ def single(sd: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pa
 
 @pytest.mark.parametrize("damage", [_missing, _unexpected, _of_another_shape])
 @pytest.mark.parametrize("place", PLACES)
-def test_single_file_whose_weights_differ_is_refused(
+def test_single_file_whose_weights_differ_is_rejected(
     place: str, damage: Damage, single: tuple[Path, Path], tmp_path: Path
 ) -> None:
     file = Path(shutil.copy(single[0], tmp_path))

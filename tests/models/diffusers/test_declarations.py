@@ -52,7 +52,7 @@ def _prediction(**options: Any) -> dict[str, Any]:
         (("edm_vpred.sigma_max",), {}, "EDM"),
     ],
 )
-def test_single_file_that_does_not_predict_noise_is_refused(
+def test_single_file_for_another_prediction_is_rejected(
     marks: tuple[str, ...],
     metadata: dict[str, str],
     message: str,
@@ -66,7 +66,7 @@ def test_single_file_that_does_not_predict_noise_is_refused(
         _load(path=str(file), config=str(folder))
 
 
-def test_marks_that_the_scheduler_agrees_with_are_read(
+def test_marks_that_agree_with_the_scheduler_are_accepted(
     folder: Path, weights: dict[str, Tensor], tmp_path: Path
 ) -> None:
     file = tmp_path / "model.safetensors"
@@ -79,7 +79,7 @@ def test_marks_that_the_scheduler_agrees_with_are_read(
     assert model.schedule(4).prediction == "v_prediction"
 
 
-def test_single_file_of_noise_predictions_beside_a_v_configuration_is_refused(
+def test_single_file_of_noise_predictions_beside_a_v_configuration_is_rejected(
     folder: Path, weights: dict[str, Tensor], tmp_path: Path
 ) -> None:
     file = tmp_path / "model.safetensors"
@@ -89,7 +89,7 @@ def test_single_file_of_noise_predictions_beside_a_v_configuration_is_refused(
         _load(path=str(file), config=str(folder), **_prediction())
 
 
-def test_file_of_another_architecture_is_refused(
+def test_file_of_another_architecture_is_rejected(
     folder: Path, weights: dict[str, Tensor], tmp_path: Path
 ) -> None:
     file, other = tmp_path / "model.safetensors", "stable-diffusion-xl-v1-base"
@@ -140,7 +140,7 @@ def _more_tokens(folder: Path) -> None:
         (_more_tokens, "tokenizer has 37 tokens, but its text encoder knows 36"),
     ],
 )
-def test_folder_of_several_models_is_refused(
+def test_folder_of_several_models_is_rejected(
     change: Change, message: str, folder: Path, tmp_path: Path
 ) -> None:
     other = shutil.copytree(folder, tmp_path / "model")

@@ -1,4 +1,4 @@
-"""The adapter against the pipeline that it wraps, and what it refuses."""
+"""``DiffusersDenoiser`` compared with the call of its pipeline, and models that it rejects."""
 
 import shutil
 from collections.abc import Callable
@@ -29,7 +29,7 @@ LONG = "big " * 20
 
 
 @pytest.mark.parametrize("scale", [1.0, 5.5])
-def test_images_equal_those_of_the_pipelines_own_call(folder: Path, scale: float) -> None:
+def test_images_equal_those_of_the_pipelines_call(folder: Path, scale: float) -> None:
     denoiser: Denoiser = load(folder)
     prompts = denoiser.encode_prompts(PROMPTS)
     x_T = torch.stack([source_noise(seed, denoiser.latent_shape) for seed in range(3)])
@@ -63,7 +63,7 @@ def test_prompts_are_encoded_as_the_pipeline_encodes_them(epsilon_folder: Path) 
         torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_an_encoding_is_the_same_bytes_whatever_else_is_in_the_batch(epsilon_folder: Path) -> None:
+def test_an_encoding_does_not_depend_on_the_rest_of_the_batch(epsilon_folder: Path) -> None:
     denoiser = load(epsilon_folder)
     batch = denoiser.encode_prompts([*PROMPTS, LONG])
     for row, prompt in enumerate([*PROMPTS, LONG]):
@@ -75,7 +75,7 @@ def test_an_encoding_is_the_same_bytes_whatever_else_is_in_the_batch(epsilon_fol
             assert torch.equal(actual, expected)
 
 
-def test_a_prompt_is_flagged_exactly_when_the_text_encoder_cuts_it(epsilon_folder: Path) -> None:
+def test_a_prompt_is_flagged_exactly_when_it_is_truncated(epsilon_folder: Path) -> None:
     fits = "x " * (TEXT_LENGTH - 2)  # start and end tokens take two places
     encoded = load(epsilon_folder).encode_prompts(["", fits, fits + "x", LONG])
     assert encoded.truncated == (False, False, True, True)
@@ -141,24 +141,24 @@ def test_loading_shows_no_progress_bar_and_leaves_the_setting(
     assert diffusers_logging.is_progress_bar_enabled()
 
 
-def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere: no such model folder"):
         load(tmp_path / "nowhere")
 
 
-def test_a_folder_without_an_index_is_refused_with_what_was_expected(tmp_path: Path) -> None:
+def test_a_folder_without_an_index_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model_index\.json.*StableDiffusionPipeline"):
         load(tmp_path)
 
 
-def test_an_unsupported_pipeline_class_is_refused_with_the_supported_ones(broken: Path) -> None:
+def test_an_unsupported_pipeline_class_is_rejected_with_the_supported_ones(broken: Path) -> None:
     edit(broken / "model_index.json", _class_name="KandinskyPipeline")
     with pytest.raises(ModelError, match=r"'KandinskyPipeline'.*supported: StableDiffusionPipel"):
         load(broken)
 
 
 @pytest.mark.parametrize("name", [["pipeline", "StableDiffusionPipeline"], [], {}, None, 3])
-def test_a_class_that_is_no_name_is_refused(broken: Path, name: object) -> None:
+def test_a_malformed_class_name_is_rejected(broken: Path, name: object) -> None:
     """diffusers writes a list for a pipeline whose code comes with the model."""
     edit(broken / "model_index.json", _class_name=name)
     expected = "custom code.* never run" if isinstance(name, list) and name else "supported"
@@ -180,7 +180,7 @@ def test_a_class_that_is_no_name_is_refused(broken: Path, name: object) -> None:
     ],
     ids=["index", "list", "unet", "tokenizer", "cut", "weights", "json", "shapes"],
 )
-def test_a_damaged_folder_is_a_model_error_that_names_it(
+def test_a_damaged_folder_raises_a_model_error_with_its_path(
     broken: Path, damage: Callable[[Path], object]
 ) -> None:
     damage(broken)
@@ -188,7 +188,7 @@ def test_a_damaged_folder_is_a_model_error_that_names_it(
         load(broken)
 
 
-def test_a_model_that_wants_more_than_latents_and_text_is_refused() -> None:
+def test_a_network_with_other_inputs_than_latents_and_text_is_rejected() -> None:
     pipe = tiny_pipeline()
     pipe.unet.conv_in = torch.nn.Conv2d(9, 16, 3, padding=1)
     pipe.unet.register_to_config(in_channels=9)

@@ -30,7 +30,7 @@ Factors = tuple[Tensor, Tensor, float]
 
 
 def _layers(pipe: Any, pattern: str) -> dict[str, Layer]:
-    """Layers of all networks whose names match, as component.path."""
+    """Return the layers of all networks whose names match, as component.path."""
     return {
         f"{component}.{path}": layer
         for component, module in pipe.components.items()
@@ -45,7 +45,7 @@ EVERYTHING = rf"{ATTENTION}|ff\.net\.\d|mlp\.fc|proj_(in|out)$|resnets\.\d\.conv
 
 
 def _factors(layers: Mapping[str, Layer], ranks: tuple[int, ...]) -> dict[str, Factors]:
-    """Random factors, of ranks and alphas that differ from layer to layer."""
+    """Return random factors, with ranks and alphas that differ from layer to layer."""
     generator = torch.Generator().manual_seed(1)
     found = {}
     for number, (name, layer) in enumerate(layers.items()):
@@ -71,7 +71,7 @@ def _kohya(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
 
 
 def _diffusers(factors: Mapping[str, Factors]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """α in the metadata, as ``save_lora_weights`` writes it."""
+    """Return factors with α in the metadata, as ``save_lora_weights`` writes it."""
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
     for name, (down, up, alpha) in factors.items():
@@ -129,7 +129,7 @@ def test_kohyas_alphas_of_each_layer_count(family: str, pattern: str, tmp_path: 
 
 
 @pytest.mark.parametrize("family", ["stable_diffusion_xl", "stable_diffusion_3", "flux"])
-def test_alphas_in_the_metadata_of_diffusers_count(family: str, tmp_path: Path) -> None:
+def test_alphas_in_the_metadata_of_diffusers_are_used(family: str, tmp_path: Path) -> None:
     pipe = build(family)
     layers = _layers(pipe, rf"^(unet|transformer|text_encoder(_2)?)\..*({ATTENTION})")
     layers = {n: m for n, m in layers.items() if not (family == "flux" and "encoder_2" in n)}
@@ -163,7 +163,7 @@ def test_query_key_and_value_in_one_layer_of_kohyas_flux_are_split(tmp_path: Pat
     _check(pipe, before, {name: (down, part, 1.0) for name, part in parts.items()})
 
 
-def test_half_precision_is_fused_but_for_rounding(tmp_path: Path) -> None:
+def test_half_precision_is_fused_up_to_rounding(tmp_path: Path) -> None:
     pipe = build("stable_diffusion").to(torch.float16)
     factors = _factors(_layers(pipe, rf"^(unet|text).*({ATTENTION})"), ranks=(2, 4))
     before = _weights(pipe)
@@ -188,7 +188,7 @@ def _refused(tensors: dict[str, Tensor], path: Path, message: str, **metadata: s
         _fused(pipe, tensors, path, **metadata)
 
 
-def test_half_that_has_no_place_is_refused_by_name(
+def test_layers_without_a_place_are_rejected_with_their_names(
     tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
     """The file has layers like those of another model with more blocks."""
@@ -200,7 +200,7 @@ def test_half_that_has_no_place_is_refused_by_name(
     _refused(tensors | more, tmp_path, "down_blocks_7")
 
 
-def test_half_in_diffusers_format_that_has_no_place_is_refused(tmp_path: Path) -> None:
+def test_layers_without_a_place_in_diffusers_format_are_rejected(tmp_path: Path) -> None:
     layers = _layers(build("stable_diffusion"), rf"^unet.*({ATTENTION})")
     tensors, _ = _diffusers(_factors(layers, ranks=(2,)))
     elsewhere = {k.replace("unet.mid", "unet.another"): t for k, t in tensors.items()}
@@ -217,19 +217,19 @@ def test_half_in_diffusers_format_that_has_no_place_is_refused(tmp_path: Path) -
         ("diff_b", "full differences"),
     ],
 )
-def test_what_is_no_pair_of_factors_is_refused(
+def test_tensors_other_than_pairs_of_factors_are_rejected(
     key: str, message: str, tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
     stem = next(iter(tensors)).partition(".")[0]
     _refused(tensors | {f"{stem}.{key}": torch.ones(2, 2)}, tmp_path, message)
 
 
-def test_one_factor_alone_is_refused(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+def test_one_factor_alone_is_rejected(tensors: dict[str, Tensor], tmp_path: Path) -> None:
     up = next(key for key in tensors if key.endswith("lora_up.weight"))
     _refused({k: t for k, t in tensors.items() if k != up}, tmp_path, "not both factors")
 
 
-def test_alpha_that_only_the_metadata_knows_is_refused(
+def test_alpha_in_kohyas_metadata_alone_is_rejected(
     tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
     without = {k: t for k, t in tensors.items() if not k.endswith(".alpha")}
@@ -237,14 +237,14 @@ def test_alpha_that_only_the_metadata_knows_is_refused(
     _refused(without, tmp_path, "alpha 1.0 at rank 2", **metadata)
 
 
-def test_numbers_that_are_not_finite_are_refused(
+def test_numbers_that_are_not_finite_are_rejected(
     tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
     key = next(key for key in tensors if key.endswith("lora_up.weight"))
     _refused(tensors | {key: torch.full_like(tensors[key], torch.nan)}, tmp_path, "match no layer")
 
 
-def test_damaged_file_is_refused(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+def test_damaged_file_is_rejected(tensors: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "lora.safetensors")
     path = tmp_path / "lora.safetensors"
     path.write_bytes(path.read_bytes()[:-3])
@@ -252,6 +252,6 @@ def test_damaged_file_is_refused(tensors: dict[str, Tensor], tmp_path: Path) -> 
         _fuse(build("stable_diffusion"), path)
 
 
-def test_family_without_loras_is_refused(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+def test_family_without_loras_is_rejected(tensors: dict[str, Tensor], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no LoRAs for a PixArtSigmaPipeline"):
         _fused(build("pixart_sigma"), tensors, tmp_path)

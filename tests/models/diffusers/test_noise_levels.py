@@ -25,7 +25,7 @@ from tests.models.diffusers.tiny import (
 )
 
 
-def test_levels_are_those_of_the_models_own_scheduler(folder: Path) -> None:
+def test_levels_are_those_of_the_models_scheduler(folder: Path) -> None:
     denoiser = load(folder)
     scheduler = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None).scheduler
     scheduler.set_timesteps(10)
@@ -64,7 +64,7 @@ def test_timesteps_of_other_schedulers_are_in_their_own_spacing(
 
 
 @pytest.mark.parametrize("offset", [0, 1, 3])
-def test_leading_spacing_has_the_offset_of_the_models_own_scheduler(offset: int) -> None:
+def test_leading_spacing_has_the_offset_of_the_models_scheduler(offset: int) -> None:
     pipe = build("stable_diffusion_xl")
     pipe.scheduler = tiny_scheduler(steps_offset=offset, timestep_spacing="trailing")
     denoiser = DiffusersDenoiser(pipe, "tiny", height=16, width=16)
@@ -83,7 +83,7 @@ def test_leading_spacing_has_the_offset_of_the_models_own_scheduler(offset: int)
         ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
     ],
 )
-def test_a_scheduler_that_cannot_be_inverted_is_refused(
+def test_a_scheduler_that_cannot_be_inverted_is_rejected(
     broken: Path, changes: dict[str, object], message: str
 ) -> None:
     edit(broken / "scheduler/scheduler_config.json", **changes)
@@ -91,14 +91,14 @@ def test_a_scheduler_that_cannot_be_inverted_is_refused(
         load(broken)
 
 
-def test_an_unknown_scheduler_is_refused_with_the_supported_ones() -> None:
+def test_an_unsupported_scheduler_is_rejected_with_the_supported_ones() -> None:
     pipe = tiny_pipeline()
     pipe.scheduler = HeunDiscreteScheduler(**SD_BETAS)
     with pytest.raises(ModelError, match=r"HeunDiscreteScheduler .* DDIMScheduler"):
         DiffusersDenoiser(pipe, "tiny")
 
 
-def test_karras_sigmas_and_fractional_timesteps_are_refused() -> None:
+def test_karras_sigmas_and_fractional_timesteps_are_rejected() -> None:
     pipe = tiny_pipeline()
     pipe.scheduler = EulerDiscreteScheduler(**SD_BETAS, use_karras_sigmas=True)
     with pytest.raises(ModelError, match="use_karras_sigmas"):

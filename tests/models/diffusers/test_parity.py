@@ -14,7 +14,7 @@ from tests.models.diffusers.tiny import tiny_pipeline
 
 
 def rescaled(pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
-    """The pipeline whose call renormalises after guidance (arXiv 2305.08891, section 3.4)."""
+    """Return a pipeline whose call renormalises after guidance (arXiv 2305.08891, section 3.4)."""
     own_call = StableDiffusionPipeline.__call__
 
     class Rescaled(StableDiffusionPipeline):
@@ -35,8 +35,8 @@ def test_a_renormalisation_after_guidance_is_found_at_its_first_step() -> None:
     assert "differs from ours by 0." in message
 
 
-def test_a_network_that_answers_differently_when_it_is_asked_again_is_found() -> None:
-    """A pipeline with a cache behaves like this."""
+def test_a_network_with_a_state_is_found() -> None:
+    """The second call with the same inputs has another result, as in a pipeline with a cache."""
     pipe = tiny_pipeline()
     original_forward = pipe.unet.forward
     calls: list[float] = []
@@ -51,27 +51,27 @@ def test_a_network_that_answers_differently_when_it_is_asked_again_is_found() ->
     assert pipe.unet.forward is forward
 
 
-def test_guidance_that_the_network_does_not_receive_is_refused() -> None:
+def test_guidance_that_the_network_does_not_receive_is_rejected() -> None:
     with pytest.raises(ModelError, match="schnell: the network does not receive its guidance"):
         DiffusersDenoiser(
             build("flux_schnell"), "schnell", height=16, width=16, guidance="embedded"
         )
 
 
-def test_a_size_that_the_pipeline_would_round_is_refused() -> None:
+def test_a_size_that_the_pipeline_would_round_is_rejected() -> None:
     with pytest.raises(ModelError, match="images of 22 × 16 pixels, the model makes 20 × 16"):
         DiffusersDenoiser(build("flux"), "flux", height=22, width=16, guidance="embedded")
 
 
 @pytest.mark.parametrize("name", ["pixart_sigma", "hunyuan_dit", "stable_diffusion_3", "wan"])
-def test_an_odd_size_is_refused_by_every_family(name: str) -> None:
+def test_an_odd_size_is_rejected_by_every_family(name: str) -> None:
     """Some pipelines refuse it themselves, the others round it."""
     options = options_of(name)
     with pytest.raises(ModelError, match=rf"{name}: .*{options['width'] + 1}"):
         DiffusersDenoiser(build(name), name, **options | {"width": options["width"] + 1})
 
 
-def test_a_wan_of_two_networks_is_refused() -> None:
+def test_wan_with_two_networks_is_rejected() -> None:
     pipe = build("wan")
     pipe.register_to_config(boundary_ratio=0.9)
     with pytest.raises(ModelError, match=r"Wan 2\.2 .*boundary_ratio"):

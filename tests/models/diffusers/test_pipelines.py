@@ -8,12 +8,12 @@ from pipeline.models.diffusers.pipelines import place, sequential_faults
 from tests.models.diffusers.tiny import tiny_pipeline
 
 
-def test_offloading_without_a_gpu_is_refused() -> None:
+def test_offloading_without_a_gpu_is_rejected() -> None:
     with pytest.raises(ModelError, match=r"cpu_offload = 'model' in \[cluster\].*has none"):
         place(tiny_pipeline(), torch.device("cpu"), "model")
 
 
-def test_failure_layer_by_layer_is_a_model_error_and_others_stay_what_they_are() -> None:
+def test_failure_of_sequential_offloading_is_a_model_error_and_others_pass() -> None:
     with (
         pytest.raises(ModelError, match=r"tiny: cannot compute with .* take 'model' or 'none'"),
         sequential_faults("tiny", "sequential"),

@@ -1,4 +1,4 @@
-"""Selection of a pipeline's files: each weight is fetched and counted once, and nothing else."""
+"""Selection of a pipeline's files: each weight is fetched and hashed once, and no other file."""
 
 import json
 from collections.abc import Iterator
@@ -87,7 +87,7 @@ def test_hub_pipeline_one_of_each_weight_is_fetched(
 
 
 @pytest.mark.parametrize("variant", [None, "fp16"])
-def test_digest_is_of_what_is_used_wherever_it_is(
+def test_digest_covers_the_used_files_alone_on_disk_and_on_the_hub(
     hub: Hub, tmp_path: Path, variant: str | None
 ) -> None:
     for name, content in hub.files.items():
@@ -107,7 +107,7 @@ def test_digest_is_of_what_is_used_wherever_it_is(
         (tmp_path / "folder" / name).write_bytes(_content(name))
 
 
-def test_single_file_needs_what_describes_the_rest_and_both_count(tmp_path: Path) -> None:
+def test_single_file_needs_config_and_its_digest_covers_both(tmp_path: Path) -> None:
     checkpoint, folder = tmp_path / "model.safetensors", tmp_path / "config"
     checkpoint.write_bytes(b"weights")
     (folder / "unet").mkdir(parents=True)
@@ -122,13 +122,13 @@ def test_single_file_needs_what_describes_the_rest_and_both_count(tmp_path: Path
     assert len({before, other, _digest(model)}) == 3
 
 
-def test_single_file_pickle_is_refused(tmp_path: Path) -> None:
+def test_single_file_pickle_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "model.ckpt").write_bytes(b"a pickle")
     with pytest.raises(ModelError, match=r"single .safetensors file.* convert a .ckpt"):
         resolve_model(_model(path=str(tmp_path / "model.ckpt"), config=str(tmp_path)))
 
 
-def test_settings_know_digests_and_scales_and_no_place(tmp_path: Path) -> None:
+def test_settings_have_digests_and_scales_but_no_paths(tmp_path: Path) -> None:
     (tmp_path / "lora.safetensors").write_bytes(b"a LoRA")
     (tmp_path / "model_index.json").write_bytes(_content("model_index.json"))
     loras = ({"path": str(tmp_path / "lora.safetensors"), "scale": 0.5},)

@@ -51,7 +51,7 @@ def denoiser_with(name: str, scheduler: Any) -> DiffusersDenoiser:
         ("stable_diffusion_3", FlowMatchEulerDiscreteScheduler(shift=3.0)),
     ],
 )
-def test_images_equal_those_of_the_pipelines_own_call(name: str, scheduler: Any) -> None:
+def test_images_equal_those_of_the_pipelines_call(name: str, scheduler: Any) -> None:
     denoiser = denoiser_with(name, scheduler)
     prompts = denoiser.encode_prompts(PROMPTS)
     x_T = torch.stack([source_noise(seed, denoiser.latent_shape) for seed in range(2)])
@@ -73,7 +73,7 @@ def test_images_equal_those_of_the_pipelines_own_call(name: str, scheduler: Any)
     torch.testing.assert_close(denoiser.decode(latents), expected, rtol=0, atol=1e-5)
 
 
-def test_a_models_own_ddim_is_ours() -> None:
+def test_sampling_with_a_models_ddim_equals_our_steps() -> None:
     denoiser = denoiser_with("stable_diffusion_xl", tiny_scheduler())
     prompts = denoiser.encode_prompts(PROMPTS[:1])
     x_T = source_noise(0, denoiser.latent_shape)[None]
@@ -82,7 +82,7 @@ def test_a_models_own_ddim_is_ours() -> None:
     torch.testing.assert_close(native, ours, rtol=0, atol=1e-4)
 
 
-def test_levels_that_leave_the_training_serve_sampling_and_redenoising_with_a_spacing() -> None:
+def test_levels_between_those_of_the_training_allow_redenoising_with_a_spacing() -> None:
     scheduler = EulerDiscreteScheduler(**SD_BETAS, use_karras_sigmas=True)
     denoiser = denoiser_with("stable_diffusion_xl", scheduler)
     assert len(denoiser.native_scheduler(STEPS).timesteps) == STEPS
@@ -99,7 +99,7 @@ def test_levels_that_leave_the_training_serve_sampling_and_redenoising_with_a_sp
     assert torch.equal(*golden)
 
 
-def test_a_multistep_solver_is_not_ddim_and_a_first_order_one_is() -> None:
+def test_dpm_solver_of_order_1_is_ddim_and_of_order_2_is_not() -> None:
     """On ᾱ, DPM-Solver++ of order 1 is DDIM (arXiv 2211.01095, section 4)."""
     images: dict[int | str, Tensor] = {}
     for order in (1, 2):
@@ -127,7 +127,7 @@ def test_a_multistep_solver_is_not_ddim_and_a_first_order_one_is() -> None:
         (PNDMScheduler(**SD_BETAS, skip_prk_steps=True), "evaluates the network 5 times in 4"),
     ],
 )
-def test_a_scheduler_that_draws_noise_or_evaluates_more_is_refused(
+def test_a_scheduler_that_draws_noise_or_evaluates_more_is_rejected(
     scheduler: Any, message: str
 ) -> None:
     denoiser = denoiser_with("stable_diffusion", scheduler)
@@ -151,7 +151,7 @@ def test_a_model_that_came_with_karras_sigmas_and_an_sde_solver_becomes_usable()
     assert denoiser.native_scheduler(4).timesteps == [999, 749, 500, 250]
 
 
-def test_another_class_takes_over_the_betas_of_the_first() -> None:
+def test_another_scheduler_class_keeps_the_betas() -> None:
     pipe = tiny_pipeline()
     alphas = pipe.scheduler.alphas_cumprod
     options = {"timestep_spacing": "trailing"}
@@ -161,7 +161,7 @@ def test_another_class_takes_over_the_betas_of_the_first() -> None:
     assert DiffusersDenoiser(pipe, "tiny").schedule(4).timesteps == (999, 749, 499, 249)
 
 
-def test_the_final_level_is_the_schedulers_own_and_that_of_the_published_script_with_ddim() -> None:
+def test_the_final_level_is_that_of_the_scheduler_and_differs_for_ddim() -> None:
     """SDXL has ``set_alpha_to_one: false`` for an Euler scheduler, which does not read it."""
     pipe = tiny_pipeline()
     pipe.scheduler = EulerDiscreteScheduler.from_config(tiny_scheduler().config)
@@ -173,11 +173,11 @@ def test_the_final_level_is_the_schedulers_own_and_that_of_the_published_script_
 
 
 @pytest.mark.parametrize("name", ["NoSuchScheduler", "UNet2DConditionModel", "utils"])
-def test_what_is_no_scheduler_is_refused_with_the_models_own(name: str) -> None:
+def test_a_class_that_is_not_a_scheduler_is_rejected(name: str) -> None:
     with pytest.raises(ModelError, match=rf"tiny: '{name}' .* DDIMScheduler"):
         choose_scheduler(tiny_pipeline(), "tiny", name, {})
 
 
-def test_an_option_that_the_scheduler_does_not_have_is_refused_with_those_it_has() -> None:
+def test_an_unknown_scheduler_option_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(ModelError, match=r"no option 'spacing' .* it has .*timestep_spacing"):
         choose_scheduler(tiny_pipeline(), "tiny", None, {"spacing": "trailing"})

@@ -28,7 +28,7 @@ SD_BETAS = {
 
 
 def tiny_tokenizer() -> CLIPTokenizer:
-    """One token a letter, with and without the end-of-word mark; no merges."""
+    """Return a tokenizer with one token for each letter, with and without the end-of-word mark."""
     letters = sorted(set("".join(WORDS)) | set("xyz"))
     tokens = [*letters, *(f"{x}</w>" for x in letters), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(

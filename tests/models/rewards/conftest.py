@@ -1,4 +1,4 @@
-"""One folder of each judge, for all tests of this place."""
+"""A folder of each published reward, shared by all tests of rewards."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -40,7 +40,7 @@ def hps_v2(folder: Path) -> None:
 
 
 def pick_score(folder: Path) -> None:
-    """A folder of transformers."""
+    """Write a folder in the format of transformers."""
     config = _config("gelu")
     with init_empty_weights():
         shapes = {
@@ -50,14 +50,14 @@ def pick_score(folder: Path) -> None:
 
 
 def clip_score(folder: Path) -> None:
-    """OpenAI's CLIP as transformers publishes it, with the buffers of older versions."""
+    """Write OpenAI's CLIP as transformers publishes it, with the buffers of older versions."""
     tensors = from_open_clip(weights("openai"))
     tensors["text_model.embeddings.position_ids"] = torch.arange(77)[None]
     _clip(folder, tensors, _config("quick_gelu"))
 
 
 def aesthetic(folder: Path) -> None:
-    """The same with the head beside it."""
+    """Write OpenAI's CLIP and the head."""
     clip_score(folder)
     width = CLIP_TEXT["projection_dim"]
     shapes = {0: (1024, width), 2: (128, 1024), 4: (64, 128), 6: (16, 64), 7: (1, 16)}

@@ -1,4 +1,4 @@
-"""Compares ImageReward in its published size with the recorded scores.
+"""Compare ImageReward in its published size with the recorded scores.
 
 It takes 16 s of CPU and 4 GB, so it is a script and not a test.
 

@@ -49,13 +49,13 @@ def pixels(name: str) -> dict[tuple[int, int], Tensor]:
 
 
 def layout(name: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes in a published checkpoint."""
+    """Return names and shapes in a published checkpoint."""
     layouts = json.loads(_arrays()["layouts"].tobytes())
     return {key: tuple(shape) for key, shape in layouts[name].items()}
 
 
 def weights(name: str) -> dict[str, Tensor]:
-    """A checkpoint under its published names, as the reference was given it."""
+    """Return the checkpoint of the recorded reference, under its published names."""
     return {
         key: torch.from_numpy(weight(key, shape))
         for key, shape in layout(name).items()

@@ -1,4 +1,4 @@
-"""Converting published files once: the same scores from safetensors alone."""
+"""Converted rewards have the same scores, from safetensors alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("kind", REQUIRED_FILES)
-def test_convert_reward_keeps_every_score_and_no_pickle(
+def test_convert_reward_keeps_every_score_and_writes_no_pickle(
     kind: str, published: Mapping[str, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "made" / "judge"
@@ -46,7 +46,7 @@ def test_convert_reward_of_half_precision_scores_in_float32(
     assert not torch.equal(scores, scores.half().float())
 
 
-def test_convert_reward_refuses_what_would_overwrite_or_is_not_there(
+def test_convert_reward_rejects_an_existing_target_and_a_missing_source(
     published: Mapping[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="exists"):

@@ -20,7 +20,7 @@ from tests.models.rewards.reference.subjects import PROMPTS, images
 PAGE = Path(__file__).parents[3] / "docs" / "judges.md"
 CPU = torch.device("cpu")
 
-JUDGES = """
+REWARDS = """
 import torch
 
 
@@ -59,15 +59,15 @@ def _load(values: Mapping[str, Any]) -> Reward:
 
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the code of judges, which are forgotten afterwards."""
+    """A folder with the code of custom rewards, whose modules are unloaded afterwards."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    (tmp_path / "judges_of_tests.py").write_text(JUDGES)
-    for name in ("judges_of_tests", "brightness"):
+    (tmp_path / "rewards_of_tests.py").write_text(REWARDS)
+    for name in ("rewards_of_tests", "brightness"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
 
-def test_custom_example_of_the_page_runs_as_it_is_written(modules: Path) -> None:
+def test_custom_example_of_the_page_runs_as_written(modules: Path) -> None:
     (modules / "brightness.py").write_text(_block("python", "class Brightness"))
     values = tomllib.loads(_block("toml", "brightness:Brightness"))["rewards"][0]
     assert values.pop("code") == "."  # of the folder with the configuration
@@ -79,11 +79,11 @@ def test_custom_example_of_the_page_runs_as_it_is_written(modules: Path) -> None
 
 
 def _custom(name: str, modules: Path, **values: Any) -> dict[str, Any]:
-    entry = f"judges_of_tests:{name}"
+    entry = f"rewards_of_tests:{name}"
     return {"name": "own", "kind": "custom", "entry": entry, "code": str(modules), **values}
 
 
-def test_custom_judge_is_given_its_folder_and_gives_float32(modules: Path) -> None:
+def test_custom_reward_receives_its_folder_and_returns_float32(modules: Path) -> None:
     reward = _load(_custom("Folder", modules, path=str(modules)))
     scores = reward.score(["a", "b"], torch.zeros(2, 8, 8, 3, dtype=torch.uint8))
     assert scores.dtype == torch.float32 and scores.tolist() == [1.0, 1.0]
@@ -98,14 +98,14 @@ def test_custom_judge_is_given_its_folder_and_gives_float32(modules: Path) -> No
         ("Folder", {}, "path"),
     ],
 )
-def test_custom_judge_that_cannot_be_made_says_why(
+def test_custom_reward_that_cannot_be_created_reports_the_reason(
     name: str, options: dict[str, int], message: str, modules: Path
 ) -> None:
     with pytest.raises(EntryPointError, match=message):
         _load(_custom(name, modules, options=options))
 
 
-def test_custom_judge_with_other_than_a_score_an_image_is_refused(modules: Path) -> None:
+def test_custom_reward_with_another_number_of_scores_is_rejected(modules: Path) -> None:
     reward = _load(_custom("Matrix", modules))
     with pytest.raises(EntryPointError, match=r"returned \(2, 1\) for 2 images; it must return"):
         reward.score(["a", "b"], torch.zeros(2, 8, 8, 3, dtype=torch.uint8))

@@ -12,14 +12,14 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def test_checkpoint_of_image_reward_is_named_and_shaped_as_its_network() -> None:
+def test_checkpoint_of_image_reward_fits_its_network() -> None:
     with torch.device("meta"):  # shapes without memory
         checkpoint = {n: torch.empty(shape) for n, shape in layout("image_reward_full").items()}
         network = ImageRewardNetwork(PUBLISHED)
     assert _shapes(from_published(checkpoint)) == _shapes(network.state_dict())
 
 
-def test_checkpoint_of_hps_v2_is_named_and_shaped_as_its_network() -> None:
+def test_checkpoint_of_hps_v2_fits_its_network() -> None:
     with torch.device("meta"):
         checkpoint = {name: torch.empty(shape) for name, shape in layout("hps_v2_full").items()}
         network = CLIPModel(vit_h_14())

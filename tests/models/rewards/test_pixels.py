@@ -21,7 +21,7 @@ WAYS: dict[str, Way] = {
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_pixels_of_every_shape_are_those_of_the_reference(name: str) -> None:
+def test_pixels_of_every_shape_equal_the_reference(name: str) -> None:
     recorded = pixels(name)
     assert len(recorded) == 4
     for shape, expected in recorded.items():
@@ -31,13 +31,13 @@ def test_pixels_of_every_shape_are_those_of_the_reference(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_pixels_of_a_batch_are_those_of_each_image(name: str) -> None:
+def test_pixels_of_a_batch_equal_those_of_each_image(name: str) -> None:
     pictures = torch.from_numpy(images(ODD, 3))
     each = torch.cat([WAYS[name](picture[None], 32) for picture in pictures])
     torch.testing.assert_close(WAYS[name](pictures, 32), each, rtol=0, atol=1e-6)
 
 
-def test_pixels_cut_between_two_pixels_go_where_each_author_goes() -> None:
+def test_pixels_of_a_crop_at_half_a_pixel_equal_the_references() -> None:
     pictures = torch.from_numpy(images((227, 224), 1))
     rounded, floored = (pillow_pixels(pictures, 224, *c) for c in ((), (centre_floored,)))
     torch.testing.assert_close(rounded[:, :, :-1], floored[:, :, 1:])

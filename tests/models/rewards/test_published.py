@@ -1,4 +1,4 @@
-"""Folders that are not those of a reward are rejected with instructions in the error."""
+"""Incomplete folders of rewards are rejected, with instructions in the error."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", REQUIRED_FILES)
-def test_load_of_an_empty_folder_says_every_part_and_where_it_comes_from(
+def test_load_of_an_empty_folder_lists_all_files_and_their_sources(
     kind: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError) as error:
@@ -32,7 +32,7 @@ def test_load_of_an_empty_folder_says_every_part_and_where_it_comes_from(
         assert all(name in str(error.value) for form in part.forms for name in form)
 
 
-def test_load_without_one_part_names_that_part_alone(
+def test_load_without_one_file_names_that_file_alone(
     published: Mapping[str, Path], folder: Path
 ) -> None:
     shutil.copytree(published["hps_v2"], folder)
@@ -50,7 +50,7 @@ class _Executes:
         return os.mkdir, (str(self.marker),)
 
 
-def test_load_of_a_pickle_with_code_in_it_runs_none(
+def test_load_of_a_pickle_with_code_does_not_run_it(
     published: Mapping[str, Path], folder: Path
 ) -> None:
     shutil.copytree(published["image_reward"], folder)
@@ -61,7 +61,7 @@ def test_load_of_a_pickle_with_code_in_it_runs_none(
 
 
 @pytest.mark.parametrize("damage", ["missing", "left over", "another shape", "cut short"])
-def test_load_of_other_weights_is_refused(
+def test_load_of_other_weights_is_rejected(
     damage: str, published: Mapping[str, Path], folder: Path
 ) -> None:
     shutil.copytree(published["pick_score"], folder)
@@ -90,7 +90,7 @@ def test_load_of_other_weights_is_refused(
         ("clip_score", "vocab.json", "{"),
     ],
 )
-def test_load_beside_a_damaged_file_names_it(
+def test_load_with_a_damaged_file_names_it(
     kind: str, file: str, content: str, published: Mapping[str, Path], folder: Path
 ) -> None:
     shutil.copytree(published[kind], folder)

@@ -13,7 +13,7 @@ from tests.models.rewards.reference.subjects import PROMPTS
 CPU = torch.device("cpu")
 
 
-def test_tokens_of_image_reward_are_cut_and_padded_as_the_reference(
+def test_tokens_of_image_reward_are_truncated_and_padded_like_the_reference(
     published: Mapping[str, Path],
 ) -> None:
     ids, mask = ImageReward.load(published["image_reward"], CPU).tokens(PROMPTS)
@@ -22,7 +22,7 @@ def test_tokens_of_image_reward_are_cut_and_padded_as_the_reference(
     assert mask.sum(1).max() == 35 and mask[PROMPTS.index("")].sum() == 2
 
 
-def test_tokens_of_clip_are_those_of_transformers_and_mended_those_of_openai(
+def test_tokens_of_clip_equal_transformers_and_with_cleaned_text_openai(
     published: Mapping[str, Path],
 ) -> None:
     clip = Clip.load("clip_score", published["clip_score"], CPU)

@@ -47,7 +47,7 @@ def clip(
 def t5(
     *, multilingual: bool = False, width: int = WIDTH
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """One token a letter."""
+    """Return a T5 encoder, and a tokenizer with one token for each letter."""
     pieces = ["<pad>", "</s>", "<unk>", "▁", *ascii_lowercase]
     scored = [(piece, -float(rank)) for rank, piece in enumerate(pieces)]
     tokenizer = T5Tokenizer(vocab=scored, extra_ids=0)

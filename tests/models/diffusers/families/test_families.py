@@ -62,7 +62,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 
 @pytest.mark.parametrize("scale", [1.0, DOWN])
-def test_images_equal_those_of_the_pipelines_own_call(subject: Subject, scale: float) -> None:
+def test_images_equal_those_of_the_pipelines_call(subject: Subject, scale: float) -> None:
     denoiser = subject.denoiser
     ours = denoiser.decode(sample_latents(denoiser, subject.prompts, subject.noise, 4, scale))
     pipe = subject.pipe
@@ -98,9 +98,7 @@ def test_text_encoder_alone_makes_the_embeddings_that_the_network_receives(
     ("name", "option"),
     [("stable_diffusion", {"clip_skip": 1}), ("pixart_sigma", {"max_sequence_length": 4})],
 )
-def test_text_encoder_alone_takes_the_options_of_the_text(
-    name: str, option: dict[str, Any]
-) -> None:
+def test_text_encoder_alone_accepts_the_text_options(name: str, option: dict[str, Any]) -> None:
     encoder, default = (
         TextEncoder(build(name), name, torch.device("cpu"), **options) for options in (option, {})
     )
@@ -136,7 +134,7 @@ def test_exact_inversion_at_the_same_guidance_returns_the_noise(
     assert (errors / subject.noise.flatten(1).norm(dim=1)).max() <= 1e-4
 
 
-def test_golden_noise_is_that_of_formulas_written_out(subject: Subject) -> None:
+def test_golden_noise_equals_the_formulas(subject: Subject) -> None:
     settings = RedenoiseSettings(
         num_inference_steps=N,
         num_steps=STEPS,

@@ -32,7 +32,7 @@ from tests.models.diffusers.tiny import tiny_pipeline, tiny_scheduler
 
 
 def vae(channels: int = 4, *, factor: int = 2, **options: Any) -> Any:
-    """Images ``factor`` times as large as the latents."""
+    """Return a decoder whose images are ``factor`` times as large as the latents."""
     blocks = factor.bit_length()
     decoder: Any = AutoencoderKL(
         latent_channels=channels,
@@ -221,7 +221,7 @@ def wan() -> Any:
 
 
 def _awake(transformer: Any) -> Any:
-    """Random weights for all, also where an untrained network starts with zeros or nearly so."""
+    """Set all weights to random values, also those that start at zero or close to it."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in transformer.parameters():

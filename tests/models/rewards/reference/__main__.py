@@ -1,4 +1,4 @@
-"""Builds the environment of the references and records with it: see README.md beside this file."""
+"""Build the environment of the references and record them; see README.md beside this file."""
 
 import argparse
 import hashlib
@@ -21,7 +21,7 @@ BERT_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 
 
 def main() -> None:
-    """Build the environment where it is not there, then record."""
+    """Build the environment if it is missing, then record."""
     parser = argparse.ArgumentParser(prog="python -m tests.models.rewards.reference")
     parser.add_argument("--venv", type=Path, required=True, help="Folder; 6 GB.")
     parser.add_argument("--bert-vocabulary", type=Path, required=True, help="A vocab.txt.")
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def build(python: Path) -> None:
-    """A virtual environment with exactly the group of pyproject.toml."""
+    """Create a virtual environment with exactly the group of pyproject.toml."""
     subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
     alone = [pin for pin in groups[GROUP] if pin.split("==")[0] in ALONE]

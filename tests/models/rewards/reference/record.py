@@ -1,4 +1,4 @@
-"""Records the results of the authors' code, in the environment that ``__main__`` builds.
+"""Record the results of the authors' code, in the environment that ``__main__`` builds.
 
 It imports only ``subjects`` and its neighbours from the project, because other modules need
 packages that this environment lacks.
@@ -96,7 +96,7 @@ def main(out: Path) -> None:
 
 
 def dumps(record: dict[str, Any]) -> str:
-    """JSON with a line for each entry of the inner tables."""
+    """Return JSON with a line for each entry of the inner tables."""
     parts = []
     for name, table in record.items():
         rows = ",\n".join(
@@ -118,18 +118,18 @@ def fill(model: nn.Module) -> Any:
 
 
 def layout(model: nn.Module) -> dict[str, list[int]]:
-    """Names and shapes of everything in a checkpoint."""
+    """Return names and shapes of everything in a checkpoint."""
     return {name: list(value.shape) for name, value in model.state_dict().items()}
 
 
 def pairs(count: int = len(PROMPTS)) -> Iterator[tuple[str, Image.Image]]:
-    """Prompts with images."""
+    """Yield prompts with images."""
     for prompt, image in zip(PROMPTS[:count], images(), strict=False):
         yield prompt, Image.fromarray(image)
 
 
 def reward(med_config: dict[str, Any]) -> Any:
-    """Score with the class of the package."""
+    """Return the reward of the package."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(med_config, file)
         file.flush()
@@ -166,7 +166,7 @@ def image_reward_scores(layouts: dict[str, Any]) -> list[float]:
 
 
 def full_image_reward_scores(layouts: dict[str, Any]) -> list[float]:
-    """The package's ``score`` in the published size."""
+    """Compute the package's ``score`` in the published size."""
     model = fill(reward(MED_CONFIG))
     layouts["image_reward_full"] = layout(model)
     return [model.score(prompt, image) for prompt, image in pairs(FULL_PAIRS)]
@@ -208,7 +208,7 @@ def hps_scores(layouts: dict[str, Any]) -> list[float]:
 
 
 def pick_scores() -> list[float]:
-    """The code of PickScore's model card."""
+    """Compute scores with the code of PickScore's model card."""
     config = CLIPConfig(
         projection_dim=CLIP_TEXT["projection_dim"],
         text_config={**CLIP_TEXT, "hidden_act": "gelu"},
@@ -234,7 +234,7 @@ def pick_scores() -> list[float]:
 
 
 def openai_scores(layouts: dict[str, Any]) -> dict[str, list[float]]:
-    """ImageReward's classes for CLIPScore and the aesthetic head, on a small CLIP of OpenAI's."""
+    """Compute scores with ImageReward's CLIPScore and aesthetic head, on a small OpenAI CLIP."""
     model = clip.model.CLIP(
         CLIP_TEXT["projection_dim"],
         224,
@@ -280,14 +280,14 @@ def pixels() -> Iterator[tuple[str, np.ndarray]]:
 
 
 def as_file(image: Image.Image) -> io.BytesIO:
-    """An image as a file, for classes that open one."""
+    """Return an image as a file, for classes that open one."""
     file = io.BytesIO()
     image.save(file, "png")
     return file
 
 
 def sized(build: Callable[[int], nn.Module], width: int) -> Callable[[int], nn.Module]:
-    """A head of another width than its caller asks for."""
+    """Return a head class that ignores the requested width."""
     return lambda _: build(width)
 
 

@@ -1,4 +1,6 @@
-"""Inputs of both sides: prompts, images, sizes and weights, all made from names and numbers.
+"""Prompts, images, sizes and weights that the reference and our rewards are compared on.
+
+Images and weights are made from names and numbers.
 
 The reference environment imports it too, so it needs only numpy.
 """
@@ -69,7 +71,7 @@ def images(shape: tuple[int, int] = ODD, count: int = len(PROMPTS)) -> npt.NDArr
 
 
 def weight(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """A parameter that follows from its published name, of a size that keeps signals alive."""
+    """Return a parameter that follows from its published name, scaled so that signals stay."""
     count = prod(shape)
     uniform = (_bits(name, count)[:count] / 2.0**31 - 1).astype(np.float32).reshape(shape)
     if name.endswith("logit_scale"):
@@ -80,6 +82,6 @@ def weight(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
 
 
 def _bits(name: str, count: int) -> npt.NDArray[np.uint32]:
-    """At least ``count`` raw values: numpy never changes those of a bit generator."""
+    """Return at least ``count`` raw values: numpy never changes those of a bit generator."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     return np.asarray(np.random.PCG64(seed).random_raw((count + 1) // 2)).view(np.uint32)

@@ -18,7 +18,7 @@ from tests.models.rewards.reference.subjects import PROMPTS
 
 
 def bert_tokens() -> dict[str, Any]:
-    """The ids that ImageReward reads, and the part of the vocabulary that they need."""
+    """Return the ids that ImageReward reads, and the part of the vocabulary that they need."""
     tokenizer = init_tokenizer()
     ids = tokenizer(list(PROMPTS), padding="max_length", truncation=True, max_length=35).input_ids
     used = sorted({number for row in ids for number in row})
@@ -27,7 +27,7 @@ def bert_tokens() -> dict[str, Any]:
 
 
 def clip_tokens() -> dict[str, Any]:
-    """The ids that open_clip and OpenAI read, those of transformers, and what they need."""
+    """Return the ids of open_clip, OpenAI and transformers, with the vocabulary that they need."""
     tokenizer = SimpleTokenizer()
     ids = open_clip.tokenize(list(PROMPTS)).tolist()
     assert ids == clip.tokenize(list(PROMPTS), truncate=True).tolist()
@@ -49,7 +49,7 @@ def clip_tokens() -> dict[str, Any]:
 
 
 def clip_tokenizer(folder: Path) -> CLIPTokenizerFast:
-    """Transformers' tokenizer of OpenAI's vocabulary."""
+    """Return transformers' tokenizer of OpenAI's vocabulary."""
     tokenizer = SimpleTokenizer()
     words = list(tokenizer.encoder)[:-2]
     vocabulary = {word: tokenizer.encoder[word] for word in words} | special_tokens(tokenizer)
@@ -60,7 +60,7 @@ def clip_tokenizer(folder: Path) -> CLIPTokenizerFast:
 
 
 def special_tokens(tokenizer: SimpleTokenizer) -> dict[str, int]:
-    """Both ends under transformers' names."""
+    """Return the start and end tokens under transformers' names."""
     return {
         "<|startoftext|>": tokenizer.encoder["<start_of_text>"],
         "<|endoftext|>": tokenizer.encoder["<end_of_text>"],
