@@ -16,7 +16,7 @@ from pipeline.publish.gc import Amount
 from pipeline.records import SCHEMA_VERSION
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectInfo, ObjectStore
-from pipeline.storage.success import read_success, sealed_plan, sealed_plans
+from pipeline.storage.success import find_sealed, sealed_plan, sealed_plans
 from pipeline.storage.versions import PlanVersion, Removal, read_removal, read_versions
 
 
@@ -65,8 +65,7 @@ def prune(store: ObjectStore, superseded: Superseded) -> Amount:
         )
     # Check ``_SUCCESS`` only after the record is stored. A selection does the two steps in the
     # reverse order: it names the version, then looks for a record. So one of them sees the other.
-    success = read_success(store)
-    current = success.of(plan_id) if success else None
+    current = find_sealed(store, plan_id)
     if current is None or current.version == number:
         raise UserError(
             f"{store.url}: version {number} of plan {plan_id} became the current one meanwhile; "

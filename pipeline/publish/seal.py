@@ -122,11 +122,7 @@ def _tasks(
                 format=shard_format,
                 rows_per_batch=plan.settings.output.rows_per_batch,
                 # Known by now: shards are planned from receipts that the summary has seen.
-                schema=PairSchema(
-                    latent_shape=summary.latent_shape,
-                    reward_names=tuple(plan.reward_names),
-                    schema_version=plan.schema_version,
-                ),
+                schema=PairSchema.of_plan(plan, summary.latent_shape),
                 with_pieces=plan.schema_version >= 3,
             )
 

@@ -15,9 +15,9 @@ from pipeline.storage.plans import read_plan, read_prompts
 from pipeline.storage.receipts import read_receipts
 from pipeline.storage.success import (
     SealedManifest,
+    find_sealed,
     name_in_success,
     put_manifest,
-    read_success,
     sealed_as,
     sealed_plan,
 )
@@ -81,8 +81,7 @@ def _make_current(store: ObjectStore, sealed: SealedManifest) -> None:
     ``prune`` records the removal and then looks at ``_SUCCESS``; this writes ``_SUCCESS`` and then
     looks for the record. So at least one of the two sees the other.
     """
-    success = read_success(store)
-    before = success.of(sealed.plan_id) if success else None
+    before = find_sealed(store, sealed.plan_id)
     name_in_success(store, sealed)
     if before is None or before == sealed:
         return

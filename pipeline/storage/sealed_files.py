@@ -71,15 +71,6 @@ class ShardRef:
         return f"{self.store.url}/{self.info.key}"
 
 
-def pair_schema(manifest: Manifest) -> PairSchema:
-    """Return the schema of the pairs in a manifest's shards."""
-    return PairSchema(
-        latent_shape=tuple(manifest.latent_shape),
-        reward_names=tuple(manifest.plan.reward_names),
-        schema_version=manifest.plan.schema_version,
-    )
-
-
 def shard_refs(
     store: ObjectStore, manifest: Manifest, split: Split, shard_format: ShardFormat | None = None
 ) -> list[ShardRef]:
@@ -88,7 +79,7 @@ def shard_refs(
     # Every format of a split holds the same pairs in the same order.
     fastest = next(name for name in _PREFERRED if name in formats)
     chosen = fastest if shard_format is None else shard_format
-    schema = pair_schema(manifest)
+    schema = PairSchema.of_plan(manifest.plan, manifest.latent_shape)
     return [
         ShardRef(store=store, info=info, format=chosen, plan_id=manifest.plan_id, schema=schema)
         for info in formats[chosen]

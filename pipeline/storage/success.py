@@ -69,6 +69,12 @@ def read_success(store: ObjectStore) -> Success | None:
     return parse_success(f"{store.url}/{layout.SUCCESS_KEY}", data)
 
 
+def find_sealed(store: ObjectStore, plan_id: str) -> SealedManifest | None:
+    """Return the sealed manifest of a plan, or None. Raises ``VerificationError``."""
+    success = read_success(store)
+    return success.of(plan_id) if success else None
+
+
 def parse_success(where: str, data: bytes) -> Success:
     """Parse the content of ``_SUCCESS``. Raises ``VerificationError``."""
     try:

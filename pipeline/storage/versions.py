@@ -27,6 +27,7 @@ from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.success import (
     SealedManifest,
     checked_manifest,
+    find_sealed,
     read_manifest,
     read_success,
 )
@@ -68,8 +69,7 @@ def read_versions(store: ObjectStore, plan_id: str) -> list[PlanVersion]:
     Raises ``VerificationError`` for a damaged ``_SUCCESS``.
     """
     kinds = version_numbers(store, plan_id)
-    success = read_success(store)
-    current = success.of(plan_id) if success else None
+    current = find_sealed(store, plan_id)
     return [
         _read_one(store, plan_id, number, current, is_removed=Kind.REMOVAL in kinds[number])
         for number in sorted(kinds)
@@ -125,8 +125,7 @@ def read_version(store: ObjectStore, plan_id: str, version: int) -> Manifest:
 
     Raises ``ObjectNotFoundError``, and ``VerificationError`` for one that is damaged.
     """
-    success = read_success(store)
-    sealed = success.of(plan_id) if success else None
+    sealed = find_sealed(store, plan_id)
     if sealed is not None and sealed.key == layout.manifest_key(plan_id, version):
         return read_manifest(store, sealed)
     return read_unpromised(store, plan_id, version)[1]

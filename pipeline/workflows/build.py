@@ -23,7 +23,7 @@ from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import stored_plans, write_plan
 from pipeline.storage.probe import probe
 from pipeline.storage.receipts import done_units
-from pipeline.storage.success import read_manifest, read_success
+from pipeline.storage.success import find_sealed, read_manifest
 from pipeline.workflows.plan import plan_of, prompts_of
 
 
@@ -56,8 +56,7 @@ def open_build(store: ObjectStore, config: Config, *, add: bool = False) -> Buil
 
 def sealed(context: BuildContext) -> Manifest | None:
     """Return the manifest if the plan is already sealed, else None."""
-    success = read_success(context.store)
-    found = success.of(context.plan.plan_id) if success else None
+    found = find_sealed(context.store, context.plan.plan_id)
     return read_manifest(context.store, found) if found else None
 
 

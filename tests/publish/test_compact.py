@@ -10,10 +10,10 @@ from pipeline.identity import sha256
 from pipeline.publish.compact import ShardTask, compact, plan_shards
 from pipeline.records import Split
 from pipeline.storage import layout
+from pipeline.storage.formats.pairs import PairSchema
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import read_receipts
-from pipeline.storage.sealed_files import pair_schema
 from tests.sealed import Built, manifest_of
 
 
@@ -27,7 +27,7 @@ def _tasks(folder: Path, built: Built, shard_format: ShardFormat) -> list[ShardT
             shard=shard,
             format=shard_format,
             rows_per_batch=2,
-            schema=pair_schema(manifest_of(folder)),
+            schema=PairSchema.of_plan(built.plan, manifest_of(folder).latent_shape),
         )
         for shard in plan_shards(receipts, built.plan.settings.output.shard_bytes)
     ]

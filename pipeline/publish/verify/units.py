@@ -141,11 +141,7 @@ def _unit_object(
         key=key, sha256=receipt.data_sha256, num_samples=len(listed), num_bytes=len(data)
     )
     # A unit object has no entry in a manifest, so its reference is made from the receipt.
-    schema = PairSchema(
-        latent_shape=receipt.latent_shape,
-        reward_names=tuple(plan.reward_names),
-        schema_version=plan.schema_version,
-    )
+    schema = PairSchema.of_plan(plan, receipt.latent_shape)
     ref = ShardRef(store=store, info=info, format="arrow", plan_id=plan.plan_id, schema=schema)
     try:
         pairs = read_all_ways(data, ref)

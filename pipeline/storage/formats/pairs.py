@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.plan import Plan
 from pipeline.records import SCHEMA_VERSION, NoiseStats
 from pipeline.storage.formats.checked_bytes import CheckedBytes
 
@@ -122,6 +123,15 @@ class PairSchema:
             latent_shape=tuple(json.loads(schema.metadata[b"latent_shape"])),
             reward_names=tuple(field.name for field in rewards),
             schema_version=int(schema.metadata[b"schema_version"]),
+        )
+
+    @classmethod
+    def of_plan(cls, plan: Plan, latent_shape: Sequence[int]) -> Self:
+        """Return the schema of a plan's unit objects and shards."""
+        return cls(
+            latent_shape=tuple(latent_shape),
+            reward_names=tuple(plan.reward_names),
+            schema_version=plan.schema_version,
         )
 
     def to_batch(self, pairs: Sequence[NoisePair]) -> pa.RecordBatch:
