@@ -5,16 +5,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import version as package_version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_type_hints
 
-from pydantic import BaseModel
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 from pipeline.config.options import describe_options
+from pipeline.records import Record
 
 project = "Noise Prompt Dataset"
 release = package_version("noise-prompt-dataset")
@@ -76,8 +77,8 @@ docs/families
 docs/judges
 docs/prompts
 docs/proposers
-infra/README
-infra/storage/README
+Clusters <infra/README>
+S3 and other stores <infra/storage/README>
 ```
 
 ```{toctree}
@@ -166,11 +167,11 @@ def _simplify_types(
 ) -> tuple[str, str] | None:
     """Leave the bounds of pydantic fields out of signatures and types.
 
-    The arguments of a pydantic class are its fields, so its signature would only repeat them.
+    The arguments of a ``Record`` are its fields, so its signature would only repeat them.
     A protocol has no arguments.
     """
-    if what == "class" and issubclass(obj, BaseModel):
-        fields = SimpleNamespace(__annotations__=obj.__annotations__)
+    if what == "class" and issubclass(obj, Record):
+        fields = SimpleNamespace(__annotations__=vars(obj).get("__annotations__", {}))
         obj.__annotations__ = get_type_hints(fields)
         return "", ""
     if signature == "(*args, **kwargs)":
@@ -189,6 +190,8 @@ def _add_index(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> None:
     """Connect the functions of this file to the build."""
+    # autodoc sets annotations of base classes, with which pydantic cannot create a subclass later.
+    import_module("pipeline.plan")
     app.connect("source-read", _complete)
     app.connect("autodoc-process-docstring", _parse_docstring)
     app.connect("autodoc-process-signature", _simplify_types)
