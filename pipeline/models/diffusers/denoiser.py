@@ -91,7 +91,7 @@ class DiffusersDenoiser:
         self._training = None if is_flow(scheduler) else TrainingSchedule(scheduler, where)
         self._text_limits = TextLimits.of(pipe, family, max_sequence_length, where)
         self._refuse_unsupported()
-        self._refuse_cut(negative_prompt)
+        self._text_limits.refuse_cut(negative_prompt or "", where)
         self._schedules: dict[tuple[int, Spacing | None], Schedule] = {}
         self._native_schedulers: dict[int, Any] = {}
         self._network_timesteps: dict[float, Tensor] = {}
@@ -146,6 +146,7 @@ class DiffusersDenoiser:
         if num_inference_steps not in self._native_schedulers:
             probe = RecordingScheduler(self._pipe.scheduler)
             self._record_timesteps(probe, num_inference_steps)
+            # The call may pass timesteps or sigmas of its own, so its configured copy is kept.
             refuse_other_schedulers(probe.inner, num_inference_steps, self._where)
             self._native_schedulers[num_inference_steps] = probe.inner
         return NativeScheduler(self._native_schedulers[num_inference_steps])
@@ -156,6 +157,7 @@ class DiffusersDenoiser:
         # One prompt at a time, padded to a fixed length. So an encoding depends on its prompt
         # alone, bit for bit, and not on the other prompts of the batch.
         encoded = [self._traced.encode(prompt, negative=False) for prompt in prompts]
+        # The negative prompt is the same for all rows, so it is encoded once and repeated.
         without = self._conditioning(self._traced.encode("", negative=True))
         return EncodedPrompts(
             conditional=self._conditioning(
@@ -201,6 +203,7 @@ class DiffusersDenoiser:
         self, training: TrainingSchedule, num_inference_steps: int, spacing: Spacing | None
     ) -> Schedule:
         schedule = training.schedule(num_inference_steps, spacing)
+        # The levels are ours. The call runs only to record the timestep tensor of each of them.
         probe = RecordingScheduler(self._pipe.scheduler, timesteps=schedule.timesteps)
         self._record_timesteps(probe, num_inference_steps)
         return schedule
@@ -243,6 +246,7 @@ class DiffusersDenoiser:
 
     def _conditioning(self, inputs: Inputs) -> Conditioning:
         """Return the network's arguments that depend on the prompts. The network does not run."""
+        # The call adds arguments that encode_prompt does not return, such as SDXL's time ids.
         rows = len(next(iter(inputs.values())))
         latents = self._as_input(torch.zeros(rows, *self.latent_shape))
         arguments = self._traced.first_call(inputs, latents).arguments
@@ -264,13 +268,6 @@ class DiffusersDenoiser:
                 f"{self._where}: clip_skip = {clip_skip} in [model] skips more layers than its "
                 "text encoder has"
             ) from error
-
-    def _refuse_cut(self, negative_prompt: str | None) -> None:
-        for name, (count, limit) in self._text_limits.cut(negative_prompt or "").items():
-            raise ModelError(
-                f"{self._where}: negative_prompt in [model] has {count} tokens of {name}, of which "
-                f"only {limit} are read; shorten it"
-            )
 
     def _refuse_unsupported(self) -> None:
         config: Any = self._traced.network.config

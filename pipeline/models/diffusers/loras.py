@@ -82,6 +82,7 @@ def fuse_loras(pipe: Any, model: ResolvedModel) -> None:
         _refuse_left_out(placements, layers, file, pipe)
         for (name, layer), placement in zip(adapted, placements, strict=True):
             _fuse(name, layer, placement, lora.scale, file)
+        # Removes the adapters. The fused weights stay, and the next LoRA starts from them.
         pipe.unload_lora_weights()
 
 
@@ -157,6 +158,7 @@ def _refuse_left_out(
 
 def _fuse(name: str, layer: AdaptedLayer, placement: Placement, scale: float, file: Path) -> None:
     """Merge one layer with the strength that the file gives, and check the resulting weight."""
+    # diffusers loses the alpha of some layers, so its scaling is replaced where it differs.
     layer.scaling[_ADAPTER] = placement.scaling(layer.scaling[_ADAPTER])
     base: Any = layer.get_base_layer()
     before = base.weight.detach().clone()

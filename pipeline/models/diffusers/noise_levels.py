@@ -112,7 +112,9 @@ class TrainingSchedule:
                 config.timestep_spacing,
                 config.steps_offset,
             )
+        # This changes the pipeline's scheduler. Each call of the pipeline sets its timesteps again.
         self._scheduler.set_timesteps(num_inference_steps)
+        # Some classes space timesteps with floating-point numbers, between two levels of ᾱ.
         exact = [float(t) for t in self._scheduler.timesteps]
         if not all(t.is_integer() for t in exact):
             raise ModelError(

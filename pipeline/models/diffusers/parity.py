@@ -27,6 +27,8 @@ _PROMPT = "a red apple"
 _NUM_STEPS = 4
 """Number of steps of the check. With 4, all spacings have integer timesteps."""
 _GUIDANCE_SCALES = (1.0, 3.0)
+"""Without guidance, a difference lies in the network's call. With guidance, it may also lie in the
+combination of the two predictions."""
 
 _TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 4e-2, torch.float16: 1e-2}
 """Maps the network's type to the largest accepted relative difference. It is a few roundings, which
@@ -158,5 +160,7 @@ def _their_outputs(
 
 
 def _relative_difference(ours: Tensor, theirs: Tensor) -> float:
+    # Relative to the largest output, because single values may be arbitrarily close to zero. The
+    # smallest normal number avoids a division by zero for a network that returns only zeros.
     largest = theirs.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
     return float((ours - theirs).abs().max() / largest)

@@ -92,6 +92,7 @@ def load_single_file(
         for part, module in pipe.components.items()
         if isinstance(module, nn.Module) and part not in beside
     }
+    # Both directions: no weight of the pipeline without a value, no tensor of the file without use.
     for module in read.values():
         refuse_unfilled(module, checkpoint)
     _refuse_unused(checkpoint, read)
@@ -133,6 +134,7 @@ def _refuse_unused(checkpoint: Path, modules: Mapping[str, nn.Module]) -> None:
     # Tensors are renamed, and some are split, transposed or reordered. So they are recognised by
     # their first values.
     known = {sample for module in modules.values() for sample in _beginnings(module)}
+    # Values are compared bit by bit, so those of the file are first cast as loading cast them.
     dtypes = {tensor.dtype for module in modules.values() for tensor in module.parameters()}
     unused = []
     with safe_open(checkpoint, framework="pt") as file:

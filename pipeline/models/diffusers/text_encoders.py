@@ -64,6 +64,14 @@ class TextLimits:
             return {}
         return {name: (count, self.limits[name]) for name, count in counts.items()}
 
+    def refuse_cut(self, negative_prompt: str, where: str) -> None:
+        """Raise ``ModelError`` if the negative prompt is truncated; ``where`` names the model."""
+        for name, (count, limit) in self.cut(negative_prompt).items():
+            raise ModelError(
+                f"{where}: negative_prompt in [model] has {count} tokens of {name}, of which "
+                f"only {limit} are read; shorten it"
+            )
+
     def _count(self, name: str, prompt: str) -> int:
         tokenizer = getattr(self.pipe, name)
         # A textual inversion of several vectors is one word, which the pipeline expands first.

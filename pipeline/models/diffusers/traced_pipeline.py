@@ -144,6 +144,8 @@ class TracedPipeline:
 
         def record(call: NetworkCall) -> Tensor:
             calls.append(call)
+            # Only the recording scheduler receives the prediction, and it does not step. So zeros
+            # will do, also for networks whose output has more channels than the latents.
             return torch.zeros_like(call.latents)
 
         # Without a generator, most pipelines draw latents on the device.
@@ -153,6 +155,7 @@ class TracedPipeline:
         return calls
 
     def _call(self, inputs: Inputs, num_inference_steps: int, **options: Any) -> Any:
+        # Later entries replace earlier ones: guidance is off unless ``options`` turn it on.
         off = {self.family.guidance_option: 1.0, "output_type": "latent", "return_dict": False}
         return self.pipe(
             num_inference_steps=num_inference_steps,
