@@ -16,7 +16,7 @@ from pipeline.models.diffusers.call_options import given, refuse_options
 from pipeline.models.diffusers.families import FAMILIES, Family
 from pipeline.models.diffusers.traced_pipeline import TracedPipeline
 
-NO_LENGTH = 10**9
+_NO_LENGTH = 10**9
 """Upper bound of real lengths. A tokenizer without ``model_max_length`` reports a larger number."""
 
 _NOT_NEEDED = ("unet", "transformer", "vae")
@@ -93,7 +93,7 @@ def _refuse_other_length(pipe: Any, name: str, where: str) -> None:
     advice = f"set it in {name}/tokenizer_config.json" + (
         "" if positions is None else f" to the {positions} positions of the text encoder"
     )
-    if length > NO_LENGTH:
+    if length > _NO_LENGTH:
         raise ModelError(f"{where}: {name} has no model_max_length; {advice}")
     if positions is not None and length > positions:
         raise ModelError(
