@@ -1,4 +1,4 @@
-"""Configuration files: what is read, and what every mistake is answered with."""
+"""Configuration files: valid ones, and the error message of every mistake."""
 
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def test_section_every_field_is_described(section: type[Section]) -> None:
 def test_bundled_configuration_bare_name_loads_with_files_that_exist(name: str) -> None:
     """The weights of recipes are the user's to fetch; all else ships."""
     config = load_config(name)
-    paths = [config.prompts.path]
+    paths = [str(config.prompts.path)]
     if name.startswith("demo"):
         paths += [str(config.model.path), *(r.path for r in config.rewards if r.path)]
     assert all(Path(path).exists() for path in paths)
@@ -184,7 +184,7 @@ def test_value_of_wrong_type_or_impossible_names_line_and_key(
         for number, line in enumerate(lines, start=1)
         if number > section_line and line.startswith(f"{key} =")
     )
-    # What a whole section contradicts stands at its header.
+    # A contradiction between keys is reported at the header of the section.
     assert message.startswith((f"{path}:{key_line}: ", f"{path}:{section_line}: "))
     assert f"{section}.{key}: " in message or f"{section}: a format is named twice" in message
 
@@ -207,7 +207,7 @@ def _rewards(*changes: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("rewards", "said"),
+    ("rewards", "expected"),
     [
         (_rewards({}, {}), "rewards: two rewards have one name"),
         (_rewards({"select": False}), "rewards: none has select = true"),
@@ -222,11 +222,11 @@ def _rewards(*changes: dict[str, Any]) -> list[dict[str, Any]]:
     ],
 )
 def test_rewards_impossible_ones_name_line_and_reason(
-    tmp_path: Path, rewards: list[dict[str, Any]], said: str
+    tmp_path: Path, rewards: list[dict[str, Any]], expected: str
 ) -> None:
     path = _write(tmp_path, to_toml(changed(rewards=rewards)))
     message = _error(path)
-    assert said in message
+    assert expected in message
     assert int(message.removeprefix(f"{path}:").split(":")[0]) >= _line_of(path, "[[rewards]]")
 
 
@@ -290,6 +290,6 @@ def test_rewards_for_reports_select_only_if_a_person_says_so(kind: str) -> None:
 
 
 def test_rewards_own_class_is_found_beside_the_configuration(tmp_path: Path) -> None:
-    own = {"name": "own", "kind": "custom", "entry": "mine:Judge", "code": "code"}
-    path = _write(tmp_path, to_toml(changed(rewards=[own])))
+    custom = {"name": "custom", "kind": "custom", "entry": "mine:Judge", "code": "code"}
+    path = _write(tmp_path, to_toml(changed(rewards=[custom])))
     assert load_config(path).rewards[0].code == str(tmp_path / "code")

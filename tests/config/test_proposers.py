@@ -1,4 +1,4 @@
-"""``[[proposers]]``: its kinds, its short form, and what every mistake is answered with."""
+"""``[[proposers]]``: kinds, short form, and the error message of every mistake."""
 
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,11 @@ def test_several_proposers_of_every_kind_are_read_in_their_order(tmp_path: Path)
     )
     names = ["random", "redenoise", "zigzag", "trajectory", "npnet", "custom"]
     assert [proposer.name for proposer in config.all_proposers()] == names
-    first, *_, network, own = config.all_proposers()
+    first, *_, network, custom = config.all_proposers()
     assert isinstance(first, BestOfNProposer) and first.n == 3
     assert getattr(network, "path", None) == str(tmp_path / "nets" / "a")
-    assert isinstance(own, CustomProposer) and own.code == str(tmp_path / "mine")
-    assert own.options == {"strength": 0.5}
+    assert isinstance(custom, CustomProposer) and custom.code == str(tmp_path / "mine")
+    assert custom.options == {"strength": 0.5}
 
 
 @pytest.mark.parametrize(

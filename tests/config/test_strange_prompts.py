@@ -28,7 +28,7 @@ def _prompts(path: Path) -> ChosenPrompts:
 
 
 @pytest.mark.parametrize(
-    ("section", "said"),
+    ("section", "expected"),
     [
         ('path = "loop/p.txt"', "'loop/p.txt' is not a path: Symlink loop"),
         ('path = "a\\u0000b.txt"', "is not a path: embedded null byte"),
@@ -41,12 +41,12 @@ def _prompts(path: Path) -> ChosenPrompts:
         ('sources = [{name = "a", path = "ok.txt", subset = "x"}]', "subset belongs to hub"),
     ],
 )
-def test_strange_setting_is_a_config_error(tmp_path: Path, section: str, said: str) -> None:
+def test_strange_setting_is_a_config_error(tmp_path: Path, section: str, expected: str) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     path = _config(tmp_path, section)
     with pytest.raises(ConfigError) as caught:
         load_config(path)
-    assert str(caught.value).startswith(str(path)) and said in str(caught.value)
+    assert str(caught.value).startswith(str(path)) and expected in str(caught.value)
 
 
 def test_limit_beyond_every_file_reads_all(tmp_path: Path) -> None:

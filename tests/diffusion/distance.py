@@ -1,4 +1,4 @@
-"""How far latents are from those that were expected. B batch."""
+"""Relative distance of latents from the expected ones. B batch."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Exact inversion: it undoes what was done, or says of each sample that it did not."""
+"""Exact inversion: it undoes the steps, or reports each sample that did not converge."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Guidance against two separate passes, and what it costs on a real UNet."""
+"""Guidance against two separate passes, and its cost on a real UNet."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

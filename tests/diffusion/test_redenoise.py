@@ -119,8 +119,8 @@ def test_redenoise_in_another_spacing_is_the_closed_form_of_its_levels(
     for row, width in enumerate(WIDTHS):
         expected = closed_form(denoiser, width, settings) * x_T[row]
         torch.testing.assert_close(golden[row], expected, rtol=1e-9, atol=0)
-    own = RedenoiseSettings(num_inference_steps=10, guidance_scale=5.5, num_steps=3)
-    assert not torch.equal(golden, redenoise(denoiser, prompts, x_T, own).latents)
+    default = RedenoiseSettings(num_inference_steps=10, guidance_scale=5.5, num_steps=3)
+    assert not torch.equal(golden, redenoise(denoiser, prompts, x_T, default).latents)
 
 
 def test_one_first_order_step_moves_the_noise_by_kappa(

@@ -27,12 +27,12 @@ def test_a_sample_does_not_depend_on_its_batch_or_position(
     )
     prompts = gentle_denoiser.encode_prompts(PROMPTS)
     x_T = noises(4, gentle_denoiser.latent_shape)
-    whole = redenoise(gentle_denoiser, prompts, x_T, settings)
+    full = redenoise(gentle_denoiser, prompts, x_T, settings)
     for rows in ([0], [3], [2, 1], [3, 2, 1, 0], [1, 1, 0]):
         part = redenoise(gentle_denoiser, prompts.take(rows), x_T[rows], settings)
-        expected = whole.latents[rows]
+        expected = full.latents[rows]
         assert relative_errors(part.latents, expected).max() <= 1e-5
-        assert torch.equal(part.converged, whole.converged[rows])
+        assert torch.equal(part.converged, full.converged[rows])
 
 
 @pytest.mark.parametrize("inversion", ["first_order", "exact"])

@@ -55,10 +55,10 @@ def test_sampling_returns_the_same_latents_whatever_else_is_in_the_batch(
 ) -> None:
     prompts = gentle_denoiser.encode_prompts(["a red circle", "blue", "z"])
     x_T = noises(3, gentle_denoiser.latent_shape)
-    whole = sample_latents(gentle_denoiser, prompts, x_T, 5, 2.0)
+    full = sample_latents(gentle_denoiser, prompts, x_T, 5, 2.0)
     for rows in ([0], [2], [2, 0, 1]):
         part = sample_latents(gentle_denoiser, prompts.take(rows), x_T[rows], 5, 2.0)
-        torch.testing.assert_close(part, whole[rows], rtol=1e-5, atol=2e-5)
+        torch.testing.assert_close(part, full[rows], rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 5.5])

@@ -1,10 +1,10 @@
-"""Levels against diffusers' own schedulers."""
+"""Levels against the schedulers of diffusers."""
 
 from math import sqrt
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from pipeline.config.proposers import Spacing
 from pipeline.diffusion.schedule import Schedule, spaced_timesteps

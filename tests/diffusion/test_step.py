@@ -1,10 +1,14 @@
-"""Steps against diffusers' schedulers, which implement the same equations on their own."""
+"""Steps against diffusers' schedulers, an independent implementation of the same equations."""
 
 from itertools import pairwise
 
 import pytest
 import torch
-from diffusers import DDIMInverseScheduler, DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddim_inverse import DDIMInverseScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+    FlowMatchEulerDiscreteScheduler,
+)
 from torch import Tensor
 
 from pipeline.diffusion.denoiser import Prediction

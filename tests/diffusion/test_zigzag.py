@@ -1,6 +1,7 @@
 """Zigzag against closed forms, a straight-line reference and re-denoising, and its costs."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -102,7 +103,11 @@ def test_zigzag_of_one_step_is_redenoising_in_two_rounds(
     denoiser = GaussianDenoiser()
     prompts = denoiser.encode_widths(WIDTHS)
     x_T = noises(3, denoiser.latent_shape)
-    common = {"num_inference_steps": 10, "guidance_scale": 2.0, "inversion": inversion}
+    common: dict[str, Any] = {
+        "num_inference_steps": 10,
+        "guidance_scale": 2.0,
+        "inversion": inversion,
+    }
     found = zigzag(denoiser, prompts, x_T, ZigzagSettings(**common))
     twice = redenoise(denoiser, prompts, x_T, RedenoiseSettings(**common, rounds=2))
     for name in ("latents", "converged", "residual", "iterations"):
@@ -130,11 +135,11 @@ def test_zigzag_of_a_sample_does_not_depend_on_its_batch(
     )
     prompts = gentle_denoiser.encode_prompts(PROMPTS)
     x_T = noises(4, gentle_denoiser.latent_shape)
-    whole = zigzag(gentle_denoiser, prompts, x_T, settings)
+    full = zigzag(gentle_denoiser, prompts, x_T, settings)
     for rows in ([2], [3, 0, 1]):
         part = zigzag(gentle_denoiser, prompts.take(rows), x_T[rows], settings)
-        assert relative_errors(part.latents, whole.latents[rows]).max() <= 1e-5
-        assert torch.equal(part.converged, whole.converged[rows])
+        assert relative_errors(part.latents, full.latents[rows]).max() <= 1e-5
+        assert torch.equal(part.converged, full.converged[rows])
 
 
 def test_zigzag_of_a_noise_that_is_not_finite_says_so_and_leaves_the_others(

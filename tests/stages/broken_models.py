@@ -19,7 +19,7 @@ from pipeline.models.reward import Reward
 
 
 class WrappedDenoiser:
-    """A denoiser that does what another one does."""
+    """A denoiser that passes every call to another one."""
 
     def __init__(self, inner: Denoiser) -> None:
         self.inner = inner

@@ -1,9 +1,12 @@
 """One unit of the demo's prompts, and the pairs that are stored in it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.records import Candidate
 from pipeline.stages.build_spec import BuildSpec
@@ -22,7 +25,7 @@ KEEP_ALL = changed(
 
 
 class Kept(NamedTuple):
-    """A unit whose candidates are all kept: how it is made, from what, and what came out."""
+    """A unit whose candidates are all kept: its spec, its candidates and its result."""
 
     spec: BuildSpec
     candidates: list[Candidate]
@@ -32,7 +35,7 @@ class Kept(NamedTuple):
 def make_unit(
     folder: Path, settings: dict[str, Any] = KEEP_ALL, prompts: list[str] | None = None
 ) -> tuple[BuildSpec, list[Candidate]]:
-    """The first unit of a plan: how it is made, and from which candidates."""
+    """Return the spec and the candidates of a plan's first unit."""
     config = write_config(folder, settings, prompts=prompts or demo_prompts(3))
     plan, table = make_plan(config)
     return BuildSpec.of(plan), list(table.candidates(plan, plan.unit_range(0)))
@@ -44,3 +47,10 @@ def stored_pairs(produced: ProducedUnit) -> list[NoisePair]:
     schema = PairSchema.of(file.schema)
     batches = [file.get_batch(index) for index in range(file.num_record_batches)]
     return [pair for batch in batches for pair in schema.to_pairs(batch)]
+
+
+def source_noises(pairs: Sequence[NoisePair]) -> list[NDArray[np.float16]]:
+    """The source noises of pairs, which must all be stored."""
+    noises = [pair.source_noise for pair in pairs if pair.source_noise is not None]
+    assert len(noises) == len(pairs)
+    return noises

@@ -11,7 +11,7 @@ SCHEMA = PairSchema(latent_shape=SHAPE, reward_names=("scene", "oracle"))
 
 def make_pairs(count: int, *, source: bool = True, images: bool = True) -> list[NoisePair]:
     rng = np.random.default_rng(0)
-    # Values that float32 holds exactly, so that what is read back is equal.
+    # Values that float32 represents exactly, so that the values read back are equal.
     stats = NoiseStats(cosine=0.5, relative_change=0.25, mean=0.0, std=1.0, kurtosis=-0.125)
     return [
         NoisePair(

@@ -61,15 +61,15 @@ def test_seeds_of_the_prompts_own_candidates_are_passed_over() -> None:
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
 def test_no_seed_is_one_of_the_prompts_own(seed: int, n: int) -> None:
-    own = seeds_for(3, NAMES, 5)
-    assert not set(proposer(n).seeds(candidate(seed))) & set(own)
+    planned = seeds_for(3, NAMES, 5)
+    assert not set(proposer(n).seeds(candidate(seed))) & set(planned)
 
 
 def test_rows_do_not_depend_on_their_batch() -> None:
     denoiser = GaussianDenoiser()
     candidates = [candidate(seed, index) for index, seed in enumerate((7, 8, 9))]
     widths = denoiser.encode_widths([0.5] * 3)
-    whole = proposer(2).propose(denoiser, widths, source(denoiser, candidates))
+    full = proposer(2).propose(denoiser, widths, source(denoiser, candidates))
     turned = proposer(2).propose(denoiser, widths, source(denoiser, candidates[::-1]))
-    for one, other in zip(whole, turned, strict=True):
+    for one, other in zip(full, turned, strict=True):
         assert np.array_equal(one.golden_noise.numpy(), other.golden_noise.numpy()[::-1])

@@ -1,4 +1,4 @@
-"""Which of a candidate's golden noises stays, and what is left of the others."""
+"""Choice of a candidate's best golden noise, and the records of the others."""
 
 from itertools import permutations
 

@@ -1,4 +1,4 @@
-"""A proposer of the user's own: the documented example as it is written, and what is refused."""
+"""A custom proposer: the documented example as written, and the mistakes that are rejected."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Proposers and judges that write into what they are given change nothing but their own results.
+"""Custom proposers and rewards that overwrite their inputs change only their own results.
 
 Every built-in runs beside one such guest, before it and after it.
 """
@@ -39,14 +39,17 @@ BUILT_IN: list[dict[str, Any]] = [
 ]
 
 
+_cudnn: Any = torch.backends.cudnn  # torch's types lack conv
+
+
 def change_settings() -> None:
-    """What code of others does for its own speed, and what would change later computations."""
+    """Change torch settings as custom code may do for speed; they affect later computations."""
     torch.set_num_threads(torch.get_num_threads() + 1)
     torch.set_default_dtype(torch.float64)
     torch.use_deterministic_algorithms(not torch.are_deterministic_algorithms_enabled())
     torch.backends.cudnn.benchmark = not torch.backends.cudnn.benchmark
     torch.backends.cuda.matmul.fp32_precision = "tf32"
-    torch.backends.cudnn.conv.fp32_precision = "none"
+    _cudnn.conv.fp32_precision = "none"
 
 
 def settings() -> list[object]:
@@ -57,7 +60,7 @@ def settings() -> list[object]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.backends.cudnn.benchmark,
         torch.backends.cuda.matmul.fp32_precision,
-        torch.backends.cudnn.conv.fp32_precision,
+        _cudnn.conv.fp32_precision,
         torch.backends.cudnn.allow_tf32,
     ]
 
@@ -164,7 +167,7 @@ def test_options_and_settings_are_as_before_after_a_guest_is_made(
 
 @dataclass
 class Returns:
-    """A proposer, and a judge, that returns what it was made with."""
+    """A proposer and a reward that return a fixed value."""
 
     made: Any
     proposals: int = 1
@@ -191,7 +194,7 @@ def proposed(made: Any) -> list[tuple[str, ProposedNoise]]:
     denoiser, _ = demo_models()
     source = Source(noise=torch.zeros(2, *denoiser.latent_shape))
     prompts = denoiser.encode_prompts(["a", "b"])
-    return [*propose({"own": Returns(made)}, denoiser, prompts, source)]
+    return [*propose({"fixed": Returns(made)}, denoiser, prompts, source)]
 
 
 NOISE = torch.zeros(2, 4, 8, 8)
@@ -214,7 +217,7 @@ NOISE = torch.zeros(2, 4, 8, 8)
     ],
 )
 def test_a_proposer_that_returns_something_else_is_refused(made: Any, message: str) -> None:
-    with pytest.raises(UserError, match=f"proposer 'own': .*{message}"):
+    with pytest.raises(UserError, match=f"proposer 'fixed': .*{message}"):
         proposed(made)
 
 
@@ -245,8 +248,8 @@ def test_golden_noise_that_is_not_finite_is_passed_on_and_fails_its_candidate_la
 )
 def test_a_judge_that_returns_no_score_for_each_image_is_refused(made: Any, message: str) -> None:
     images = SampledImages(pixels=torch.zeros(2, 4, 4, 3, dtype=torch.uint8), finite=(True, True))
-    with pytest.raises(EntryPointError, match=f"reward 'own': score returned .*{message}"):
-        score_images({"own": Returns(made)}, ["a", "b"], images)
+    with pytest.raises(EntryPointError, match=f"reward 'fixed': score returned .*{message}"):
+        score_images({"fixed": Returns(made)}, ["a", "b"], images)
 
 
 def test_scores_of_any_real_type_are_taken_and_those_that_are_not_finite_are_none() -> None:
@@ -256,4 +259,4 @@ def test_scores_of_any_real_type_are_taken_and_those_that_are_not_finite_are_non
         (torch.tensor([0.1, float("nan")], dtype=torch.float64), [float(torch.tensor(0.1)), None]),
         (torch.tensor([1.0, 2.0], requires_grad=True), [1.0, 2.0]),
     ):
-        assert score_images({"own": Returns(made)}, ["a", "b"], images) == {"own": expected}
+        assert score_images({"fixed": Returns(made)}, ["a", "b"], images) == {"fixed": expected}

@@ -27,7 +27,7 @@ from tests.npnet.layouts import shaken
 from tests.npnet.origins import OTHER_MODEL, save_trained_for
 from tests.sealed import demo_models, demo_prompts, write_config
 from tests.stages.broken_models import WrappedDenoiser
-from tests.stages.demo_unit import KEEP_ALL, stored_pairs
+from tests.stages.demo_unit import KEEP_ALL, source_noises, stored_pairs
 
 LAYOUT = SmallLayout(latent_shape=(4, 8, 8), prompt_width=128, width=16, blocks=1)
 
@@ -90,13 +90,13 @@ def test_unit_golden_noise_is_the_networks(network: Path, tmp_path: Path) -> Non
     counting, npnet = WrappedDenoiser(denoiser), NPNet.load(network)
     loaded = {"npnet": NetworkProposer(network=npnet, rounds=1)}
     produced = produce_unit(candidates, counting, rewards, spec, loaded=loaded)
-    # The denoiser's own evaluations are those of the images; the network's are counted beside them.
+    # The denoiser evaluates the images only. The network's evaluations are counted separately.
     assert counting.rows_predicted == len(candidates) * 2 * spec.image_evaluations()
     assert produced.forward_evaluations == len(candidates) * spec.evaluations()
     assert spec.evaluations() == 2 * spec.image_evaluations() + 1
 
     pairs = stored_pairs(produced)[: spec.batch_size]
-    noise = torch.from_numpy(np.stack([pair.source_noise for pair in pairs])).float()
+    noise = torch.from_numpy(np.stack(source_noises(pairs))).float()
     with torch.inference_mode():
         prompts = denoiser.encode_prompts([pair.prompt for pair in pairs]).conditional
         golden = npnet(noise, prompts.tensors["encoder_hidden_states"])

@@ -1,4 +1,4 @@
-"""How rewards decide together, as a table; and the merit that orders several images."""
+"""Decisions of several rewards, as a table, and the merit that orders several images."""
 
 import pytest
 

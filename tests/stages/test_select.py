@@ -88,7 +88,11 @@ def test_preference_is_kept_then_rejected_by_scores_then_unfit_then_failed() -> 
 
 
 def test_preference_of_all_that_failed_is_one() -> None:
-    nothing = [{"noise_stats": None}, {"golden_rewards": {"r": None}}, {"images_finite": False}]
+    nothing: list[dict[str, Any]] = [
+        {"noise_stats": None},
+        {"golden_rewards": {"r": None}},
+        {"images_finite": False},
+    ]
     assert len({_selection().preference(_judged(**facts)) for facts in nothing}) == 1
 
 
@@ -100,7 +104,7 @@ def test_reasons_come_in_the_order_of_the_docstring() -> None:
         "converged": False,
     }
     far = GAUSSIAN.model_copy(update={"std": 2.0, "kurtosis": 5.0})
-    mending: list[tuple[dict[str, Any], Status, str | None]] = [
+    repairs: list[tuple[dict[str, Any], Status, str | None]] = [
         ({}, Status.FAILED, "noise:not_finite"),
         ({"noise_stats": far}, Status.FAILED, "image:not_finite"),
         ({"images_finite": True}, Status.FAILED, "reward:r:no_score"),
@@ -114,8 +118,8 @@ def test_reasons_come_in_the_order_of_the_docstring() -> None:
         ({"noise_stats": GAUSSIAN}, Status.REJECTED, "reward:r"),
         ({"golden_rewards": {"r": 2.0}}, Status.KEPT, None),
     ]
-    for mended, status, reason in mending:
-        worst |= mended
+    for repaired, status, reason in repairs:
+        worst |= repaired
         assert _decide(**worst) == (status, reason)
 
 

@@ -9,11 +9,12 @@ import torch
 
 from pipeline.publish.reselection import decide_again
 from pipeline.records import Outcome, Status
+from pipeline.stages.proposers import BestOfN
 from pipeline.stages.select import ScoreRule, Selection
 from pipeline.stages.unit import produce_unit
 from tests.sealed import SETTINGS, demo_models
 from tests.stages.broken_models import BadPrediction, WrappedDenoiser
-from tests.stages.demo_unit import KEEP_ALL, SCHEMA, Kept, make_unit, stored_pairs
+from tests.stages.demo_unit import KEEP_ALL, SCHEMA, Kept, make_unit, source_noises, stored_pairs
 
 IMAGE, REDENOISE = 4, 3
 """Evaluations of an image and of a re-denoised noise, as ``KEEP_ALL`` configures them."""
@@ -76,13 +77,16 @@ def test_stored_pair_is_the_winners(several: Kept, kept: Kept) -> None:
     by_sample = {outcome.sample_id: outcome for outcome in several.produced.outcomes}
     for pair in won:
         outcome, other = by_sample[pair.sample_id], redenoised[pair.sample_id]
-        assert np.array_equal(pair.source_noise, other.source_noise)
+        source, other_source = source_noises([pair, other])
+        assert np.array_equal(source, other_source)
         assert pair.golden_rewards["scene"] == outcome.golden_rewards["scene"]
         is_redenoised = outcome.proposal == "redenoise"
         assert np.array_equal(pair.golden_noise, other.golden_noise) == is_redenoised
         assert (pair.golden_image == other.golden_image) == is_redenoised
         if not is_redenoised:
-            seeds = several.spec.proposers["random"].seeds(several.candidates[outcome.candidate])
+            random = several.spec.proposers["random"]
+            assert isinstance(random, BestOfN) and outcome.proposal is not None
+            seeds = random.seeds(several.candidates[outcome.candidate])
             generator = torch.Generator("cpu").manual_seed(seeds[int(outcome.proposal[-1])])
             drawn = torch.randn((4, 8, 8), generator=generator).half().numpy()
             assert np.array_equal(pair.golden_noise, drawn)

@@ -1,4 +1,4 @@
-"""The inversion of a whole image, against closed forms and re-denoising, and what it costs."""
+"""Inversion of a complete image, against closed forms and re-denoising, and its cost."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from tests.diffusion.gaussian import GaussianDenoiser, guided_factor, sampling_f
 
 WIDTHS = [0.3, 0.6, 1.4]
 STEPS, SCALE = 6, 2.0
-"""Of the image."""
+"""Sampling steps and guidance scale of the image."""
 
 
 def propose(
@@ -64,8 +64,8 @@ def test_trajectory_is_redenoising_by_all_steps_and_pays_for_the_way_up_alone() 
     assert sum(denoiser.calls) == 3 * STEPS == 3 * proposer.evaluations
     assert proposed.forward_evaluations == (STEPS,) * 3
     settings = RedenoiseSettings(num_inference_steps=STEPS, num_steps=STEPS, guidance_scale=SCALE)
-    whole = redenoise(denoiser, denoiser.encode_widths(WIDTHS), source.noise, settings)
-    assert torch.equal(proposed.golden_noise, whole.latents)
+    full = redenoise(denoiser, denoiser.encode_widths(WIDTHS), source.noise, settings)
+    assert torch.equal(proposed.golden_noise, full.latents)
 
 
 def test_trajectory_exactly_inverted_at_the_images_scale_is_the_source_noise() -> None:
@@ -84,10 +84,10 @@ def test_trajectory_exactly_inverted_at_the_images_scale_is_the_source_noise() -
 def test_trajectory_of_a_row_does_not_depend_on_its_batch() -> None:
     denoiser = GaussianDenoiser()
     settings = InversionSettings(inversion="exact", tolerance=1e-9)
-    _, whole, _ = propose(denoiser, settings, [0, 1, 2])
+    _, full, _ = propose(denoiser, settings, [0, 1, 2])
     _, part, _ = propose(denoiser, settings, [2, 0])
-    assert torch.equal(part.golden_noise, _rows(whole.golden_noise, [2, 0]))
-    assert part.forward_evaluations == tuple(whole.forward_evaluations[row] for row in (2, 0))
+    assert torch.equal(part.golden_noise, _rows(full.golden_noise, [2, 0]))
+    assert part.forward_evaluations == tuple(full.forward_evaluations[row] for row in (2, 0))
 
 
 def _rows(noise: Tensor, rows: list[int]) -> Tensor:

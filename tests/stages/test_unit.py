@@ -1,4 +1,4 @@
-"""One unit with the demo's real models: what is stored is what was judged."""
+"""One unit with the demo's real models: the stored pairs are those that were scored."""
 
 import io
 from pathlib import Path
@@ -14,7 +14,7 @@ from pipeline.diffusion.sample import sample_latents
 from pipeline.records import Status
 from pipeline.stages.unit import produce_unit
 from tests.sealed import SETTINGS, demo_models
-from tests.stages.demo_unit import KEEP_ALL, Kept, make_unit, stored_pairs
+from tests.stages.demo_unit import KEEP_ALL, Kept, make_unit, source_noises, stored_pairs
 
 
 def test_unit_everything_kept_is_in_the_data_in_order(kept: Kept) -> None:
@@ -66,16 +66,16 @@ def test_stored_noise_sampled_again_gives_the_stored_image_and_score(
 def test_golden_noise_is_the_stored_source_noise_redenoised(kept: Kept) -> None:
     denoiser, _ = demo_models()
     pairs = stored_pairs(kept.produced)[:4]
-    noise = torch.from_numpy(np.stack([pair.source_noise for pair in pairs]))
+    noise = torch.from_numpy(np.stack(source_noises(pairs)))
     settings = RedenoiseSettings(
         num_inference_steps=8, num_steps=1, guidance_scale=3.0, inversion_guidance_scale=1.0
     )
     with torch.inference_mode():
         encoded = denoiser.encode_prompts([pair.prompt for pair in pairs])
         golden = redenoise(denoiser, encoded, noise.float(), settings).latents.half()
-    for pair, row in zip(pairs, golden, strict=True):
+    for pair, row, source in zip(pairs, golden, noise, strict=True):
         assert row.numpy().tobytes() == pair.golden_noise.tobytes()
-        assert not np.array_equal(pair.golden_noise, pair.source_noise)
+        assert not np.array_equal(pair.golden_noise, source.numpy())
 
 
 def test_noise_stats_are_those_of_numpy(kept: Kept) -> None:
@@ -103,7 +103,8 @@ def test_source_noise_left_out_and_no_images_store_neither(tmp_path: Path) -> No
     output = {**KEEP_ALL["output"], "source_noise": False, "images": "none"}
     spec, candidates = make_unit(tmp_path, KEEP_ALL | {"output": output})
     for pair in stored_pairs(produce_unit(candidates, *demo_models(), spec)):
-        assert pair.source_noise is pair.source_image is pair.golden_image is None
+        assert pair.source_noise is None
+        assert pair.source_image is None and pair.golden_image is None
 
 
 def test_webp_images_are_lossless(kept: Kept, tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_webp_images_are_lossless(kept: Kept, tmp_path: Path) -> None:
     for left, right in zip(webp, stored_pairs(kept.produced), strict=True):
         images = [Image.open(io.BytesIO(p.golden_image or b"")) for p in (left, right)]
         assert [image.format for image in images] == ["WEBP", "PNG"]
-        assert np.array_equal(*map(np.array, images))
+        assert np.array_equal(np.array(images[0]), np.array(images[1]))
 
 
 def test_prompt_too_long_is_kept_truncated_and_flagged(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a unit costs: every prompt encoded once, every row of a prediction counted."""
+"""Cost of a unit: every prompt encoded once, every row of a prediction counted."""
 
 from pathlib import Path
 

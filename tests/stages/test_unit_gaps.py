@@ -13,7 +13,7 @@ from tests.stages.demo_unit import SCHEMA, Kept, stored_pairs
 def test_gaps_fail_with_their_reason_and_leave_the_others_their_bytes(
     kept: Kept, skipped: set[int]
 ) -> None:
-    spec, candidates, whole = kept
+    spec, candidates, full = kept
     reasons = {position: f"error:of_{position}" for position in skipped}
     denoiser, rewards = demo_models()
     watched = WrappedDenoiser(denoiser)
@@ -24,12 +24,12 @@ def test_gaps_fail_with_their_reason_and_leave_the_others_their_bytes(
             assert outcome.sample_id == candidates[position].sample_id
             assert set(outcome.golden_rewards.values()) == {None}
         else:
-            assert outcome == whole.outcomes[position]
+            assert outcome == full.outcomes[position]
     ids = {outcome.sample_id for outcome in produced.outcomes if outcome.status is Status.KEPT}
-    untouched = [pair for pair in stored_pairs(whole) if pair.sample_id in ids]
+    untouched = [pair for pair in stored_pairs(full) if pair.sample_id in ids]
     assert len(untouched) == len(candidates) - len(skipped)
     assert SCHEMA.to_batch(stored_pairs(produced)).equals(SCHEMA.to_batch(untouched))
-    # What is suspected is nowhere near the model, and the shape of what is encoded is kept.
+    # Suspected prompts never reach the model, and the number of encoded prompts stays.
     live = {c.prompt for position, c in enumerate(candidates) if position not in skipped}
     assert set(watched.encoded) - {""} == live
     assert len(watched.encoded) == 3

@@ -1,4 +1,4 @@
-"""From a configuration to a plan, and what decides its identity."""
+"""Plans made from configurations, and the settings that decide their identity."""
 
 import json
 import shutil
@@ -119,8 +119,8 @@ def test_plan_id_does_not_change_with_filters_that_drop_nothing_more(tmp_path: P
 
 
 def test_plan_whole_numbers_and_fractions_are_one_setting(tmp_path: Path) -> None:
-    whole = changed(sampling={"guidance_scale": 1}, redenoise={"guidance_scale": 3})
-    assert _plan(tmp_path / "a", whole)[0].plan_id == _plan(tmp_path / "b")[0].plan_id
+    full = changed(sampling={"guidance_scale": 1}, redenoise={"guidance_scale": 3})
+    assert _plan(tmp_path / "a", full)[0].plan_id == _plan(tmp_path / "b")[0].plan_id
 
 
 def test_plan_names_no_path_of_this_machine(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_plan_of_a_judge_without_its_files_says_what_to_fetch(tmp_path: Path) ->
         ("StableDiffusionXLPipeline", None, {}, 0),
         ("StableDiffusionXLPipeline", 1, {"steps_offset": 2}, 2),
         ("StableDiffusionXLPipeline", 0, {"steps_offset": 1}, None),
-        # This pipeline of diffusers sets its scheduler's offset to 1, whatever its file says.
+        # This pipeline of diffusers sets its scheduler's offset to 1 in any case.
         ("StableDiffusionPipeline", 0, {}, None),
     ],
 )
