@@ -129,6 +129,7 @@ def _unreferenced_in_plan(
     except ObjectNotFoundError:
         yield from _all(objects, ReferenceStatus.PENDING, "its plan does not exist yet")
     except VerificationError:
+        # After a repair, the plan may name any of them.
         yield from _all(objects, ReferenceStatus.PENDING, "its plan is damaged")
     else:
         yield from _all(
@@ -152,6 +153,7 @@ def _unreferenced_in_unit(
     except ObjectNotFoundError:
         yield from _all(objects, ReferenceStatus.PENDING, "its unit has no receipt yet")
     except VerificationError:
+        # It may have named any of these objects, so none of them is garbage.
         yield from _all(objects, ReferenceStatus.PENDING, "the receipt of its unit is damaged")
     else:
         why = f"the receipt of unit {place.unit} names another object"

@@ -78,6 +78,7 @@ def prune(store: ObjectStore, superseded: Superseded) -> Amount:
 
 def _of_plan(store: ObjectStore, plan_id: str, numbers: Collection[int]) -> Iterator[Superseded]:
     versions = {version.number: version for version in read_versions(store, plan_id)}
+    # Only sealed plans are listed, and each of them has a current version.
     current = next(version.number for version in versions.values() if version.is_current)
     for number in numbers:
         if number == current:

@@ -123,6 +123,7 @@ def _tasks(
                 rows_per_batch=plan.settings.output.rows_per_batch,
                 # Known by now: shards are planned from receipts that the summary has seen.
                 schema=PairSchema.of_plan(plan, summary.latent_shape),
+                # A rebuilt manifest of an older plan must have the bytes that were sealed then.
                 with_pieces=plan.schema_version >= 3,
             )
 

@@ -91,6 +91,7 @@ def _claim(target: ObjectStore, spec: ExportSpec) -> bool:
             return False
         # Another export claimed the target first. It may be the same one.
         existing = target.get(DESCRIPTION)
+    # The description holds everything that decides the bytes, so an equal one is the same export.
     if existing != spec.description():
         raise UserError(
             f"{target.url} holds another export (see {DESCRIPTION}); choose another output"

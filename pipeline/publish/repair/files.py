@@ -96,6 +96,7 @@ def repair_files(
         if info.key not in damaged
     }
 
+    # Intact shards keep their entries and are not written again.
     def run(tasks: Iterable[ShardTask]) -> Iterator[CompactedShard]:
         for task in tasks:
             info = intact.get((task.shard.split, task.format, task.shard.index))

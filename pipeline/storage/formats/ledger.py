@@ -127,12 +127,11 @@ class Ledger:
         """Return True if the columns are those of ``ledger_schema``."""
         return bool(self._file.schema_arrow.equals(ledger_schema(reward_names, schema_version)))
 
-    def read_all(self) -> pa.Table:
+    def read_all(self) -> None:
         """Read all columns, so that damage is found now."""
         table = self._file.read()
         # Later checks use the decoded columns instead of reading them again.
         self._columns = dict(zip(table.column_names, table.columns, strict=True))
-        return table
 
     def holds(self, first: int, outcomes: Sequence[Outcome], prompts: Iterable[str]) -> bool:
         """Return True if the rows from ``first`` on equal the outcomes, each with its prompt."""
