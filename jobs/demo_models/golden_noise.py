@@ -4,11 +4,11 @@ The table includes two controls: an independent second seed, because a filter pi
 construction, and plain guidance at other scales, which also spends more evaluations.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import torch
 from rich.table import Table
 from torch import Tensor
@@ -20,6 +20,8 @@ from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.diffusion.denoiser import EncodedPrompts
 from pipeline.diffusion.noise import noise_stats
+from pipeline.evaluate.compare import Gain, compare
+from pipeline.evaluate.document import percent, signed
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.records import NoiseStats
 
@@ -55,15 +57,12 @@ SETTINGS = (
 
 @dataclass(frozen=True, kw_only=True)
 class SettingResult:
-    """A row of the table. Pairs are a mean and the half width of its 95% interval."""
+    """Row of the table."""
 
     setting: GoldenNoiseSetting
-    wins: tuple[float, float]
-    """Share of the pairs whose golden picture has the higher reward."""
-    reward_gain: tuple[float, float]
-    source_oracle: float
-    golden_oracle: float
-    oracle_gain: tuple[float, float]
+    reward: Gain
+    """Gain of the golden pictures under the reward, over pictures of the source noise."""
+    oracle: Gain
     std: float
     """Mean standard deviation of the golden noises."""
     kurtosis: float
@@ -94,31 +93,26 @@ def compare_settings(model: Path, reward_folder: Path, count: int) -> list[Setti
         if scale not in judged:
             judged[scale] = judge(source, scale)
         golden = _golden_of(setting, denoiser, encoded, source)
-        rows.append(_compare(setting, judged[scale], judge(golden, scale), source, golden))
+        rows.append(_result(setting, prompts, judged[scale], judge(golden, scale), source, golden))
     return rows
 
 
 def settings_table(rows: list[SettingResult], count: int) -> Table:
     """Return the rows as a printable table."""
-    columns = ("W", "golden noise", "wins %", "reward gain", "oracle", "gain", "std", "kurtosis")
-    table = Table(*columns, title=f"Golden noise on the demo model, n = {count}, ± 95%")
+    columns = ("W", "golden noise", "wins", "reward gain", "oracle", "gain", "std", "kurtosis")
+    table = Table(*columns, title=f"Golden noise on the demo model, n = {count}, 95% intervals")
     for row in rows:
         table.add_row(
             f"{row.setting.guidance_scale:g}",
             row.setting.name,
-            f"{100 * row.wins[0]:.1f} ± {100 * row.wins[1]:.1f}",
-            f"{row.reward_gain[0]:+.2f} ± {row.reward_gain[1]:.2f}",
-            f"{row.source_oracle:.3f} → {row.golden_oracle:.3f}",
-            f"{row.oracle_gain[0]:+.3f} ± {row.oracle_gain[1]:.3f}",
+            percent(row.reward.wins),
+            signed(row.reward.gain, digits=2),
+            f"{row.oracle.standard:.3f} → {row.oracle.other:.3f}",
+            signed(row.oracle.gain),
             f"{row.std:.3f}",
             f"{row.kurtosis:+.3f}",
         )
     return table
-
-
-def mean_interval(values: Tensor) -> tuple[float, float]:
-    """Return the mean of ``values`` (n,) and the half width of its normal 95% interval."""
-    return float(values.mean()), 1.96 * float(values.std()) / math.sqrt(len(values))
 
 
 def _golden_of(
@@ -132,19 +126,25 @@ def _golden_of(
     return golden_noises(denoiser, prompts, source, setting.redenoise)
 
 
-def _compare(
-    setting: GoldenNoiseSetting, before: Tensor, after: Tensor, source: Tensor, golden: Tensor
+def _result(
+    setting: GoldenNoiseSetting,
+    prompts: list[str],
+    before: Tensor,
+    after: Tensor,
+    source: Tensor,
+    golden: Tensor,
 ) -> SettingResult:
     """Return a row from rewards and oracle scores (2, n) and noises (n, C, H, W)."""
-    gain = (after - before).double()
+    reward, oracle = (
+        compare(one.double().numpy(), other.double().numpy(), np.array(prompts))
+        for one, other in zip(before, after, strict=True)
+    )
+    assert reward is not None and oracle is not None, "there is at least one prompt"
     stats = [_finite_stats(x, y) for x, y in zip(source, golden, strict=True)]
     return SettingResult(
         setting=setting,
-        wins=mean_interval((gain[0] > 0).double()),
-        reward_gain=mean_interval(gain[0]),
-        source_oracle=float(before[1].mean()),
-        golden_oracle=float(after[1].mean()),
-        oracle_gain=mean_interval(gain[1]),
+        reward=reward,
+        oracle=oracle,
         std=fmean([one.std for one in stats]),
         kurtosis=fmean([one.kurtosis for one in stats]),
         relative_change=fmean([one.relative_change for one in stats]),
