@@ -127,8 +127,8 @@ def evaluate(
     )
     run = prepare(setup, texts, categories, data_set, out)
     console.print(
-        f"{len(texts):,} prompts with {seeds_per_prompt} seeds each, {len(setup.entries())} arms, "
-        f"{workers} workers"
+        f"{len(texts):,} prompts with {seeds_per_prompt} seeds each, {len(setup.arm_specs())} "
+        f"arms, {workers} workers"
     )
     if run.done:
         console.print(f"resuming: {run.done} of {len(run.files)} chunks are done")

@@ -24,7 +24,7 @@ from pipeline.evaluate.report import make_report
 from pipeline.evaluate.scores import read_scores
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.reader import NoisePairDataset
-from pipeline.reader.samples import REWARDS
+from pipeline.storage.formats.pairs import REWARDS
 from pipeline.storage.open import open_store
 from pipeline.workflows.report import report_plan
 from tests.sealed import Built, changed, demo_models, manifest_of, write_config

@@ -15,7 +15,7 @@ from pipeline.config.sections import SamplingConfig
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.diffusion.sample import sample_evaluations
-from pipeline.evaluate.trial.samples import Sample
+from pipeline.evaluate.trial.samples import TrialSample
 from pipeline.models.reward import Reward
 from pipeline.stages.propose import Proposer
 from pipeline.stages.sample import SampledImages, sample_images
@@ -36,7 +36,7 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class SampleBatch:
     """Batch of samples with encoded prompts and noises: the input of the arms."""
 
     prompts: tuple[str, ...]
@@ -49,9 +49,9 @@ class Batch:
     noises: tuple[Tensor, ...]
     """Stored noises for each seed index, float16 (B, ...), on the CPU."""
 
-    def take(self, rows: Sequence[int]) -> "Batch":
+    def take(self, rows: Sequence[int]) -> "SampleBatch":
         """Return the given rows, in that order."""
-        return Batch(
+        return SampleBatch(
             prompts=tuple(self.prompts[row] for row in rows),
             encoded=self.encoded.take(rows),
             wrong_prompts=tuple(self.wrong_prompts[row] for row in rows),
@@ -105,10 +105,10 @@ class ArmRunner:
     sampling: SamplingConfig
     """Sampling settings of arms that have none."""
 
-    def batch(self, samples: Sequence[Sample]) -> Batch:
+    def batch(self, samples: Sequence[TrialSample]) -> SampleBatch:
         """Encode the prompts of samples and draw the noises of all their seeds."""
         shape = self.denoiser.latent_shape
-        return Batch(
+        return SampleBatch(
             prompts=tuple(sample.prompt for sample in samples),
             encoded=self._encode([sample.prompt for sample in samples]),
             wrong_prompts=tuple(sample.wrong_prompt for sample in samples),
@@ -121,7 +121,7 @@ class ArmRunner:
 
     def draw(
         self,
-        batch: Batch,
+        batch: SampleBatch,
         noise: Tensor,
         sampling: SamplingConfig | None = None,
         proposing: Cost = Cost(),

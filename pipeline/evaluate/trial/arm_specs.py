@@ -77,7 +77,7 @@ class ArmSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class ArmOptions:
     """Settings that decide a trial's arms."""
 
     model_guidance: Guidance
@@ -98,7 +98,7 @@ class Options:
     """Maximum number of samples of the controls; None for all."""
 
 
-def build_arms(options: Options) -> list[ArmSpec]:
+def build_arms(options: ArmOptions) -> list[ArmSpec]:
     """Return all arms of a trial. Each follows the arms that it uses."""
     return [
         ArmSpec(
@@ -130,25 +130,25 @@ def build_arms(options: Options) -> list[ArmSpec]:
     ]
 
 
-def seeds_needed(entries: Sequence[ArmSpec]) -> int:
+def seeds_needed(specs: Sequence[ArmSpec]) -> int:
     """Return the number of extra seeds per sample that the arms need."""
-    indices = [getattr(entry.arm, "seed_index", 0) for entry in entries]
+    indices = [getattr(spec.arm, "seed_index", 0) for spec in specs]
     return max(indices, default=0)
 
 
-def _subject(options: Options) -> str:
+def _subject(options: ArmOptions) -> str:
     """Return the arm that the controls examine: the first network, or golden noise."""
     return options.networks[0] if options.networks else GOLDEN
 
 
-def _image_evaluations(options: Options) -> int:
+def _image_evaluations(options: ArmOptions) -> int:
     sampling = options.sampling
     return sample_evaluations(
         sampling.num_inference_steps, sampling.guidance_scale, options.model_guidance
     )
 
 
-def _seeds(options: Options) -> Iterator[ArmSpec]:
+def _seeds(options: ArmOptions) -> Iterator[ArmSpec]:
     """Yield other seeds, and best-of-n at no less than the cost of golden noise and networks."""
     image = _image_evaluations(options)
     # n is rounded up, so the competing arm has at most the evaluations of the n seeds.
@@ -178,7 +178,7 @@ def _nth_seed(index: int) -> str:
     return SECOND_SEED if index == 1 else f"seed {index + 1}"
 
 
-def _controls(options: Options) -> Iterator[ArmSpec]:
+def _controls(options: ArmOptions) -> Iterator[ArmSpec]:
     subject, limit = _subject(options), options.limit_controls
     yield ArmSpec(
         name=f"{subject}, twice",
@@ -212,11 +212,11 @@ def _controls(options: Options) -> Iterator[ArmSpec]:
     )
 
 
-def _seed_indices(options: Options) -> list[int]:
-    return [entry.arm.seed_index for entry in _seeds(options) if isinstance(entry.arm, Plain)]
+def _seed_indices(options: ArmOptions) -> list[int]:
+    return [spec.arm.seed_index for spec in _seeds(options) if isinstance(spec.arm, Plain)]
 
 
-def _guidance(options: Options) -> Iterator[ArmSpec]:
+def _guidance(options: ArmOptions) -> Iterator[ArmSpec]:
     """Yield standard noise with guidance, and other noise compared with it at equal guidance."""
     steps, image = options.sampling.num_inference_steps, _image_evaluations(options)
     standard = options.sampling.guidance_scale
@@ -252,7 +252,7 @@ def _guided(scale: float, steps: int) -> str:
     return f"guidance {scale:g}, {steps} steps"
 
 
-def _sampling(options: Options, scale: float, steps: int) -> SamplingConfig:
+def _sampling(options: ArmOptions, scale: float, steps: int) -> SamplingConfig:
     """Return the trial's sampling settings with another guidance scale and number of steps."""
     return options.sampling.model_copy(
         update={"num_inference_steps": steps, "guidance_scale": scale}

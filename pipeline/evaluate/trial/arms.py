@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.config.sections import SamplingConfig
 from pipeline.diffusion.denoiser import EncodedPrompts
 from pipeline.diffusion.noise import as_model_input, stored
-from pipeline.evaluate.trial.arm_runner import ArmResult, ArmRunner, Batch, Cost
+from pipeline.evaluate.trial.arm_runner import ArmResult, ArmRunner, Cost, SampleBatch
 from pipeline.stages.propose import Source, propose
 from pipeline.stages.sample import SampledImages
 from pipeline.stages.score import score_images
@@ -24,7 +24,9 @@ from pipeline.stages.score import score_images
 class Arm(Protocol):
     """Method to generate an image from a prompt and a seed."""
 
-    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
+    def draw(
+        self, runner: ArmRunner, batch: SampleBatch, before: Mapping[str, ArmResult]
+    ) -> ArmResult:
         """Return an image for each row. ``before`` maps earlier arms to their results for them."""
         ...
 
@@ -38,9 +40,11 @@ class Plain:
     sampling: SamplingConfig | None = None
     """Sampling settings; None for those of the trial."""
 
-    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
+    def draw(
+        self, runner: ArmRunner, batch: SampleBatch, before: Mapping[str, ArmResult]
+    ) -> ArmResult:
         """Sample images from random noise."""
-        return bench.draw(batch, batch.noises[self.seed_index], self.sampling)
+        return runner.draw(batch, batch.noises[self.seed_index], self.sampling)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +57,16 @@ class Proposed:
     for_wrong_prompt: bool = False
     """True for the control in which the proposer receives the wrong prompt."""
 
-    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
+    def draw(
+        self, runner: ArmRunner, batch: SampleBatch, before: Mapping[str, ArmResult]
+    ) -> ArmResult:
         """Sample images from proposed noise."""
         first = before[self.onto] if self.onto else None
         source = first.noise if first else batch.noises[0]
         prompts = batch.wrong if self.for_wrong_prompt else batch.encoded
-        noise, cost = _propose(bench, self.proposer, prompts, source)
+        noise, cost = _propose(runner, self.proposer, prompts, source)
         proposing = first.proposing + cost if first else cost
-        return bench.draw(batch, noise, proposing=proposing)
+        return runner.draw(batch, noise, proposing=proposing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +76,12 @@ class Resampled:
     noise_of: str
     sampling: SamplingConfig
 
-    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
+    def draw(
+        self, runner: ArmRunner, batch: SampleBatch, before: Mapping[str, ArmResult]
+    ) -> ArmResult:
         """Sample images from the noise of the other arm."""
         first = before[self.noise_of]
-        return bench.draw(batch, first.noise, self.sampling, first.proposing)
+        return runner.draw(batch, first.noise, self.sampling, first.proposing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +90,13 @@ class JudgedByWrongPrompt:
 
     images_of: str
 
-    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
+    def draw(
+        self, runner: ArmRunner, batch: SampleBatch, before: Mapping[str, ArmResult]
+    ) -> ArmResult:
         """Return the images of the other arm with new scores."""
         first = before[self.images_of]
-        return replace(first, scores=score_images(bench.rewards, batch.wrong_prompts, first.images))
+        scores = score_images(runner.rewards, batch.wrong_prompts, first.images)
+        return replace(first, scores=scores)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +111,14 @@ class RandomPerturbation:
     like: str
     seed_index: int
 
-    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
+    def draw(
+        self, runner: ArmRunner, batch: SampleBatch, before: Mapping[str, ArmResult]
+    ) -> ArmResult:
         """Sample images from perturbed noise."""
         noise = perturbed_like(
             batch.noises[0], before[self.like].noise, batch.noises[self.seed_index]
         )
-        return bench.draw(batch, stored(noise))
+        return runner.draw(batch, stored(noise))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +127,12 @@ class BestOf:
 
     arms: tuple[str, ...]
 
-    def draw(self, bench: ArmRunner, batch: Batch, before: Mapping[str, ArmResult]) -> ArmResult:
+    def draw(
+        self, runner: ArmRunner, batch: SampleBatch, before: Mapping[str, ArmResult]
+    ) -> ArmResult:
         """Return the best images. Their cost includes all images that they were chosen from."""
         drawn = [before[name] for name in self.arms]
-        scores = np.array([one.scores[bench.selecting] for one in drawn], dtype=np.float64)
+        scores = np.array([one.scores[runner.selecting] for one in drawn], dtype=np.float64)
         # An image without a score is never chosen over one with a score.
         best = np.nan_to_num(scores, nan=-np.inf).argmax(axis=0)
         costs = [one.cost + one.choosing for one in drawn]
@@ -129,7 +144,7 @@ class BestOf:
             ),
             scores={
                 name: [drawn[arm].scores[name][row] for row, arm in enumerate(best)]
-                for name in bench.rewards
+                for name in runner.rewards
             },
             proposing=Cost(),
             cost=sum(costs[1:], costs[0]),
@@ -165,17 +180,17 @@ def _norm(vectors: Tensor) -> Tensor:
 
 
 def _propose(
-    bench: ArmRunner, name: str, prompts: EncodedPrompts, source: Tensor
+    runner: ArmRunner, name: str, prompts: EncodedPrompts, source: Tensor
 ) -> tuple[Tensor, Cost]:
     """Return the proposed noise as stored, float16 on the CPU, and the cost of one noise."""
-    begin = bench.now()
-    model_input = as_model_input(source).to(bench.denoiser.device)
-    proposer = {name: bench.proposers[name]}
-    ((_, proposed),) = propose(proposer, bench.denoiser, prompts, Source(noise=model_input))
+    begin = runner.now()
+    model_input = as_model_input(source).to(runner.denoiser.device)
+    proposer = {name: runner.proposers[name]}
+    ((_, proposed),) = propose(proposer, runner.denoiser, prompts, Source(noise=model_input))
     noise = stored(proposed.golden_noise).cpu()
     # A network never runs the denoiser. It counts as one evaluation, so that it is not free.
     evaluations = max(sum(proposed.forward_evaluations) / len(source), 1.0)
-    return noise, Cost(evaluations, (bench.now() - begin) / len(source))
+    return noise, Cost(evaluations, (runner.now() - begin) / len(source))
 
 
 def _pick(options: list[Tensor], chosen: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Tensor:

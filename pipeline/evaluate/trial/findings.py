@@ -141,8 +141,8 @@ def find(
     results: Results, selecting: str, judging: str, categories: Mapping[str, Sequence[str]]
 ) -> Trial:
     """Compute all findings. ``categories`` maps prompts to their categories, if they have any."""
-    networks = [entry for entry in results.entries if entry.is_network]
-    subjects = [GOLDEN, *(entry.name for entry in networks)]
+    networks = [spec for spec in results.specs if spec.is_network]
+    subjects = [GOLDEN, *(spec.name for spec in networks)]
     everywhere = np.ones(len(results.samples), bool)
     return Trial(
         num_prompts=len({sample.prompt_id for sample in results.samples}),
@@ -150,18 +150,18 @@ def find(
         subject=subjects[1] if networks else GOLDEN,
         judging=judging,
         selecting=selecting,
-        costs=[_cost(results, entry) for entry in results.entries],
+        costs=[_cost(results, spec) for spec in results.specs],
         comparisons=[
             found
-            for entry in results.entries
-            if entry.against is not None
-            for found in _comparisons(results, entry.name, entry.against, everywhere)
+            for spec in results.specs
+            if spec.against is not None
+            for found in _comparisons(results, spec.name, spec.against, everywhere)
         ],
-        controls=[entry.name for entry in results.entries if entry.control],
+        controls=[spec.name for spec in results.specs if spec.control],
         duels=[
             found
             for network in networks
-            for other in results.entries
+            for other in results.specs
             if other.may_replace(network)
             for found in _comparisons(results, network.name, other.name, everywhere)
         ],
@@ -173,8 +173,8 @@ def find(
         ],
         diversity=[
             found
-            for entry in results.entries
-            if entry.has_own_images and (found := _diversity(results, entry))
+            for spec in results.specs
+            if spec.has_own_images and (found := _diversity(results, spec))
         ],
     )
 
@@ -193,11 +193,11 @@ def to_json(trial: Trial, results: Results, described: Mapping[str, Any]) -> dic
             "wrong_prompt": [sample.wrong_prompt for sample in results.samples],
             "seed": [sample.seeds[0] for sample in results.samples],
             "scores": {
-                entry.name: {
+                spec.name: {
                     reward: [float(s) if np.isfinite(s) else None for s in column]
                     for reward, column in zip(results.rewards, columns, strict=True)
                 }
-                for entry, columns in zip(results.entries, results.scores, strict=True)
+                for spec, columns in zip(results.specs, results.scores, strict=True)
             },
         },
     }
@@ -205,7 +205,7 @@ def to_json(trial: Trial, results: Results, described: Mapping[str, Any]) -> dic
 
 def _comparisons(results: Results, arm: str, against: str, where: Mask) -> Iterator[Comparison]:
     """Yield a comparison under each reward; none if the arms have no sample in common."""
-    mask = where & results.drawn_in_both(arm, against)
+    mask = where & results.scored_in_both(arm, against)
     names = results.prompt_ids
     for reward in results.rewards:
         before, after = results.column(against, reward), results.column(arm, reward)
@@ -226,7 +226,7 @@ def _comparisons(results: Results, arm: str, against: str, where: Mask) -> Itera
 
 def _gap_closed(results: Results, arm: str, reward: str, where: Mask) -> Estimate | None:
     """Return (arm - standard) / (golden - standard) over the samples that all three have."""
-    mask = where & results.drawn_in_both(GOLDEN, STANDARD)
+    mask = where & results.scored_in_both(GOLDEN, STANDARD)
     if not mask.any():
         return None
     standard = results.column(STANDARD, reward)[mask]
@@ -241,24 +241,24 @@ def _masks(results: Results, categories: Mapping[str, Sequence[str]]) -> Iterato
         yield category, np.array([category in names for names in of_samples])
 
 
-def _diversity(results: Results, entry: ArmSpec) -> Diversity | None:
-    distances, standard = results.distance(entry.name), results.distance(STANDARD)
+def _diversity(results: Results, spec: ArmSpec) -> Diversity | None:
+    distances, standard = results.distance(spec.name), results.distance(STANDARD)
     both = np.isfinite(distances) & np.isfinite(standard)
     if not both.any():
         return None
     return Diversity(
-        arm=entry.name,
+        arm=spec.name,
         distance=float(distances[both].mean()),
-        ratio=None if entry.name == STANDARD else ratio(distances[both], standard[both]),
+        ratio=None if spec.name == STANDARD else ratio(distances[both], standard[both]),
     )
 
 
-def _cost(results: Results, entry: ArmSpec) -> ArmCost:
-    cost = results.cost(entry.name)
+def _cost(results: Results, spec: ArmSpec) -> ArmCost:
+    cost = results.cost(spec.name)
     return ArmCost(
-        arm=entry.name,
-        about=entry.about,
+        arm=spec.name,
+        about=spec.about,
         forward_evaluations=cost.evaluations,
         seconds=cost.seconds,
-        num_samples=int(results.drawn_in_both(entry.name, entry.name).sum()),
+        num_samples=int(results.scored_in_both(spec.name, spec.name).sum()),
     )

@@ -78,7 +78,7 @@ def choose_examples(results: Results, arm: str, judging: str, count: int) -> Exa
     The gain is measured by the judging reward. The other rewards break ties, which are common under
     a coarse reward.
     """
-    drawn = np.flatnonzero(results.drawn_in_both(arm, STANDARD))
+    drawn = np.flatnonzero(results.scored_in_both(arm, STANDARD))
     others = [reward for reward in results.rewards if reward != judging]
     differences = [
         (results.column(arm, reward) - results.column(STANDARD, reward))[drawn]

@@ -22,7 +22,7 @@ _PERTURBATIONS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class HeadlineNumber:
     """Number of the headline, with its interval if it has one."""
 
     value: str
@@ -100,17 +100,19 @@ def _environment() -> Environment:
     return environment
 
 
-def _figures(trial: Trial) -> Iterator[Figure]:
+def _figures(trial: Trial) -> Iterator[HeadlineNumber]:
     found = trial.comparison(trial.subject, trial.judging)
     if found is not None:
         sign = ("good" if found.gain.gain.value > 0 else "bad") if found.excludes_zero else ""
-        yield Figure(value=signed(found.gain.gain), about=f"mean gain, {trial.judging}", sign=sign)
-        yield Figure(value=percent(found.gain.wins), about="of pairs won, ties count half")
+        yield HeadlineNumber(
+            value=signed(found.gain.gain), about=f"mean gain, {trial.judging}", sign=sign
+        )
+        yield HeadlineNumber(value=percent(found.gain.wins), about="of pairs won, ties count half")
         if found.gap_closed is not None:
-            yield Figure(value=percent(found.gap_closed), about="of golden noise's gain")
+            yield HeadlineNumber(value=percent(found.gap_closed), about="of golden noise's gain")
     cost = trial.cost(trial.subject).forward_evaluations
     standard = trial.cost(STANDARD).forward_evaluations
-    yield Figure(
+    yield HeadlineNumber(
         value=f"{cost:.4g}", about=f"evaluations per image; {STANDARD} takes {standard:.4g}"
     )
 
@@ -184,7 +186,7 @@ def _categories(trial: Trial) -> ForestPlot | None:
 
 
 def _differences(trial: Trial, results: Results, rewards: Sequence[str]) -> Iterator[Histogram]:
-    mask = results.drawn_in_both(trial.subject, STANDARD)
+    mask = results.scored_in_both(trial.subject, STANDARD)
     if not mask.any():
         return
     for reward in rewards:

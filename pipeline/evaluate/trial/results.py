@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from pipeline.evaluate.compare import Mask, Values
-from pipeline.evaluate.trial.arm_runner import ArmResult, ArmRunner, Batch, Cost
+from pipeline.evaluate.trial.arm_runner import ArmResult, ArmRunner, Cost, SampleBatch
 from pipeline.evaluate.trial.arm_specs import ArmSpec
-from pipeline.evaluate.trial.samples import Sample
+from pipeline.evaluate.trial.samples import TrialSample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,23 +52,26 @@ class ChunkResult:
 
 
 def compute_chunk(
-    bench: ArmRunner, entries: Sequence[ArmSpec], samples: Sequence[Sample], seeds_per_prompt: int
+    runner: ArmRunner,
+    specs: Sequence[ArmSpec],
+    samples: Sequence[TrialSample],
+    seeds_per_prompt: int,
 ) -> ChunkResult:
     """Compute all arms for a chunk of samples. Each arm follows the arms that it uses."""
-    result = _empty(bench, entries, samples, seeds_per_prompt)
+    result = _empty(runner, specs, samples, seeds_per_prompt)
     with torch.inference_mode():
-        batch = bench.batch(samples)
+        batch = runner.batch(samples)
         drawn: dict[str, _Rows] = {}
-        for arm, entry in enumerate(entries):
+        for arm, spec in enumerate(specs):
             rows = [
                 row
                 for row, sample in enumerate(samples)
-                if entry.limit is None or sample.rank < entry.limit
+                if spec.limit is None or sample.rank < spec.limit
             ]
             if rows:
-                drawn[entry.name] = _Rows(rows, _draw(bench, batch, entry, rows, drawn))
-                _fill(result, arm, drawn[entry.name], bench.rewards, seeds_per_prompt)
-        kept = [drawn[entry.name].drawn for entry in entries if entry.keep_images]
+                drawn[spec.name] = _Rows(rows, _draw(runner, batch, spec, rows, drawn))
+                _fill(result, arm, drawn[spec.name], runner.rewards, seeds_per_prompt)
+        kept = [drawn[spec.name].drawn for spec in specs if spec.keep_images]
     return ChunkResult(
         scores=result.scores,
         distances=result.distances,
@@ -92,20 +95,27 @@ class _Rows:
 
 
 def _draw(
-    bench: ArmRunner, batch: Batch, entry: ArmSpec, rows: Sequence[int], drawn: dict[str, _Rows]
+    runner: ArmRunner,
+    batch: SampleBatch,
+    spec: ArmSpec,
+    rows: Sequence[int],
+    drawn: dict[str, _Rows],
 ) -> ArmResult:
     # An arm can only use arms that have results for all of its samples.
     wanted = set(rows)
     before = {name: one.at(rows) for name, one in drawn.items() if wanted <= set(one.rows)}
-    return entry.arm.draw(bench, batch.take(rows), before)
+    return spec.arm.draw(runner, batch.take(rows), before)
 
 
 def _empty(
-    bench: ArmRunner, entries: Sequence[ArmSpec], samples: Sequence[Sample], seeds_per_prompt: int
+    runner: ArmRunner,
+    specs: Sequence[ArmSpec],
+    samples: Sequence[TrialSample],
+    seeds_per_prompt: int,
 ) -> ChunkResult:
-    arms = len(entries)
+    arms = len(specs)
     return ChunkResult(
-        scores=np.full((arms, len(bench.rewards), len(samples)), np.nan),
+        scores=np.full((arms, len(runner.rewards), len(samples)), np.nan),
         distances=np.full((arms, len(samples) // seeds_per_prompt), np.nan),
         evaluations=np.full(arms, np.nan),
         seconds=np.full(arms, np.nan),
@@ -159,9 +169,9 @@ class Shown:
 class Results:
     """Scores and costs of all arms. Images are read from the chunks' files when needed."""
 
-    entries: Sequence[ArmSpec]
+    specs: Sequence[ArmSpec]
     rewards: Sequence[str]
-    samples: Sequence[Sample]
+    samples: Sequence[TrialSample]
     scores: Values
     """Scores, (A, R, n); NaN if an arm has no image of the sample or it could not be scored."""
     distances: Values
@@ -176,15 +186,15 @@ class Results:
     @classmethod
     def read(
         cls,
-        entries: Sequence[ArmSpec],
+        specs: Sequence[ArmSpec],
         rewards: Sequence[str],
-        chunks: Sequence[Sequence[Sample]],
+        chunks: Sequence[Sequence[TrialSample]],
         files: Sequence[Path],
     ) -> Self:
         """Read the files of all chunks and concatenate their results in order."""
         parts = [ChunkResult.from_bytes(file.read_bytes()) for file in files]
         return cls(
-            entries=entries,
+            specs=specs,
             rewards=rewards,
             samples=[sample for chunk in chunks for sample in chunk],
             scores=np.concatenate([part.scores for part in parts], axis=2),
@@ -200,7 +210,7 @@ class Results:
         found: Values = self.scores[self._arm(arm), list(self.rewards).index(reward)]
         return found
 
-    def drawn_in_both(self, one: str, other: str) -> Mask:
+    def scored_in_both(self, one: str, other: str) -> Mask:
         """Return a mask (n,) of the samples that have all scores in both arms."""
         scores = self.scores[[self._arm(one), self._arm(other)]]
         return np.asarray(np.isfinite(scores).all(axis=(0, 1)))
@@ -223,7 +233,7 @@ class Results:
     @property
     def shown_arms(self) -> list[str]:
         """Names of the arms that keep their images, in the order of the stored images."""
-        return [entry.name for entry in self.entries if entry.keep_images]
+        return [spec.name for spec in self.specs if spec.keep_images]
 
     def shown(self, sample: int) -> dict[str, Shown]:
         """Return the image and noise of the sample at a position, for each arm that keeps them."""
@@ -241,4 +251,4 @@ class Results:
         return dict(zip(self.shown_arms, part.noises, strict=True))
 
     def _arm(self, name: str) -> int:
-        return next(index for index, entry in enumerate(self.entries) if entry.name == name)
+        return next(index for index, spec in enumerate(self.specs) if spec.name == name)

@@ -6,7 +6,7 @@ therefore resumes from its finished chunks, and a trial with other settings neve
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -23,8 +23,14 @@ from pipeline.evaluate.trial.findings import Trial, find, to_json
 from pipeline.evaluate.trial.gallery import choose_examples
 from pipeline.evaluate.trial.page import summary_page, trial_page
 from pipeline.evaluate.trial.results import Results, compute_chunk
-from pipeline.evaluate.trial.samples import Categories, DataSet, Sample, chunks_of, draw_samples
-from pipeline.evaluate.trial.settings import Setup, load_bench
+from pipeline.evaluate.trial.samples import (
+    Categories,
+    DataSet,
+    TrialSample,
+    chunks_of,
+    draw_samples,
+)
+from pipeline.evaluate.trial.settings import Setup, load_runner
 from pipeline.evaluate.trial.summary import lead, summary
 from pipeline.identity import canonical_json, readable_json, sha256, short
 from pipeline.storage.durable import atomic_write
@@ -34,11 +40,11 @@ EXAMPLES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class TrialRun:
     """Prepared trial with its chunks and their files."""
 
     setup: Setup
-    chunks: Sequence[Sequence[Sample]]
+    chunks: Sequence[Sequence[TrialSample]]
     files: Sequence[Path]
     """Path of each chunk's result, which may not exist yet."""
     folder: Path
@@ -57,7 +63,7 @@ def prepare(
     categories: Categories,
     data: DataSet | None,
     folder: Path,
-) -> Run:
+) -> TrialRun:
     """Choose the samples and split them into chunks.
 
     Raises ``UserError`` like ``draw_samples``, and ``ModelError``.
@@ -68,12 +74,12 @@ def prepare(
     samples = draw_samples(
         prompts,
         settings.seeds_per_prompt,
-        seeds_needed(setup.entries()),
+        seeds_needed(setup.arm_specs()),
         settings.seed,
         frozenset() if data is None else data.seeds,
     )
     chunks = list(chunks_of(samples, settings.batch_size, settings.seeds_per_prompt))
-    return Run(
+    return TrialRun(
         setup=setup,
         chunks=chunks,
         files=chunk_files(setup, chunks, folder / "chunks"),
@@ -83,16 +89,16 @@ def prepare(
     )
 
 
-def compute(run: Run, workers: int) -> Iterator[int]:
+def compute(run: TrialRun, workers: int) -> Generator[int, None, None]:
     """Compute the missing chunks and yield the position of each finished chunk."""
     return compute_missing(run.setup, run.chunks, run.files, workers)
 
 
-def publish(run: Run) -> Trial:
+def publish(run: TrialRun) -> Trial:
     """Combine the chunks and write trial.json, trial.html, summary.md and summary.html."""
     setup = run.setup
     rewards = [reward.name for reward in setup.config.rewards]
-    results = Results.read(setup.entries(), rewards, run.chunks, run.files)
+    results = Results.read(setup.arm_specs(), rewards, run.chunks, run.files)
     trial = find(results, setup.selecting, setup.judging, run.categories)
     examples = choose_examples(results, trial.subject, trial.judging, EXAMPLES)
     sections = summary(trial, run.data)
@@ -114,7 +120,7 @@ def _described(data: DataSet | None) -> dict[str, object] | None:
     return {"url": data.url, "plans": [manifest.plan_id for manifest in data.manifests]}
 
 
-def chunk_files(setup: Setup, chunks: Sequence[Sequence[Sample]], folder: Path) -> list[Path]:
+def chunk_files(setup: Setup, chunks: Sequence[Sequence[TrialSample]], folder: Path) -> list[Path]:
     """Return the path of each chunk's result, which may not exist yet."""
     described = setup.described()
     return [
@@ -125,8 +131,8 @@ def chunk_files(setup: Setup, chunks: Sequence[Sequence[Sample]], folder: Path) 
 
 
 def compute_missing(
-    setup: Setup, chunks: Sequence[Sequence[Sample]], files: Sequence[Path], workers: int
-) -> Iterator[int]:
+    setup: Setup, chunks: Sequence[Sequence[TrialSample]], files: Sequence[Path], workers: int
+) -> Generator[int, None, None]:
     """Compute the chunks whose files are missing and yield the position of each finished chunk.
 
     Each process uses one GPU, if there are any. Raises ``ModelError`` if a model cannot be loaded,
@@ -161,10 +167,10 @@ def compute_missing(
             pool.shutdown(cancel_futures=True)
 
 
-def compute_to_file(setup: Setup, samples: Sequence[Sample], file: Path) -> None:
+def compute_to_file(setup: Setup, samples: Sequence[TrialSample], file: Path) -> None:
     """Compute one chunk and write its file atomically."""
     result = compute_chunk(
-        load_bench(setup), setup.entries(), samples, setup.settings.seeds_per_prompt
+        load_runner(setup), setup.arm_specs(), samples, setup.settings.seeds_per_prompt
     )
     atomic_write(file, [result.to_bytes()])
 

@@ -24,7 +24,7 @@ from pipeline.storage.success import sealed_manifests
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class TrialSample:
     """Prompt with a seed, and the further prompt and seeds that the controls need."""
 
     prompt: str
@@ -40,7 +40,7 @@ class Sample:
 
 def draw_samples(
     prompts: Sequence[str], seeds_per_prompt: int, extra_seeds: int, root_seed: int, used: Set[int]
-) -> list[Sample]:
+) -> list[TrialSample]:
     """Return the samples of all prompts; the samples of one prompt are adjacent.
 
     No seed is in ``used``, and the seeds of a prompt are distinct. ``extra_seeds`` is the number of
@@ -58,7 +58,7 @@ def draw_samples(
         for index in range(seeds_per_prompt):
             start = seeds_per_prompt + index * extra_seeds
             samples.append(
-                Sample(
+                TrialSample(
                     prompt=prompt,
                     prompt_id=name,
                     wrong_prompt=wrong[position],
@@ -89,8 +89,8 @@ def _unseen_seeds(root_seed: int, name: str, count: int, used: Set[int]) -> list
 
 
 def chunks_of(
-    samples: Sequence[Sample], size: int, seeds_per_prompt: int
-) -> Iterator[list[Sample]]:
+    samples: Sequence[TrialSample], size: int, seeds_per_prompt: int
+) -> Iterator[list[TrialSample]]:
     """Split samples into chunks of at most ``size``, but never split the seeds of a prompt."""
     step = max(1, size // seeds_per_prompt) * seeds_per_prompt
     return (list(samples[start : start + step]) for start in range(0, len(samples), step))

@@ -16,7 +16,7 @@ from pipeline.config.proposers import RedenoiseProposer
 from pipeline.config.sections import Config, SamplingConfig
 from pipeline.errors import UserError
 from pipeline.evaluate.trial.arm_runner import ArmRunner
-from pipeline.evaluate.trial.arm_specs import GOLDEN, ArmSpec, Options, build_arms
+from pipeline.evaluate.trial.arm_specs import GOLDEN, ArmOptions, ArmSpec, build_arms
 from pipeline.fingerprint import fingerprint
 from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import default_device, load_denoiser, load_rewards
@@ -87,7 +87,7 @@ def refuse_other_networks(
         refuse_other_model(folder, each.origin, found, "give --allow-other-model")
 
 
-class Network(Protocol):
+class EvaluatedNetwork(Protocol):
     """Proposer that a trial evaluates. It must be hashable and picklable."""
 
     @property
@@ -132,7 +132,7 @@ class Setup:
     """
 
     def __init__(
-        self, config: Config, networks: tuple[Network, ...], settings: TrialSettings
+        self, config: Config, networks: tuple[EvaluatedNetwork, ...], settings: TrialSettings
     ) -> None:
         proposers = config.all_proposers()
         if len(proposers) != 1 or not isinstance(proposers[0], RedenoiseProposer):
@@ -170,11 +170,11 @@ class Setup:
         """Return the proposer that makes golden noise like the data set's."""
         return Redenoise(settings=self.redenoise, guidance=self.config.model.guidance)
 
-    def entries(self) -> list[ArmSpec]:
+    def arm_specs(self) -> list[ArmSpec]:
         """Return the arms of the trial."""
         settings = self.settings
         return build_arms(
-            Options(
+            ArmOptions(
                 model_guidance=self.config.model.guidance,
                 sampling=settings.sampling,
                 golden_evaluations=self.golden().evaluations,
@@ -205,13 +205,13 @@ class Setup:
             "redenoise": self.redenoise.model_dump(),
             "networks": {network.name: network.digest for network in self.networks},
             "settings": self.settings.model_dump(),
-            "arms": [entry.described() for entry in self.entries()],
+            "arms": [spec.described() for spec in self.arm_specs()],
             "fingerprint": fingerprint(default_device()).model_dump(),
         }
 
 
 @cache
-def load_bench(setup: Setup) -> ArmRunner:
+def load_runner(setup: Setup) -> ArmRunner:
     """Load the models of a setup, once for each process. Raises ``ModelError``."""
     device = default_device()
     models = ResolvedModels(setup.config)

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.evaluate.trial.findings import Trial
 from pipeline.evaluate.trial.results import Results
-from pipeline.evaluate.trial.run import Run, compute, publish
+from pipeline.evaluate.trial.run import TrialRun, compute, publish
 from tests.evaluate.trial.networks import small_trial
 from tests.sealed import built, sealed_folder
 
@@ -18,13 +18,13 @@ __all__ = ["built", "sealed_folder"]
 class Done:
     """A trial that ran undisturbed."""
 
-    run: Run
+    run: TrialRun
     trial: Trial
 
     @property
     def results(self) -> Results:
         names = [reward.name for reward in self.run.setup.config.rewards]
-        return Results.read(self.run.setup.entries(), names, self.run.chunks, self.run.files)
+        return Results.read(self.run.setup.arm_specs(), names, self.run.chunks, self.run.files)
 
 
 @pytest.fixture(scope="session")

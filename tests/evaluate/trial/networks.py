@@ -10,8 +10,8 @@ from pipeline.config.file import BUNDLED
 from pipeline.config.proposers import RedenoiseSettings
 from pipeline.config.sections import Config, SamplingConfig
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
-from pipeline.evaluate.trial.run import Run, prepare
-from pipeline.evaluate.trial.settings import Network, Setup, TrialSettings
+from pipeline.evaluate.trial.run import TrialRun, prepare
+from pipeline.evaluate.trial.settings import EvaluatedNetwork, Setup, TrialSettings
 from pipeline.stages.propose import ProposedNoise, Proposer, Source
 from pipeline.stages.proposers import Redenoise
 from tests.sealed import changed, write_config
@@ -66,10 +66,10 @@ def held_out(count: int) -> list[str]:
 
 def small_trial(
     folder: Path,
-    networks: Sequence[Network] | None = None,
+    networks: Sequence[EvaluatedNetwork] | None = None,
     settings: TrialSettings = SETTINGS,
     prompts: int = 6,
-) -> Run:
+) -> TrialRun:
     """A trial of a perfect network and one that does nothing, laid out."""
     config = trial_config(folder)
     if networks is None:

@@ -1,12 +1,12 @@
 """Which arms a trial has."""
 
 from pipeline.config.sections import SamplingConfig
-from pipeline.evaluate.trial.arm_specs import Options, build_arms
+from pipeline.evaluate.trial.arm_specs import ArmOptions, build_arms
 from pipeline.evaluate.trial.arms import Plain, Resampled
 
 
-def options(sampling: SamplingConfig) -> Options:
-    return Options(
+def options(sampling: SamplingConfig) -> ArmOptions:
+    return ArmOptions(
         model_guidance="classifier_free",
         sampling=sampling,
         golden_evaluations=15,
@@ -21,7 +21,7 @@ def options(sampling: SamplingConfig) -> Options:
 def test_arms_under_other_guidance_are_sampled_like_the_others() -> None:
     """By the same scheduler: else a comparison would be one of schedulers."""
     own = SamplingConfig(num_inference_steps=20, guidance_scale=1.0, scheduler="model")
-    arms = [entry.arm for entry in build_arms(options(own))]
+    arms = [spec.arm for spec in build_arms(options(own))]
     others = [arm.sampling for arm in arms if isinstance(arm, Plain | Resampled) and arm.sampling]
     assert {(one.guidance_scale, one.num_inference_steps) for one in others} == {
         (1.5, 10),  # at the evaluations of the standard image

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.diffusion.denoiser import Conditioning
 from pipeline.diffusion.noise import source_noise, stored
-from pipeline.evaluate.trial.arm_runner import ArmResult, ArmRunner, Batch
+from pipeline.evaluate.trial.arm_runner import ArmResult, ArmRunner, SampleBatch
 from pipeline.evaluate.trial.arm_specs import (
     GOLDEN,
     STANDARD,
@@ -34,7 +34,7 @@ class CountingDenoiser:
     def __getattr__(self, name: str) -> Any:
         return getattr(demo_models()[0], name)
 
-    def predict(self, latents: Tensor, timestep: int, conditioning: Conditioning) -> Tensor:
+    def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
         self.count += len(latents)
         return demo_models()[0].predict(latents, timestep, conditioning)
 
@@ -45,11 +45,11 @@ class Drawings:
     def __init__(self, folder: Path) -> None:
         run = small_trial(folder, [Unchanged()], prompts=4)
         self.samples = [sample for chunk in run.chunks for sample in chunk][::2]
-        self.entries: dict[str, ArmSpec] = {entry.name: entry for entry in run.setup.entries()}
+        self.specs: dict[str, ArmSpec] = {spec.name: spec for spec in run.setup.arm_specs()}
         config, denoiser = trial_config(folder), CountingDenoiser()
         assert config.redenoise is not None
         redenoise = Redenoise(settings=config.redenoise, guidance=config.model.guidance)
-        self.bench = ArmRunner(
+        self.runner = ArmRunner(
             denoiser=denoiser,
             rewards=demo_models()[1],
             selecting="scene",
@@ -57,13 +57,13 @@ class Drawings:
             proposers={GOLDEN: redenoise, "unchanged": redenoise},
             sampling=SETTINGS.sampling,
         )
-        self.batch: Batch = self.bench.batch(self.samples)
+        self.batch: SampleBatch = self.runner.batch(self.samples)
         self.drawn: dict[str, ArmResult] = {}
         self.counted: dict[str, float] = {}
         with torch.inference_mode():
-            for name, entry in self.entries.items():
+            for name, spec in self.specs.items():
                 before = denoiser.count
-                self.drawn[name] = entry.arm.draw(self.bench, self.batch, self.drawn)
+                self.drawn[name] = spec.arm.draw(self.runner, self.batch, self.drawn)
                 self.counted[name] = (denoiser.count - before) / len(self.samples)
 
 
@@ -107,17 +107,17 @@ def test_cost_is_what_the_denoiser_was_asked(
 
 def test_a_network_counts_as_one_evaluation(drawings: Drawings) -> None:
     noise, network = drawings.batch.noises[0], Unchanged()
-    bench = ArmRunner(**{**vars(drawings.bench), "proposers": {"unchanged": network}})
-    drawn = drawings.entries["unchanged"].arm.draw(bench, drawings.batch, {})
+    runner = ArmRunner(**{**vars(drawings.runner), "proposers": {"unchanged": network}})
+    drawn = drawings.specs["unchanged"].arm.draw(runner, drawings.batch, {})
     assert drawn.cost.evaluations == 1 + SETTINGS.sampling.num_inference_steps
     assert torch.equal(drawn.noise, noise)
 
 
 def test_wrong_prompt_noise_is_that_of_the_other_prompt(drawings: Drawings) -> None:
-    denoiser = drawings.bench.denoiser
+    denoiser = drawings.runner.denoiser
     others = denoiser.encode_prompts([sample.wrong_prompt for sample in drawings.samples])
     with torch.inference_mode():
-        (proposed,) = drawings.bench.proposers[GOLDEN].propose(
+        (proposed,) = drawings.runner.proposers[GOLDEN].propose(
             denoiser, others, Source(noise=drawings.batch.noises[0].float())
         )
     wrong = drawings.drawn["wrong prompt: unchanged"]
@@ -133,7 +133,7 @@ def test_images_are_judged_by_the_wrong_prompt(drawings: Drawings) -> None:
     ):
         images, judged = drawings.drawn[name], drawings.drawn[arm]
         assert torch.equal(judged.images.pixels, images.images.pixels)
-        for reward, model in drawings.bench.rewards.items():
+        for reward, model in drawings.runner.rewards.items():
             expected = model.score(others, images.images.pixels).tolist()
             assert judged.scores[reward] == pytest.approx(expected, abs=1e-5)
             assert judged.scores[reward] != images.scores[reward]

@@ -10,17 +10,17 @@ import torch
 from pipeline.evaluate.compare import Estimate
 from pipeline.evaluate.trial.arm_specs import GOLDEN, STANDARD
 from pipeline.evaluate.trial.results import ChunkResult
-from pipeline.evaluate.trial.run import Run, compute
+from pipeline.evaluate.trial.run import TrialRun, compute
 from tests.evaluate.trial.conftest import Done
 from tests.evaluate.trial.networks import SETTINGS, small_trial
 from tests.sealed import demo_models
 
 
-def read(run: Run) -> list[ChunkResult]:
+def read(run: TrialRun) -> list[ChunkResult]:
     return [ChunkResult.from_bytes(file.read_bytes()) for file in run.files]
 
 
-def assert_same(run: Run, other: Run) -> None:
+def assert_same(run: TrialRun, other: TrialRun) -> None:
     """All but the seconds."""
     for one, two in zip(read(run), read(other), strict=True):
         for name in ("scores", "distances", "evaluations", "images", "noises"):
