@@ -33,11 +33,12 @@ def main(url: str, folder: Path, steps: int = 20, batch_size: int = 32) -> None:
     with torch.inference_mode():
         golden_noise = npnet(noise, prompt_embeds)
     for name, latents in (("standard", noise), ("golden", golden_noise)):
-        # The demo's model is sampled without guidance, where golden noise pays.
+        # Golden noise helps most without guidance, so the demo's model is sampled without it.
         image = pipe(PROMPT, latents=latents, guidance_scale=1.0, num_inference_steps=20).images[0]
         image.save(folder / f"{name}.png")
         print(f"written: {folder / f'{name}.png'}")
 
 
 if __name__ == "__main__":
-    main(*(sys.argv[1:2] or ["out/demo"]), Path(*(sys.argv[2:3] or ["out/npnet"])))
+    url = sys.argv[1] if len(sys.argv) > 1 else "out/demo"
+    main(url, Path(sys.argv[2] if len(sys.argv) > 2 else "out/npnet"))

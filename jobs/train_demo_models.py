@@ -1,7 +1,7 @@
 """Train the demo models from a seed: ``python -m jobs.train_demo_models --out FOLDER``.
 
-The stages run in order: pool, vae, decoder, diffusion, reward, evaluation. Each stage writes its
-result to FOLDER, so the same command resumes an interrupted run. To ship the models, copy
+The stages run in order: pictures, vae, decoder, diffusion, reward, evaluation. Each stage writes
+its result to FOLDER, so the same command resumes an interrupted run. To ship the models, copy
 ``FOLDER/model`` and ``FOLDER/reward`` to ``pipeline/demo/``.
 """
 
@@ -69,7 +69,7 @@ def _declare_float32(path: Path) -> None:
 def train_all(settings: DemoSettings, out: Path, seed: int) -> None:
     """Run every training stage whose result is not in ``out`` yet, with a progress bar.
 
-    Raise ``UserError`` if the folder was started with another recipe or seed.
+    Raise ``UserError`` if the folder was started with other settings or another seed.
     """
     out.mkdir(parents=True, exist_ok=True)
     _claim(out / "recipe.json", json.dumps({"seed": seed, **asdict(settings)}, indent=1))
@@ -85,6 +85,7 @@ def train_model(
 ) -> None:
     """Train the autoencoder and the diffusion model, and write the folder ``out/model``."""
     vae = train_vae(pictures, settings.vae, folder=out, seed=seed, report=report)
+    # The next stage trains only the decoder, so these latents stay valid.
     latents = cached_latents(vae, pictures, out)
     train_decoder(vae, pictures, settings.decoder, folder=out, seed=seed, report=report)
     model = train_diffusion(
@@ -115,11 +116,13 @@ def main(
 
 
 def _claim(path: Path, described: str) -> None:
-    """Record the recipe and seed of a new folder, or check that an existing one has the same."""
+    """Record the settings and the seed of a new folder, or check those of an existing one."""
     if not path.exists():
         atomic_write(path, [described.encode()])
     elif path.read_text("utf-8") != described:
-        raise UserError(f"{path} has another seed or recipe; choose another folder for --out")
+        raise UserError(
+            f"{path} has another seed or other settings; choose another folder for --out"
+        )
 
 
 def _progress() -> Progress:

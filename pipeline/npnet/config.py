@@ -14,16 +14,16 @@ from pipeline.records import Record
 
 
 class LatentLayout(Record):
-    """The noises of a network."""
+    """Shape of the noises of a network."""
 
     latent_shape: tuple[Count, Count, Count]
-    """(C, H, W) of a noise; of the pictures that it stands for where ``latents`` is set."""
+    """Shape (C, H, W) of a noise, or of its pictures if ``latents`` is set."""
     latents: Latents | None = None
-    """How noises become pictures, for packed latents and films."""
+    """Map from noises to pictures, for packed latents and films."""
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
-        """The shape of a noise as it is stored."""
+        """Shape of a stored noise."""
         if self.latents is None:
             return self.latent_shape
         return self.latents.noise_shape(self.latent_shape)
@@ -38,21 +38,21 @@ class LatentLayout(Record):
 
 
 class SmallLayout(LatentLayout):
-    """A convolutional network with attention to the prompt's tokens; for latents of any size."""
+    """Layout of a convolutional network with attention to the prompt's tokens."""
 
     kind: Literal["small"] = "small"
     prompt_width: Count
-    """D, the width of a prompt embedding; it may have any number of tokens."""
+    """Width D of a prompt embedding. The number of tokens is free."""
     width: Count = 64
-    """Channels inside; a multiple of ``groups`` and of ``heads``."""
+    """Number of channels of the feature maps; a multiple of ``groups`` and of ``heads``."""
     blocks: Count = 4
-    """Residual blocks."""
+    """Number of residual blocks."""
     heads: Count = 4
-    """Heads of the attention to the tokens."""
+    """Number of heads of the attention to the tokens."""
     groups: Count = 8
-    """Groups of a group normalisation."""
+    """Number of groups of a group normalisation."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the features between two convolutions that training leaves out."""
+    """Probability of dropout between the two convolutions of a block."""
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -63,49 +63,51 @@ class SmallLayout(LatentLayout):
 
 
 class SwinLayout(Record):
-    """The Swin transformer of the residual branch. The defaults are Swin-tiny."""
+    """Layout of the Swin transformer of the residual branch. The defaults are Swin-tiny."""
 
     image_size: Count = 224
-    """Side of the square that latents are resized to."""
+    """Side of the square to which latents are resized, in pixels."""
     patch_size: Count = 4
     """Side of a token, in pixels."""
     window_size: Count = 7
-    """Side of a window of attention, in tokens."""
+    """Side of an attention window, in tokens."""
     embed_dim: Count = 96
-    """Width of the first stage; each further one has twice as many, and a quarter of the tokens."""
+    """Width of the first stage. Each stage has twice the width and a quarter of the tokens."""
     depths: Annotated[tuple[Count, ...], Field(min_length=1)] = (2, 2, 6, 2)
-    """Blocks of each stage."""
+    """Number of blocks of each stage."""
     num_heads: Annotated[tuple[Count, ...], Field(min_length=1)] = (3, 6, 12, 24)
-    """Heads of each stage."""
+    """Number of heads of each stage."""
     pixels_per_token: Count = 16
-    """Side of the square of pixels that each token of the last stage becomes."""
+    """Side of the square that replaces each token of the last stage, in pixels."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if len(self.depths) != len(self.num_heads):
-            raise ValueError("depths and num_heads name different numbers of stages")
+            raise ValueError("depths and num_heads have different numbers of stages")
         smallest = self.patch_size * 2 ** (len(self.depths) - 1)
         if self.image_size % smallest:
             raise ValueError(f"image_size {self.image_size} is not a multiple of {smallest}")
         for stage, heads in enumerate(self.num_heads):
             if self.embed_dim * 2**stage % heads:
-                raise ValueError(f"stage {stage + 1} has no whole number of channels a head")
+                raise ValueError(
+                    f"the channels of stage {stage + 1} are not a multiple of its heads"
+                )
         return self
 
 
 class TwoBranchLayout(LatentLayout):
-    """The published NPNet: singular values and a residual. The defaults are those of SDXL."""
+    """Layout of the published NPNet. The defaults are those of SDXL."""
 
     kind: Literal["two_branch"] = "two_branch"
     latent_shape: tuple[Count, Count, Count] = (4, 128, 128)
     prompt_shape: tuple[Count, Count] = (77, 2048)
-    """(L, D) of a prompt embedding; it is read flattened, so its length is fixed."""
+    """Shape (L, D) of a prompt embedding. It is flattened, so L is fixed."""
     vector_hidden: Count = 64
-    """Hidden units of the two networks that read singular vectors."""
+    """Number of hidden units of the two networks that read singular vectors."""
     attention_heads: Count = 8
-    """Heads of the attention between singular triplets."""
+    """Number of heads of the attention between singular triplets."""
     value_hidden: Count = 1024
-    """Hidden units of the network that predicts singular values."""
+    """Number of hidden units of the network that predicts singular values."""
     swin: SwinLayout = SwinLayout()
 
     @model_validator(mode="after")
@@ -119,7 +121,7 @@ class TwoBranchLayout(LatentLayout):
 
     @property
     def folding(self) -> tuple[int, int]:
-        """(a, c): the C channels are laid out as a × c pictures, as near to a square as may be."""
+        """Rows and columns (a, c) of the grid of channels, as close to a square as possible."""
         channels = self.latent_shape[0]
         rows = max(a for a in range(1, channels + 1) if channels % a == 0 and a * a <= channels)
         return rows, channels // rows
@@ -132,7 +134,7 @@ class TwoBranchLayout(LatentLayout):
 
     @property
     def num_values(self) -> int:
-        """Singular values of a noise."""
+        """Number of singular values of a noise."""
         return min(self.folded_shape)
 
 
@@ -147,13 +149,13 @@ TINY_SWIN = SwinLayout(
     num_heads=(3, 6),
     pixels_per_token=4,
 )
-"""For latents of a few pixels a side, as the demo's 8 × 8."""
+"""Layout for latents of a few pixels per side, such as the demo's 8 × 8."""
 
 
 PromptShape = tuple[int, int]
 
 _SMALL_LATENTS = 32
-"""Latents with fewer pixels a side are given the small Swin."""
+"""Minimum side of latents for the full Swin, in pixels."""
 
 
 def layout_for(
@@ -164,10 +166,10 @@ def layout_for(
     dropout: float = 0.0,
     latents: Latents | None = None,
 ) -> Layout:
-    """The layout of a ``kind`` for pictures (C, H, W) and prompt embeddings (L, D).
+    """Return the layout of a ``kind`` for pictures (C, H, W) and prompt embeddings (L, D).
 
-    ``width`` and ``dropout`` are those of the small layout. ``latents`` says how noises become
-    pictures, where they are none. SDXL's shapes give the published 30 M parameters. Raises
+    ``width`` and ``dropout`` are those of the small layout. ``latents`` maps noises to pictures; it
+    is None if they are pictures. SDXL's shapes give the published 30 M parameters. Raises
     ``UserError`` for sizes that a kind cannot have.
     """
     try:

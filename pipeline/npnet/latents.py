@@ -1,12 +1,12 @@
-"""The map between a family's noises and the pictures that networks compute on.
+"""Maps between the noises of model families and the pictures that networks compute on.
 
     (C, H, W)       one picture: most families
     (S, 4·C)        one picture, packed into S patches of 2 × 2: FLUX
     (C, F, H, W)    F pictures, the frames of a film: Wan
 
 Both branches of the published network read a noise as a picture with channels. A packed noise is
-unpacked first, so that a network sees which values are neighbours. The frames of a film are F
-pictures with one prompt: a network computes each frame alone.
+unpacked first, because neighbouring values are not adjacent in it. The frames of a film are F
+pictures with one prompt, and a network computes each frame alone.
 
 B batch, C channels, F frames, H W height and width, S patches.
 """
@@ -24,24 +24,24 @@ Count = Annotated[int, Field(ge=1)]
 PictureShape = tuple[int, int, int]
 
 _PATCH = 2
-"""Side of a patch, as ``FluxPipeline`` packs latents."""
+"""Side of a patch of ``FluxPipeline``, in pixels of the latents."""
 
 
 class PackedLatents(Record):
-    """Patches of 2 × 2 in rows, as ``FluxPipeline`` packs them."""
+    """Map for latents that ``FluxPipeline`` packs into rows of 2 × 2 patches."""
 
     kind: Literal["packed"] = "packed"
     rows: Count
-    """Rows of patches."""
+    """Number of rows of patches."""
     columns: Count
-    """Patches in a row."""
+    """Number of patches in a row."""
 
     def noise_shape(self, picture: PictureShape) -> tuple[int, ...]:
-        """The shape of a noise whose picture is (C, H, W)."""
+        """Return the shape of a noise whose picture is (C, H, W)."""
         return self.rows * self.columns, picture[0] * _PATCH**2
 
     def to_pictures(self, noises: Tensor) -> Tensor:
-        """(B, S, 4·C) to (B, C, H, W)."""
+        """Unpack noises (B, S, 4·C) to pictures (B, C, H, W)."""
         batch, _, values = noises.shape
         channels = values // _PATCH**2
         patches = noises.reshape(batch, self.rows, self.columns, channels, _PATCH, _PATCH)
@@ -50,7 +50,7 @@ class PackedLatents(Record):
         )
 
     def to_noises(self, pictures: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, S, 4·C)."""
+        """Pack pictures (B, C, H, W) to noises (B, S, 4·C)."""
         batch, channels, _, _ = pictures.shape
         patches = pictures.reshape(batch, channels, self.rows, _PATCH, self.columns, _PATCH)
         return patches.permute(0, 2, 4, 1, 3, 5).reshape(
@@ -59,23 +59,23 @@ class PackedLatents(Record):
 
 
 class FilmLatents(Record):
-    """The frames of a film, as ``WanPipeline`` orders them."""
+    """Map for the frames of a film, in the order of ``WanPipeline``."""
 
     kind: Literal["film"] = "film"
     frames: Count
-    """Frames of the latents, which are fewer than those of the film."""
+    """Number of frames of the latents; the film has more."""
 
     def noise_shape(self, picture: PictureShape) -> tuple[int, ...]:
-        """The shape of a noise whose frames are (C, H, W)."""
+        """Return the shape of a noise whose frames are (C, H, W)."""
         channels, height, width = picture
         return channels, self.frames, height, width
 
     def to_pictures(self, noises: Tensor) -> Tensor:
-        """(B, C, F, H, W) to (B·F, C, H, W); the frames of a film stay together."""
+        """Split noises (B, C, F, H, W) into frames (B·F, C, H, W), in the order of the films."""
         return noises.transpose(1, 2).flatten(0, 1)
 
     def to_noises(self, pictures: Tensor) -> Tensor:
-        """(B·F, C, H, W) to (B, C, F, H, W)."""
+        """Join frames (B·F, C, H, W) to noises (B, C, F, H, W)."""
         return pictures.reshape(-1, self.frames, *pictures.shape[1:]).transpose(1, 2)
 
 
@@ -85,11 +85,11 @@ Latents = Annotated[PackedLatents | FilmLatents, Field(discriminator="kind")]
 def latents_of(
     noise_shape: tuple[int, ...], height: int | None, width: int | None
 ) -> tuple[Latents | None, PictureShape]:
-    """The map for noises of a shape, None where they are pictures, and the pictures' (C, H, W).
+    """Return the map for noises of a shape (None for pictures), and the pictures' (C, H, W).
 
-    ``height`` and ``width`` are those of ``[model]``: the number of patches does not say how many
-    stand in a row. Without both, the image is square. Raises ``UserError`` for another shape, and
-    where the rows do not follow.
+    ``height`` and ``width`` are those of ``[model]``. They determine the rows of packed latents,
+    whose shape holds only the number of patches. Without both, the image is square. Raises
+    ``UserError`` for another shape, and if the patches do not fit the image.
     """
     match noise_shape:
         case (channels, rows, columns):
@@ -109,8 +109,7 @@ def latents_of(
 def _grid(patches: int, height: int | None, width: int | None) -> PackedLatents:
     if (height is None) != (width is None):
         raise UserError(
-            f"how {patches} packed patches stand in rows follows from height and width together: "
-            "set both in [model]"
+            f"the rows of {patches} packed patches depend on height and width; set both in [model]"
         )
     high, wide = (1, 1) if height is None or width is None else (height, width)
     rows = isqrt(patches * high // wide)

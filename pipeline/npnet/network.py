@@ -1,10 +1,10 @@
-"""A noise prompt network: three lines beside any pipeline of diffusers.
+"""Noise prompt network, for use with any diffusers pipeline.
 
     npnet = NPNet.load("folder")
     golden_noise = npnet(noise, prompt_embeds)
     image = pipe(prompt_embeds=prompt_embeds, latents=golden_noise, ...).images[0]
 
-``prompt_embeds`` is what the pipeline's ``encode_prompt`` gives first: (B, L, D), for SDXL
+``prompt_embeds`` is the first result of the pipeline's ``encode_prompt``: (B, L, D), for SDXL
 (B, 77, 2048).
 """
 
@@ -31,12 +31,12 @@ from pipeline.npnet.two_branch import TwoBranchNetwork
 
 
 class NPNet(nn.Module):
-    """Source noise and prompt to golden noise. A new network leaves the noise as it is.
+    """Network that predicts golden noise from source noise and prompt embeddings.
 
-    ``residual_std`` is the standard deviation of golden − source over the training pairs: the
-    unit of the small network's output, and of the training loss of both. It is saved with the
-    weights. ``origin`` says what the network was trained for and on. It is None before training,
-    and where an earlier version saved the network.
+    A new network returns its input. ``residual_std`` is the standard deviation of golden − source
+    over the training pairs: the unit of the small network's output and of the training loss. It is
+    saved with the weights. ``origin`` records the model and the data of the training. It is None
+    before training, and in networks that an earlier version saved.
     """
 
     residual_std: Tensor
@@ -54,17 +54,16 @@ class NPNet(nn.Module):
 
     @classmethod
     def new(cls, layout: Layout, seed: int) -> Self:
-        """A network with random weights that follow from ``seed``."""
+        """Return a network with random weights from ``seed``. The global generator is unchanged."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(layout)
 
     def forward(self, noise: Tensor, prompt_embeds: Tensor) -> Tensor:
-        """Golden noise (B, ...) for a noise (B, ...) and prompt embeddings (B, L, D).
+        """Return golden noise (B, ...) for noise (B, ...) and prompt embeddings (B, L, D).
 
-        It computes in float32 and returns the type of ``noise``. A row's result depends on its
-        own noise and prompt alone. Raises ``ModelError`` for tensors of another shape than the
-        network was made for.
+        Computes in float32 and returns the type of ``noise``. Each row depends only on its noise
+        and prompt. Raises ``ModelError`` for tensors that do not have the shapes of the layout.
         """
         self._check(noise, prompt_embeds)
         latents = self.layout.latents
@@ -81,7 +80,7 @@ class NPNet(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> Self:
-        """Read a folder that ``save`` wrote, ready for use. Raises ``ModelError``."""
+        """Load a folder that ``save`` wrote, for inference. Raises ``ModelError``."""
         described, weights = read_network(Path(folder))
         network = cls.new(described.layout, seed=0)
         network.origin = described.origin
@@ -89,13 +88,13 @@ class NPNet(nn.Module):
             network.load_state_dict(load(weights))
         except (RuntimeError, SafetensorError) as error:
             raise ModelError(
-                f"{Path(folder) / WEIGHTS_FILE} is damaged, or of another network than "
-                f"{CONFIG_FILE} describes: {error}"
+                f"{Path(folder) / WEIGHTS_FILE} is damaged or does not belong to {CONFIG_FILE}: "
+                f"{error}"
             ) from error
         return network.to(device).eval().requires_grad_(False)
 
     def save(self, folder: str | Path) -> None:
-        """Write layout, origin and weights in float32. A crash leaves no half of a network."""
+        """Save layout, origin and float32 weights; ``load`` rejects an interrupted save."""
         weights = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
         described = Description(layout=self.layout, origin=self.origin)
         write_network(Path(folder), described, save(weights))
@@ -118,4 +117,6 @@ class NPNet(nn.Module):
                 f"on (B, {tokens or 'L'}, {width}); use the text encoder of the same model"
             )
         if len(noise) != shape[0]:
-            raise ModelError(f"{len(noise)} noises and {shape[0]} prompts: give one prompt a noise")
+            raise ModelError(
+                f"{len(noise)} noises and {shape[0]} prompts: give one prompt per noise"
+            )

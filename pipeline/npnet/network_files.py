@@ -1,6 +1,6 @@
-"""The two files of a saved network: ``config.json`` describes it, ``model.safetensors`` is it.
+"""Files of a saved network: ``config.json`` and ``model.safetensors``.
 
-The configuration names the digest of the weights, so that the two cannot be of two networks.
+The configuration contains the digest of the weights, so files of two networks are rejected.
 """
 
 import json
@@ -21,28 +21,30 @@ _BESIDE_LAYOUT = ("origin", "weights_sha256")
 
 
 class Description(Record):
-    """What ``config.json`` says. The layout's fields stand beside the others in the file."""
+    """Content of ``config.json``. In the file, the fields of the layout are at the top level."""
 
     layout: Layout
     origin: Origin | None = None
-    """None in networks of earlier versions."""
+    """None in networks that an earlier version saved."""
     weights_sha256: str | None = None
-    """None in networks of earlier versions."""
+    """None in networks that an earlier version saved."""
 
 
 def write_network(folder: Path, described: Description, weights: bytes) -> None:
-    """Replace a network. Between the two files a crash leaves what reading refuses."""
+    """Replace a saved network."""
     content = {
         **described.layout.model_dump(mode="json", exclude_none=True),
         **described.model_dump(mode="json", include={"origin"}, exclude_none=True),
         "weights_sha256": sha256(weights),
     }
+    # A crash between the two writes leaves a configuration with the digest of other weights, which
+    # reading rejects.
     atomic_write(folder / WEIGHTS_FILE, [weights])
     atomic_write(folder / CONFIG_FILE, [readable_json(content)])
 
 
 def read_network(folder: Path) -> tuple[Description, bytes]:
-    """The description and the weights of a saved network. Raises ``ModelError``."""
+    """Read the description and the weights of a saved network. Raises ``ModelError``."""
     described = read_description(folder)
     path = folder / WEIGHTS_FILE
     try:
@@ -53,28 +55,30 @@ def read_network(folder: Path) -> tuple[Description, bytes]:
         raise ModelError(f"{path} cannot be read: {error}") from error
     if described.weights_sha256 not in (None, sha256(weights)):
         raise ModelError(
-            f"{path} is damaged, or of another network than {CONFIG_FILE} describes: it has "
-            "another digest; copy both files again, or run the training again"
+            f"{path} is damaged or does not belong to {CONFIG_FILE}: it has another digest; copy "
+            "both files again, or run the training again"
         )
     return described, weights
 
 
 def read_description(folder: Path) -> Description:
-    """What a folder says of its network. Raises ``ModelError``."""
+    """Read the description of a saved network. Raises ``ModelError``."""
     path = folder / CONFIG_FILE
     try:
         content = json.loads(path.read_bytes())
         beside = {name: content.pop(name) for name in _BESIDE_LAYOUT if name in content}
-        # From JSON, because a list is no tuple otherwise.
+        # Validated as JSON, because strict validation of Python objects rejects a list for a tuple.
         return Description.model_validate_json(canonical_json({"layout": content, **beside}))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(folder) from error
     except (AttributeError, TypeError, ValidationError, ValueError) as error:
-        raise ModelError(f"{path} describes no network: {error}") from error
+        raise ModelError(
+            f"{path} is no configuration of a noise prompt network: {error}"
+        ) from error
 
 
 def network_digest(folder: str | Path) -> str:
-    """SHA-256 of a network's two files. Other files in the folder do not count.
+    """Return the SHA-256 of a network's two files. Other files in the folder do not count.
 
     Raises ``ModelError`` if one is missing.
     """
@@ -88,6 +92,6 @@ def network_digest(folder: str | Path) -> str:
 
 def _missing(path: Path) -> ModelError:
     return ModelError(
-        f"{path}: no noise prompt network here: the folder must hold {CONFIG_FILE} and "
-        f"{WEIGHTS_FILE}, as python -m jobs.train_npnet writes them"
+        f"{path}: no noise prompt network here; the folder must contain {CONFIG_FILE} and "
+        f"{WEIGHTS_FILE}, which python -m jobs.train_npnet writes"
     )

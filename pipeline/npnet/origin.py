@@ -1,4 +1,4 @@
-"""The origin of a trained network: the model it belongs to, its pairs, and how it was trained."""
+"""Origin of a trained network: the diffusion model, the pairs, and the settings of training."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from pipeline.records import Record
 
 
 class ModelIdentity(Record):
-    """A diffusion model, by the content of its files."""
+    """Identity of a diffusion model: the content of its files and its settings."""
 
     name: str
-    """What its configuration calls it; for people."""
+    """Name in the configuration; it does not count for the identity."""
     settings: dict[str, JsonValue]
-    """Digests of its files and LoRAs, and all settings that change what it makes of a prompt."""
+    """Digests of its files and LoRAs, and all settings that change its result for a prompt."""
     text_encoder: str | None = None
-    """Digest of the files of its text encoders and tokenizers; None where it is not known."""
+    """Digest of the files of its text encoders and tokenizers, or None if unknown."""
 
     @property
     def digest(self) -> str:
-        """A short name of ``settings``; models with the same one are the same model."""
+        """Short digest of ``settings``; equal for equal models."""
         return short(sha256(canonical_json(self.settings)))
 
     def __str__(self) -> str:
@@ -29,27 +29,27 @@ class ModelIdentity(Record):
 
 
 class TrainingData(Record):
-    """One sealed plan whose pairs a network was trained on."""
+    """Record of one sealed plan with training pairs."""
 
     plan_id: str
     version: int
-    """Of its manifest."""
+    """Version of the manifest."""
     manifest_sha256: str
     model_digest: str
     """``ModelIdentity.digest`` of the model that made the pairs."""
 
 
 class Origin(Record):
-    """Where a network comes from; stored in its ``config.json``."""
+    """Origin of a network, stored in its ``config.json``."""
 
     project_version: str
-    """Of this package, when training ended."""
+    """Version of this package when the training started."""
     model: ModelIdentity
-    """The model whose prompt embeddings it reads."""
+    """Diffusion model whose prompt embeddings the network reads."""
     allow_other_model: bool = False
-    """Whether it was trained on pairs of another model on purpose."""
+    """True if training accepted pairs of another model."""
     data: tuple[TrainingData, ...]
     init: str | None = None
-    """Digest of the network that training started from."""
+    """Digest of the network from which training started, or None."""
     settings: dict[str, Any]
     """``TrainingSettings``, as JSON."""

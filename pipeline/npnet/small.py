@@ -1,7 +1,7 @@
-"""The small network: convolutions over the noise, attention to the prompt's tokens.
+"""Small network: convolutions over the noise and attention to the prompt's tokens.
 
 B batch, C channels, H W latent height and width, L tokens, D width of a prompt embedding,
-F channels inside.
+F channels of a feature map.
 """
 
 import torch
@@ -12,7 +12,7 @@ from pipeline.npnet.config import SmallLayout
 
 
 class TokenAttention(nn.Module):
-    """Each place of a feature map (B, F, H, W) looks at the prompt's tokens (B, L, D)."""
+    """Attention from each position of a feature map to the tokens of the prompt."""
 
     def __init__(self, width: int, prompt_width: int, heads: int, groups: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class TokenAttention(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """What is read, (B, F, H, W)."""
+        """Return (B, F, H, W) for ``features`` (B, F, H, W) and ``tokens`` (B, L, D)."""
         query = self._by_head(self.query(self.norm(features)).flatten(2).transpose(1, 2))
         key, value = (self._by_head(half) for half in self.key_value(tokens).chunk(2, dim=-1))
         read = scaled_dot_product_attention(query, key, value)
@@ -33,15 +33,15 @@ class TokenAttention(nn.Module):
         return out
 
     def _by_head(self, rows: Tensor) -> Tensor:
-        """(B, rows, F) to (B, heads, rows, F / heads)."""
+        """Split (B, rows, F) into heads: (B, heads, rows, F / heads)."""
         batch, count, _ = rows.shape
         return rows.reshape(batch, count, self.heads, -1).transpose(1, 2)
 
 
 class ConvBlock(nn.Module):
-    """Two convolutions with the prompt's scale and shift (FiLM) between, then the tokens.
+    """Residual block: two convolutions with the prompt's scale and shift (FiLM), then attention.
 
-    Both residual paths end in zeros, so that a new block passes its input on.
+    The last layers of both residual paths start at zero, so a new block returns its input.
     """
 
     def __init__(self, layout: SmallLayout) -> None:
@@ -57,7 +57,7 @@ class ConvBlock(nn.Module):
         self.attention = TokenAttention(width, layout.prompt_width, layout.heads, groups)
 
     def forward(self, features: Tensor, pooled: Tensor, tokens: Tensor) -> Tensor:
-        """Features (B, F, H, W) with the pooled prompt (B, D) and its tokens (B, L, D)."""
+        """Return (B, F, H, W) for features, pooled prompt (B, D) and tokens (B, L, D)."""
         scale, shift = self.film(pooled)[:, :, None, None].chunk(2, dim=1)
         hidden = self.norm_out(self.conv_in(silu(self.norm_in(features))))
         features = features + self.conv_out(self.dropout(silu(hidden * (1 + scale) + shift)))
@@ -66,7 +66,7 @@ class ConvBlock(nn.Module):
 
 
 class SmallNetwork(nn.Module):
-    """Predicts the residual golden − source in units of its standard deviation; at first zero."""
+    """Predicts the residual golden − source in units of its standard deviation; zero when new."""
 
     def __init__(self, layout: SmallLayout) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class SmallNetwork(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, noise: Tensor, prompt_embeds: Tensor) -> Tensor:
-        """(B, C, H, W) for a noise (B, C, H, W) and prompt embeddings (B, L, D)."""
+        """Return (B, C, H, W) for a noise (B, C, H, W) and prompt embeddings (B, L, D)."""
         pooled, tokens = self.pool(prompt_embeds.mean(1)), self.token_norm(prompt_embeds)
         features = self.stem(noise) + self.places
         for block in self.blocks:

@@ -1,4 +1,4 @@
-"""The shipped diffusion model: in diffusers' own format, small, and as good as its card says."""
+"""The shipped diffusion model: its format, its size, and the figures of its card."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 
 from jobs.demo_models.data import as_images, as_pixels, demo_prompts, render_pictures
 from jobs.demo_models.evaluate import load_vae
-from jobs.demo_models.fit import Draws, StageSettings, fit, learning_rate_factor
+from jobs.demo_models.fit import DemoSettings, Draws, StageSettings, fit, learning_rate_factor
 from jobs.demo_models.vae import reconstruct
-from jobs.train_demo_models import DemoSettings, train_all
 from jobs.train_demo_models import main as train_demo_models
+from jobs.train_demo_models import train_all
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scenes import WORDS, caption
 from pipeline.errors import UserError
@@ -77,7 +77,7 @@ def test_reconstructions_keep_their_facts() -> None:
 
 
 def test_guidance_makes_pictures_follow_their_prompts(pipe: StableDiffusionPipeline) -> None:
-    """At 5.5 well, at 1 clearly worse: the room in which golden noise works."""
+    """Pictures at guidance 5.5 score well, at 1 clearly worse: the range of golden noise."""
     prompts = demo_prompts()[:48]
     soft = {}
     for scale in (1.0, 5.5):
@@ -125,7 +125,8 @@ def test_fit_resumed_equals_fit_uninterrupted(
 
         def loss_of(draws: Draws, batch_size: int) -> torch.Tensor:
             inputs = draws.normal(batch_size, 4)
-            return (model(inputs) - inputs.sum(1, keepdim=True)).square().mean()
+            error: torch.Tensor = model(inputs) - inputs.sum(1, keepdim=True)
+            return error.square().mean()
 
         def report(stage: str, step: int, steps: int, loss: float) -> None:
             if step == cut_at:
@@ -136,11 +137,11 @@ def test_fit_resumed_equals_fit_uninterrupted(
         fit("toy", model, loss_of, schedule, folder=folder, seed=0, report=report)
         return model.weight.detach().clone()
 
-    whole = train("whole", None)
+    expected = train("undisturbed", None)
     with pytest.raises(CutError):
         train("cut", 6)
-    assert torch.equal(train("cut", None), whole)
-    assert torch.equal(train("cut", 1), whole), "a finished stage is not trained again"
+    assert torch.equal(train("cut", None), expected)
+    assert torch.equal(train("cut", 1), expected), "a finished stage is not trained again"
 
 
 def test_quick_training_job_runs_and_resumes(

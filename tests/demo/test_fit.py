@@ -1,4 +1,4 @@
-"""The training loop: its learning-rate curve, and a run that was cut and goes on."""
+"""Training loop: its learning rate, and an interrupted run that is resumed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,11 +42,11 @@ def test_learning_rate_of_a_lengthened_run_follows_the_length_that_was_planned_t
 
 
 class CutError(Exception):
-    """The process ends here."""
+    """Raised to interrupt a run."""
 
 
 def _train_line(folder: Path, cut_at: int | None) -> tuple[dict[str, Tensor], list[int]]:
-    """Fit a line to draws; its weights and the steps that this run took."""
+    """Fit a line to draws; return its weights and the steps of this run."""
     steps: list[int] = []
 
     def report(stage: str, step: int, of: int, loss: float) -> None:
@@ -68,20 +68,21 @@ def _loss_of(model: nn.Module) -> Callable[[Draws, int], Tensor]:
     def loss_of(draws: Draws, batch_size: int) -> Tensor:
         x = draws.normal(batch_size, 2)
         error = model(x) - x @ torch.tensor([[2.0], [-1.0]]) - draws.uniform(batch_size, 1)
-        return error.square().mean()
+        loss: Tensor = error.square().mean()
+        return loss
 
     return loss_of
 
 
 def test_fit_that_was_cut_resumes_to_the_weights_it_would_have_had(tmp_path: Path) -> None:
-    whole, all_steps = _train_line(tmp_path / "whole", None)
+    expected, all_steps = _train_line(tmp_path / "undisturbed", None)
     with pytest.raises(CutError):
         _train_line(tmp_path / "cut", CHECKPOINT_EVERY + 5)
     resumed, rest = _train_line(tmp_path / "cut", None)
     assert all_steps == list(range(1, CHECKPOINT_EVERY + 21))
     assert rest == all_steps[CHECKPOINT_EVERY:]
-    assert all(torch.equal(resumed[name], weights) for name, weights in whole.items())
+    assert all(torch.equal(resumed[name], weights) for name, weights in expected.items())
     assert resumed["weight"].tolist() == [pytest.approx([2.0, -1.0], abs=0.2)]
     done, none = _train_line(tmp_path / "cut", None)
-    assert none == [], "a stage that is done is only read"
-    assert torch.equal(done["weight"], whole["weight"])
+    assert none == [], "a finished stage is only loaded"
+    assert torch.equal(done["weight"], expected["weight"])

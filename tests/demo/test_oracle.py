@@ -88,7 +88,7 @@ def test_connected_components_equals_flood_fill() -> None:
         assert np.array_equal(labels >= 0, picture >= 0)
         for colour in (0, 1):
             theirs, count = ndimage.label(picture == colour, structure=np.ones((3, 3)))
-            own = labels[picture == colour]
-            assert len(np.unique(own)) == count
-            pairs = np.stack([own, theirs[picture == colour]])
+            found = labels[picture == colour]
+            assert len(np.unique(found)) == count
+            pairs = np.stack([found, theirs[picture == colour]])
             assert len(np.unique(pairs, axis=1).T) == count

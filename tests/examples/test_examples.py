@@ -1,4 +1,4 @@
-"""Every example runs as its text says, on a real sealed set; `tests/jobs` runs the Ray job."""
+"""Every example runs as documented on a real sealed set; `tests/jobs` runs the Ray job."""
 
 import os
 import subprocess

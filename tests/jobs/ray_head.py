@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class RayHead:
-    """A context manager around one head: its own folder, ports, token and session of processes.
+    """Context manager of one head with a separate folder, ports, token and process session.
 
     It keeps its address and token over ``kill`` and ``start``, as a machine does that fell down
     and came up again. Nothing that it did not start itself is touched.
@@ -67,7 +67,7 @@ class RayHead:
 
     @property
     def directory(self) -> Path:
-        """Ray's logs, sockets and what else it writes; the token and the head's own output."""
+        """Folder of Ray's logs and sockets, the token, and the output of the head."""
         return self._directory
 
     @property

@@ -29,7 +29,7 @@ DEADLINE_S = 300
 @pytest.fixture(scope="module")
 def head() -> Iterator[RayHead]:
     """Started, and perhaps not ready yet; a test that kills it starts it again."""
-    # Not in pytest's own folder: the paths of Ray's sockets must be shorter than 108 characters.
+    # Not in pytest's folder: the paths of Ray's sockets must be shorter than 108 characters.
     with tempfile.TemporaryDirectory(prefix="npd-ray-") as folder, RayHead(Path(folder)) as head:
         yield head
 
@@ -52,8 +52,8 @@ def test_job_on_a_head_that_was_killed_is_submitted_again_and_loses_nothing(
             poll_s=0.005,
         )
         head.kill()
-        said, _ = job.communicate(timeout=DEADLINE_S)
-    assert job.returncode != 0, f"it ended before the head was killed:\n{said}"
+        printed, _ = job.communicate(timeout=DEADLINE_S)
+    assert job.returncode != 0, f"it ended before the head was killed:\n{printed}"
     before = _objects(store, "receipts/")
     assert 2 <= len(before) < NUM_UNITS
     for data in before.values():
@@ -64,9 +64,9 @@ def test_job_on_a_head_that_was_killed_is_submitted_again_and_loses_nothing(
     head.start()
     head.wait_until_ready()
     with submit(head.client_env(), *build, "--out", out, "--workers", 1) as job:
-        said, _ = job.communicate(timeout=DEADLINE_S)
-    assert job.returncode == 0, said
-    assert f"resuming: {len(before)} units are done" in said
+        printed, _ = job.communicate(timeout=DEADLINE_S)
+    assert job.returncode == 0, printed
+    assert f"resuming: {len(before)} units are done" in printed
     assert before.items() <= _objects(store, "receipts/").items(), "receipts stay as they were"
     assert written.items() <= _times(out / "units").items(), "no unit is written again"
     assert _sealed_bytes(store) == _sealed_bytes(open_store(str(tmp_path / "undisturbed")))
@@ -81,10 +81,10 @@ def test_submit_without_the_token_is_refused(
     if token is not None:
         env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     with submit(env, "touch", tmp_path / "ran") as job:
-        said, _ = job.communicate(timeout=DEADLINE_S)
+        printed, _ = job.communicate(timeout=DEADLINE_S)
     assert job.returncode != 0
-    assert "AuthenticationError" in said
-    assert "submitted successfully" not in said
+    assert "AuthenticationError" in printed
+    assert "submitted successfully" not in printed
     assert not (tmp_path / "ran").exists()
 
 

@@ -1,4 +1,4 @@
-"""``python -m jobs.train_npnet`` as real processes: killed and resumed, and two at a time."""
+"""``python -m jobs.train_npnet`` in real processes: killed and resumed, and two in parallel."""
 
 import json
 import signal
@@ -35,9 +35,9 @@ def _command(options: dict[str, Any], *launcher: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _own_accelerator() -> Iterator[None]:
+def _reset_accelerator() -> Iterator[None]:
     yield
-    # accelerate keeps one state a process: the next test may want another one.
+    # accelerate keeps one state per process, and the next test may need another one.
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -65,9 +65,11 @@ def _points(out: Path) -> list[dict[str, float]]:
 def test_train_killed_and_run_again_ends_in_the_same_bytes(
     sealed_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = _options(sealed_folder, tmp_path / "whole", steps=120, checkpoint_every=7, dropout=0.1)
-    job(**whole)
-    killed = whole | {"out": tmp_path / "killed"}
+    undisturbed = _options(
+        sealed_folder, tmp_path / "undisturbed", steps=120, checkpoint_every=7, dropout=0.1
+    )
+    job(**undisturbed)
+    killed = undisturbed | {"out": tmp_path / "killed"}
     _kill_after_first_checkpoint(_command(killed), killed["out"])
     assert not (killed["out"] / "training.json").exists()
     step = _saved_step(killed["out"])
@@ -75,10 +77,10 @@ def test_train_killed_and_run_again_ends_in_the_same_bytes(
 
     capsys.readouterr()
     job(**killed)
-    said = capsys.readouterr().out
-    assert "step 120 of 120" in said and f"step {step} of 120" not in said
+    printed = capsys.readouterr().out
+    assert "step 120 of 120" in printed and f"step {step} of 120" not in printed
     for name in ("model.safetensors", "config.json", "loss.jsonl"):
-        assert (killed["out"] / name).read_bytes() == (whole["out"] / name).read_bytes()
+        assert (killed["out"] / name).read_bytes() == (undisturbed["out"] / name).read_bytes()
 
 
 def test_train_in_two_processes_learns_as_one_does(sealed_folder: Path, tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_train_in_two_processes_learns_as_one_does(sealed_folder: Path, tmp_path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("step 20 of 20") == 1, "one process speaks"
+    assert done.stdout.count("step 20 of 20") == 1, "only the main process prints"
     assert json.loads((together["out"] / "training.json").read_text())["processes"] == 2
     for point, expected in zip(_points(together["out"]), _points(alone["out"]), strict=True):
         assert point == pytest.approx(expected, rel=1e-3)
@@ -130,12 +132,12 @@ def test_train_takes_version_and_unsigned(sealed_folder: Path, tmp_path: Path) -
         job(**_options(sealed_folder, tmp_path / "out", unsigned=True))
 
 
-def test_train_half_precision_on_the_cpu_says_what_to_take(tmp_path: Path) -> None:
+def test_train_half_precision_on_the_cpu_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fp16 needs a GPU; on the CPU use fp32"):
         job(**_options(tmp_path, tmp_path / "out", precision="fp16"))
 
 
 @pytest.mark.parametrize("option", ["scene", "scene=", "scene=much"])
-def test_train_gain_that_is_no_number_says_how_to_write_it(tmp_path: Path, option: str) -> None:
+def test_train_gain_without_a_number_is_rejected(tmp_path: Path, option: str) -> None:
     with pytest.raises(UserError, match=r"write REWARD=GAIN, such as scene=0\.0"):
         job(**_options(tmp_path, tmp_path / "out", min_gain=[option]))

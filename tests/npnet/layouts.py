@@ -1,4 +1,4 @@
-"""The layouts that the tests of networks use, and inputs for them."""
+"""Layouts for tests of networks, and inputs for them."""
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +24,12 @@ LAYOUTS: list[Layout] = [
 
 
 def name_of(layout: Layout) -> str:
-    """The name of a layout in a test's id."""
+    """Return the id of a layout in test names."""
     return layout.kind if layout.latents is None else f"{layout.kind}-{layout.latents.kind}"
 
 
 def inputs(layout: Layout, batch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Noises and prompt embeddings that fit a layout."""
+    """Return random noises and prompt embeddings for a layout."""
     generator = torch.Generator().manual_seed(seed)
     prompt_shape = layout.prompt_shape if isinstance(layout, TwoBranchLayout) else (6, 32)
     return (
@@ -39,7 +39,7 @@ def inputs(layout: Layout, batch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def shaken(layout: Layout, seed: int = 0) -> NPNet:
-    """A network none of whose parameters is zero, as after some training."""
+    """Return a network without zero parameters, as after some training."""
     npnet = NPNet.new(layout, seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -50,7 +50,7 @@ def shaken(layout: Layout, seed: int = 0) -> NPNet:
 
 
 def without_gradient(module: nn.Module) -> set[str]:
-    """Parameters that the last backward pass left alone or gave zeros."""
+    """Return the parameters whose gradient is missing or zero."""
     return {
         name
         for name, parameter in module.named_parameters()

@@ -1,4 +1,4 @@
-"""Networks that say where they come from."""
+"""Saved networks with an origin."""
 
 from pathlib import Path
 

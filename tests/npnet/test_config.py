@@ -1,4 +1,4 @@
-"""Layouts that cannot be built are refused when they are described."""
+"""Layouts are validated when they are created."""
 
 import pytest
 from pydantic import TypeAdapter, ValidationError

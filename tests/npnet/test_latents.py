@@ -1,4 +1,4 @@
-"""Noises as pictures, against the pipelines' own packing."""
+"""Maps from noises to pictures, against the packing of the pipelines."""
 
 import pytest
 import torch

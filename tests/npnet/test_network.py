@@ -1,4 +1,4 @@
-"""What every noise prompt network promises, whatever its layout."""
+"""Properties of noise prompt networks of every layout."""
 
 import json
 from pathlib import Path
@@ -50,14 +50,14 @@ def test_network_gradients_reach_every_parameter(layout: Layout) -> None:
 
 
 @by_kind
-def test_network_row_depends_on_its_own_noise_and_prompt_alone(layout: Layout) -> None:
+def test_network_row_depends_only_on_its_noise_and_prompt(layout: Layout) -> None:
     npnet = shaken(layout).eval()
     noise, prompt_embeds = inputs(layout, 5)
     others, other_embeds = inputs(layout, 5, seed=9)
     others[2], other_embeds[2] = noise[2], prompt_embeds[2]
-    whole = npnet(noise, prompt_embeds)
-    torch.testing.assert_close(npnet(noise[2:3], prompt_embeds[2:3])[0], whole[2])
-    torch.testing.assert_close(npnet(others, other_embeds)[2], whole[2])
+    together = npnet(noise, prompt_embeds)
+    torch.testing.assert_close(npnet(noise[2:3], prompt_embeds[2:3])[0], together[2])
+    torch.testing.assert_close(npnet(others, other_embeds)[2], together[2])
 
 
 @by_kind
@@ -90,7 +90,7 @@ def test_network_saved_and_loaded_is_the_same_bit_for_bit(layout: Layout, tmp_pa
     assert loaded.state_dict().keys() == expected.keys()
     assert all(torch.equal(tensor, expected[n]) for n, tensor in loaded.state_dict().items())
     noise, prompt_embeds = inputs(layout, 2)
-    with torch.no_grad():  # torch takes other kernels where it must keep a graph
+    with torch.no_grad():  # torch uses other kernels when it records a graph
         assert torch.equal(loaded(noise, prompt_embeds), npnet(noise, prompt_embeds))
     assert not loaded.training
 
@@ -134,9 +134,9 @@ def test_network_prompt_embeddings_of_another_shape_name_both(
 
 def test_network_small_leaves_features_out_in_training_alone() -> None:
     layout = SMALL.model_copy(update={"dropout": 0.5})
-    npnet, whole = shaken(layout), shaken(SMALL)
+    npnet, without_dropout = shaken(layout), shaken(SMALL)
     noise, prompt_embeds = inputs(layout, 2)
-    expected = whole(noise, prompt_embeds)
+    expected = without_dropout(noise, prompt_embeds)
     assert (npnet(noise, prompt_embeds) - expected).abs().max() > 1e-2
     assert torch.equal(npnet.eval()(noise, prompt_embeds), expected)
 
@@ -148,7 +148,7 @@ def test_network_small_takes_prompts_of_any_length() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A network's folder, to be damaged."""
+    """Folder of a saved network, for tests that damage it."""
     NPNet.new(SMALL, 0).save(tmp_path / "net")
     return tmp_path / "net"
 
@@ -171,7 +171,9 @@ def test_load_no_folder_is_refused(tmp_path: Path) -> None:
 )
 def test_load_config_that_describes_nothing_names_the_file(folder: Path, config: str) -> None:
     (folder / "config.json").write_text(config)
-    with pytest.raises(ModelError, match=r"config\.json describes no network"):
+    with pytest.raises(
+        ModelError, match=r"config\.json is no configuration of a noise prompt network"
+    ):
         NPNet.load(folder)
 
 
@@ -185,7 +187,7 @@ def test_load_truncated_weights_names_the_file(folder: Path) -> None:
 def test_load_weights_of_another_layout_are_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"blocks": 3}))
-    with pytest.raises(ModelError, match=r"of another network than config\.json"):
+    with pytest.raises(ModelError, match=r"does not belong to config\.json"):
         NPNet.load(folder)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pipeline.npnet.two_branch import SingularValueBranch, fold, singular_triplets, unfold
 from tests.npnet.layouts import TWO_BRANCH, inputs
@@ -41,12 +42,18 @@ def test_triplets_of_the_negated_matrix_keep_their_left_vectors() -> None:
     torch.testing.assert_close(negated_right, -right, atol=1e-5, rtol=0)
 
 
+def _last(branch: SingularValueBranch) -> nn.Linear:
+    layer = branch.change[-1]
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
 def test_branch_changes_singular_values_and_keeps_the_vectors() -> None:
     torch.manual_seed(0)
     branch = SingularValueBranch(TWO_BRANCH)
     change = torch.linspace(0.5, 1.5, TWO_BRANCH.num_values)
     with torch.no_grad():
-        branch.change[-1].bias.copy_(change)
+        _last(branch).bias.copy_(change)
     noise, _ = inputs(TWO_BRANCH, 2)
     U, S, Vh = np.linalg.svd(fold(noise, 2, 2).double().numpy())
     expected = U * (S + change.numpy())[:, None] @ Vh
@@ -56,10 +63,10 @@ def test_branch_changes_singular_values_and_keeps_the_vectors() -> None:
 def test_branch_under_autocast_computes_in_float32() -> None:
     torch.manual_seed(0)
     branch = SingularValueBranch(TWO_BRANCH)
-    torch.nn.init.normal_(branch.change[-1].weight)
+    torch.nn.init.normal_(_last(branch).weight)
     noise, _ = inputs(TWO_BRANCH, 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert (branch.left[0](torch.zeros(1, 16))).dtype == torch.bfloat16  # autocast is at work
+        assert branch.left(torch.zeros(1, 16)).dtype == torch.bfloat16  # autocast is active
         under_autocast = branch(noise)
     assert under_autocast.dtype == torch.float32
     assert torch.equal(under_autocast, branch(noise))

@@ -30,9 +30,13 @@ def test_prompt_norm_normalises_each_noise_and_scales_each_channel() -> None:
     norm = PromptNorm(4, 6 * 32)
     noise, prompt_embeds = inputs(TWO_BRANCH, 3)
     scale, shift = norm.linear(prompt_embeds.reshape(3, -1)).split(4, dim=1)
-    whole = layer_norm(noise, noise.shape[1:], eps=1e-6)
+    normalised = layer_norm(noise, noise.shape[1:], eps=1e-6)
     expected = torch.stack(
-        [whole[:, c] * (1 + scale[:, c, None, None]) + shift[:, c, None, None] for c in range(4)], 1
+        [
+            normalised[:, c] * (1 + scale[:, c, None, None]) + shift[:, c, None, None]
+            for c in range(4)
+        ],
+        1,
     )
     torch.testing.assert_close(norm(noise, prompt_embeds), expected)
 

@@ -1,4 +1,4 @@
-"""The small sealed data set, and what a training run needs beside it."""
+"""Small sealed data set, and an accelerator for training runs."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ __all__ = ["built", "sealed_folder"]
 
 @pytest.fixture
 def accelerator() -> Iterator[Accelerator]:
-    """One process on the CPU."""
+    """Return an accelerator of one process on the CPU."""
     yield Accelerator(cpu=True)
-    # accelerate keeps one state a process: the next test may want another one.
+    # accelerate keeps one state per process, and the next test may need another one.
     AcceleratorState._reset_state(reset_partial_state=True)

@@ -69,18 +69,18 @@ def _kill(step: int, loss: float) -> None:
 def test_network_learns_the_pairs_and_resumes_bit_for_bit(
     pairs: TinySet, kind: str, tmp_path: Path, accelerator: Accelerator
 ) -> None:
-    _train(pairs, kind, tmp_path / "whole", accelerator)
+    _train(pairs, kind, tmp_path / "undisturbed", accelerator)
     with pytest.raises(_KilledError):
         _train(pairs, kind, tmp_path / "killed", accelerator, _kill)
     _train(pairs, kind, tmp_path / "killed", accelerator)
     for name in ("model.safetensors", "config.json", "loss.jsonl"):
-        whole, killed = (tmp_path / run / name for run in ("whole", "killed"))
-        assert killed.read_bytes() == whole.read_bytes()
+        expected, killed = (tmp_path / run / name for run in ("undisturbed", "killed"))
+        assert killed.read_bytes() == expected.read_bytes()
 
     every = EveryPair(Source(pairs.url), "train", 4)
-    assert variance_explained(NPNet.load(tmp_path / "whole"), every, pairs.encode) > 0.02
+    assert variance_explained(NPNet.load(tmp_path / "undisturbed"), every, pairs.encode) > 0.02
 
-    proposed = _propose(pairs, tmp_path / "whole")
+    proposed = _propose(pairs, tmp_path / "undisturbed")
     batch = next(iter(every))
     assert proposed.shape == batch.source_noise.shape
     closer = (proposed - batch.golden_noise).norm() < (

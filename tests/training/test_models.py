@@ -1,4 +1,4 @@
-"""Which model a training run takes: the one that made the pairs, from wherever its files are."""
+"""A training run accepts only the model that made the pairs, from any folder."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ from tests.training.tiny_sets import TinySet, tiny_set
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> TinySet:
-    """Pairs of a model whose folder holds half precision alone."""
+    """Return pairs of a model whose folder has only half-precision files."""
     pipe = tiny_pipeline().to(torch.float16)
     made = tiny_set(tmp_path_factory.mktemp("half"), pipe, "fp16", height=32, width=32)
     files = [file.name for file in _folder(made).rglob("*.safetensors")]
@@ -37,9 +37,9 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> TinySet:
 
 
 @pytest.fixture(autouse=True)
-def _own_accelerator() -> Iterator[None]:
+def _reset_accelerator() -> Iterator[None]:
     yield
-    # accelerate keeps one state a process: the next test may want another one.
+    # accelerate keeps one state per process, and the next test may need another one.
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -96,27 +96,29 @@ def test_train_half_precision_is_encoded_in_float32_on_the_cpu(pairs: TinySet) -
 
 def test_train_another_model_is_refused_with_both_digests(pairs: TinySet, tmp_path: Path) -> None:
     other = identity_of(resolve_model(ModelConfig(name="tiny", path=str(BUNDLED / "model"))))
-    own = identity_of(resolve_model(pairs.config.model))
-    with pytest.raises(ModelError, match=rf"model {own.digest}.*model {other.digest}.*--config"):
+    expected = identity_of(resolve_model(pairs.config.model))
+    with pytest.raises(
+        ModelError, match=rf"model {expected.digest}.*model {other.digest}.*--config"
+    ):
         _train(pairs, tmp_path, model=BUNDLED / "model")
     assert not list(tmp_path.glob("*.safetensors"))
     allowed = _train(pairs, tmp_path, model=BUNDLED / "model", allow_other_model=True)
     assert allowed.allow_other_model and allowed.model == other
-    assert allowed.data[0].model_digest == own.digest
+    assert allowed.data[0].model_digest == expected.digest
     assert json.loads((tmp_path / "config.json").read_text())["prompt_width"] == 128
 
 
 def test_train_start_network_of_another_model_is_refused(pairs: TinySet, tmp_path: Path) -> None:
-    _train(pairs, tmp_path / "own", model=_folder(pairs))
-    described = json.loads((tmp_path / "own" / "config.json").read_text())
+    _train(pairs, tmp_path / "first", model=_folder(pairs))
+    described = json.loads((tmp_path / "first" / "config.json").read_text())
     described["origin"]["model"]["settings"]["digest"] = "another"
-    (tmp_path / "own" / "config.json").write_text(json.dumps(described))
+    (tmp_path / "first" / "config.json").write_text(json.dumps(described))
     with pytest.raises(ModelError, match=r"trained for 'tiny'.*give --allow-other-model"):
-        _train(pairs, tmp_path / "next", model=_folder(pairs), init=tmp_path / "own")
+        _train(pairs, tmp_path / "next", model=_folder(pairs), init=tmp_path / "first")
 
 
 @pytest.mark.parametrize("model", [{}, {"config": "demo", "model": Path("model")}])
-def test_train_without_one_model_says_how_to_name_it(
+def test_train_without_one_model_is_rejected(
     pairs: TinySet, tmp_path: Path, model: dict[str, Any]
 ) -> None:
     with pytest.raises(UserError, match="--config with the configuration of the build, or --model"):

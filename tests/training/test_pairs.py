@@ -18,7 +18,7 @@ def _stream(folder: Path, *, batch_size: int = 4, seed: int = 0, **where: int) -
 
 
 def _noises(batches: list[PairBatch]) -> list[tuple[float, ...]]:
-    """What tells pairs apart: prompts repeat."""
+    """Return the first values of each noise, which identify a pair; prompts repeat."""
     return [tuple(row.flatten()[:4].tolist()) for b in batches for row in b.source_noise]
 
 
@@ -26,13 +26,13 @@ def test_stream_gives_every_pair_at_most_once_an_epoch_in_another_order_each(
     sealed_folder: Path,
 ) -> None:
     stream = _stream(sealed_folder)
-    whole = _noises(list(EveryPair(Source(str(sealed_folder)), "train", 100)))
+    every = _noises(list(EveryPair(Source(str(sealed_folder)), "train", 100)))
     batches = len(stream) // 4
     given = iter(stream)
     epochs = [_noises(list(islice(given, batches))) for _ in range(2)]
     for epoch in epochs:
         assert len(set(epoch)) == len(epoch) == 4 * batches
-        assert set(epoch) <= set(whole)
+        assert set(epoch) <= set(every)
     assert epochs[0] != epochs[1]
 
 

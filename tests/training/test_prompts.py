@@ -1,4 +1,4 @@
-"""Prompt embeddings: every prompt of a batch, each distinct one once."""
+"""Prompt embeddings: each distinct prompt of a batch is encoded once."""
 
 import torch
 
@@ -7,7 +7,7 @@ from tests.sealed import demo_models, demo_prompts
 from tests.stages.broken_models import WrappedDenoiser
 
 
-def test_encoder_gives_each_row_the_embedding_of_its_own_prompt() -> None:
+def test_encoder_returns_the_embedding_of_each_prompt() -> None:
     first, second, third = demo_prompts(3)
     denoiser = WrappedDenoiser(demo_models()[0])
     embeds = PromptEncoder.of(denoiser)([first, second, first, third])

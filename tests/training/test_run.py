@@ -1,4 +1,4 @@
-"""Whole training runs in this process, on the small sealed data set."""
+"""Training runs in this process, on the small sealed data set."""
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ def _train(
 
 
 def _explained(folder: Path, data: Path) -> float:
-    """On the pairs that it was trained on: whether it learns, not whether it generalises."""
+    """Return the variance explained on the training pairs, to test learning, not generalisation."""
     batches = EveryPair(Source(str(data)), "train", 8)
     return variance_explained(NPNet.load(folder), batches, PromptEncoder.of(demo_models()[0]))
 
@@ -237,14 +237,14 @@ def test_train_reads_all_of_a_source_without_credentials(sealed_folder: Path) ->
             read()
 
 
-def test_train_with_a_damaged_checkpoint_says_what_to_do(
+def test_train_rejects_a_damaged_checkpoint(
     sealed_folder: Path, tmp_path: Path, accelerator: Accelerator
 ) -> None:
     _train(sealed_folder, tmp_path, accelerator, settings=BRIEF)
     (tmp_path / "training.json").unlink()
     path = tmp_path / "checkpoint.pt"
-    whole = path.read_bytes()
-    for damaged in (whole[:1000], b"", b"no checkpoint", whole[: len(whole) // 2]):
+    intact = path.read_bytes()
+    for damaged in (intact[:1000], b"", b"no checkpoint", intact[: len(intact) // 2]):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"checkpoint\.pt is damaged.*remove it"):
             _train(sealed_folder, tmp_path, accelerator, settings=BRIEF)

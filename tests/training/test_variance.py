@@ -12,7 +12,7 @@ from tests.sealed import demo_models
 
 
 class Known(NPNet):
-    """Goes a share of the way to the golden noise, which is source + 0.5."""
+    """Network that moves a share of the way to the golden noise, which is source + 0.5."""
 
     def __init__(self, share: float) -> None:
         torch.nn.Module.__init__(self)

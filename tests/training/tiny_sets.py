@@ -32,16 +32,16 @@ class TinySet:
     config: Config
     denoiser: Denoiser
     encode: PromptEncoder
-    """The model's text encoder, loaded without the rest of it."""
+    """Text encoder of the model, loaded without its other networks."""
 
     @property
     def file(self) -> str:
-        """The configuration's file."""
+        """Path of the configuration file."""
         return str(Path(self.config.prompts.path or "").parent / "build.toml")
 
 
 def tiny_settings(model: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a build that keeps every pair of a model."""
+    """Return the settings of a build that keeps every pair of a model."""
     return KEEP_ALL | {
         "splits": {"train": 1.0},
         "model": {"name": "tiny", **model},
