@@ -98,9 +98,9 @@ def _published(
     from pipeline.workflows.plan import draft_plan
 
     plan, prompts = draft_plan(config, chosen)
-    recipe = BuildSpec.of(plan)
+    spec = BuildSpec.of(plan)
     # Each candidate samples its source image once, and one image per proposed golden noise.
-    evaluations, images = recipe.evaluations(), 1 + recipe.proposals
+    evaluations, images = spec.evaluations(), 1 + spec.proposals
     size = pair_bytes(
         config.output,
         architecture.latent_values(config.model),
@@ -135,7 +135,7 @@ def _sizes(plan: "Plan", config: Config, evaluations: int, pair_bytes: int) -> L
 
 
 def _hours(cost: "GpuHours", gpus: int) -> str:
-    text = f"{cost.arithmetic()}, without judging"
+    text = f"{cost.arithmetic()}, without rewards"
     if gpus > 1:
         text += f"; {human_seconds(cost.hours * 3600 / gpus)} on {gpus}"
     return f"{text} [{cost.speed.source}]"

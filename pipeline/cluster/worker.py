@@ -72,7 +72,7 @@ class UnitWorker:
         self._store = open_store(url)
         self._plan = read_plan(self._store, plan_id)
         self._prompts = read_prompt_table(self._store, plan_id)
-        self._recipe = BuildSpec.of(self._plan)
+        self._spec = BuildSpec.of(self._plan)
         self._compute = ThreadPoolExecutor(max_workers=1, initializer=be_deterministic)
         self._models: _Models | None = None
         self.heartbeat = Heartbeat()
@@ -126,7 +126,7 @@ class UnitWorker:
         models = ResolvedModels(self._config)
         check_models(self._config, models, self._plan)
         device = default_device()
-        with _device_faults(device, self._recipe.batch_size):
+        with _device_faults(device, self._spec.batch_size):
             denoiser = load_denoiser(models.model, device, self._config.cluster.cpu_offload)
             return _Models(
                 denoiser=HeartbeatDenoiser(denoiser, self.heartbeat),
@@ -141,9 +141,9 @@ class UnitWorker:
         positions = self._plan.unit_range(work.unit)
         candidates = list(self._prompts.candidates(self._plan, positions))
         skipped = _gaps(work, len(candidates))
-        with _device_faults(models.denoiser.device, self._recipe.batch_size):
+        with _device_faults(models.denoiser.device, self._spec.batch_size):
             produced = produce_unit(
-                candidates, models.denoiser, models.rewards, self._recipe, skipped, models.proposers
+                candidates, models.denoiser, models.rewards, self._spec, skipped, models.proposers
             )
         return produced, perf_counter() - begin
 

@@ -90,6 +90,7 @@ def drop_blank(prompts: Sequence[SourcePrompt]) -> Iterable[Drop | None]:
 
 def drop_repeated(prompts: Sequence[SourcePrompt]) -> Iterable[Drop | None]:
     """Drop prompts with the same text as an earlier one."""
+    # Texts are normalised when they are read, so prompts that differ in white space are equal here.
     first: dict[str, SourcePrompt] = {}
     for prompt in prompts:
         earlier = first.setdefault(prompt.text, prompt)
@@ -102,6 +103,7 @@ def read_block_list(path: Path) -> Phrases:
     Raise ``PromptFileError`` if the file cannot be read or has no phrase.
     """
     lines = (line.strip() for line in utf8_lines(path))
+    # Grouped by their first word, so that a word of a prompt is compared with few phrases.
     phrases: dict[str, list[tuple[str, ...]]] = {}
     for line in lines:
         if line and not line.startswith("#"):

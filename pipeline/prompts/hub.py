@@ -65,6 +65,7 @@ def stream_data_set(
     if found.features is not None and column in found.features:
         found = found.select_columns([column])  # so that images are not decoded
     for table in found.with_format("arrow").iter(ROWS_AT_ONCE):
+        # The features may be unknown before the first rows are read, so the column is checked here.
         assert isinstance(table, pa.Table)
         check_column(table.schema, column, where)
         for batch in table.to_batches():

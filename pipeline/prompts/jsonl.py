@@ -59,6 +59,7 @@ def text_field(row: JsonObject, field: str, where: str) -> str | None:
         return None
     if not isinstance(value, str):
         raise PromptFileError(f"{where}: {field!r} is not a string: {_short(value)}")
+    # JSON can contain such an escape, but the text cannot be encoded as UTF-8.
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise PromptFileError(f"{where}: {field!r} contains half of a surrogate pair")
     return value

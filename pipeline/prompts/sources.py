@@ -85,6 +85,7 @@ def format_by_suffix(path: Path) -> PromptFormat | None:
 
 
 def _limit(source: PromptSourceConfig) -> int | None:
+    # islice rejects larger numbers.
     return None if source.limit is None else min(source.limit, sys.maxsize)
 
 

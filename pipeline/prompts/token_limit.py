@@ -81,6 +81,7 @@ def drop_too_long(
         lengths = [limit.counter.counts(texts) for limit in limits]
         for row in range(len(texts)):
             counts = [(limit, length[row]) for limit, length in zip(limits, lengths, strict=True)]
+            # The model reads the complete prompt if one of its text encoders does.
             is_truncated = all(count > limit.max_tokens for limit, count in counts)
             detail = "; ".join(
                 f"{limit.name}: {n} tokens of {limit.max_tokens}" for limit, n in counts

@@ -59,7 +59,7 @@ def test_recipe_plans_without_weights(name: str) -> None:
         assert f"--revision {config.model.revision}" in missing[0]
 
 
-def test_recipe_on_several_gpus_says_how_long_it_takes() -> None:
+def test_recipe_on_several_gpus_shows_the_time() -> None:
     hours = [value for _, value in _plan("sdxl", "--gpus", "8") if "GPU-hours" in value]
     assert all(re.search(r"; \d+ (s|min) on 8 \[", value) for value in hours)
 

@@ -85,7 +85,7 @@ def test_worker_asked_to_leave_discards_its_unit_at_the_next_step(worker: UnitWo
         worker.run(Work(unit=0))
     with pytest.raises(WorkerLeavingError):
         worker.run(Work(unit=1))
-    assert leaving.rows_predicted == worker._recipe.batch_size, "one step, and no other"
+    assert leaving.rows_predicted == worker._spec.batch_size, "one step, and no other"
     assert list(worker._store.list("units/")) == []
 
 
