@@ -10,11 +10,11 @@ from pipeline.entry_point import entry_digest
 from pipeline.identity import canonical_json, sha256
 from pipeline.models.diffusers.resolved_model import ResolvedModel, resolve_model
 from pipeline.models.rewards.published import REQUIRED_FILES, check_folder
-from pipeline.models.source import ResolvedSource, resolve_source
+from pipeline.models.source import OnThisMachine, ResolvedSource, resolve_source
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResolvedReward:
+class ResolvedReward(OnThisMachine):
     """A configured reward and its files on this machine."""
 
     config: RewardConfig
@@ -53,7 +53,7 @@ def resolve_reward(config: RewardConfig) -> ResolvedReward:
     return reward
 
 
-class ResolvedModels:
+class ResolvedModels(OnThisMachine):
     """Diffusion model and rewards of a configuration, each located on first use and then kept.
 
     A command makes one and passes it to everything that reads model files. Raises ``ModelError``

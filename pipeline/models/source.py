@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.config.section import SourceConfig
 from pipeline.errors import ModelError
@@ -28,8 +28,18 @@ SAFE_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 _NOT = "!"
 
 
+class OnThisMachine:
+    """Base class of files that were located on this machine. They cannot be pickled."""
+
+    def __reduce__(self) -> NoReturn:
+        # Another machine may have other files at the same place, and must not trust these digests.
+        raise TypeError(
+            f"a {type(self).__name__} is of this machine; send its configuration instead"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
-class ResolvedSource:
+class ResolvedSource(OnThisMachine):
     """A configured source and its files on this machine."""
 
     config: SourceConfig

@@ -37,7 +37,8 @@ def test_digest_is_kept_and_a_new_command_reads_the_files_again(tmp_path: Path) 
     assert resolve_model(config).digest != before
 
 
-def test_resolved_model_cannot_be_sent_to_another_process() -> None:
-    model = ResolvedModels(load_config("demo")).model
-    with pytest.raises(TypeError, match="model of this machine; send its configuration"):
-        pickle.dumps(model)
+def test_resolved_models_cannot_be_sent_to_another_process() -> None:
+    models = ResolvedModels(load_config("demo"))
+    for resolved in (models, models.model, *models.rewards):
+        with pytest.raises(TypeError, match="is of this machine; send its configuration"):
+            pickle.dumps(resolved)

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
 
 from pipeline.config.model import ModelConfig
 from pipeline.config.section import SourceConfig
 from pipeline.errors import ModelError
 from pipeline.identity import canonical_json, file_sha256, files_digest, sha256
 from pipeline.models.diffusers.model_index import INDEX, ModelIndex, read_index
-from pipeline.models.source import ResolvedSource, locate, matching, resolve_source
+from pipeline.models.source import OnThisMachine, ResolvedSource, locate, matching, resolve_source
 
 _TEXT = ("text_encoder", "tokenizer")
 """Prefixes of the names of components that read a prompt."""
@@ -26,7 +25,7 @@ _METADATA = ("*.json", "*.txt", "*.model")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResolvedModel:
+class ResolvedModel(OnThisMachine):
     """A configured model and its files on this machine.
 
     Everything that is read from the files is read on first use and then kept, so each file is
@@ -42,10 +41,6 @@ class ResolvedModel:
 
     def __str__(self) -> str:
         return str(self.folder if self.checkpoint is None else self.checkpoint)
-
-    def __reduce__(self) -> NoReturn:
-        # Another machine may have other files at the same place, and must not trust these digests.
-        raise TypeError(f"{self} is a model of this machine; send its configuration instead")
 
     @cached_property
     def index(self) -> ModelIndex:
