@@ -12,6 +12,7 @@ from typing import Annotated
 
 import torch
 import typer
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -21,15 +22,14 @@ from jobs.demo_models.evaluate import evaluate_models, evaluation_table
 from jobs.demo_models.fit import DemoSettings, StageCallback
 from jobs.demo_models.golden_noise import compare_settings, settings_table
 from jobs.demo_models.reward import train_reward
-from jobs.demo_models.untyped import Autoencoder, Pipeline, diffusers
 from jobs.demo_models.vae import cached_latents, train_decoder, train_vae
 from pipeline.errors import UserError
 from pipeline.storage.durable import atomic_write, whole_folder
 
 
-def assemble(model: DiffusionModel, vae: Autoencoder) -> Pipeline:
+def assemble(model: DiffusionModel, vae: AutoencoderKL) -> StableDiffusionPipeline:
     """Return a diffusers pipeline without safety checker and feature extractor."""
-    return diffusers.StableDiffusionPipeline(
+    return StableDiffusionPipeline(
         vae=vae,
         text_encoder=model.text_encoder,
         tokenizer=model.tokenizer,
@@ -41,7 +41,7 @@ def assemble(model: DiffusionModel, vae: Autoencoder) -> Pipeline:
     )
 
 
-def save_half(pipe: Pipeline, folder: Path) -> None:
+def save_half(pipe: StableDiffusionPipeline, folder: Path) -> None:
     """Write the folder with float16 weights and convert the pipeline back to float32.
 
     Its weights then equal those of the files, so the evaluated weights are the shipped ones.

@@ -105,6 +105,7 @@ def job(
     )
     source = Source(data, version=version, unsigned=unsigned)
     diffusion = _model(source, config, model)
+    # The pairs are already computed, so no other network of the diffusion model is loaded.
     text = load_text_encoder(diffusion, accelerator.device)
     summary = train(
         source,

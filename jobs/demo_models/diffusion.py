@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from jobs.demo_models.fit import Draws, StageCallback, StageSettings, fit
-from jobs.demo_models.untyped import Scheduler, UNet, diffusers
 from pipeline.demo.scenes import WORDS, Scene, caption, redraw_word
 
 LENGTH = 16
@@ -129,17 +129,17 @@ MAX_SNR = 5.0
 class DiffusionModel:
     """The networks that are trained together, with their tokenizer and scheduler."""
 
-    unet: UNet
+    unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
-    scheduler: Scheduler
+    scheduler: DDIMScheduler
 
 
 def new_diffusion_model(seed: int) -> DiffusionModel:
     """Return an untrained model: 2.8 M parameters in the UNet, 0.7 M in the text encoder."""
     torch.manual_seed(seed)
     tokenizer = new_tokenizer()
-    unet = diffusers.UNet2DConditionModel(
+    unet = UNet2DConditionModel(
         sample_size=LATENT_SIDE,
         block_out_channels=(64, 96),
         down_block_types=("CrossAttnDownBlock2D",) * 2,
@@ -157,9 +157,9 @@ def new_diffusion_model(seed: int) -> DiffusionModel:
     )
 
 
-def new_scheduler() -> Scheduler:
+def new_scheduler() -> DDIMScheduler:
     """Return the noise schedule of Stable Diffusion."""
-    return diffusers.DDIMScheduler(
+    return DDIMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,
         beta_end=0.012,

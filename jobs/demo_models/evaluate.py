@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from rich.table import Table
 from torch import Tensor
 
 from jobs.demo_models.data import Pictures, demo_prompts, render_pictures
 from jobs.demo_models.reward import corrupt
-from jobs.demo_models.untyped import Autoencoder, diffusers
 from jobs.demo_models.vae import reconstruct
 from pipeline.config.proposers import RedenoiseSettings
 from pipeline.demo.drawing import render
@@ -174,7 +174,7 @@ def correlation(scores: Tensor) -> float:
     return float(torch.corrcoef(scores.double())[0, 1])
 
 
-def load_vae(model: Path) -> Autoencoder:
+def load_vae(model: Path) -> AutoencoderKL:
     """Load the autoencoder of a pipeline folder, in float32."""
-    vae = diffusers.AutoencoderKL.from_pretrained(model / "vae", local_files_only=True)
+    vae = AutoencoderKL.from_pretrained(model / "vae", local_files_only=True)
     return vae.float().eval().requires_grad_(False)

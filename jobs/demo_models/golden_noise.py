@@ -90,6 +90,7 @@ def compare_settings(model: Path, reward_folder: Path, count: int) -> list[Setti
     rows = []
     for setting in SETTINGS:
         scale = setting.guidance_scale
+        # Images from source noise depend only on the guidance scale, so settings share them.
         if scale not in judged:
             judged[scale] = judge(source, scale)
         golden = _golden_of(setting, denoiser, encoded, source)

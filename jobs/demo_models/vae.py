@@ -7,13 +7,13 @@ encoder's latents with a little noise, because sampled latents never equal encod
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from jobs.demo_models.data import Pictures, as_images, as_pixels
 from jobs.demo_models.fit import Draws, StageCallback, StageSettings, fit
-from jobs.demo_models.untyped import Autoencoder, diffusers
 from pipeline.demo.drawing import SIDE
 from pipeline.storage.durable import whole_file
 
@@ -22,9 +22,9 @@ LATENT_NOISE = 0.04
 """Standard deviation of the noise on latents (of unit variance) in the training of the decoder."""
 
 
-def new_vae() -> Autoencoder:
+def new_vae() -> AutoencoderKL:
     """Return an untrained autoencoder with 0.7 M parameters."""
-    return diffusers.AutoencoderKL(
+    return AutoencoderKL(
         sample_size=SIDE,
         block_out_channels=(16, 32, 64),
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -37,7 +37,7 @@ def new_vae() -> Autoencoder:
 
 def train_vae(
     pictures: Pictures, settings: StageSettings, *, folder: Path, seed: int, report: StageCallback
-) -> Autoencoder:
+) -> AutoencoderKL:
     """Train encoder and decoder, and set ``scaling_factor`` for latents of unit variance."""
     torch.manual_seed(seed)
     vae = new_vae().to(memory_format=torch.channels_last)
@@ -45,6 +45,7 @@ def train_vae(
     def loss_of(draws: Draws, batch_size: int) -> Tensor:
         pixels = _draw_pixels(pictures, draws, batch_size)
         posterior = vae.encode(pixels).latent_dist
+        # ``posterior.sample()`` would draw from torch's global generator.
         latents = posterior.mean + posterior.std * draws.normal(*posterior.mean.shape)
         kl: Tensor = posterior.kl().mean()
         return reconstruction_loss(vae.decode(latents).sample, pixels) + KL_WEIGHT * kl
@@ -56,7 +57,7 @@ def train_vae(
 
 
 def train_decoder(
-    vae: Autoencoder,
+    vae: AutoencoderKL,
     pictures: Pictures,
     settings: StageSettings,
     *,
@@ -83,13 +84,13 @@ def reconstruction_loss(decoded: Tensor, pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode(vae: Autoencoder, pixels: Tensor, scaling_factor: float) -> Tensor:
+def encode(vae: AutoencoderKL, pixels: Tensor, scaling_factor: float) -> Tensor:
     """Return posterior means of ``pixels`` times ``scaling_factor``, float32 (B, 4, 8, 8)."""
     batches = [vae.encode(batch).latent_dist.mean for batch in torch.split(pixels, 250)]
     return torch.cat(batches) * scaling_factor
 
 
-def cached_latents(vae: Autoencoder, pictures: Pictures, folder: Path) -> Tensor:
+def cached_latents(vae: AutoencoderKL, pictures: Pictures, folder: Path) -> Tensor:
     """Return the scaled latents of ``pictures``, float32 (n, 4, 8, 8), cached in ``folder``."""
     path = folder / "latents.safetensors"
     if not path.exists():
@@ -100,7 +101,7 @@ def cached_latents(vae: Autoencoder, pictures: Pictures, folder: Path) -> Tensor
 
 
 @torch.no_grad()
-def decode(vae: Autoencoder, latents: Tensor) -> Tensor:
+def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     """Decode scaled latents to pixels, float32 (B, 3, H, W) near [-1, 1]."""
     scaling_factor = float(vae.config["scaling_factor"])
     return torch.cat(
@@ -108,7 +109,7 @@ def decode(vae: Autoencoder, latents: Tensor) -> Tensor:
     )
 
 
-def reconstruct(vae: Autoencoder, pictures: Pictures) -> Pictures:
+def reconstruct(vae: AutoencoderKL, pictures: Pictures) -> Pictures:
     """Encode and decode every picture."""
     latents = encode(vae, as_pixels(pictures.images), float(vae.config["scaling_factor"]))
     return Pictures(as_images(decode(vae, latents)), pictures.scenes)

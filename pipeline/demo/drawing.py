@@ -103,6 +103,7 @@ def place(scene: Scene, rng: np.random.Generator) -> list[Placed]:
     things = scene.things
     while True:
         halves = np.array([rng.uniform(*_half_range(thing, scene)) for thing in things])
+        # The soft edge of a shape extends half a pixel beyond its bounding box.
         margin = halves[:, None] + 0.5
         centres = rng.uniform(margin, SIDE - margin, size=(TRIES, len(things), 2))
         for tried in centres[_are_apart(centres, halves)]:

@@ -115,6 +115,8 @@ def _describe(paint: NDArray[np.int64], cover: Floats, labels: NDArray[np.int64]
         if area >= LEAST_AREA:
             mask = labels == name
             index = int(paint[mask][0])
+            # Pixels at the edge are less than FOREGROUND covered and therefore not in the mask, but
+            # their coverage gives the extent with a precision below one pixel.
             object_cover = cover[..., index] * _grow(mask)
             left, right = _extent(object_cover.max(0))
             top, bottom = _extent(object_cover.max(1))
@@ -170,6 +172,7 @@ class SceneOracle:
 
 def scene_facts(scene: Scene, found: Sequence[Found]) -> list[bool]:
     """Return the facts of ``scene`` as booleans, under the best matching with ``found``."""
+    # A None stands for an object of the caption that the picture does not show.
     candidates = [*found[:MOST_OBJECTS], *[None] * len(scene.things)]
     matchings = permutations(candidates, len(scene.things))
     best = max((_facts_matched(scene, matching) for matching in matchings), key=sum)

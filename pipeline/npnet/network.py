@@ -70,6 +70,7 @@ class NPNet(nn.Module):
         source, embeds = noise.float(), prompt_embeds.float()
         if latents is not None:
             source = latents.to_pictures(source)
+            # All frames of a film have its prompt.
             embeds = embeds.repeat_interleave(len(source) // len(noise), dim=0)
         predicted: Tensor = self.network(source, embeds).float()
         if isinstance(self.network, SmallNetwork):
@@ -82,6 +83,7 @@ class NPNet(nn.Module):
     def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> Self:
         """Load a folder that ``save`` wrote, for inference. Raises ``ModelError``."""
         described, weights = read_network(Path(folder))
+        # The random weights are replaced below. ``new`` leaves the caller's generator unchanged.
         network = cls.new(described.layout, seed=0)
         network.origin = described.origin
         try:

@@ -82,6 +82,7 @@ class SmallNetwork(nn.Module):
         self.blocks = nn.ModuleList(ConvBlock(layout) for _ in range(layout.blocks))
         self.norm = nn.GroupNorm(layout.groups, layout.width)
         self.out = nn.Conv2d(layout.width, channels, 3, padding=1)
+        # A new network must return its input, so it starts with a residual of zero.
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
 

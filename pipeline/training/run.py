@@ -140,6 +140,7 @@ def train(
         "seconds": round(perf_counter() - begin, 1),
     }
     if accelerator.is_main_process:
+        # The summary is written last: with it, the run counts as finished.
         training.average.save(out)
         summary["network"] = network_digest(out)
         atomic_write(out / SUMMARY_FILE, [readable_json(summary)])

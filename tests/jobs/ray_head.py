@@ -54,7 +54,7 @@ class RayHead:
 
     @property
     def address(self) -> str:
-        """Where jobs are submitted to."""
+        """URL to which jobs are submitted."""
         return f"http://127.0.0.1:{self._dashboard_port}"
 
     def client_env(self) -> dict[str, str]:
@@ -76,7 +76,7 @@ class RayHead:
         return self._token_path
 
     def state(self, resource: str) -> bytes:
-        """What ``ray list <resource> --detail`` makes its table of: the reply of the cluster."""
+        """Return the reply of the cluster that ``ray list <resource> --detail`` prints."""
         with self._get(f"/api/v0/{resource}?detail=true&limit=1000") as reply:
             data: bytes = reply.read()
             return data

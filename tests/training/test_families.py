@@ -90,7 +90,7 @@ def test_network_learns_the_pairs_and_resumes_bit_for_bit(
 
 
 def _propose(pairs: TinySet, folder: Path) -> torch.Tensor:
-    """What the network of a build proposes for the first pairs."""
+    """Return the proposal of a build's network for the first pairs."""
     network = load_network(NPNetConfig(path=str(folder)), pairs.denoiser, pairs.config.model)
     batch = next(iter(EveryPair(Source(pairs.url), "train", 4)))
     prompts = pairs.denoiser.encode_prompts(batch.prompts)
