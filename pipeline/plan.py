@@ -197,6 +197,7 @@ class Plan(Record):
 
         Plans before version 3 have one proposer, in the section named after its kind.
         """
+        # Unknown keys are kept here as well: a section of an older version may have some.
         older = {"redenoise": self.settings.redenoise, "npnet": self.settings.npnet}
         return self.settings.proposers or tuple(
             _PROPOSER.validate_python({"kind": kind, "name": kind, **section}, extra="allow")

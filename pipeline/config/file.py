@@ -71,6 +71,7 @@ def _locate(path: Path) -> Path:
 
 
 def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
+    # Workers start in other folders, where a relative path would name another file.
     def absolute(path: str) -> str:
         try:
             return str((file.path.parent / Path(path).expanduser()).resolve())

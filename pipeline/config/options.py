@@ -37,6 +37,7 @@ def _describe(name: str, field: FieldInfo) -> Iterator[str]:
         for key, option in options.items():
             if key in within:
                 continue
+            # Sections of several kinds share a header, so the value of kind tells them apart.
             if len(sections) > 1 and key == "kind":
                 yield f'kind = "{kind_of(section)}"'
             else:

@@ -30,6 +30,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(
         frozen=True,
+        # A quoted number, or 1 in place of true, is a mistake and not a value to convert.
         strict=True,
         extra="forbid",
         allow_inf_nan=False,

@@ -35,6 +35,7 @@ class SplitsConfig(Section):
     @model_validator(mode="after")
     def _sum(self) -> Self:
         total = self.train + self.validation + self.test
+        # Sums such as 0.7 + 0.2 + 0.1 differ from 1 in binary.
         if abs(total - 1) > 1e-9:
             raise ValueError(f"the three fractions add up to {total:g}; they must add up to 1")
         return self

@@ -157,6 +157,7 @@ def _checked(name: str, proposed: Any, source_noise: Tensor) -> ProposedNoise:
             f"and convergence of {sorted(rows)} rows; wanted are noises of shape "
             f"{tuple(source_noise.shape)}"
         )
+    # A copy, because a custom proposer may keep its tensor and overwrite it in the next batch.
     return ProposedNoise(
         golden_noise=golden.detach().to(source_noise, copy=True),
         forward_evaluations=tuple(evaluations),

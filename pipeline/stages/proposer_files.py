@@ -118,6 +118,7 @@ def _digest(proposer: ProposerConfig) -> str | None:
 def _custom(proposer: CustomProposer) -> Proposer:
     made = make_entry(proposer.entry, proposer.code, proposer.options)
     counts = (getattr(made, "proposals", None), getattr(made, "evaluations", None))
+    # ``type(c) is int`` because True is an instance of int but not a count.
     if not callable(getattr(made, "propose", None)) or not all(type(c) is int for c in counts):
         raise EntryPointError(
             f"{proposer.entry}: no proposer; it needs the integers `proposals` and "

@@ -151,6 +151,7 @@ class BestOfN:
 
     def seeds(self, candidate: Candidate) -> list[int]:
         """Return the n seeds of a candidate. A smaller n gives the first seeds of the same list."""
+        # A seed of another candidate would give a pair whose two noises are both source noises.
         taken = seeds_for(self.root_seed, candidate.prompt_id, self.seeds_per_prompt)
         return seeds_apart(f"{self.name}/{candidate.sample_id}", self.n, taken)
 

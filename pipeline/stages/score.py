@@ -39,6 +39,8 @@ def score_images(
 def _scores(
     name: str, reward: Reward, prompts: Sequence[str], images: SampledImages
 ) -> list[float]:
+    # Images that are not finite are scored too, as black ones. Leaving them out would change the
+    # batch, and with it the rounding of the other scores.
     with preserve_settings():
         scores: object = reward.score(list(prompts), images.pixels.clone())
     if not isinstance(scores, Tensor) or scores.shape != (len(prompts),) or scores.is_complex():

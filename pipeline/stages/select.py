@@ -161,6 +161,7 @@ def gate_reason(stats: NoiseStats, num_values: int, gate: GateConfig) -> str | N
     For D Gaussian values, ‖x‖/√D has a standard error of 1/√(2D) around 1. The excess kurtosis has
     a standard error of √(24/D) around 0. The limits of the gate count in these standard errors.
     """
+    # The mean of the squares is ‖x‖²/D, so no other statistic has to be stored.
     norm = sqrt(stats.mean**2 + stats.std**2)
     if abs(norm - 1) * sqrt(2 * num_values) > gate.max_norm_deviation:
         return "gate:norm"

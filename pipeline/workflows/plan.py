@@ -92,6 +92,8 @@ def _plan(
 
 def _settings(config: Config) -> PlanSettings:
     """Return the settings that affect the result, without the digests of models."""
+    # Defaults are stored like set values: a later version may have others, and the plan's id must
+    # not depend on how a configuration is written.
     return PlanSettings(
         prompts=PlannedPrompts(
             seeds_per_prompt=config.prompts.seeds_per_prompt, seed=config.prompts.seed
