@@ -83,7 +83,9 @@ def evaluate(
         int, typer.Option(min=1, help="Number of processes; on GPUs, one per GPU.")
     ] = 1,
 ) -> None:
-    """Compare the noise of a network with standard and golden noise, on held-out prompts.
+    """Compare noise of networks and golden noise with other methods of equal cost.
+
+    The prompts are held out and the seeds are unseen.
 
     After an interruption, the same command continues from the last finished chunk.
     """

@@ -70,6 +70,7 @@ def compare(
         num_pairs=len(before),
         standard=float(before.mean()),
         other=float(after.mean()),
+        # The interval of a share counts pairs, so an odd tie is dropped.
         wins=win_rate(int((after > before).sum()) + ties // 2, len(before)),
         gain=mean(after - before, prompt_ids),
     )

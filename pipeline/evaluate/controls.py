@@ -102,6 +102,7 @@ def plain_guidance(
 
 def _next_seed(column: Values) -> Values:
     """Return for each candidate the value of the next candidate."""
+    # The last seed of a prompt gets a seed of the next prompt. ``_paired_seeds`` excludes it.
     return np.roll(column, -1)
 
 

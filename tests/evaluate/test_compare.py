@@ -86,7 +86,7 @@ def test_ratio_interval_is_that_of_the_delta_method() -> None:
     residual = closed - found.value * gap
     half = 1.96 * residual.std() / 1_000**0.5 / gap.mean()
     assert found.value == pytest.approx(closed.mean() / gap.mean())
-    # 2,000 resamples tell a 95% bound to some hundredths of the interval.
+    # With 2,000 resamples a 95% bound is accurate to a few per cent of the interval.
     assert found.low == pytest.approx(found.value - half, abs=0.15 * half)
     assert found.high == pytest.approx(found.value + half, abs=0.15 * half)
 

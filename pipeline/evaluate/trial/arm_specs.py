@@ -63,6 +63,8 @@ class ArmSpec:
 
     def described(self) -> dict[str, Any]:
         """Return everything that decides the arm's stored results, as JSON."""
+        # The names of chunks are digests of this, so arms and their fields must not be renamed:
+        # finished trials would be computed again.
         return {
             "name": self.name,
             "kind": type(self.arm).__name__,

@@ -92,6 +92,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("pipeline.evaluate.trial"),
         autoescape=True,
+        # A misspelled name in a template raises instead of rendering as nothing.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

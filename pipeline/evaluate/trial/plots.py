@@ -129,6 +129,7 @@ def forest_plot(rows: Sequence[tuple[str, Estimate]]) -> ForestPlot:
     """
     low = min(0.0, *(estimate.low for _, estimate in rows))
     high = max(0.0, *(estimate.high for _, estimate in rows))
+    # An axis needs a length even if all intervals are zero.
     room = (high - low) * 0.04 or 1.0
     scale = Scale(low - room, high + room, _NAMES, _PLOT)
     return ForestPlot(
@@ -154,6 +155,7 @@ def forest_plot(rows: Sequence[tuple[str, Estimate]]) -> ForestPlot:
 
 def histogram(values: Values, label: str, bins: int = 41) -> Histogram:
     """Return a histogram of differences with lines at zero and at the mean."""
+    # The axis is symmetric, so that zero is in the middle of the central bin.
     largest = float(np.abs(values).max()) or 1.0
     counts, edges = np.histogram(values, bins=bins, range=(-largest, largest))
     width, height = 720.0, 170.0

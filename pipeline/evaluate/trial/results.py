@@ -58,6 +58,7 @@ def compute_chunk(
     seeds_per_prompt: int,
 ) -> ChunkResult:
     """Compute all arms for a chunk of samples. Each arm follows the arms that it uses."""
+    # Values of an arm that is limited to other samples stay NaN.
     result = _empty(runner, specs, samples, seeds_per_prompt)
     with torch.inference_mode():
         batch = runner.batch(samples)

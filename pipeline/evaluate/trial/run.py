@@ -147,6 +147,7 @@ def compute_missing(
     # CUDA cannot be used in a fork of a process that has initialized it.
     context = multiprocessing.get_context("spawn")
     devices: SimpleQueue[str] = context.SimpleQueue()
+    # Each process takes one entry when it starts.
     for device in _devices(workers):
         devices.put(device)
     with ProcessPoolExecutor(workers, context, _start, (devices,)) as pool:
@@ -160,8 +161,8 @@ def compute_missing(
                 yield futures[future]
         except BrokenProcessPool:
             raise NPDError(
-                "a process of the trial died, perhaps for want of memory: try fewer --workers or a "
-                "smaller --batch-size; chunks that are done are kept"
+                "a worker process died, possibly out of memory; use fewer --workers or a smaller "
+                "--batch-size. Finished chunks are kept"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
@@ -172,6 +173,7 @@ def compute_to_file(setup: Setup, samples: Sequence[TrialSample], file: Path) ->
     result = compute_chunk(
         load_runner(setup), setup.arm_specs(), samples, setup.settings.seeds_per_prompt
     )
+    # A chunk is done if its file exists, so a partly written file must never have that name.
     atomic_write(file, [result.to_bytes()])
 
 

@@ -48,7 +48,7 @@ def draw_samples(
     every prompt needs a wrong prompt.
     """
     if len(prompts) < 2:
-        raise UserError(f"a trial needs two prompts or more, not {len(prompts)}")
+        raise UserError(f"a trial needs at least two prompts, not {len(prompts)}")
     wrong = _other_prompts(prompts, root_seed)
     samples = []
     for position, prompt in enumerate(prompts):
@@ -71,6 +71,7 @@ def draw_samples(
 
 def _other_prompts(prompts: Sequence[str], root_seed: int) -> list[str]:
     """Return another prompt for each prompt: its neighbour in one random cycle of all prompts."""
+    # In one cycle through all prompts, no prompt is followed by itself.
     circle = np.random.default_rng(root_seed).permutation(len(prompts))
     others = [""] * len(prompts)
     for here, behind in zip(circle, np.roll(circle, -1), strict=True):
@@ -80,6 +81,7 @@ def _other_prompts(prompts: Sequence[str], root_seed: int) -> list[str]:
 
 def _unseen_seeds(root_seed: int, name: str, count: int, used: Set[int]) -> list[int]:
     """Return a prompt's first ``count`` seeds, derived as in a plan, that are not in ``used``."""
+    # A longer list of seeds begins with the shorter one, so the first seeds stay the same.
     wanted = count
     while True:
         unseen = [seed for seed in seeds_for(root_seed, name, wanted) if seed not in used]
@@ -147,7 +149,7 @@ def held_out_prompts(path: Path | None, column: str, data: DataSet | None) -> li
             _refuse_seen(path, prompts, data)
         return prompts
     if data is None:
-        raise UserError("no prompts to evaluate on: give --prompts, or --data with a test split")
+        raise UserError("no prompts to evaluate: give --prompts, or --data with a test split")
     if not data.test_prompts:
         raise UserError(
             f"{data.url}: has no test split; give held-out prompts with --prompts, or build a data "
@@ -167,8 +169,8 @@ def _refuse_seen(path: Path, prompts: Sequence[str], data: DataSet) -> None:
         examples = ", ".join(map(repr, leaks[:_EXAMPLES]))
         raise UserError(
             f"{path}: {len(leaks)} of {len(prompts)} prompts are in the train or validation split "
-            f"of {data.url}, as {examples}{', …' if len(leaks) > _EXAMPLES else ''}; "
-            "a trial is on prompts that nothing was trained on: take them out"
+            f"of {data.url}, such as {examples}{', …' if len(leaks) > _EXAMPLES else ''}; "
+            "remove them, because a trial needs prompts that no network was trained on"
         )
 
 
@@ -202,8 +204,8 @@ def _rows(path: Path, column: str, category_column: str) -> Iterator[tuple[str, 
                     yield prompt, _category(row, category_column, where)
         case _:
             raise PromptFileError(
-                f"{path}: a {path.suffix or 'text'} file has no columns; --category-column takes "
-                "one of a .csv or .jsonl file"
+                f"{path}: a {path.suffix or 'text'} file has no columns; --category-column "
+                "needs a .csv or .jsonl file"
             )
 
 

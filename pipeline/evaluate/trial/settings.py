@@ -64,7 +64,7 @@ def networks_of(arguments: list[str]) -> tuple[TrainedNetwork, ...]:
     for name in names:
         if not name or names.count(name) > 1:
             raise UserError(
-                f"a network is called {name!r} twice: name each, as --npnet NAME=FOLDER"
+                f"names of networks must be unique, and {name!r} is not; give --npnet NAME=FOLDER"
             )
     return networks
 
@@ -137,8 +137,8 @@ class Setup:
         proposers = config.all_proposers()
         if len(proposers) != 1 or not isinstance(proposers[0], RedenoiseProposer):
             raise UserError(
-                "a trial measures against re-denoised golden noise: give a configuration with "
-                "[redenoise], and networks by --npnet"
+                "a trial compares with re-denoised golden noise; give a configuration with "
+                "[redenoise] as its only proposer, and networks with --npnet"
             )
         self.config = config
         self.redenoise = proposers[0]

@@ -1,4 +1,4 @@
-"""The small sealed data set, and one small trial for all tests that only look at it."""
+"""Fixtures: the small sealed data set, and one small trial for tests that only read it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ __all__ = ["built", "sealed_folder"]
 
 @dataclass(frozen=True)
 class Done:
-    """A trial that ran undisturbed."""
+    """Trial that ran without interruption, and its findings."""
 
     run: TrialRun
     trial: Trial

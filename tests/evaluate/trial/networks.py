@@ -1,4 +1,4 @@
-"""Networks whose trial has a known end, and small trials of the demo's real models."""
+"""Networks with a known result, and small trials with the demo's models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ SETTINGS = TrialSettings(
 
 @dataclass(frozen=True)
 class Unchanged:
-    """A network that leaves the noise as it is."""
+    """Network that returns the noise unchanged."""
 
     name: str = "unchanged"
     digest: str = "u"
@@ -49,7 +49,7 @@ class Unchanged:
 
 @dataclass(frozen=True)
 class Regenerated:
-    """A network that has learned golden noise perfectly: it is golden noise."""
+    """Network that makes exactly golden noise."""
 
     redenoise: RedenoiseSettings
     name: str = "perfect"
@@ -60,7 +60,7 @@ class Regenerated:
 
 
 def held_out(count: int) -> list[str]:
-    """The first held-out prompts of the demo."""
+    """Return the first held-out prompts of the demo."""
     return (BUNDLED / "held_out.txt").read_text("utf-8").splitlines()[:count]
 
 
@@ -70,7 +70,7 @@ def small_trial(
     settings: TrialSettings = SETTINGS,
     prompts: int = 6,
 ) -> TrialRun:
-    """A trial of a perfect network and one that does nothing, laid out."""
+    """Prepare a trial, by default of a perfect network and one that changes nothing."""
     config = trial_config(folder)
     if networks is None:
         assert config.redenoise is not None

@@ -1,11 +1,11 @@
-"""A page, taken apart by a parser that is not ours."""
+"""Parser of the pages."""
 
 from html.parser import HTMLParser
 from pathlib import Path
 
 
 class Page(HTMLParser):
-    """The pieces of a page."""
+    """Elements, attributes and texts of a page. Asserts that elements are closed in order."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()

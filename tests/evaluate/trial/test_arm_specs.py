@@ -1,4 +1,4 @@
-"""Which arms a trial has."""
+"""Tests of the arms of a trial."""
 
 from pipeline.config.sections import SamplingConfig
 from pipeline.evaluate.trial.arm_specs import ArmOptions, build_arms
@@ -19,9 +19,9 @@ def options(sampling: SamplingConfig) -> ArmOptions:
 
 
 def test_arms_under_other_guidance_are_sampled_like_the_others() -> None:
-    """By the same scheduler: else a comparison would be one of schedulers."""
-    own = SamplingConfig(num_inference_steps=20, guidance_scale=1.0, scheduler="model")
-    arms = [spec.arm for spec in build_arms(options(own))]
+    """A different scheduler would be a second difference between the arms."""
+    sampling = SamplingConfig(num_inference_steps=20, guidance_scale=1.0, scheduler="model")
+    arms = [spec.arm for spec in build_arms(options(sampling))]
     others = [arm.sampling for arm in arms if isinstance(arm, Plain | Resampled) and arm.sampling]
     assert {(one.guidance_scale, one.num_inference_steps) for one in others} == {
         (1.5, 10),  # at the evaluations of the standard image

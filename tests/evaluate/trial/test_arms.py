@@ -1,4 +1,4 @@
-"""Each arm on the demo's real models: its noise, its choice, and what it really costs."""
+"""Tests of each arm on the demo's models: its noise, its choice and its cost."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ from tests.sealed import demo_models
 
 
 class CountingDenoiser:
-    """The demo's denoiser, which counts the latents that go through its network."""
+    """The demo's denoiser with a count of the latents that its network receives."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -40,7 +40,7 @@ class CountingDenoiser:
 
 
 class Drawings:
-    """All arms over one batch of four prompts, with the evaluations that each really took."""
+    """Results of all arms for one batch of four prompts, with their counted evaluations."""
 
     def __init__(self, folder: Path) -> None:
         run = small_trial(folder, [Unchanged()], prompts=4)
@@ -95,12 +95,10 @@ def test_source_noises_are_those_of_the_seeds_as_they_would_be_stored(drawings: 
         ("best of 2 seeds", [STANDARD, "second seed"]),
     ],
 )
-def test_cost_is_what_the_denoiser_was_asked(
-    drawings: Drawings, arm: str, built_on: list[str]
-) -> None:
+def test_cost_is_the_counted_evaluations(drawings: Drawings, arm: str, built_on: list[str]) -> None:
     expected = drawings.counted[arm] + sum(drawings.counted[name] for name in built_on)
     if arm == "unchanged, twice":
-        expected -= SETTINGS.sampling.num_inference_steps  # the image of the first time
+        expected -= SETTINGS.sampling.num_inference_steps  # the image of the first application
     assert drawings.drawn[arm].cost.evaluations == pytest.approx(expected)
     assert drawings.drawn[arm].cost.seconds > 0
 

@@ -1,4 +1,4 @@
-"""``npd evaluate`` as a person calls it."""
+"""Tests of the command ``npd evaluate``."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.sealed import Built, to_toml
 
 
 def _evaluate(*arguments: object) -> str:
-    """What the command prints; its errors are raised."""
+    """Run the command and return its output. Errors are raised."""
     ended = CliRunner().invoke(app, ["evaluate", *map(str, arguments)], catch_exceptions=False)
     assert ended.exit_code == 0, ended.output
     return ended.output
@@ -32,7 +32,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
-    """A new network, which leaves the noise as it is."""
+    """Return the folder of a new network, which does not change the noise."""
     layout = SmallLayout(latent_shape=(4, 8, 8), prompt_width=128, width=16, blocks=1)
     NPNet.new(layout, seed=0).save(tmp_path / "npnet")
     return tmp_path / "npnet"
@@ -42,14 +42,14 @@ def test_untrained_network_gains_nothing_on_prompts_that_were_not_seen(
     sealed_folder: Path, config: Path, network: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "trial"
-    said = _evaluate(
+    output = _evaluate(
         *("--config", config, "--rewards", "demo", "--npnet", f"new={network}"),
         *("--data", sealed_folder, "--prompts", BUNDLED / "held_out.txt", "--limit", 3),
         *("--seeds-per-prompt", 1, "--steps", 1, "--limit-guidance", 2, "--out", out),
     )
-    assert "new is indistinguishable from standard noise" in said
-    assert "No prompt is in the train or validation split" in said
-    assert "The data set: 48 candidates" in said
+    assert "new is indistinguishable from standard noise" in output
+    assert "No prompt is in the train or validation split" in output
+    assert "The data set: 48 candidates" in output
     findings = json.loads((out / "trial.json").read_text("utf-8"))["findings"]
     gains = [found["gain"] for found in findings["comparisons"] if found["arm"] == "new"]
     assert len(gains) == 2, "both rewards of the demo"
@@ -70,17 +70,17 @@ def test_prompts_that_were_trained_on_are_refused_before_anything_runs(
     assert not out.exists()
 
 
-def test_networks_that_are_not_there_or_share_a_name_are_refused(
+def test_networks_that_are_missing_or_share_a_name_are_refused(
     config: Path, network: Path, tmp_path: Path
 ) -> None:
     start = ("--config", config, "--prompts", BUNDLED / "held_out.txt", "--out", tmp_path / "out")
     with pytest.raises(ModelError, match="no noise prompt network"):
         _evaluate(*start, "--npnet", tmp_path)
-    with pytest.raises(UserError, match="'NPNet' twice"):
+    with pytest.raises(UserError, match="must be unique, and 'NPNet' is not"):
         _evaluate(*start, "--npnet", network, "--npnet", network)
 
 
-def test_network_of_another_model_is_refused_unless_it_is_meant(
+def test_network_of_another_model_is_refused_unless_allowed(
     config: Path, network: Path, tmp_path: Path
 ) -> None:
     save_trained_for(OTHER_MODEL, NPNet.load(network), network)

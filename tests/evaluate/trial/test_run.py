@@ -1,4 +1,4 @@
-"""Whole trials: known ends, resuming, and several processes."""
+"""Tests of complete trials: known results, resumption, and several processes."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def read(run: TrialRun) -> list[ChunkResult]:
 
 
 def assert_same(run: TrialRun, other: TrialRun) -> None:
-    """All but the seconds."""
+    """Assert that two runs have the same results, except for seconds."""
     for one, two in zip(read(run), read(other), strict=True):
         for name in ("scores", "distances", "evaluations", "images", "noises"):
             np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
@@ -82,7 +82,7 @@ def test_judge_is_the_reward_that_selected_nothing(done: Done) -> None:
     assert done.trial.independent and done.trial.subject == "perfect"
 
 
-def test_duels_are_against_every_way_but_controls(done: Done) -> None:
+def test_networks_are_compared_with_every_alternative_but_controls(done: Done) -> None:
     against = {duel.against for duel in done.trial.duels if duel.arm == "unchanged"}
     assert {GOLDEN, "perfect", "second seed", "best of 2 seeds", "guidance 2, 1 steps"} <= against
     assert not any("wrong prompt" in name or "random" in name for name in against)
@@ -99,7 +99,7 @@ def test_json_holds_everything_that_was_found_and_every_score(done: Done) -> Non
     assert len(written["trial"]["model"]["digest"]) == 64 and written["trial"]["fingerprint"]
 
 
-def test_broken_off_it_goes_on_and_ends_in_the_same(done: Done, tmp_path: Path) -> None:
+def test_interrupted_trial_resumes_to_the_same_results(done: Done, tmp_path: Path) -> None:
     run = small_trial(tmp_path)
     assert [file.name for file in run.files] == [file.name for file in done.run.files]
     computing = compute(run, workers=1)
@@ -115,14 +115,14 @@ def test_broken_off_it_goes_on_and_ends_in_the_same(done: Done, tmp_path: Path) 
     assert list(compute(again, workers=1)) == []
 
 
-def test_other_settings_take_nothing_from_an_earlier_trial(done: Done, tmp_path: Path) -> None:
+def test_other_settings_reuse_no_chunk(done: Done, tmp_path: Path) -> None:
     seeds = small_trial(tmp_path, settings=SETTINGS.model_copy(update={"seed": 12}))
     limits = small_trial(tmp_path, settings=SETTINGS.model_copy(update={"limit_guidance": 4}))
     names = [{file.name for file in run.files} for run in (done.run, seeds, limits)]
     assert len(set.union(*names)) == 9
 
 
-def test_two_processes_give_what_one_does(done: Done, tmp_path: Path) -> None:
+def test_two_processes_have_the_results_of_one(done: Done, tmp_path: Path) -> None:
     run = small_trial(tmp_path)
     assert sorted(compute(run, workers=2)) == [0, 1, 2]
     assert_same(run, done.run)

@@ -52,7 +52,7 @@ def test_prompts_that_were_trained_on_are_refused_with_count_and_examples(
     data = read_data_set(open_store(str(sealed_folder)))
     seen = [prompt for prompt, of in data.splits.items() if of is split]
     file = tmp_path / "prompts.txt"
-    # Written in another way, it is the same prompt.
+    # White space does not make another prompt.
     file.write_text("\n".join([*held_out(5), f"  {seen[0]} ", *data.test_prompts]), "utf-8")
     total = 5 + 1 + len(data.test_prompts)
     with pytest.raises(UserError, match=rf"1 of {total} prompts .*{seen[0]!r}"):
@@ -61,7 +61,7 @@ def test_prompts_that_were_trained_on_are_refused_with_count_and_examples(
     assert held_out_prompts(file, "prompt", data) == [*held_out(5), *data.test_prompts]
 
 
-def test_prompts_from_nowhere_are_refused(sealed_folder: Path, tmp_path: Path) -> None:
+def test_missing_prompts_are_refused(sealed_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give --prompts, or --data"):
         held_out_prompts(None, "prompt", None)
     data = read_data_set(open_store(str(sealed_folder)))
@@ -73,7 +73,7 @@ def test_prompts_from_nowhere_are_refused(sealed_folder: Path, tmp_path: Path) -
 
 def test_samples_have_seeds_that_no_candidate_has_and_none_twice() -> None:
     prompts = held_out(20)
-    # Their first choices are taken: exactly these must be left out.
+    # One seed of each prompt is taken, so exactly these must be skipped.
     taken = {seeds_for(5, prompt_id(prompt), 2)[1] for prompt in prompts}
     samples = draw_samples(prompts, 2, 3, 5, taken)
     seeds = [seed for sample in samples for seed in sample.seeds]
@@ -83,7 +83,7 @@ def test_samples_have_seeds_that_no_candidate_has_and_none_twice() -> None:
         assert sample.seeds[0] == seeds_for(5, sample.prompt_id, 1)[0]
 
 
-def test_samples_keep_their_own_seeds_whatever_the_controls_need() -> None:
+def test_source_seeds_do_not_depend_on_the_controls() -> None:
     few, many = (draw_samples(held_out(5), 2, extra, 5, frozenset()) for extra in (1, 4))
     assert [sample.seeds[0] for sample in few] == [sample.seeds[0] for sample in many]
 
@@ -93,7 +93,7 @@ def test_wrong_prompts_are_a_derangement() -> None:
     wrong = {sample.prompt: sample.wrong_prompt for sample in samples}
     assert all(prompt != other for prompt, other in wrong.items())
     assert set(wrong.values()) == set(wrong) == set(held_out(17))
-    with pytest.raises(UserError, match="two prompts or more"):
+    with pytest.raises(UserError, match="at least two prompts"):
         draw_samples(held_out(1), 2, 1, 5, frozenset())
 
 
