@@ -18,6 +18,7 @@ from pipeline.evaluate.scores import ScoreTable
 from pipeline.plan import Plan
 from pipeline.records import Split
 from pipeline.storage.formats.pairs import NoisePair
+from pipeline.storage.formats.pictures import open_picture, pixels_of
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.sealed_files import open_whole, shard_refs
@@ -138,8 +139,8 @@ def _draw_pair(
         x = left + column * (_TILE + _GAP)
         if image is not None:
             # Nearest-neighbour scaling keeps the pixels of small images as they are.
-            with Image.open(io.BytesIO(image)) as picture:
-                tile = picture.convert("RGB").resize((_TILE, _TILE), Image.Resampling.NEAREST)
+            pixels = pixels_of(open_picture(image, pair.sample_id), pair.sample_id)
+            tile = Image.fromarray(pixels).resize((_TILE, _TILE), Image.Resampling.NEAREST)
             canvas.paste(tile, (x, y))
         if column == better:
             box = (x - _FRAME, y - _FRAME, x + _TILE + _FRAME - 1, y + _TILE + _FRAME - 1)

@@ -48,7 +48,7 @@ def read_scores(store: ObjectStore, manifest: Manifest) -> ScoreTable:
 
     Raises ``VerificationError`` if the ledger does not match the digest in the manifest.
     """
-    ledger = read_ledger(store, manifest.ledger)
+    ledger = read_ledger(store, manifest)
     stats = ledger.noise_stats()
     proposals, evaluations = ledger.proposals(), ledger.forward_evaluations()
     return ScoreTable(

@@ -8,15 +8,15 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.identity import canonical_json, sha256
 from pipeline.reader.cache import Cache
-from pipeline.reader.files import open_ledger
+from pipeline.reader.files import open_ledger_file
 from pipeline.reader.order import Indices, Pool
 from pipeline.reader.selection import Filters, check_rewards, rows_passing
 from pipeline.records import Split
-from pipeline.storage.formats.ledger import Ledger, Mask
+from pipeline.storage.formats.ledger import Mask
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
-from pipeline.storage.sealed_files import ShardRef, shard_refs
+from pipeline.storage.sealed_files import ShardRef, open_ledger, shard_refs
 from pipeline.storage.success import SealedManifest, sealed_plans
 from pipeline.storage.versions import Versions, choose_versions
 
@@ -206,8 +206,9 @@ def _passing(source: _Opened, split: Split, filters: Filters, cache: Cache | Non
         return None
     masks = []
     for _, manifest in source.parts:
-        with open_ledger(source.store, manifest.ledger, cache) as file:
-            masks.append(rows_passing(filters, manifest, split, Ledger(file)))
+        with open_ledger_file(source.store, manifest.ledger, cache) as file:
+            ledger = open_ledger(file, source.store, manifest)
+            masks.append(rows_passing(filters, manifest, split, ledger))
     return np.concatenate(masks) if masks else np.zeros(0, bool)
 
 

@@ -27,7 +27,7 @@ _CHUNK_BYTES = 1024 * 1024
 _Used = TypeVar("_Used")
 
 
-def open_ledger(store: ObjectStore, info: LedgerInfo, cache: Cache | None) -> BinaryIO:
+def open_ledger_file(store: ObjectStore, info: LedgerInfo, cache: Cache | None) -> BinaryIO:
     """Open a ledger from a local store or from the cache and verify its digest.
 
     Raises ``ObjectNotFoundError`` or ``VerificationError`` with the ledger's name.
@@ -56,7 +56,7 @@ def map_shard(
     With ``at_once``, the complete shard is checked now. Cached copies are always checked now,
     because a damaged copy can still be replaced here. ``read`` is called here for the same reason:
     without verification it still detects a copy that cannot be parsed. Raises the errors of
-    ``open_ledger`` and of ``read``.
+    ``open_ledger_file`` and of ``read``.
     """
     at_once = at_once or cache is not None or not isinstance(store, LocalStore)
 

@@ -1,6 +1,5 @@
 """Conversion of shard rows to samples, to batches of tensors and to preferences."""
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan, prod
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
@@ -28,6 +26,7 @@ from pipeline.storage.formats.pairs import (
     Noise,
     PairColumns,
 )
+from pipeline.storage.formats.pictures import open_picture, pixels_of
 
 Row = tuple[PairColumns, int]
 Sample = dict[str, Any]
@@ -39,10 +38,9 @@ _PREFERENCE = ("winner_noise", "loser_noise", "reward_gap")
 """Columns of a preference, which replace ``NOISES`` and ``REWARDS``."""
 
 
-def decode_picture(encoded: bytes) -> Tensor:
+def decode_picture(encoded: bytes, sample_id: str) -> Tensor:
     """Decode a stored picture to a uint8 tensor of shape (H, W, 3)."""
-    with Image.open(io.BytesIO(encoded)) as picture:
-        return torch.from_numpy(np.array(picture.convert("RGB")))
+    return torch.from_numpy(pixels_of(open_picture(encoded, sample_id), sample_id))
 
 
 class EncodedPictures:
@@ -51,8 +49,9 @@ class EncodedPictures:
     Raises ``UserError`` for pictures of several sizes.
     """
 
-    def __init__(self, name: str, encoded: Sequence[bytes]) -> None:
-        self._pictures = [Image.open(io.BytesIO(each)) for each in encoded]
+    def __init__(self, name: str, encoded: Sequence[bytes], sample_ids: Sequence[str]) -> None:
+        self._sample_ids = list(sample_ids)
+        self._pictures = list(map(open_picture, encoded, sample_ids))
         sizes = {picture.size for picture in self._pictures}
         if len(sizes) > 1:
             found = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
@@ -66,9 +65,8 @@ class EncodedPictures:
     def decode(self, room: Tensor) -> Tensor:
         """Decode all pictures into ``room``, a uint8 tensor of shape ``self.shape``."""
         places = room.numpy()
-        for place, picture in zip(places, self._pictures, strict=True):
-            with picture:
-                place[...] = np.asarray(picture.convert("RGB"))
+        for place, picture, name in zip(places, self._pictures, self._sample_ids, strict=True):
+            place[...] = pixels_of(picture, name)
         return room
 
 
@@ -124,7 +122,9 @@ def to_sample(row: Row, spec: SampleSpec) -> Sample:
             sample[name] = noise.view(spec.latent_shape).to(spec.dtype)
         elif name in IMAGES:
             if name in columns.images:
-                sample[name] = decode_picture(columns.images[name](index))
+                sample[name] = decode_picture(
+                    columns.images[name](index), columns.sample_ids[index]
+                )
         else:
             sample[name] = _numbers(row, name, spec)
     return sample if spec.reward is None else _as_preference(sample, spec.reward)
@@ -162,7 +162,11 @@ def to_batch(rows: Sequence[Row], spec: SampleSpec, *, shared: bool) -> Sample:
 def _pictures(rows: Sequence[Row], spec: SampleSpec) -> dict[str, EncodedPictures]:
     """Return the encoded pictures of each column that is present in all rows."""
     return {
-        name: EncodedPictures(name, [columns.images[name](index) for columns, index in rows])
+        name: EncodedPictures(
+            name,
+            [columns.images[name](index) for columns, index in rows],
+            [columns.sample_ids[index] for columns, index in rows],
+        )
         for name in spec.stored_columns
         if name in IMAGES and all(name in columns.images for columns, _ in rows)
     }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -19,7 +20,7 @@ from pipeline.records import Split
 from pipeline.storage.formats.arrow_messages import check_footer, read_blocks
 from pipeline.storage.formats.arrow_shard import read_arrow, write_batches
 from pipeline.storage.formats.checked_bytes import CheckedBytes, ShardInfo
-from pipeline.storage.formats.ledger import Ledger, LedgerInfo
+from pipeline.storage.formats.ledger import Ledger, LedgerInfo, ledger_schema
 from pipeline.storage.formats.pairs import UNREADABLE, NoisePair, PairColumns, PairSchema
 from pipeline.storage.formats.webdataset_shard import read_tar, write_tar
 from pipeline.storage.layout import ShardFormat
@@ -131,16 +132,28 @@ def read_all_ways(data: bytes, ref: ShardRef) -> list[NoisePair]:
         raise VerificationError(f"{ref.url}: cannot be read: {error}") from None
 
 
-def read_ledger(store: ObjectStore, info: LedgerInfo) -> Ledger:
+def read_ledger(store: ObjectStore, manifest: Manifest) -> Ledger:
     """Check a ledger against its SHA-256 and open it. Raises as ``ledger_bytes`` does."""
-    return Ledger(ledger_bytes(store, info))
+    return open_ledger(_promised_bytes(store, manifest.ledger), store, manifest)
 
 
-def ledger_bytes(store: ObjectStore, info: LedgerInfo) -> bytes:
-    """Return the bytes of a ledger after checking the digest in its manifest.
+def open_ledger(source: bytes | BinaryIO, store: ObjectStore, manifest: Manifest) -> Ledger:
+    """Open a ledger whose digest was checked. Raises ``VerificationError`` if it is forged."""
+    schema = ledger_schema(manifest.plan.reward_names, manifest.plan.schema_version)
+    return Ledger(source, manifest.ledger, schema, f"{store.url}/{manifest.ledger.key}")
+
+
+def ledger_bytes(store: ObjectStore, manifest: Manifest) -> bytes:
+    """Return the bytes of a ledger after checking its digest and its columns.
 
     Raises ``VerificationError`` for other bytes and for a missing file.
     """
+    data = _promised_bytes(store, manifest.ledger)
+    open_ledger(data, store, manifest).read_all()
+    return data
+
+
+def _promised_bytes(store: ObjectStore, info: LedgerInfo) -> bytes:
     url = f"{store.url}/{info.key}"
     try:
         data = store.get(info.key)

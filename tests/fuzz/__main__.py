@@ -41,7 +41,10 @@ def main() -> int:
                 peak = max(peak, seen.peak_bytes)
                 if seen.outcome.is_fault:
                     faults += 1
-                    print(f"seed {seed}: {name}: {seen.outcome}: {seen.detail}\n    {mutation}", flush=True)
+                    print(
+                        f"seed {seed}: {name}: {seen.outcome}: {seen.detail}\n    {mutation}",
+                        flush=True,
+                    )
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(total.items()))
         print(f"{arguments.sets} sets from seed {arguments.seed}: {counts}; peak {peak >> 20} MiB")
     return 1 if faults else 0

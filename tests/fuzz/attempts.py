@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import typer
 from click.exceptions import ClickException
 
 from pipeline.cli.app import app
@@ -44,6 +43,10 @@ class Outcome(StrEnum):
         return self not in (Outcome.RESULT, Outcome.FINDING, Outcome.ERROR)
 
 
+class FindingError(Exception):
+    """Raised when a command ends with the exit code of a finding."""
+
+
 @dataclass(frozen=True)
 class Observed:
     """Outcome of one command."""
@@ -69,7 +72,9 @@ def _read_table(store: Path) -> None:
 def _command(*arguments: str) -> Attempt:
     def run(store: Path) -> None:
         places = {"URL": str(store), "OUT": str(store.parent / "out")}
-        app([places.get(each, each) for each in arguments], standalone_mode=False)
+        # Outside of its standalone mode, typer returns the exit code that a command asks for.
+        if app([places.get(each, each) for each in arguments], standalone_mode=False) == 1:
+            raise FindingError
 
     return run
 
@@ -148,8 +153,8 @@ def _outcome(attempt: Attempt, store: Path) -> tuple[Outcome, str]:
         attempt(store)
     except NPDError as error:
         return Outcome.ERROR, f"{type(error).__name__}: {error}"
-    except typer.Exit as error:
-        return (Outcome.FINDING, "") if error.exit_code == 1 else (Outcome.RESULT, "")
+    except FindingError:
+        return Outcome.FINDING, ""
     except (ClickException, SystemExit) as error:
         return Outcome.ERROR, f"{type(error).__name__}: {error}"
     except MemoryError:

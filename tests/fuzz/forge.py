@@ -85,6 +85,13 @@ def _name_manifest(store: Path, manifest: Path) -> None:
     edit_json(store / "_SUCCESS", lambda content: content["manifests"][0].update(sha256=digest))
 
 
+def forge_manifest(store: Path, edit: Callable[[Json], object]) -> None:
+    """Apply ``edit`` to the manifest of the first version, and name the result in ``_SUCCESS``."""
+    (manifest,) = store.glob("manifests/*/v1.json")
+    edit_json(manifest, edit)
+    _name_manifest(store, manifest)
+
+
 def edit_json(path: Path, edit: Callable[[Json], object]) -> None:
     """Apply ``edit`` to the content of a JSON file."""
     content = json.loads(path.read_bytes())

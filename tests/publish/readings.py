@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import webdataset
 
+from pipeline.errors import VerificationError
 from pipeline.publish.export import export, specify_export
 from pipeline.reader import NoisePairDataset, NoisePairTable
 from pipeline.reader.samples import decode_picture
@@ -84,8 +85,8 @@ def _pair(row: Mapping[str, Any]) -> Pair:
 
 def _pixels(image: Any) -> bytes:
     try:
-        values: Any = decode_picture(image).numpy() if isinstance(image, bytes) else image
-    except (OSError, SyntaxError, ValueError):  # a picture whose bytes were changed
+        values: Any = decode_picture(image, "a pair").numpy() if isinstance(image, bytes) else image
+    except VerificationError:  # a picture whose bytes were changed
         return bytes(image)
     return bytes(values.tobytes())
 

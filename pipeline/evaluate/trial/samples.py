@@ -133,7 +133,7 @@ def read_data_set(store: ObjectStore) -> DataSet:
             # Plans may split differently. A prompt that any plan trains on counts as seen.
             if splits.get(prompt) not in _SEEN:
                 splits[prompt] = split
-        seeds.update(read_ledger(store, manifest.ledger).seeds())
+        seeds.update(read_ledger(store, manifest).seeds())
     return DataSet(url=store.url, manifests=manifests, splits=splits, seeds=frozenset(seeds))
 
 

@@ -38,7 +38,7 @@ class HuggingFace(Format):
 
     def finish(self, folder: Path, store: ObjectStore) -> None:
         """Write the ledger and the card."""
-        (folder / CANDIDATES).write_bytes(ledger_bytes(store, self.spec.manifest.ledger))
+        (folder / CANDIDATES).write_bytes(ledger_bytes(store, self.spec.manifest))
         (folder / "README.md").write_text(card(self.spec), encoding="utf-8")
 
     def remarks(self) -> list[str]:

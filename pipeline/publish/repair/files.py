@@ -64,10 +64,9 @@ def _has_prompts(store: ObjectStore, plan: Plan) -> bool:
 def _prompts_of_ledger(store: ObjectStore, plan: Plan, manifest: Manifest) -> PromptTable | None:
     """Return the prompts in a ledger, one from the row of each prompt's first seed."""
     try:
-        ledger = read_ledger(store, manifest.ledger)
+        return read_ledger(store, manifest).prompt_table(plan.seeds_per_prompt)
     except VerificationError:
         return None
-    return ledger.prompt_table(plan.seeds_per_prompt)
 
 
 def repair_files(

@@ -11,8 +11,8 @@ from pipeline.publish.verify.findings import Verification, message_of, read_prom
 from pipeline.records import Candidate, Outcome, Split
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import ShardInfo
-from pipeline.storage.formats.ledger import Ledger, LedgerInfo
-from pipeline.storage.formats.pairs import UNREADABLE, NoisePair, PairSchema
+from pipeline.storage.formats.ledger import Ledger, LedgerInfo, ledger_schema
+from pipeline.storage.formats.pairs import NoisePair, PairSchema
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.formats.webdataset_shard import members
 from pipeline.storage.manifest import FunnelCount
@@ -56,20 +56,17 @@ def check_ledger(
         return None
     found.num_bytes += len(data)
     try:
-        ledger = Ledger(data)
+        schema = ledger_schema(plan.reward_names, plan.schema_version)
+        ledger = Ledger(data, info, schema, f"{store.url}/{info.key}")
         # Now, because the rows are compared in many small slices.
         ledger.read_all()
-    except UNREADABLE as error:
-        found.add(info.key, f"cannot be read: {error}")
+    except VerificationError as error:
+        found.add(info.key, message_of(store, info.key, error))
         return None
-    if not ledger.has_schema(plan.reward_names, plan.schema_version):
-        found.add(info.key, "its columns are not those of the contract")
-        return None
-    if not ledger.num_rows == info.num_rows == plan.num_candidates:
+    if ledger.num_rows != plan.num_candidates:
         found.add(
             info.key,
-            f"{ledger.num_rows} rows, {info.num_rows} promised, for "
-            f"{plan.num_candidates} candidates",
+            f"{ledger.num_rows} rows, for {plan.num_candidates} candidates",
         )
     return CheckedLedger(key=info.key, ledger=ledger)
 

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -13,13 +14,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.errors import VerificationError
 from pipeline.records import SCHEMA_VERSION, Outcome, Record, Split, Status
-from pipeline.storage.formats.pairs import GOLDEN_REWARDS, NOISE_STATS, SOURCE_REWARDS, STATISTICS
+from pipeline.storage.formats.pairs import (
+    GOLDEN_REWARDS,
+    NOISE_STATS,
+    SOURCE_REWARDS,
+    STATISTICS,
+    UNREADABLE,
+)
 from pipeline.storage.formats.prompts import PROMPT_COLUMNS, PromptTable
 
 Mask = npt.NDArray[np.bool_]
 
 _ROWS_PER_GROUP = 65_536
+
+_MAX_RATIO = 100
+"""Most bytes of decompressed pages for each byte of the file; real ledgers have about 3."""
 
 
 class LedgerInfo(Record):
@@ -106,32 +117,33 @@ class LedgerWriter:
 
 
 class Ledger:
-    """Candidates of a plan in its order. Each column is read when it is first used.
+    """Candidates of a plan in its order. Each column is read and validated when it is first used.
 
-    Columns are read with pyarrow's errors, and ``OSError`` for broken compression, if the file does
-    not have the bytes that its manifest promises.
+    A file whose bytes match their digest may still be forged. Everything that its manifest does
+    not promise raises ``VerificationError`` with ``url``, here and where a column is used.
     """
 
-    def __init__(self, source: bytes | BinaryIO) -> None:
-        self._file = pq.ParquetFile(
-            pa.BufferReader(source) if isinstance(source, bytes) else source
-        )
+    def __init__(
+        self, source: bytes | BinaryIO, info: LedgerInfo, schema: pa.Schema, url: str
+    ) -> None:
+        self._url = url
         self._columns: dict[str, pa.ChunkedArray] = {}
+        with self._readable():
+            file = pa.BufferReader(source) if isinstance(source, bytes) else source
+            self._file = pq.ParquetFile(file)
+            _check_size(self._file.metadata, info)
+            if not self._file.schema_arrow.equals(schema):
+                raise ValueError("its columns are not those of the contract")
 
     @property
     def num_rows(self) -> int:
         """Number of candidates."""
         return int(self._file.metadata.num_rows)
 
-    def has_schema(self, reward_names: Sequence[str], schema_version: int) -> bool:
-        """Return True if the columns are those of ``ledger_schema``."""
-        return bool(self._file.schema_arrow.equals(ledger_schema(reward_names, schema_version)))
-
     def read_all(self) -> None:
         """Read all columns, so that damage is found now."""
-        table = self._file.read()
-        # Later checks use the decoded columns instead of reading them again.
-        self._columns = dict(zip(table.column_names, table.columns, strict=True))
+        for name in self._file.schema_arrow.names:
+            self._column(name)
 
     def holds(self, first: int, outcomes: Sequence[Outcome], prompts: Iterable[str]) -> bool:
         """Return True if the rows from ``first`` on equal the outcomes, each with its prompt."""
@@ -216,8 +228,18 @@ class Ledger:
 
     def _column(self, name: str) -> pa.ChunkedArray:
         if name not in self._columns:
-            self._columns[name] = self._file.read(columns=[name])[name]
+            with self._readable():
+                column = self._file.read(columns=[name])[name]
+                column.validate(full=True)
+            self._columns[name] = column
         return self._columns[name]
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except UNREADABLE as error:
+            raise VerificationError(f"{self._url}: cannot be read: {error}") from error
 
     def _numbers(self, name: str) -> dict[str, npt.NDArray[Any]]:
         column = self._column(name)
@@ -225,6 +247,22 @@ class Ledger:
             field.name: pc.fill_null(pc.struct_field(column, field.name), math.nan).to_numpy()
             for field in column.type
         }
+
+
+def _check_size(metadata: pq.FileMetaData, info: LedgerInfo) -> None:
+    """Raise ``ValueError`` for a file that takes far more memory than its size.
+
+    Repeated values take almost no bytes in a file: one of 60 kB can hold a billion rows. A real
+    candidate takes tens of bytes, because its seed and its scores differ from others'.
+    """
+    if metadata.num_rows != info.num_rows:
+        raise ValueError(f"{metadata.num_rows} rows, {info.num_rows} promised")
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    decoded = sum(group.total_byte_size for group in groups)
+    if info.num_rows > info.num_bytes or decoded > _MAX_RATIO * info.num_bytes:
+        raise ValueError(
+            f"{info.num_rows:,} rows of {decoded:,} bytes, in a file of {info.num_bytes:,} bytes"
+        )
 
 
 def _mask(column: pa.ChunkedArray) -> Mask:

@@ -8,7 +8,12 @@ import pytest
 
 from pipeline.records import Outcome, Split, Status
 from pipeline.storage.formats import ledger as ledger_module
-from pipeline.storage.formats.ledger import Ledger, LedgerWriter, ledger_schema
+from pipeline.storage.formats.ledger import (
+    Ledger,
+    LedgerInfo,
+    LedgerWriter,
+    ledger_schema,
+)
 from pipeline.storage.open import open_store
 from pipeline.storage.sealed_files import read_ledger
 from tests.sealed import Built, manifest_of
@@ -89,8 +94,7 @@ def test_ledger_is_readable_from_the_store(sealed_folder: Path) -> None:
 def test_ledger_columns_read_back_are_those_of_the_outcomes(
     sealed_folder: Path, built: Built
 ) -> None:
-    info = manifest_of(sealed_folder).ledger
-    ledger = read_ledger(open_store(str(sealed_folder)), info)
+    ledger = read_ledger(open_store(str(sealed_folder)), manifest_of(sealed_folder))
     outcomes = _outcomes(built)
     candidates = list(built.prompts.candidates(built.plan, range(built.plan.num_candidates)))
     assert ledger.num_rows == len(outcomes)
@@ -120,7 +124,7 @@ def test_ledger_columns_read_back_are_those_of_the_outcomes(
 def test_ledger_without_candidates_has_empty_columns(tmp_path: Path) -> None:
     with LedgerWriter(tmp_path / "ledger", ["scene"]):
         pass
-    ledger = Ledger((tmp_path / "ledger").read_bytes())
+    ledger = _opened(tmp_path / "ledger", ["scene"], 0)
     assert ledger.num_rows == len(ledger.kept(Split.TRAIN)) == len(ledger.prompts_match("a")) == 0
     assert ledger.golden_rewards()["scene"].shape == (0,)
 
@@ -132,7 +136,13 @@ def test_ledger_missing_numbers_are_nan_in_its_columns(built: Built, tmp_path: P
     )
     with LedgerWriter(tmp_path / "ledger", ["scene", "oracle"]) as writer:
         writer.add([outcome], ["a prompt"])
-    ledger = Ledger((tmp_path / "ledger").read_bytes())
+    ledger = _opened(tmp_path / "ledger", ["scene", "oracle"], 1)
     source = ledger.source_rewards()
     assert np.isnan(source["scene"][0]) and source["oracle"][0] == 1.5
     assert np.isnan(ledger.noise_stats()["std"][0])
+
+
+def _opened(path: Path, rewards: list[str], num_rows: int) -> Ledger:
+    data = path.read_bytes()
+    info = LedgerInfo(key="ledger", sha256="", num_rows=num_rows, num_bytes=len(data))
+    return Ledger(data, info, ledger_schema(rewards), "ledger")
