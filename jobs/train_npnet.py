@@ -37,7 +37,9 @@ def job(
     unsigned: UnsignedOption = False,
     config: Annotated[
         str | None,
-        typer.Option(help="Configuration of the build, a file or a name. Its [model] is used."),
+        typer.Option(
+            help="Configuration of the build, a file or a name. Its model section is used."
+        ),
     ] = None,
     model: Annotated[
         Path | None,
