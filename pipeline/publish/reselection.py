@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pipeline.plan import Plan
 from pipeline.records import LosingProposal, Outcome, Status
-from pipeline.stages.select import NOT_CONVERGED, Judged, ScoreRule, Scores, Selection
+from pipeline.stages.select import NOT_CONVERGED, ImageScores, Judged, ScoreRule, Selection
 from pipeline.storage.receipts import Receipt
 
 _Decided = TypeVar("_Decided", Outcome, LosingProposal)
@@ -49,7 +49,7 @@ def decide_again(outcome: Outcome, selection: Selection) -> Outcome:
     return again.model_copy(update={"losing_proposals": losing})
 
 
-def _decided(one: _Decided, source_rewards: Scores, selection: Selection) -> _Decided:
+def _decided(one: _Decided, source_rewards: ImageScores, selection: Selection) -> _Decided:
     # These were decided before any margin was compared.
     if one.status is Status.FAILED or one.reason == NOT_CONVERGED:
         return one

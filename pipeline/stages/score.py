@@ -10,13 +10,13 @@ from pipeline.errors import EntryPointError
 from pipeline.models.reward import Reward
 from pipeline.stages.sample import SampledImages
 
-Scores = dict[str, list[float | None]]
+BatchScores = dict[str, list[float | None]]
 """Maps each reward's name to one score per image, or None where there is no score."""
 
 
 def score_images(
     rewards: Mapping[str, Reward], prompts: Sequence[str], images: SampledImages
-) -> Scores:
+) -> BatchScores:
     """Score a batch of images with each reward.
 
     An image with non-finite values gets no score, and a non-finite score counts as missing. Every

@@ -22,7 +22,7 @@ from pipeline.config.sections import GateConfig
 from pipeline.plan import Plan
 from pipeline.records import LosingProposal, NoiseStats, RuleName, Status
 
-Scores = Mapping[str, float | None]
+ImageScores = Mapping[str, float | None]
 """Maps each reward's name to the score of one image, or None if there is no score."""
 
 
@@ -55,11 +55,11 @@ class ScoreRule:
             weights=plan.weights,
         )
 
-    def missing(self, source: Scores, golden: Scores) -> str | None:
+    def missing(self, source: ImageScores, golden: ImageScores) -> str | None:
         """Return the first selecting reward that lacks a score for either image, or None."""
         return next((n for n in self.margins if source[n] is None or golden[n] is None), None)
 
-    def objection(self, source: Scores, golden: Scores) -> str | None:
+    def objection(self, source: ImageScores, golden: ImageScores) -> str | None:
         """Return the reason why the golden image loses, or None if it wins.
 
         No score may be missing.
@@ -80,12 +80,14 @@ class ScoreRule:
                 wins = 2 * len(lost) < len(rivals)
         return None if wins else f"selection:{self.name}"
 
-    def merit(self, source: Scores, golden: Scores) -> float:
+    def merit(self, source: ImageScores, golden: ImageScores) -> float:
         """Return Σ w·(golden − source). No score may be missing."""
         pairs = self._pairs(source, golden)
         return sum(self.weights[name] * (better - before) for name, before, better in pairs)
 
-    def _pairs(self, source: Scores, golden: Scores) -> Iterator[tuple[str, float, float]]:
+    def _pairs(
+        self, source: ImageScores, golden: ImageScores
+    ) -> Iterator[tuple[str, float, float]]:
         for name in self.margins:
             before, better = source[name], golden[name]
             assert before is not None and better is not None, "asked for with missing()"

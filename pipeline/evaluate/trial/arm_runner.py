@@ -19,7 +19,7 @@ from pipeline.evaluate.trial.samples import TrialSample
 from pipeline.models.reward import Reward
 from pipeline.stages.propose import Proposer
 from pipeline.stages.sample import SampledImages, sample_images
-from pipeline.stages.score import Scores, score_images
+from pipeline.stages.score import BatchScores, score_images
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ArmResult:
     noise: Tensor
     """Initial noise of the images, rounded as for storage: float16 (B, ...)."""
     images: SampledImages
-    scores: Scores
+    scores: BatchScores
     proposing: Cost
     """Cost of proposing the noise of one image."""
     cost: Cost
