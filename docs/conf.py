@@ -28,6 +28,7 @@ include_patterns = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "docs/**",
     "examples/README.md",
     "infra/README.md",
@@ -105,6 +106,7 @@ docs/api/storage
 docs/api/errors
 CHANGELOG
 CONTRIBUTING
+SECURITY
 ```
 """
 
