@@ -134,6 +134,7 @@ def build_arms(options: ArmOptions) -> list[ArmSpec]:
 
 def seeds_needed(specs: Sequence[ArmSpec]) -> int:
     """Return the number of extra seeds per sample that the arms need."""
+    # Arms without this field use only the seed of the source noise.
     indices = [getattr(spec.arm, "seed_index", 0) for spec in specs]
     return max(indices, default=0)
 
@@ -207,6 +208,7 @@ def _controls(options: ArmOptions) -> Iterator[ArmSpec]:
         against=STANDARD_FOR_WRONG_PROMPT,
         about="its images, scored for the prompt that the noise was made for",
     )
+    # No other arm uses this seed, so the direction is independent of all other noises.
     yield control(
         name=f"{RANDOM}: {subject}",
         arm=RandomPerturbation(like=subject, seed_index=max(_seed_indices(options)) + 1),
@@ -223,6 +225,7 @@ def _guidance(options: ArmOptions) -> Iterator[ArmSpec]:
     steps, image = options.sampling.num_inference_steps, _image_evaluations(options)
     standard = options.sampling.guidance_scale
     for scale in sorted({*options.plain_guidance} - {standard}):
+        # Rounded down, so that this arm takes no more evaluations than a standard image.
         fewer = max(1, image // forward_evaluations(scale, options.model_guidance))
         if fewer == steps:
             continue  # Guidance costs nothing extra here: the arms below are the same.

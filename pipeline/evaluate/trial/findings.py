@@ -212,6 +212,7 @@ def _comparisons(results: Results, arm: str, against: str, where: Mask) -> Itera
         gain = compare(before, after, names, mask)
         if gain is None:
             return
+        # The sign test counts prompts, because the seeds of a prompt are not independent.
         per_prompt = sums_by_group((after - before)[mask], names[mask])
         yield Comparison(
             arm=arm,
@@ -226,6 +227,7 @@ def _comparisons(results: Results, arm: str, against: str, where: Mask) -> Itera
 
 def _gap_closed(results: Results, arm: str, reward: str, where: Mask) -> Estimate | None:
     """Return (arm - standard) / (golden - standard) over the samples that all three have."""
+    # All arms have the same samples here, so that golden noise closes exactly its gap.
     mask = where & results.scored_in_both(GOLDEN, STANDARD)
     if not mask.any():
         return None

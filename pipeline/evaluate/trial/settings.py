@@ -54,6 +54,7 @@ class TrainedNetwork:
 
     def load(self, device: torch.device) -> Proposer:
         """Load the network onto a device."""
+        # A second round is an arm of the trial.
         return NetworkProposer(network=NPNet.load(self.folder, device), rounds=1)
 
 
