@@ -27,6 +27,6 @@ def running_average(
     # diffusers' EMAModel is not used: the decay of its first update is 0 where this one is 0.1,
     # and it holds parameters without a network that could be measured and saved.
     average = AveragedModel(network, device, multi_avg_fn=update)
-    # The first update of an AveragedModel copies the weights, whatever the decay.
+    # The first update of an AveragedModel copies the weights and does not use the decay.
     average.update_parameters(network)
     return average.requires_grad_(False).eval()
