@@ -27,9 +27,17 @@ parses messages. A message reports what is wrong, where, and how to correct it.
 
 from dataclasses import dataclass
 
+from pipeline.escape import for_terminal
+
 
 class NPDError(Exception):
-    """Base class of all errors that this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose.
+
+    Its text is safe to print: messages contain keys and names from data sets.
+    """
+
+    def __str__(self) -> str:
+        return for_terminal(super().__str__())
 
 
 class UserError(NPDError, ValueError):

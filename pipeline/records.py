@@ -5,9 +5,9 @@ rejected with a reason, or failed with a reason. Every candidate has an outcome.
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 3
 """Version of all stored formats: plan, receipt, shard columns, ledger, manifest.
@@ -137,7 +137,7 @@ class Outcome(Record):
     golden_rewards: dict[str, float | None]
     noise_stats: NoiseStats | None
     """None if the golden noise is constant or not finite."""
-    num_bytes: int
+    num_bytes: Annotated[int, Field(ge=0)]
     """Payload of the pair in the unit object, in bytes; 0 if it is not stored."""
     proposal: str | None = None
     """Name of the golden noise; None if none was made, and before version 3."""
@@ -146,3 +146,13 @@ class Outcome(Record):
     was computed, and before version 3."""
     losing_proposals: tuple[LosingProposal, ...] = ()
     """All proposals except the best, in the order of the proposers."""
+
+    @model_validator(mode="after")
+    def _check_status(self) -> Self:
+        """Reject an outcome that contradicts itself, as in a receipt that was changed."""
+        is_kept = self.status is Status.KEPT
+        if is_kept != (self.reason is None):
+            raise ValueError(f"{self.status} with the reason {self.reason!r}")
+        if is_kept and not self.num_bytes:
+            raise ValueError("kept without a stored pair")
+        return self

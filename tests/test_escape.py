@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.cli import console as output
+from pipeline.errors import UserError
 from pipeline.escape import for_markdown, for_terminal, for_terminal_line
 from pipeline.evaluate.document import ReportSection, Table, to_markdown
 
@@ -37,6 +38,11 @@ def test_console_and_results_are_escaped(
     for text in (capture.get(), capsys.readouterr().out):
         assert r"\u202ec\x9bd[red]e[link=http://x]f" in text
         assert "\x1b" not in text
+
+
+def test_errors_are_escaped() -> None:
+    assert "\x1b" not in str(UserError(HOSTILE))
+    assert str(UserError("a\nb")) == "a\nb"
 
 
 def test_console_without_the_hook_passes_control_characters_on() -> None:

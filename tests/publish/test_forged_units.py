@@ -81,12 +81,17 @@ def test_forged_unit_is_a_finding_and_is_not_selected_from(damaged: Path, forger
         lambda receipt: receipt["outcomes"][0].update(sample_id="another"),
         lambda receipt: receipt["outcomes"].reverse(),
         lambda receipt: receipt.update(latent_shape=[1, 2, 3]),
+        lambda receipt: receipt["outcomes"][0].update(status="kept", reason="gate:std"),
+        lambda receipt: receipt["outcomes"][0].update(status="kept", reason=None, num_bytes=0),
     ],
-    ids=["one less", "one twice", "another id", "another order", "another shape"],
+    ids=[
+        *("one less", "one twice", "another id", "another order", "another shape"),
+        *("kept with a reason", "kept and not stored"),
+    ],
 )
 def test_forged_receipt_is_not_selected_from(
     damaged: Path, edit: Callable[[dict[str, Any]], object]
 ) -> None:
     edit_json(sorted(damaged.glob("receipts/*/*.json"))[1], edit)
-    with pytest.raises(VerificationError, match="unit 1"):
+    with pytest.raises(VerificationError, match=r"unit 1|00000001.json: no receipt"):
         _select(open_store(str(damaged)))
