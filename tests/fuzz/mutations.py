@@ -247,8 +247,8 @@ def changed_table(table: pa.Table, rng: random.Random) -> tuple[pa.Table, str]:
         names[index] = rng.choice(["", "a\x1b[31m", name.upper(), "é" * 200])
         return table.rename_columns(names), f"column {name} renamed"
     if kind == "rows":
-        rows = [rng.randrange(max(table.num_rows, 1)) for _ in range(rng.randrange(6))]
-        return table.take(rows) if table.num_rows else table, "other rows"
+        numbers = [rng.randrange(max(table.num_rows, 1)) for _ in range(rng.randrange(6))]
+        return table.take(pa.array(numbers, pa.int64())) if table.num_rows else table, "other rows"
     column = _other_column(table, index, kind, rng)
     field = pa.field(name, column.type)
     return table.set_column(index, field, column), f"{kind} column {name}"
