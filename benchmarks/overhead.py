@@ -20,7 +20,7 @@ from time import perf_counter
 from benchmarks.workload import demo_config, drive, open_in, read_options, warm_workers
 from pipeline.cluster.ray_session import ray_session
 from pipeline.config.sections import Config
-from pipeline.determinism import be_deterministic
+from pipeline.core.determinism import be_deterministic
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.stages.build_spec import BuildSpec

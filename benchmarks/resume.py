@@ -27,8 +27,8 @@ from typing import TypeVar
 
 from infra.storage.seaweedfs import SeaweedFS
 from pipeline.config.file import load_config
+from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
-from pipeline.plan import Plan
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from pipeline.workflows.build import open_build, units_done

@@ -18,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from pipeline.config.plan import Plan, PlanSettings
+from pipeline.core.fingerprint import ALGORITHM_VERSION, fingerprint
+from pipeline.core.identity import file_sha256, prompt_id, seeds_for, sha256, split_for
+from pipeline.core.prompt_funnel import PromptFunnel
+from pipeline.core.records import SCHEMA_VERSION, NoiseStats, Outcome, Split, Status
 from pipeline.diffusion.noise import source_noise, stored
-from pipeline.fingerprint import ALGORITHM_VERSION, fingerprint
-from pipeline.identity import file_sha256, prompt_id, seeds_for, sha256, split_for
-from pipeline.plan import Plan, PlanSettings
-from pipeline.prompt_funnel import PromptFunnel
 from pipeline.publish.compact import put_content_addressed
-from pipeline.records import SCHEMA_VERSION, NoiseStats, Outcome, Split, Status
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import ShardInfo, pieces_of
 from pipeline.storage.formats.ledger import LedgerInfo, LedgerWriter

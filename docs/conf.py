@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 from pipeline.config.options import describe_options
-from pipeline.records import Record
+from pipeline.core.records import Record
 
 project = "Noise Prompt Dataset"
 release = package_version("noise-prompt-dataset")
@@ -193,7 +193,7 @@ def _add_index(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Connect the functions of this file to the build."""
     # autodoc sets annotations of base classes, with which pydantic cannot create a subclass later.
-    import_module("pipeline.plan")
+    import_module("pipeline.config.plan")
     app.connect("source-read", _complete)
     app.connect("autodoc-process-docstring", _parse_docstring)
     app.connect("autodoc-process-signature", _simplify_types)

@@ -23,7 +23,7 @@ from jobs.demo_models.fit import DemoSettings, StageCallback
 from jobs.demo_models.golden_noise import compare_settings, settings_table
 from jobs.demo_models.reward import train_reward
 from jobs.demo_models.vae import cached_latents, train_decoder, train_vae
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.storage.durable import atomic_write, whole_folder
 
 

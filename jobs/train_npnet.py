@@ -16,8 +16,8 @@ from rich.console import Console
 from pipeline.cli.app import run
 from pipeline.cli.arguments import UnsignedOption, VersionOption
 from pipeline.config.file import load_config
-from pipeline.determinism import be_deterministic
-from pipeline.errors import UserError
+from pipeline.core.determinism import be_deterministic
+from pipeline.core.errors import UserError
 from pipeline.models.diffusers.resolved_model import ResolvedModel, resolve_model
 from pipeline.models.load import load_text_encoder
 from pipeline.models.model_identity import identity_of, model_in_folder

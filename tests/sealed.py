@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from pipeline.config.file import BUNDLED, load_config
+from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
+from pipeline.core.fingerprint import fingerprint
+from pipeline.core.identity import sha256
+from pipeline.core.records import SCHEMA_VERSION
 from pipeline.diffusion.denoiser import Denoiser
-from pipeline.fingerprint import fingerprint
-from pipeline.identity import sha256
 from pipeline.models.load import load_denoiser, load_rewards
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.models.reward import Reward
-from pipeline.plan import Plan
 from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
-from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.storage import layout

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.file import load_config
-from pipeline.identity import file_sha256, sha256
-from pipeline.plan import Plan
-from pipeline.records import Outcome, Split, Status
+from pipeline.config.plan import Plan
+from pipeline.core.identity import file_sha256, sha256
+from pipeline.core.records import Outcome, Split, Status
 from pipeline.storage.formats.arrow_shard import pack_pairs
 from pipeline.storage.formats.ledger import LedgerWriter
 from pipeline.storage.formats.prompts import PromptTable

@@ -15,9 +15,9 @@ from jobs.demo_models.fit import StageSettings, fit
 from jobs.demo_models.vae import cached_latents, new_vae
 from jobs.train_demo_models import _claim
 from pipeline.cli.console import write_output
+from pipeline.core.errors import UserError
 from pipeline.demo.scene_reward import DualEncoder, SceneReward, vocabulary_size
 from pipeline.demo.scenes import WORDS
-from pipeline.errors import UserError
 from pipeline.npnet import NPNet
 from pipeline.storage.durable import atomic_write, whole_file, whole_folder
 from pipeline.training.checkpoint import save_checkpoint

@@ -29,7 +29,7 @@ from benchmarks.full_size.pipelines import PIPELINES, random_pipeline
 from benchmarks.full_size.text_encoders import clip_l
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
-from pipeline.determinism import be_deterministic
+from pipeline.core.determinism import be_deterministic
 from pipeline.diffusion.guidance import guided_prediction
 from pipeline.diffusion.noise import source_noise
 from pipeline.models.diffusers.call_options import call_options

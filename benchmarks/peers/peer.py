@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.core.records import Split
 from pipeline.publish.export.run import sealed_pairs
-from pipeline.records import Split
 from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.open import open_store
 from pipeline.storage.success import sealed_manifests

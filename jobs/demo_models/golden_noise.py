@@ -16,6 +16,7 @@ from torch import Tensor
 from jobs.demo_models.data import demo_prompts
 from jobs.demo_models.evaluate import golden_noises, noises, sample_images
 from pipeline.config.proposers import RedenoiseSettings
+from pipeline.core.records import NoiseStats
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scene_reward import SceneReward
 from pipeline.diffusion.denoiser import EncodedPrompts
@@ -23,7 +24,6 @@ from pipeline.diffusion.noise import noise_stats
 from pipeline.evaluate.compare import Gain, compare
 from pipeline.evaluate.document import percent, signed
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
-from pipeline.records import NoiseStats
 
 SECOND_SEED = 10_000
 """First seed of the noises of the control."""

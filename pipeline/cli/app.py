@@ -23,7 +23,7 @@ from pipeline.cli.plan import plan
 from pipeline.cli.prepare import convert_reward, init, options
 from pipeline.cli.report import report
 from pipeline.cli.upkeep import gc, prune, repair, select
-from pipeline.errors import NPDError, UserError
+from pipeline.core.errors import NPDError, UserError
 
 # transformers reads this variable when it is imported, so it must be set before any command runs.
 # Jobs import this module first for the same reason.

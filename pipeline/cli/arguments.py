@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 ConfigArgument = Annotated[
     str, typer.Argument(help="A TOML file, or the name of a shipped configuration.")

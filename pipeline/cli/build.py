@@ -10,7 +10,7 @@ from pipeline.cli.console import Tally, console, show_manifest, show_progress, s
 from pipeline.cli.stop_signal import StopSignal
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
-from pipeline.errors import BuildStoppedError
+from pipeline.core.errors import BuildStoppedError
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.open import open_store
 

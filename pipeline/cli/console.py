@@ -25,10 +25,10 @@ from rich.progress import (
 from rich.table import Table
 
 from pipeline.cluster.messages import UnitSummary
-from pipeline.errors import UserError
-from pipeline.escape import for_terminal, for_terminal_line
-from pipeline.plan import Plan
-from pipeline.prompt_funnel import PromptFunnel
+from pipeline.config.plan import Plan
+from pipeline.core.errors import UserError
+from pipeline.core.escape import for_terminal, for_terminal_line
+from pipeline.core.prompt_funnel import PromptFunnel
 from pipeline.storage.durable import atomic_write
 from pipeline.storage.manifest import Funnel, Manifest
 from pipeline.storage.plans import dropped_key_of

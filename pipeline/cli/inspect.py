@@ -4,7 +4,7 @@ import typer
 
 from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
 from pipeline.cli.console import console, show_status, show_verification
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.storage.open import open_store
 
 

@@ -15,13 +15,13 @@ from pipeline.cli.arguments import ConfigArgument
 from pipeline.cli.console import human_bytes, human_seconds, prompt_lines, show, write_output
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 
 if TYPE_CHECKING:
+    from pipeline.config.plan import Plan
     from pipeline.costs.plan_costs import GpuHours
     from pipeline.costs.published import Architecture
     from pipeline.models.resolved_models import ResolvedModels
-    from pipeline.plan import Plan
     from pipeline.prompts.choosing import ChosenPrompts
 
 Lines = Iterator[tuple[str, str]]

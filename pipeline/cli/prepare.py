@@ -8,7 +8,7 @@ import typer
 
 from pipeline.cli.console import console, show
 from pipeline.config.file import bundled_configs, starter_text
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.storage.durable import atomic_write
 
 

@@ -8,7 +8,7 @@ import typer
 from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
 from pipeline.cli.console import console, show, write_output
 from pipeline.config.file import load_config
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.storage.open import open_store
 
 

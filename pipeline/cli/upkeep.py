@@ -18,7 +18,7 @@ from pipeline.cli.console import (
     version_line,
 )
 from pipeline.config.file import load_config
-from pipeline.escape import for_terminal_line
+from pipeline.core.escape import for_terminal_line
 from pipeline.publish.gc import (
     ReferenceStatus,
     UnreferencedObject,

@@ -16,7 +16,7 @@ from pipeline.cluster.ray_session import free_resources
 from pipeline.cluster.worker_handle import ActorHandle, CallResult, Worker
 from pipeline.cluster.worker_pool import WorkerPool
 from pipeline.config.sections import ClusterConfig
-from pipeline.errors import BuildStoppedError
+from pipeline.core.errors import BuildStoppedError
 from pipeline.storage.receipts import Commit
 
 logger = logging.getLogger(__name__)

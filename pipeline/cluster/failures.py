@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from pipeline.cluster.bisection import Bisection
 from pipeline.cluster.messages import Failure, Work
-from pipeline.errors import (
+from pipeline.core.errors import (
     BuildError,
     DeviceMemory,
     DeviceMemoryError,

@@ -2,7 +2,7 @@
 
 import threading
 
-from pipeline.errors import WorkerLeavingError
+from pipeline.core.errors import WorkerLeavingError
 
 
 class Heartbeat:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.errors import NPDError
+from pipeline.core.errors import NPDError
 from pipeline.storage.receipts import Commit
 
 UNITS_IN_FLIGHT = 2

@@ -19,24 +19,24 @@ import torch
 from pipeline.cluster.heartbeat import Heartbeat
 from pipeline.cluster.heartbeat_denoiser import HeartbeatDenoiser
 from pipeline.cluster.messages import UnitSummary, Work
+from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
-from pipeline.determinism import be_deterministic
-from pipeline.diffusion.denoiser import Denoiser
-from pipeline.errors import (
+from pipeline.core.determinism import be_deterministic
+from pipeline.core.errors import (
     DeviceError,
     DeviceMemory,
     DeviceMemoryError,
     ModelError,
     RetryableStoreError,
 )
-from pipeline.fingerprint import Fingerprint, fingerprint
-from pipeline.identity import sha256
+from pipeline.core.fingerprint import Fingerprint, fingerprint
+from pipeline.core.identity import sha256
+from pipeline.core.records import SCHEMA_VERSION, Status
+from pipeline.diffusion.denoiser import Denoiser
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.model_identity import with_digests
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.models.reward import Reward
-from pipeline.plan import Plan
-from pipeline.records import SCHEMA_VERSION, Status
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposer_files import check_proposers, load_proposers

@@ -18,7 +18,7 @@ from pipeline.cluster.messages import Failure, Fault, Work
 from pipeline.cluster.ray_session import draining_nodes, living_nodes
 from pipeline.cluster.worker_handle import ActorHandle, CallResult, ObjectRef, Worker
 from pipeline.config.sections import ClusterConfig
-from pipeline.errors import (
+from pipeline.core.errors import (
     BuildError,
     DeviceError,
     DeviceMemoryError,

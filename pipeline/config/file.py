@@ -13,7 +13,7 @@ from pipeline.config.rewards import RewardConfig
 from pipeline.config.section import SourceConfig
 from pipeline.config.sections import Config
 from pipeline.config.toml_file import TomlFile, read_toml
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 
 _Source = TypeVar("_Source", bound=SourceConfig)
 

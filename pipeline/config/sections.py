@@ -19,7 +19,7 @@ from pipeline.config.proposers import (
 )
 from pipeline.config.rewards import RewardConfig
 from pipeline.config.section import Fraction, GuidanceScale, NumSteps, PositiveInt, Section
-from pipeline.records import RuleName, Split
+from pipeline.core.records import RuleName, Split
 
 
 class SplitsConfig(Section):

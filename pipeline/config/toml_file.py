@@ -10,7 +10,7 @@ from typing import get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 
 Key = tuple[str | int, ...]
 

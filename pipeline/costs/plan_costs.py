@@ -7,8 +7,8 @@ from math import prod
 
 from pipeline.config.model import ModelConfig
 from pipeline.config.sections import Config, OutputConfig
+from pipeline.core.errors import ModelError
 from pipeline.costs.published import SPEEDS, Architecture, Speed
-from pipeline.errors import ModelError
 from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.source import locate
 

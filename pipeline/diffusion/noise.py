@@ -6,9 +6,9 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from pipeline.errors import UserError
-from pipeline.identity import SEEDS
-from pipeline.records import NoiseStats
+from pipeline.core.errors import UserError
+from pipeline.core.identity import SEEDS
+from pipeline.core.records import NoiseStats
 
 
 def source_noise(seed: int, shape: Sequence[int]) -> Tensor:

@@ -25,7 +25,7 @@ import numpy as np
 from torch import Tensor
 
 from pipeline.config.proposers import Spacing
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.diffusion.denoiser import Prediction

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from pipeline.config.plan import Plan
 from pipeline.config.sections import SamplingConfig
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.evaluate.compare import Gain, Mask, Values, compare
 from pipeline.evaluate.scores import ScoreTable
 from pipeline.models.reward import Reward
-from pipeline.plan import Plan
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import draw_source_noise
 from pipeline.stages.sample import sample_images

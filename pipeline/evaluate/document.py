@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.escape import for_markdown
+from pipeline.core.escape import for_markdown
 from pipeline.evaluate.compare import Estimate
 
 

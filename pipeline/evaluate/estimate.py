@@ -8,14 +8,14 @@ from time import perf_counter
 
 import torch
 
+from pipeline.config.plan import Plan
 from pipeline.config.sections import Config, SamplingConfig
+from pipeline.core.determinism import be_deterministic
 from pipeline.costs.plan_costs import pair_bytes
-from pipeline.determinism import be_deterministic
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.resolved_models import ResolvedModels
-from pipeline.plan import Plan
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import draw_source_noise
 from pipeline.stages.sample import sample_images

@@ -12,11 +12,11 @@ from itertools import accumulate
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.errors import VerificationError
+from pipeline.config.plan import Plan
+from pipeline.core.errors import VerificationError
+from pipeline.core.records import Split
 from pipeline.evaluate.compare import Values
 from pipeline.evaluate.scores import ScoreTable
-from pipeline.plan import Plan
-from pipeline.records import Split
 from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.formats.pictures import open_picture, pixels_of
 from pipeline.storage.manifest import Manifest

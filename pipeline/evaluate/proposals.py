@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pipeline.config.plan import Plan, PlannedCustom, PlannedNetwork, PlannedProposer
 from pipeline.config.proposers import (
     BestOfNProposer,
     InversionSettings,
@@ -9,9 +10,8 @@ from pipeline.config.proposers import (
     TrajectoryProposer,
     ZigzagProposer,
 )
+from pipeline.core.identity import short
 from pipeline.evaluate.scores import ScoreTable
-from pipeline.identity import short
-from pipeline.plan import Plan, PlannedCustom, PlannedNetwork, PlannedProposer
 
 
 def describe_proposers(plan: Plan) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.config.plan import Plan
 from pipeline.evaluate.compare import Estimate, Gain, Mask, Values
 from pipeline.evaluate.controls import (
     best_of_seeds,
@@ -18,7 +19,6 @@ from pipeline.evaluate.controls import (
 from pipeline.evaluate.document import ReportSection, Table, to_markdown
 from pipeline.evaluate.proposals import best_proposers, describe_proposers
 from pipeline.evaluate.scores import ScoreTable
-from pipeline.plan import Plan
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.storage.manifest import Funnel, Manifest
 

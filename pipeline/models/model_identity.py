@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from pipeline.config.model import ModelConfig, ModelSettings
-from pipeline.errors import ModelError
+from pipeline.config.plan import PlannedLora, PlannedModel
+from pipeline.core.errors import ModelError
 from pipeline.models.diffusers.resolved_model import ResolvedModel, resolve_model, variants_in
 from pipeline.npnet.config import Layout
 from pipeline.npnet.latents import latents_of
 from pipeline.npnet.origin import ModelIdentity, Origin
-from pipeline.plan import PlannedLora, PlannedModel
 
 # Earlier versions fused layers with individual alphas in another strength. The mark changes the id
 # of plans with LoRAs, so no build continues with units that were fused differently.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipeline.config.rewards import RewardConfig
 from pipeline.config.sections import Config
-from pipeline.entry_point import entry_digest
-from pipeline.identity import canonical_json, sha256
+from pipeline.core.entry_point import entry_digest
+from pipeline.core.identity import canonical_json, sha256
 from pipeline.models.diffusers.resolved_model import ResolvedModel, resolve_model
 from pipeline.models.rewards.published import REQUIRED_FILES, check_folder
 from pipeline.models.source import OnThisMachine, ResolvedSource, resolve_source

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.config.section import SourceConfig
-from pipeline.errors import ModelError
-from pipeline.identity import file_sha256, files_digest, folder_digest
+from pipeline.core.errors import ModelError
+from pipeline.core.identity import file_sha256, files_digest, folder_digest
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError

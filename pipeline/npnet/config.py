@@ -8,9 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.core.records import Record
 from pipeline.npnet.latents import Count, Latents, PackedLatents, PictureShape
-from pipeline.records import Record
 
 
 class LatentLayout(Record):

@@ -17,8 +17,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from pipeline.errors import UserError
-from pipeline.records import Record
+from pipeline.core.errors import UserError
+from pipeline.core.records import Record
 
 Count = Annotated[int, Field(ge=1)]
 PictureShape = tuple[int, int, int]

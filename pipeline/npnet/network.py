@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.npnet.config import Layout, SmallLayout
 from pipeline.npnet.network_files import (
     CONFIG_FILE,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.errors import ModelError
-from pipeline.identity import canonical_json, file_sha256, readable_json, sha256
+from pipeline.core.errors import ModelError
+from pipeline.core.identity import canonical_json, file_sha256, readable_json, sha256
+from pipeline.core.records import Record
 from pipeline.npnet.config import Layout
 from pipeline.npnet.origin import Origin
-from pipeline.records import Record
 from pipeline.storage.durable import atomic_write
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"

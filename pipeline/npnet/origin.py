@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from pipeline.identity import canonical_json, sha256, short
-from pipeline.records import Record
+from pipeline.core.identity import canonical_json, sha256, short
+from pipeline.core.records import Record
 
 
 class ModelIdentity(Record):

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config.prompts import PromptsConfig
-from pipeline.entry_point import entry_digest
-from pipeline.identity import file_sha256, sha256
-from pipeline.prompt_funnel import PromptFunnel, SourceFunnel
+from pipeline.core.entry_point import entry_digest
+from pipeline.core.identity import file_sha256, sha256
+from pipeline.core.prompt_funnel import PromptFunnel, SourceFunnel
+from pipeline.core.records import DropReason
 from pipeline.prompts.filters import (
     SAFE,
     FilterResult,
@@ -30,7 +31,6 @@ from pipeline.prompts.prompt import Drop, PromptFilter, SourcePrompt
 from pipeline.prompts.sampling import drop_not_sampled
 from pipeline.prompts.sources import read_source
 from pipeline.prompts.token_limit import drop_too_long, token_limits
-from pipeline.records import DropReason
 
 DROPPED_COLUMNS = pa.schema(
     [

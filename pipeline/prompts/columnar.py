@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config.prompts import PromptSourceConfig
-from pipeline.errors import PromptFileError
+from pipeline.core.errors import PromptFileError
 
 ROWS_AT_ONCE = 4096
 

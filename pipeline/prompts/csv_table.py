@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline.config.prompts import PromptSourceConfig, Quotes
-from pipeline.errors import PromptFileError
+from pipeline.core.errors import PromptFileError
 from pipeline.prompts import text_file
 from pipeline.prompts.columnar import check_unique
 from pipeline.prompts.text_file import bare_line, lines_with_ends, utf8_lines

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.config.prompts import SafetyConfig
-from pipeline.entry_point import make_entry
-from pipeline.errors import EntryPointError, PromptChoiceError, PromptFileError
+from pipeline.core.entry_point import make_entry
+from pipeline.core.errors import EntryPointError, PromptChoiceError, PromptFileError
+from pipeline.core.records import DropReason
 from pipeline.prompts.prompt import Drop, PromptFilter, SourcePrompt, code_points, is_visible
 from pipeline.prompts.text_file import utf8_lines
-from pipeline.records import DropReason
 
 SAFE = "safe"
 """Verdict recorded for prompts for which a safety filter returns None."""

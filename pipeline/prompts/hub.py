@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.config.prompts import PromptSourceConfig
-from pipeline.errors import PromptFileError
+from pipeline.core.errors import PromptFileError
 from pipeline.prompts.columnar import ROWS_AT_ONCE, check_column, texts_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.prompts import PromptSourceConfig
-from pipeline.errors import PromptFileError
+from pipeline.core.errors import PromptFileError
 from pipeline.prompts.text_file import utf8_lines
 
 JsonObject = dict[str, Any]

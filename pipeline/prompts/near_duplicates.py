@@ -16,8 +16,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.core.records import DropReason
 from pipeline.prompts.prompt import Drop, SourcePrompt
-from pipeline.records import DropReason
 
 if TYPE_CHECKING:
     from rensa import RMinHash

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.records import DropReason
+from pipeline.core.records import DropReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import floor
 
-from pipeline.errors import PromptChoiceError
+from pipeline.core.errors import PromptChoiceError
+from pipeline.core.records import DropReason
 from pipeline.prompts.prompt import Drop, SourcePrompt
-from pipeline.records import DropReason
 
 
 def drop_not_sampled(

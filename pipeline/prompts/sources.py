@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.config.prompts import PromptFormat, PromptSourceConfig
-from pipeline.errors import PromptFileError
-from pipeline.identity import normalise_prompt
+from pipeline.core.errors import PromptFileError
+from pipeline.core.identity import normalise_prompt
 from pipeline.prompts.columnar import read_arrow, read_parquet, saved_files
 from pipeline.prompts.csv_table import read_csv, read_tsv
 from pipeline.prompts.hub import read_hub

@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal, cast
 
 import pyarrow as pa
 
-from pipeline.errors import PromptFileError
+from pipeline.core.errors import PromptFileError
 from pipeline.prompts.prompt import is_visible
 
 Codec = Literal["gzip", "zstd"]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
+from pipeline.core.records import DropReason
 from pipeline.prompts.prompt import Drop, SourcePrompt
-from pipeline.records import DropReason
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 from pipeline.config.prompts import PromptSourceConfig
-from pipeline.errors import PromptFileError
+from pipeline.core.errors import PromptFileError
 from pipeline.prompts.jsonl import json_object, text_field
 from pipeline.prompts.text_file import LONGEST
 

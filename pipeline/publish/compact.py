@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.errors import VerificationError
-from pipeline.identity import file_sha256
-from pipeline.records import Split, Status
+from pipeline.core.errors import VerificationError
+from pipeline.core.identity import file_sha256
+from pipeline.core.records import Split, Status
 from pipeline.storage import layout
 from pipeline.storage.durable import scratch_folder
 from pipeline.storage.formats.checked_bytes import Pieces, ShardInfo, pieces_of

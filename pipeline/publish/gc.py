@@ -29,7 +29,7 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
 
-from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.core.errors import ObjectNotFoundError, VerificationError
 from pipeline.storage.layout import Kind, ParsedKey, place_of
 from pipeline.storage.object_store import ObjectInfo, ObjectStore
 from pipeline.storage.plans import dropped_key_of, read_plan

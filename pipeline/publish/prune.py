@@ -10,10 +10,10 @@ it was removed. So does a reader that was open already and finds a shard missing
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from pipeline.errors import UserError
-from pipeline.identity import readable_json, sha256
+from pipeline.core.errors import UserError
+from pipeline.core.identity import readable_json, sha256
+from pipeline.core.records import SCHEMA_VERSION
 from pipeline.publish.gc import Amount
-from pipeline.records import SCHEMA_VERSION
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectInfo, ObjectStore
 from pipeline.storage.success import find_sealed, sealed_plan, sealed_plans

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from math import prod
 from typing import TypeVar
 
-from pipeline.plan import Plan
-from pipeline.records import LosingProposal, Outcome, Status
+from pipeline.config.plan import Plan
+from pipeline.core.records import LosingProposal, Outcome, Status
 from pipeline.stages.select import NOT_CONVERGED, ImageScores, Judged, ScoreRule, Selection
 from pipeline.storage.receipts import Receipt
 

@@ -7,10 +7,11 @@ same bytes under the same keys.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.errors import VerificationError
-from pipeline.fingerprint import Fingerprint
-from pipeline.identity import canonical_json, file_sha256
-from pipeline.plan import Plan
+from pipeline.config.plan import Plan
+from pipeline.core.errors import VerificationError
+from pipeline.core.fingerprint import Fingerprint
+from pipeline.core.identity import canonical_json, file_sha256
+from pipeline.core.records import Candidate, Split
 from pipeline.publish.compact import (
     CompactedShard,
     ShardPlan,
@@ -19,7 +20,6 @@ from pipeline.publish.compact import (
     put_content_addressed,
 )
 from pipeline.publish.reselection import Reselection
-from pipeline.records import Candidate, Split
 from pipeline.storage import layout
 from pipeline.storage.durable import scratch_folder
 from pipeline.storage.formats.checked_bytes import ShardInfo

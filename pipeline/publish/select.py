@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from pipeline.errors import UserError
-from pipeline.plan import Plan
+from pipeline.config.plan import Plan
+from pipeline.core.errors import UserError
+from pipeline.core.records import Status
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.seal import Compactor, draft
-from pipeline.records import Status
 from pipeline.storage.layout import Kind
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import get_worker_info
 
-from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.core.errors import ObjectNotFoundError, VerificationError
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Catalog
 from pipeline.reader.files import map_shard

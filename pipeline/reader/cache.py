@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import CacheError
+from pipeline.core.errors import CacheError
 from pipeline.reader.cache_folder import ANOTHER_FOLDER, cache_errors, is_at, lock_folder, reserve
 from pipeline.storage.file_lock import locked
 

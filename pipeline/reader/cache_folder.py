@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import CacheError
+from pipeline.core.errors import CacheError
 from pipeline.storage.file_lock import locked, try_lock
 
 ANOTHER_FOLDER = (

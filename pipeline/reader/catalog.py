@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import UserError
-from pipeline.identity import canonical_json, sha256
+from pipeline.core.errors import UserError
+from pipeline.core.identity import canonical_json, sha256
+from pipeline.core.records import Split
 from pipeline.reader.cache import Cache
 from pipeline.reader.files import open_ledger_file
 from pipeline.reader.order import Indices, Pool
 from pipeline.reader.selection import Filters, check_rewards, rows_passing
-from pipeline.records import Split
 from pipeline.storage.formats.ledger import Mask
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore

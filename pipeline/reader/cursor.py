@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import get_worker_info
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.reader.partition import WorkerSlot
 from pipeline.reader.shared_state import SharedState
 from pipeline.reader.state import State, complete, read_state

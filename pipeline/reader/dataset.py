@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.reader.access import ShardAccess
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Source, read_catalog, sources_of

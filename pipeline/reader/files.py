@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO, TypeVar
 
-from pipeline.errors import (
+from pipeline.core.errors import (
     CacheError,
     NPDError,
     ObjectNotFoundError,

@@ -21,7 +21,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.reader.processes import Ranks
 
 _Hook = Callable[[BaseException, object], None]

@@ -15,7 +15,7 @@ from typing import Any
 import torch.distributed as dist
 from torch.utils.data import get_worker_info
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 
 class Ranks:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from pipeline.core.errors import UserError
 from pipeline.diffusion.noise import source_noise, stored
-from pipeline.errors import UserError
 from pipeline.reader.shared_memory import Layout, SharedMemoryBatch, shared_empty
 from pipeline.storage.formats.pairs import (
     GOLDEN_REWARDS,

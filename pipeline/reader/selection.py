@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.errors import UserError, VerificationError
-from pipeline.records import Split
+from pipeline.core.errors import UserError, VerificationError
+from pipeline.core.records import Split
 from pipeline.storage.formats.ledger import Ledger, Mask
 from pipeline.storage.manifest import Manifest
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.reader.access import ShardAccess
 from pipeline.reader.cache import Cache
 from pipeline.reader.catalog import Source, read_catalog

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
 from typing import Any
 
-from pipeline.errors import AccessDeniedError, UserError
+from pipeline.core.errors import AccessDeniedError, UserError
 from pipeline.reader.catalog import Catalog, OpenedSource, digest_of
 from pipeline.reader.state import states_in
 from pipeline.storage.layout import Kind

@@ -10,10 +10,10 @@ from math import prod
 
 from torch import Tensor
 
+from pipeline.core.records import Candidate
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.diffusion.noise import as_model_input, noise_stats, stored
 from pipeline.models.reward import Reward
-from pipeline.records import Candidate
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import (
     ProposedNoise,

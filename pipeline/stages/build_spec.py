@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.config.plan import Plan, PlannedCustom, PlannedNetwork, PlannedProposer
 from pipeline.config.proposers import (
     BestOfNProposer,
     RedenoiseProposer,
@@ -12,7 +13,6 @@ from pipeline.config.proposers import (
 from pipeline.config.sections import GateConfig, OutputConfig, SamplingConfig
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.diffusion.sample import sample_evaluations
-from pipeline.plan import Plan, PlannedCustom, PlannedNetwork, PlannedProposer
 from pipeline.stages.propose import ProposedNoise, Proposer, Source
 from pipeline.stages.proposers import BestOfN, Redenoise, Trajectory, Zigzag
 from pipeline.stages.select import ScoreRule

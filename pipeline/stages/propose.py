@@ -10,11 +10,11 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from pipeline.determinism import preserve_settings
+from pipeline.core.determinism import preserve_settings
+from pipeline.core.errors import UserError
+from pipeline.core.records import Candidate
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.diffusion.noise import source_noise, stored
-from pipeline.errors import UserError
-from pipeline.records import Candidate
 
 
 @dataclass(frozen=True, kw_only=True)

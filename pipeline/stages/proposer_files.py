@@ -6,16 +6,16 @@ A plan stores the digests of the files. A worker loads them from the paths in it
 import socket
 from pathlib import Path
 
+from pipeline.config.plan import Plan, PlannedCustom, PlannedModel, PlannedNetwork, PlannedProposer
 from pipeline.config.proposers import CustomProposer, NPNetProposer, ProposerConfig
 from pipeline.config.sections import Config
+from pipeline.core.entry_point import entry_digest, make_entry
+from pipeline.core.errors import EntryPointError, ModelError
 from pipeline.diffusion.denoiser import Denoiser
-from pipeline.entry_point import entry_digest, make_entry
-from pipeline.errors import EntryPointError, ModelError
 from pipeline.models.diffusers.resolved_model import ResolvedModel
 from pipeline.models.load import load_network
 from pipeline.models.model_identity import planned_identity, refuse_other_model, with_text_encoder
 from pipeline.npnet.network_files import network_digest, read_description
-from pipeline.plan import Plan, PlannedCustom, PlannedModel, PlannedNetwork, PlannedProposer
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers import NetworkProposer
 

@@ -7,6 +7,8 @@ from typing import ClassVar
 import torch
 
 from pipeline.config.proposers import InversionSettings, RedenoiseSettings, ZigzagSettings
+from pipeline.core.identity import seeds_apart, seeds_for
+from pipeline.core.records import Candidate
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.diffusion.guidance import forward_evaluations
 from pipeline.diffusion.guided_step import (
@@ -21,9 +23,7 @@ from pipeline.diffusion.redenoise import (
     zigzag,
     zigzag_evaluations,
 )
-from pipeline.identity import seeds_apart, seeds_for
 from pipeline.npnet import NPNet
-from pipeline.records import Candidate
 from pipeline.stages.propose import ProposedNoise, Source
 
 

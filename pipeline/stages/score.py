@@ -5,8 +5,8 @@ from math import isfinite
 
 from torch import Tensor
 
-from pipeline.determinism import preserve_settings
-from pipeline.errors import EntryPointError
+from pipeline.core.determinism import preserve_settings
+from pipeline.core.errors import EntryPointError
 from pipeline.models.reward import Reward
 from pipeline.stages.sample import SampledImages
 

@@ -18,9 +18,9 @@ from math import sqrt
 
 from torch import Tensor
 
+from pipeline.config.plan import Plan
 from pipeline.config.sections import GateConfig
-from pipeline.plan import Plan
-from pipeline.records import LosingProposal, NoiseStats, RuleName, Status
+from pipeline.core.records import LosingProposal, NoiseStats, RuleName, Status
 
 ImageScores = Mapping[str, float | None]
 """Maps each reward's name to the score of one image, or None if there is no score."""

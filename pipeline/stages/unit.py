@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.config.sections import OutputConfig
+from pipeline.core.records import Candidate, Outcome, Status
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
-from pipeline.records import Candidate, Outcome, Status
 from pipeline.stages.batch import Models, ProducedBatch, produce_batch
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import Proposer

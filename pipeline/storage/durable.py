@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.storage.object_store import RESERVED
 
 TEMP_PREFIX = f"{RESERVED}tmp-"

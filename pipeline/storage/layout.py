@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from pipeline.identity import short
-from pipeline.records import Split
+from pipeline.core.identity import short
+from pipeline.core.records import Split
 
 SUCCESS_KEY = "_SUCCESS"
 

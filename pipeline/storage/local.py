@@ -21,7 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import ObjectNotFoundError, PermanentStoreError
+from pipeline.core.errors import ObjectNotFoundError, PermanentStoreError
 from pipeline.storage.durable import (
     TEMP_PREFIX,
     atomic_write,

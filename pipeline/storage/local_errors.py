@@ -3,7 +3,12 @@
 import errno
 from pathlib import Path
 
-from pipeline.errors import AccessDeniedError, PermanentStoreError, RetryableStoreError, StoreError
+from pipeline.core.errors import (
+    AccessDeniedError,
+    PermanentStoreError,
+    RetryableStoreError,
+    StoreError,
+)
 
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 

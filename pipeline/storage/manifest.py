@@ -10,11 +10,18 @@ from itertools import chain
 
 from pydantic_core import from_json
 
-from pipeline.errors import VerificationError
-from pipeline.fingerprint import Fingerprint
-from pipeline.identity import readable_json
-from pipeline.plan import Plan
-from pipeline.records import OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, Outcome, Record, Split, Status
+from pipeline.config.plan import Plan
+from pipeline.core.errors import VerificationError
+from pipeline.core.fingerprint import Fingerprint
+from pipeline.core.identity import readable_json
+from pipeline.core.records import (
+    OLDEST_SCHEMA_VERSION,
+    SCHEMA_VERSION,
+    Outcome,
+    Record,
+    Split,
+    Status,
+)
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import ShardInfo, is_complete
 from pipeline.storage.formats.ledger import LedgerInfo

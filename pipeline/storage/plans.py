@@ -2,8 +2,8 @@
 
 from pydantic import ValidationError
 
-from pipeline.errors import PlanConflictError, VerificationError
-from pipeline.plan import Plan
+from pipeline.config.plan import Plan
+from pipeline.core.errors import PlanConflictError, VerificationError
 from pipeline.storage import layout
 from pipeline.storage.formats.pairs import UNREADABLE
 from pipeline.storage.formats.prompts import PromptTable

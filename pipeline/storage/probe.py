@@ -7,7 +7,7 @@ Two workers could then both commit one unit, and nothing else would detect it.
 import secrets
 from collections.abc import Callable
 
-from pipeline.errors import ObjectNotFoundError, PermanentStoreError, StoreError
+from pipeline.core.errors import ObjectNotFoundError, PermanentStoreError, StoreError
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.s3 import S3Store

@@ -11,10 +11,10 @@ from enum import StrEnum
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
-from pipeline.errors import ObjectNotFoundError, VerificationError
-from pipeline.fingerprint import Fingerprint
-from pipeline.identity import sha256
-from pipeline.records import Candidate, Outcome, Record, Status
+from pipeline.core.errors import ObjectNotFoundError, VerificationError
+from pipeline.core.fingerprint import Fingerprint
+from pipeline.core.identity import sha256
+from pipeline.core.records import Candidate, Outcome, Record, Status
 from pipeline.storage import layout
 from pipeline.storage.formats.arrow_shard import read_rows
 from pipeline.storage.formats.checked_bytes import CheckedBytes, ShardInfo

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.errors import (
+from pipeline.core.errors import (
     ObjectNotFoundError,
     PermanentStoreError,
     RetryableStoreError,

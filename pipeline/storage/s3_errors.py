@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from botocore import exceptions as aws
 from urllib3.exceptions import LocationParseError
 
-from pipeline.errors import (
+from pipeline.core.errors import (
     AccessDeniedError,
     ObjectNotFoundError,
     PermanentStoreError,

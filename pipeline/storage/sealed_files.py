@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from pipeline.errors import ObjectNotFoundError, VerificationError
-from pipeline.identity import sha256
-from pipeline.records import Split
+from pipeline.core.errors import ObjectNotFoundError, VerificationError
+from pipeline.core.identity import sha256
+from pipeline.core.records import Split
 from pipeline.storage.formats.arrow_messages import check_footer, read_blocks
 from pipeline.storage.formats.arrow_shard import read_arrow, write_batches
 from pipeline.storage.formats.checked_bytes import CheckedBytes, ShardInfo

@@ -7,14 +7,14 @@ can share a data set.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from pipeline.errors import (
+from pipeline.core.errors import (
     ObjectNotFoundError,
     RetryableStoreError,
     UserError,
     VerificationError,
 )
-from pipeline.identity import readable_json, sha256
-from pipeline.records import SCHEMA_VERSION, Record
+from pipeline.core.identity import readable_json, sha256
+from pipeline.core.records import SCHEMA_VERSION, Record
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind
 from pipeline.storage.manifest import (

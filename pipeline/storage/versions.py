@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from pipeline.errors import (
+from pipeline.core.errors import (
     AccessDeniedError,
     ObjectNotFoundError,
     UserError,
     VerificationError,
 )
-from pipeline.identity import sha256
-from pipeline.records import Record
+from pipeline.core.identity import sha256
+from pipeline.core.records import Record
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind, place_of
 from pipeline.storage.manifest import Manifest

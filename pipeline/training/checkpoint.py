@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.storage.durable import whole_file
 
 _FORMAT = 2

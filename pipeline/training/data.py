@@ -11,8 +11,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from pipeline.core.errors import ModelError, UserError
 from pipeline.diffusion.denoiser import Denoiser
-from pipeline.errors import ModelError, UserError
 from pipeline.models.model_identity import planned_identity
 from pipeline.npnet.latents import Latents, PictureShape, latents_of
 from pipeline.npnet.origin import ModelIdentity, TrainingData

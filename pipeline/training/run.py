@@ -15,8 +15,8 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 
-from pipeline.errors import ModelError, UserError
-from pipeline.identity import readable_json
+from pipeline.core.errors import ModelError, UserError
+from pipeline.core.identity import readable_json
 from pipeline.models.model_identity import refuse_other_model
 from pipeline.npnet.config import Layout, layout_for
 from pipeline.npnet.network import NPNet

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.records import Record
+from pipeline.core.records import Record
 
 Positive = Annotated[int, Field(ge=1)]
 Precision = Literal["fp32", "bf16", "fp16"]

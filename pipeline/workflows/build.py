@@ -11,10 +11,10 @@ from pipeline.cluster.actor import spawn_worker
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.messages import UnitSummary
 from pipeline.cluster.ray_session import map_tasks
+from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
-from pipeline.errors import PlanConflictError
+from pipeline.core.errors import PlanConflictError
 from pipeline.models.resolved_models import ResolvedModels
-from pipeline.plan import Plan
 from pipeline.publish.compact import CompactedShard, ShardTask, compact
 from pipeline.publish.seal import seal
 from pipeline.storage.formats.prompts import PromptTable

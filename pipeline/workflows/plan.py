@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+from pipeline.config.plan import Plan, PlannedPrompts, PlannedReward, PlanSettings
 from pipeline.config.rewards import RewardSettings
 from pipeline.config.sections import Config
-from pipeline.fingerprint import ALGORITHM_VERSION
+from pipeline.core.fingerprint import ALGORITHM_VERSION
+from pipeline.core.records import SCHEMA_VERSION
 from pipeline.models.diffusers.call_options import OPTIONS, refuse_options
 from pipeline.models.model_identity import model_settings, with_digests, with_leading_offset
 from pipeline.models.resolved_models import ResolvedModels
-from pipeline.plan import Plan, PlannedPrompts, PlannedReward, PlanSettings
 from pipeline.prompts.choosing import ChosenPrompts, choose_prompts
-from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.proposer_files import check_networks, proposer_settings
 from pipeline.storage.formats.prompts import PromptTable
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from pipeline.cluster.ray_session import ray_session
+from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
-from pipeline.errors import UserError, VerificationError
-from pipeline.identity import sha256
+from pipeline.core.errors import UserError, VerificationError
+from pipeline.core.identity import sha256
+from pipeline.core.records import SCHEMA_VERSION
 from pipeline.models.resolved_models import ResolvedModels
-from pipeline.plan import Plan
 from pipeline.publish.repair import Recompute
 from pipeline.publish.repair.units import is_intact
-from pipeline.records import SCHEMA_VERSION
 from pipeline.storage import layout
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.object_store import ObjectStore

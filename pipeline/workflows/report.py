@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from pipeline.config.sections import Config
-from pipeline.determinism import be_deterministic
+from pipeline.core.determinism import be_deterministic
+from pipeline.core.errors import UserError
 from pipeline.diffusion.sample import sample_evaluations
-from pipeline.errors import UserError
 from pipeline.evaluate.controls import plain_guidance
 from pipeline.evaluate.examples import draw_grid, example_pairs, shown_reward
 from pipeline.evaluate.report import ReportRow, make_report

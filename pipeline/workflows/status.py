@@ -6,8 +6,8 @@ It works while a build runs on another machine, and after a build was killed.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import AccessDeniedError
-from pipeline.plan import Plan
+from pipeline.config.plan import Plan
+from pipeline.core.errors import AccessDeniedError
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_plan, stored_plans
 from pipeline.storage.receipts import done_units

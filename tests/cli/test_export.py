@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
-from pipeline.errors import UserError
-from pipeline.records import Split
+from pipeline.core.errors import UserError
+from pipeline.core.records import Split
 from tests.sealed import built, manifest_of, sealed_folder
 
 __all__ = ["built", "sealed_folder"]

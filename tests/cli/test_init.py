@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import app
 from pipeline.config.file import BUNDLED, bundled_config, bundled_configs, load_config
-from pipeline.errors import ConfigError, UserError
+from pipeline.core.errors import ConfigError, UserError
 from pipeline.workflows.plan import make_plan
 
 

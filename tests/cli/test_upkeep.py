@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
-from pipeline.errors import UserError
-from pipeline.identity import sha256
+from pipeline.core.errors import UserError
+from pipeline.core.identity import sha256
 from pipeline.storage import layout
 from tests.sealed import Built, built, damaged
 

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
-from pipeline.errors import UserError, VerificationError
+from pipeline.core.errors import UserError, VerificationError
+from pipeline.core.records import Split
 from pipeline.evaluate.trial.samples import read_data_set
-from pipeline.records import Split
 from pipeline.storage import layout
 from tests.sealed import built, sealed_folder
 from tests.two_versions import TwoVersions, _two_versions, select_scene, two_versions

@@ -1,6 +1,6 @@
 """Stand-in workers that raise errors without ending their process."""
 
-from pipeline.errors import (
+from pipeline.core.errors import (
     DeviceError,
     DeviceMemory,
     DeviceMemoryError,

@@ -5,7 +5,7 @@ import select
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.errors import VerificationError
+from pipeline.core.errors import VerificationError
 from tests.cluster.stand_ins import BARRIER_TIMEOUT_S
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cluster.worker import check_models
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.workflows.plan import make_plan
 from tests.sealed import changed, write_config

@@ -15,7 +15,7 @@ from pipeline.cluster import driver
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.messages import UnitSummary
 from pipeline.config.sections import ClusterConfig
-from pipeline.errors import BuildError, BuildStoppedError, ModelError, PermanentStoreError
+from pipeline.core.errors import BuildError, BuildStoppedError, ModelError, PermanentStoreError
 from pipeline.storage.receipts import Commit
 from tests.cluster import failing_workers, lost_workers, slow_workers, stand_ins
 

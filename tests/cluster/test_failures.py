@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.cluster.failures import FailureTracker, exceeds_device
 from pipeline.cluster.messages import Failure, Fault, Work
-from pipeline.errors import (
+from pipeline.core.errors import (
     BuildError,
     DeviceMemory,
     DeviceMemoryError,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cluster.ray_session import map_tasks
-from pipeline.errors import VerificationError
+from pipeline.core.errors import VerificationError
 from tests.cluster.stand_in_tasks import begin_in_pairs, refuse_three, square
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

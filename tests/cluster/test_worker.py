@@ -10,15 +10,15 @@ from torch import Tensor
 
 from pipeline.cluster.messages import Fault, Work
 from pipeline.cluster.worker import UnitWorker, _device_faults
-from pipeline.diffusion.denoiser import Conditioning
-from pipeline.errors import (
+from pipeline.core.errors import (
     DeviceError,
     DeviceMemory,
     DeviceMemoryError,
     RetryableStoreError,
     WorkerLeavingError,
 )
-from pipeline.records import Status
+from pipeline.core.records import Status
+from pipeline.diffusion.denoiser import Conditioning
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import write_plan
 from pipeline.storage.receipts import Commit, Receipt, read_receipt

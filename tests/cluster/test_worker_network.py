@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.cluster.messages import Work
 from pipeline.cluster.worker import UnitWorker
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import write_plan
 from pipeline.storage.receipts import read_receipt

@@ -10,7 +10,7 @@ from pipeline.config.file import BUNDLED, bundled_configs, load_config
 from pipeline.config.rewards import RewardConfig
 from pipeline.config.section import Section
 from pipeline.config.sections import Config
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 from tests.sealed import SETTINGS, changed, to_toml
 
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.config.file import load_config
 from pipeline.config.proposers import BestOfNProposer, CustomProposer, RedenoiseProposer
 from pipeline.config.sections import Config
-from pipeline.errors import ConfigError
+from pipeline.core.errors import ConfigError
 from tests.sealed import SETTINGS, changed, to_toml
 
 REDENOISE = {"kind": "redenoise", **SETTINGS["redenoise"]}

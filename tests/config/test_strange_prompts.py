@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.file import BUNDLED, load_config
-from pipeline.errors import ConfigError, PromptFileError
+from pipeline.core.errors import ConfigError, PromptFileError
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.prompts.choosing import ChosenPrompts
 from pipeline.workflows.plan import prompts_of

@@ -14,9 +14,9 @@ from jobs.demo_models.fit import DemoSettings, Draws, StageSettings, fit, learni
 from jobs.demo_models.vae import reconstruct
 from jobs.train_demo_models import main as train_demo_models
 from jobs.train_demo_models import train_all
+from pipeline.core.errors import UserError
 from pipeline.demo.oracle import SceneOracle
 from pipeline.demo.scenes import WORDS, caption
-from pipeline.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "pipeline" / "demo"

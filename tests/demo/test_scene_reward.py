@@ -10,10 +10,10 @@ import torch
 from jobs.demo_models.data import render_pictures
 from jobs.demo_models.evaluate import pair_accuracy
 from jobs.demo_models.reward import bradley_terry, contrast, corrupt, presence
+from pipeline.core.errors import ModelError
 from pipeline.demo.drawing import render
 from pipeline.demo.scene_reward import CONFIG_FILE, WEIGHTS_FILE, SceneReward, word_ids
 from pipeline.demo.scenes import caption
-from pipeline.errors import ModelError
 
 FOLDER = Path(__file__).parents[2] / "pipeline" / "demo" / "reward"
 CPU = torch.device("cpu")

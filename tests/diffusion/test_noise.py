@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
+from pipeline.core.errors import UserError
 from pipeline.diffusion.noise import as_model_input, noise_stats, source_noise, stored
-from pipeline.errors import UserError
 
 SHAPE = (4, 16, 16)
 

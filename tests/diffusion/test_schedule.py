@@ -7,8 +7,8 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from pipeline.config.proposers import Spacing
+from pipeline.core.errors import UserError
 from pipeline.diffusion.schedule import Schedule, spaced_timesteps
-from pipeline.errors import UserError
 from tests.diffusion.gaussian import GaussianDenoiser
 from tests.models.diffusers.tiny import SD_BETAS
 

@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from pipeline.config.file import BUNDLED
-from pipeline.records import Split
+from pipeline.core.records import Split
 from pipeline.storage.open import open_store
 from tests.end_to_end.builds import DEADLINE_S, Npd, module_command, sealed_bytes, stored_receipts
 

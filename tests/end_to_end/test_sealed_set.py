@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.core.records import Split
 from pipeline.reader import NoisePairDataset
-from pipeline.records import Split
 from pipeline.storage.open import open_store
 from pipeline.storage.success import read_success
 from tests.end_to_end.builds import CONFIG, NUM_UNITS, Npd, files, plan_id, write_config

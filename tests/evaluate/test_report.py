@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.errors import UserError, VerificationError
+from pipeline.core.errors import UserError, VerificationError
 from pipeline.evaluate.controls import plain_guidance
 from pipeline.evaluate.document import Table, markdown_table
 from pipeline.evaluate.estimate import estimate

@@ -14,7 +14,7 @@ from pathlib import Path
 from click.exceptions import ClickException
 
 from pipeline.cli.app import app
-from pipeline.errors import NPDError
+from pipeline.core.errors import NPDError
 from pipeline.reader import NoisePairDataset, NoisePairTable
 
 Attempt = Callable[[Path], None]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pipeline.determinism import be_deterministic
+from pipeline.core.determinism import be_deterministic
 from pipeline.models.reward import full_precision
 
 

@@ -9,8 +9,8 @@ import torch
 from pipeline.cluster.ray_session import ray_session
 from pipeline.config.file import load_config
 from pipeline.config.sections import ClusterConfig, Config
-from pipeline.errors import BuildError
-from pipeline.records import Outcome
+from pipeline.core.errors import BuildError
+from pipeline.core.records import Outcome
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import read_receipt
 from pipeline.workflows import build as steps

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from pipeline.config.proposers import RedenoiseSettings
+from pipeline.core.errors import ModelError
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.redenoise import redenoise
 from pipeline.diffusion.sample import sample_latents
-from pipeline.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.models.diffusers.pipelines import Offload, place, sequential_faults
 from tests.models.diffusers.families.tiny_pipelines import PIPELINES, build, options_of

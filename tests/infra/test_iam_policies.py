@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PermanentStoreError
+from pipeline.core.errors import PermanentStoreError
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from tests.conftest import BUCKET

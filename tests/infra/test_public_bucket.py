@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from infra.storage.seaweedfs import SeaweedFS
 from pipeline.cli.app import app
-from pipeline.errors import AccessDeniedError, PermanentStoreError, UserError
+from pipeline.core.errors import AccessDeniedError, PermanentStoreError, UserError
 from pipeline.reader import Cache, NoisePairDataset, NoisePairTable, Source
 from pipeline.storage.open import open_store
 from tests.infra.identities import make_public

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from jobs.train_npnet import job
 from pipeline.config.file import BUNDLED
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from tests.sealed import built, sealed_folder
 from tests.waiting import until
 

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.config.model import ModelConfig
+from pipeline.core.errors import ModelError
 from pipeline.diffusion.denoiser import Denoiser
-from pipeline.errors import ModelError
 from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import load_denoiser
 from tests.models.diffusers.original_layout import original_checkpoint

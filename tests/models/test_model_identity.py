@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from pipeline.config.file import load_config
+from pipeline.config.plan import PlannedModel
 from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.model_identity import model_settings, planned_identity, with_digests
-from pipeline.plan import PlannedModel
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import constants
 
 from pipeline.config.section import SourceConfig
-from pipeline.errors import ModelError
-from pipeline.identity import files_digest, folder_digest
+from pipeline.core.errors import ModelError
+from pipeline.core.identity import files_digest, folder_digest
 from pipeline.models.source import SAFE_FILES, locate, matching, resolve_source
 from tests.models.hub import COMMIT, REPOSITORY, Hub, point_to, serve
 

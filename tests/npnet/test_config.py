@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.npnet.config import Layout, SmallLayout, SwinLayout, TwoBranchLayout, layout_for
 
 

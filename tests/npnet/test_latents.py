@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.npnet.latents import FilmLatents, PackedLatents, latents_of
 
 

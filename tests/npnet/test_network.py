@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import Layout
 from pipeline.npnet.network_files import network_digest

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.config.prompts import PromptSourceConfig
-from pipeline.errors import PromptFileError
+from pipeline.core.errors import PromptFileError
 from pipeline.prompts.prompt import SourcePrompt
 from pipeline.prompts.sources import read_source
 

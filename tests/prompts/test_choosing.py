@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from pipeline.config.file import BUNDLED
 from pipeline.config.prompts import PromptsConfig
-from pipeline.errors import PromptChoiceError, PromptFileError
-from pipeline.identity import file_sha256, sha256
+from pipeline.core.errors import PromptChoiceError, PromptFileError
+from pipeline.core.identity import file_sha256, sha256
 from pipeline.prompts.choosing import (
     DROPPED_COLUMNS,
     ChosenPrompts,

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.prompts import PromptsConfig
-from pipeline.errors import PromptChoiceError, PromptFileError
-from pipeline.identity import normalise_prompt
+from pipeline.core.errors import PromptChoiceError, PromptFileError
+from pipeline.core.identity import normalise_prompt
+from pipeline.core.records import DropReason
 from pipeline.prompts.choosing import DROPPED_COLUMNS, ChosenPrompts, choose_prompts
 from pipeline.prompts.prompt import is_visible
-from pipeline.records import DropReason
 
 # Quotes, all kinds of separators, and invisible characters.
 _SIGNS = "\"',;\t a\u00e9b\\{}#\x0b\x0c\x1c\x85\u2028\u2029\u200b\ufeff二🙂"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.prompts import SafetyConfig
-from pipeline.errors import EntryPointError, PromptFileError
+from pipeline.core.errors import EntryPointError, PromptFileError
+from pipeline.core.records import DropReason
 from pipeline.prompts.choosing import distinct_prompts
 from pipeline.prompts.filters import drop_blank, drop_blocked, drop_unsafe, read_block_list
 from pipeline.prompts.prompt import Drop, is_visible
-from pipeline.records import DropReason
 from tests.prompts.reading import error_of, prompts_of
 
 UNSEEN = ["", "\u200b", "\ufeff", "\0", "\0\0 \u200d", "\u2060\u00ad", "\u3164", "\u2800", "\ufe0f"]

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config.prompts import PromptSourceConfig
-from pipeline.errors import PromptFileError
+from pipeline.core.errors import PromptFileError
 from pipeline.prompts.hub import read_hub, stream_data_set
 
 PROMPTS = [f"prompt number {number}" for number in range(30)]

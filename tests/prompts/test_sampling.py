@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
-from pipeline.errors import PromptChoiceError
+from pipeline.core.errors import PromptChoiceError
+from pipeline.core.records import DropReason
 from pipeline.prompts.prompt import SourcePrompt
 from pipeline.prompts.sampling import drop_not_sampled
-from pipeline.records import DropReason
 from tests.prompts.reading import prompts_of
 
 PROMPTS = prompts_of([f"prompt {number}" for number in range(300)])

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pipeline.config.file import BUNDLED
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.prompts.token_limit import TokenCounter, drop_too_long, token_limits
 from tests.prompts.reading import prompts_of
 from tests.sealed import demo_models

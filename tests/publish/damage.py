@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.identity import readable_json, sha256
-from pipeline.records import Split
+from pipeline.core.identity import readable_json, sha256
+from pipeline.core.records import Split
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import pieces_of
 from pipeline.storage.layout import ShardFormat

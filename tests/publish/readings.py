@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import webdataset
 
-from pipeline.errors import VerificationError
+from pipeline.core.errors import VerificationError
+from pipeline.core.records import Split
 from pipeline.publish.export import export, specify_export
 from pipeline.reader import NoisePairDataset, NoisePairTable
 from pipeline.reader.samples import decode_picture
-from pipeline.records import Split
 from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.open import open_store

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.plan import Plan
+from pipeline.config.plan import Plan
 from pipeline.publish.repair import Recompute, repair
 from pipeline.publish.verify import verify
 from pipeline.stages.unit import ProducedUnit

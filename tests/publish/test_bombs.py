@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.errors import VerificationError
+from pipeline.core.errors import VerificationError
 from pipeline.evaluate.scores import read_scores
 from pipeline.publish.verify import verify
 from pipeline.reader import NoisePairDataset, NoisePairTable

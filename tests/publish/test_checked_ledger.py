@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import VerificationError
+from pipeline.core.errors import VerificationError
 from pipeline.evaluate.scores import read_scores
 from pipeline.evaluate.trial.samples import read_data_set
 from pipeline.storage import layout

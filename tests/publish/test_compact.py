@@ -5,10 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import VerificationError
-from pipeline.identity import sha256
+from pipeline.core.errors import VerificationError
+from pipeline.core.identity import sha256
+from pipeline.core.records import Split
 from pipeline.publish.compact import ShardTask, compact, plan_shards
-from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.formats.pairs import PairSchema
 from pipeline.storage.layout import ShardFormat

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import VerificationError
+from pipeline.core.errors import VerificationError
 from pipeline.publish.export import specify_export
 from pipeline.reader import NoisePairDataset, NoisePairTable
 from pipeline.storage import layout

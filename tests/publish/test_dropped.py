@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError, VerificationError
+from pipeline.core.errors import UserError, VerificationError
 from pipeline.publish.gc import ReferenceStatus, find_unreferenced
 from pipeline.publish.verify import verify
 from pipeline.storage import layout

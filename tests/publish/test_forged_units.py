@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import VerificationError
+from pipeline.core.errors import VerificationError
 from pipeline.publish.compact import compact_in
 from pipeline.publish.select import select
 from pipeline.publish.verify import verify

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.identity import sha256
+from pipeline.core.identity import sha256
+from pipeline.core.records import Split
 from pipeline.publish.compact import CompactedShard, ShardTask, compact_in
 from pipeline.publish.gc import (
     Amount,
@@ -17,7 +18,6 @@ from pipeline.publish.gc import (
 )
 from pipeline.publish.seal import seal
 from pipeline.publish.verify import verify
-from pipeline.records import Split
 from pipeline.stages.unit import ProducedUnit
 from pipeline.storage import layout
 from pipeline.storage.formats.arrow_shard import pack_pairs

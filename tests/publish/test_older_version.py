@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config.file import load_config
-from pipeline.errors import UserError
+from pipeline.config.plan import Plan
+from pipeline.core.errors import UserError
+from pipeline.core.records import SCHEMA_VERSION
 from pipeline.evaluate.report import make_report
 from pipeline.evaluate.scores import read_scores
-from pipeline.plan import Plan
 from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import draft
 from pipeline.publish.select import select
 from pipeline.publish.verify import verify
 from pipeline.reader import NoisePairDataset
-from pipeline.records import SCHEMA_VERSION
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import Manifest

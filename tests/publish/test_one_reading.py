@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import VerificationError
-from pipeline.identity import sha256
+from pipeline.core.errors import VerificationError
+from pipeline.core.identity import sha256
+from pipeline.core.records import Split
 from pipeline.reader import NoisePairDataset
-from pipeline.records import Split
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.open import open_store
 from pipeline.storage.sealed_files import read_all_ways, shard_refs

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import RetryableStoreError, UserError
+from pipeline.core.errors import RetryableStoreError, UserError
+from pipeline.core.records import Split
 from pipeline.publish.gc import ReferenceStatus, delete_garbage, find_garbage, find_unreferenced
 from pipeline.publish.prune import Superseded, find_superseded, prune
 from pipeline.publish.repair import repair
 from pipeline.publish.verify import verify
 from pipeline.reader import NoisePairDataset
-from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import ObjectStore

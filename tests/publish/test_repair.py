@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.core.records import Split
 from pipeline.publish.compact import compact_in
 from pipeline.publish.select import select
-from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from pipeline.storage.success import success_bytes

@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import UserError, VerificationError
-from pipeline.plan import Plan
+from pipeline.config.plan import Plan
+from pipeline.core.errors import UserError, VerificationError
+from pipeline.core.records import Split
 from pipeline.publish.repair import repair
-from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.object_store import ObjectStore

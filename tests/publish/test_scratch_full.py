@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.sdxl_pairs import write_pairs
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.publish.export.run import export
 from pipeline.publish.export.spec import specify_export
 from pipeline.storage.local import LocalStore

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ObjectNotFoundError, VerificationError
-from pipeline.identity import sha256
+from pipeline.core.errors import ObjectNotFoundError, VerificationError
+from pipeline.core.identity import sha256
+from pipeline.core.records import Split, Status
 from pipeline.publish.verify import verify
-from pipeline.records import Split, Status
 from pipeline.storage import layout
 from pipeline.storage.formats.arrow_shard import pack_pairs
 from pipeline.storage.formats.pairs import PairSchema

@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.config.plan import Plan
 from pipeline.config.sections import SelectionConfig
+from pipeline.core.records import Outcome, RuleName
 from pipeline.evaluate.report import make_report
 from pipeline.evaluate.scores import read_scores
 from pipeline.models.resolved_models import ResolvedModels
-from pipeline.plan import Plan
 from pipeline.publish.compact import compact_in
 from pipeline.publish.select import select
 from pipeline.publish.verify import verify
-from pipeline.records import Outcome, RuleName
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.unit import produce_unit
 from pipeline.storage.formats.ledger import ledger_schema

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.core.records import Outcome, Split, Status
 from pipeline.publish.compact import compact_in
 from pipeline.publish.gc import find_unreferenced
 from pipeline.publish.select import Selected, select
 from pipeline.publish.verify import verify
 from pipeline.reader import NoisePairDataset
-from pipeline.records import Outcome, Split, Status
 from pipeline.storage import layout
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import Manifest

@@ -6,9 +6,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.fingerprint import Fingerprint
+from pipeline.core.fingerprint import Fingerprint
+from pipeline.core.records import SCHEMA_VERSION, Outcome, Split, Status
 from pipeline.publish.compact import ShardPlan, plan_shards
-from pipeline.records import SCHEMA_VERSION, Outcome, Split, Status
 from pipeline.storage.receipts import Receipt
 
 FINGERPRINT = Fingerprint(

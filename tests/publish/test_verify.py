@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import VerificationError
+from pipeline.core.errors import VerificationError
+from pipeline.core.records import Split
 from pipeline.publish.verify import verify
-from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind, ParsedKey
 from pipeline.storage.open import open_store

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.records import Split
+from pipeline.core.records import Split
 from pipeline.storage import layout
 from pipeline.storage.formats.arrow_shard import pack_pairs
 from pipeline.storage.formats.pairs import NoisePair, PairSchema

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.reader import Cache
 from pipeline.reader.cache import DamagedError
 from tests.reader.cached_objects import SIZE, content, digest, files, read

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CacheError
+from pipeline.core.errors import CacheError
 from pipeline.reader import Cache, NoisePairDataset
 from tests.environments import (
     FLOCK,

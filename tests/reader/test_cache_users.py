@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.sdxl_pairs import write_pairs
-from pipeline.errors import CacheError
+from pipeline.core.errors import CacheError
 from pipeline.reader import Cache, NoisePairDataset
 from tests.environments import (
     NOBODY,

@@ -8,9 +8,9 @@ import pytest
 from torch.utils.data import DataLoader
 
 from benchmarks.sdxl_pairs import write_pairs
-from pipeline.errors import ObjectNotFoundError, VerificationError
+from pipeline.core.errors import ObjectNotFoundError, VerificationError
+from pipeline.core.records import Split
 from pipeline.reader import Cache, NoisePairDataset, NoisePairTable
-from pipeline.records import Split
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import ObjectInfo, ObjectStore

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from benchmarks.sdxl_pairs import write_pairs
-from pipeline.errors import VerificationError
+from pipeline.core.errors import VerificationError
+from pipeline.core.records import Split
 from pipeline.reader import NoisePairDataset, NoisePairTable
-from pipeline.records import Split
 from pipeline.storage.formats.checked_bytes import PIECE_BYTES, ShardInfo
 from tests.publish.damage import drop_pieces
 from tests.sealed import manifest_of

@@ -17,7 +17,7 @@ from ray import cloudpickle
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from pipeline.errors import UserError, VerificationError
+from pipeline.core.errors import UserError, VerificationError
 from pipeline.reader import NoisePairDataset
 from tests.reader.conftest import COUNT
 from tests.reader.reading import ids_of, read_all

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from torch.utils.data import DataLoader
 
-from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
+from pipeline.core.errors import ObjectNotFoundError, UserError, VerificationError
+from pipeline.core.records import Split
 from pipeline.reader import NoisePairDataset, NoisePairTable
-from pipeline.records import Split
 from tests.publish.damage import DAMAGES, Damage
 from tests.reader.conftest import COUNT
 from tests.reader.reading import ids_of, ledger_of

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pipeline.errors import NPDError, ObjectNotFoundError, UserError
+from pipeline.core.errors import NPDError, ObjectNotFoundError, UserError
+from pipeline.core.records import Outcome, Split
 from pipeline.publish.compact import compact_in
 from pipeline.publish.select import select
 from pipeline.reader import NoisePairDataset
-from pipeline.records import Outcome, Split
 from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.open import open_store
 from tests.reader.rewritten import rewritten

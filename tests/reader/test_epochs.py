@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.reader import NoisePairDataset
 from tests.reader.conftest import COUNT, SHAPE
 from tests.reader.reading import ids_of, ledger_of, read_all

@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.sdxl_pairs import write_pairs
-from pipeline.errors import NPDError, UserError
-from pipeline.identity import file_sha256
+from pipeline.core.errors import NPDError, UserError
+from pipeline.core.identity import file_sha256
 from pipeline.reader import NoisePairDataset, Source
 from pipeline.storage import layout
 from tests.publish.damage import edit_json

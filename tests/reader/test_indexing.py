@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.reader import NoisePairDataset, NoisePairTable
 from tests.reader.conftest import COUNT
 

@@ -15,7 +15,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration
 from torch.utils.data import DataLoader, IterableDataset
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.reader import NoisePairDataset
 from tests.reader.conftest import COUNT
 from tests.reader.reading import ids_of, read_all

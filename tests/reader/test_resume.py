@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from benchmarks.sdxl_pairs import write_pairs
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.reader import NoisePairDataset
 from tests.reader.conftest import COUNT, SHAPE
 from tests.reader.reading import ids_of, ledger_of

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler
 
 from benchmarks.sdxl_pairs import write_pairs
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.reader import NoisePairDataset, NoisePairTable
 from tests.reader.conftest import COUNT, SHAPE
 

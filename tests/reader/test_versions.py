@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from benchmarks.sdxl_pairs import write_pairs
-from pipeline.errors import UserError, VerificationError
+from pipeline.core.errors import UserError, VerificationError
+from pipeline.core.records import Split
 from pipeline.publish.prune import find_superseded, prune
 from pipeline.reader import NoisePairDataset, NoisePairTable, Source
-from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from tests.reader.conftest import SHAPE

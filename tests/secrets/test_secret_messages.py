@@ -14,7 +14,7 @@ from ray.exceptions import RayTaskError
 
 from infra.storage.seaweedfs import SeaweedFS
 from pipeline.cli.app import main
-from pipeline.errors import NPDError
+from pipeline.core.errors import NPDError
 from tests import sealed
 from tests.conftest import BUCKET
 from tests.secrets.canaries import Canaries, canary

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.records import Candidate
+from pipeline.core.records import Candidate
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.unit import ProducedUnit
 from pipeline.storage.formats.pairs import NoisePair, PairSchema

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.records import NoiseStats
+from pipeline.core.records import NoiseStats
 from pipeline.storage.formats.pairs import NoisePair, PairSchema
 
 SHAPE = (2, 3, 5)

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.identity import prompt_id, seeds_apart, seeds_for
-from pipeline.records import Candidate, Split
+from pipeline.core.identity import prompt_id, seeds_apart, seeds_for
+from pipeline.core.records import Candidate, Split
 from pipeline.stages.propose import Source
 from pipeline.stages.proposers import BestOfN
 from tests.diffusion.gaussian import GaussianDenoiser

@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from pipeline.records import NoiseStats, Status
+from pipeline.core.records import NoiseStats, Status
 from pipeline.stages.select import BestProposal, Judged, ScoredProposal
 
 STATS = NoiseStats(cosine=0.9, relative_change=0.3, mean=0.0, std=1.0, kurtosis=0.0)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pipeline.cluster.worker import check_models
+from pipeline.config.plan import PlannedCustom
 from pipeline.config.sections import Config
-from pipeline.errors import EntryPointError, ModelError, UserError
+from pipeline.core.errors import EntryPointError, ModelError, UserError
 from pipeline.models.resolved_models import ResolvedModels
-from pipeline.plan import PlannedCustom
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.proposer_files import load_proposers
 from pipeline.stages.unit import ProducedUnit, produce_unit

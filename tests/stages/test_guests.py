@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.core.entry_point import make_entry
+from pipeline.core.errors import EntryPointError, UserError
+from pipeline.core.records import Candidate
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
-from pipeline.entry_point import make_entry
-from pipeline.errors import EntryPointError, UserError
 from pipeline.models.reward import Reward
-from pipeline.records import Candidate
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import ProposedNoise, Proposer, Source, propose
 from pipeline.stages.proposers import NetworkProposer

@@ -10,8 +10,8 @@ import torch
 from pipeline.config.file import load_config
 from pipeline.config.model import ModelConfig
 from pipeline.config.proposers import NPNetConfig
+from pipeline.core.errors import ModelError
 from pipeline.diffusion.noise import source_noise
-from pipeline.errors import ModelError
 from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import load_network
 from pipeline.models.model_identity import identity_of, refuse_other_rows

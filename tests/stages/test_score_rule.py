@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.records import RuleName
+from pipeline.core.records import RuleName
 from pipeline.stages.select import ScoreRule
 
 SOURCE = {"a": 1.0, "b": 10.0, "c": -1.0, "seen": 0.0}

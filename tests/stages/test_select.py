@@ -7,7 +7,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from pipeline.config.sections import GateConfig
-from pipeline.records import NoiseStats, Status
+from pipeline.core.records import NoiseStats, Status
 from pipeline.stages.select import Judged, ScoreRule, Selection, gate_reason
 
 D = 1024

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.core.records import Outcome, Status
 from pipeline.publish.reselection import decide_again
-from pipeline.records import Outcome, Status
 from pipeline.stages.proposers import BestOfN
 from pipeline.stages.select import ScoreRule, Selection
 from pipeline.stages.unit import produce_unit

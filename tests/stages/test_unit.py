@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from pipeline.config.proposers import RedenoiseSettings
+from pipeline.core.records import Status
 from pipeline.diffusion.redenoise import redenoise
 from pipeline.diffusion.sample import sample_latents
-from pipeline.records import Status
 from pipeline.stages.unit import produce_unit
 from tests.sealed import SETTINGS, demo_models
 from tests.stages.demo_unit import KEEP_ALL, Kept, make_unit, source_noises, stored_pairs

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.records import Outcome, Status
+from pipeline.core.records import Outcome, Status
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from tests.sealed import demo_models
 from tests.stages.broken_models import BadDecoder, BadPrediction, BadReward

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.records import Status
+from pipeline.core.records import Status
 from pipeline.stages.unit import produce_unit
 from tests.sealed import demo_models
 from tests.stages.broken_models import WrappedDenoiser

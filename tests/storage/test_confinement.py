@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ObjectNotFoundError, PermanentStoreError
+from pipeline.core.errors import ObjectNotFoundError, PermanentStoreError
 from pipeline.storage.local import LocalStore
 
 pytestmark = pytest.mark.timeout(20)  # a FIFO without a writer would be waited for

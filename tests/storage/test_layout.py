@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.records import Split
+from pipeline.core.records import Split
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind, ParsedKey, place_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PermanentStoreError
+from pipeline.core.errors import PermanentStoreError
 from pipeline.storage.durable import TEMP_PREFIX
 from pipeline.storage.local import LocalStore
 from tests.environments import FLOCK, in_fork, refuse_flock

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ObjectNotFoundError
+from pipeline.core.errors import ObjectNotFoundError
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.s3 import S3Store
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.storage.local import LocalStore
 from pipeline.storage.open import open_store
 from pipeline.storage.s3 import S3Store

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 
-from pipeline.errors import PermanentStoreError
+from pipeline.core.errors import PermanentStoreError
 from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import VerificationError
+from pipeline.core.errors import VerificationError
 from pipeline.stages.unit import ProducedUnit
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from infra.storage.seaweedfs import SeaweedFS
-from pipeline.errors import PermanentStoreError, RetryableStoreError
+from pipeline.core.errors import PermanentStoreError, RetryableStoreError
 from pipeline.storage.open import open_store
 from pipeline.storage.s3 import S3Store
 from tests.storage.faulty_servers import BusyStore, CutsContinue, LosesReplies, serving

@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 from jobs.train_npnet import job
 from pipeline.config.file import BUNDLED
 from pipeline.config.model import ModelConfig
-from pipeline.errors import ModelError, UserError
+from pipeline.core.errors import ModelError, UserError
 from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import load_text_encoder
 from pipeline.models.model_identity import identity_of, model_in_folder

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.reader import NoisePairDataset, Source
 from pipeline.training.data import EveryPair, PairBatch, PairStream
 

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from pipeline.config.file import load_config
-from pipeline.errors import ModelError, UserError
+from pipeline.core.errors import ModelError, UserError
 from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.model_identity import identity_of
 from pipeline.npnet import NPNet

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from pipeline.config.file import BUNDLED
-from pipeline.errors import ModelError
-from pipeline.identity import seeds_for
-from pipeline.plan import Plan
-from pipeline.records import DropReason
+from pipeline.config.plan import Plan
+from pipeline.core.errors import ModelError
+from pipeline.core.identity import seeds_for
+from pipeline.core.records import DropReason
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.local import LocalStore
 from pipeline.storage.plans import read_plan, read_prompt_table, stored_plans, write_plan

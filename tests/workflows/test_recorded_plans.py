@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from pipeline.config.file import BUNDLED, RECIPES, load_config
+from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.npnet.config import SmallLayout
-from pipeline.plan import Plan
 from pipeline.storage.plans import plan_bytes
 from pipeline.workflows.plan import draft_plan, make_plan, prompts_of
 from tests.npnet.layouts import shaken

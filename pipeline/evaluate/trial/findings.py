@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.records import Record
 from pipeline.evaluate.compare import (
     Estimate,
     Gain,
@@ -17,7 +18,6 @@ from pipeline.evaluate.compare import (
 )
 from pipeline.evaluate.trial.arm_specs import GOLDEN, STANDARD, ArmSpec
 from pipeline.evaluate.trial.results import Results
-from pipeline.records import Record
 
 
 class Comparison(Record):

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 
-from pipeline.determinism import be_deterministic
-from pipeline.errors import NPDError
+from pipeline.core.determinism import be_deterministic
+from pipeline.core.errors import NPDError
+from pipeline.core.identity import canonical_json, readable_json, sha256, short
 from pipeline.evaluate.document import to_markdown
 from pipeline.evaluate.trial.arm_specs import seeds_needed
 from pipeline.evaluate.trial.findings import Trial, find, to_json
@@ -32,7 +33,6 @@ from pipeline.evaluate.trial.samples import (
 )
 from pipeline.evaluate.trial.settings import Setup, load_runner
 from pipeline.evaluate.trial.summary import lead, summary
-from pipeline.identity import canonical_json, readable_json, sha256, short
 from pipeline.storage.durable import atomic_write
 
 EXAMPLES = 8

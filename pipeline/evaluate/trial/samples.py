@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import PromptFileError, UserError
-from pipeline.identity import normalise_prompt, prompt_id, seeds_for
+from pipeline.core.errors import PromptFileError, UserError
+from pipeline.core.identity import normalise_prompt, prompt_id, seeds_for
+from pipeline.core.records import Split
 from pipeline.prompts.choosing import distinct_prompts
 from pipeline.prompts.csv_table import table_rows
 from pipeline.prompts.jsonl import JsonObject, jsonl_rows, text_field
 from pipeline.prompts.sources import format_by_suffix
-from pipeline.records import Split
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_prompts

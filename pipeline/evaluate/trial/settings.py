@@ -14,10 +14,11 @@ import torch
 from pipeline.config.model import ModelConfig
 from pipeline.config.proposers import RedenoiseProposer
 from pipeline.config.sections import Config, SamplingConfig
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.core.fingerprint import fingerprint
+from pipeline.core.records import Record
 from pipeline.evaluate.trial.arm_runner import ArmRunner
 from pipeline.evaluate.trial.arm_specs import GOLDEN, ArmOptions, ArmSpec, build_arms
-from pipeline.fingerprint import fingerprint
 from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.model_identity import (
@@ -30,7 +31,6 @@ from pipeline.models.model_identity import (
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.npnet import NPNet
 from pipeline.npnet.network_files import network_digest, read_description
-from pipeline.records import Record
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers import NetworkProposer, Redenoise
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.config.model import ModelConfig
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.diffusers.families import FAMILIES, Family
 
 OPTIONS: Mapping[str, str] = {

@@ -15,7 +15,7 @@ from diffusers import ModelMixin
 from torch import nn
 from transformers import PreTrainedModel
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 
 _REPORTED = {
     "missing_keys": "lacks",

@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.diffusers.families import FAMILIES
 from pipeline.models.diffusers.model_index import INDEX, ModelIndex
 

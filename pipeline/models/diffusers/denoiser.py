@@ -14,9 +14,9 @@ from torch import Tensor
 
 from pipeline.config.model import ModelConfig
 from pipeline.config.proposers import Spacing
+from pipeline.core.errors import ModelError, UserError
 from pipeline.diffusion.denoiser import GUIDANCE, Conditioning, EncodedPrompts, Guidance
 from pipeline.diffusion.schedule import Schedule
-from pipeline.errors import ModelError, UserError
 from pipeline.models.diffusers.call_options import given, refuse_options
 from pipeline.models.diffusers.families import FAMILIES, Inputs
 from pipeline.models.diffusers.noise_levels import (

@@ -16,7 +16,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.diffusers.components import some
 
 _DOWN = (".lora_down.weight", ".lora_A.weight", ".lora_A.default.weight", ".down.weight")

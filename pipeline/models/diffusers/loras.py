@@ -20,7 +20,7 @@ import torch
 from peft.tuners.lora import LoraLayer as AdaptedLayer
 from torch import Tensor, nn
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.diffusers.components import some
 from pipeline.models.diffusers.declarations import refuse_other_architecture
 from pipeline.models.diffusers.lora_file import LoraLayer, read_lora

@@ -23,9 +23,9 @@ from diffusers import (
 from torch import Tensor
 
 from pipeline.config.proposers import Spacing
+from pipeline.core.errors import ModelError
 from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.schedule import Schedule, spaced_timesteps
-from pipeline.errors import ModelError
 
 SUPPORTED_SCHEDULERS = (
     DDIMScheduler,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pipeline.core.errors import ModelError
 from pipeline.diffusion.guidance import guided_prediction
 from pipeline.diffusion.noise import source_noise
-from pipeline.errors import ModelError
 from pipeline.models.diffusers.families.family import NEGATIVE, Inputs
 from pipeline.models.diffusers.recording import RecordingScheduler
 from pipeline.models.diffusers.traced_pipeline import TracedPipeline

@@ -17,7 +17,7 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from pipeline.config.model import ModelConfig
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.diffusers.components import component_class, has_weights, load_component
 from pipeline.models.diffusers.declarations import (
     refuse_other_architecture,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pipeline.config.model import ModelConfig
 from pipeline.config.section import SourceConfig
-from pipeline.errors import ModelError
-from pipeline.identity import canonical_json, file_sha256, files_digest, sha256
+from pipeline.core.errors import ModelError
+from pipeline.core.identity import canonical_json, file_sha256, files_digest, sha256
 from pipeline.models.diffusers.model_index import INDEX, ModelIndex, read_index
 from pipeline.models.source import OnThisMachine, ResolvedSource, locate, matching, resolve_source
 

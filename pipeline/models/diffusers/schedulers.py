@@ -17,7 +17,7 @@ import diffusers
 from diffusers import SchedulerMixin
 from torch import Tensor
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 
 _STOCHASTIC = ("Ancestral", "LCM", "SDE", "TCD")
 """Parts of the names of schedulers that draw noise at each step."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.diffusers.call_options import given, refuse_options
 from pipeline.models.diffusers.families import FAMILIES, Family
 from pipeline.models.diffusers.traced_pipeline import TracedPipeline

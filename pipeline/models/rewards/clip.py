@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.reward import full_precision
 from pipeline.models.rewards.pixels import centre_floored, pillow_pixels
 from pipeline.models.rewards.published import CONFIG, REQUIRED_FILES, WEIGHTS, check_folder

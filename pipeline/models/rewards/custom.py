@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.entry_point import make_entry
-from pipeline.errors import EntryPointError
+from pipeline.core.entry_point import make_entry
+from pipeline.core.errors import EntryPointError
 from pipeline.models.resolved_models import ResolvedReward
 from pipeline.models.reward import Reward
 

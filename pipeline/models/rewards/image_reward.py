@@ -21,8 +21,8 @@ from transformers import (
     BlipVisionModel,
 )
 
-from pipeline.errors import ModelError
-from pipeline.identity import readable_json
+from pipeline.core.errors import ModelError
+from pipeline.core.identity import readable_json
 from pipeline.models.reward import full_precision
 from pipeline.models.rewards.aesthetic import LinearHead
 from pipeline.models.rewards.pixels import pillow_pixels

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 import torch
 
-from pipeline.errors import ModelError, UserError
+from pipeline.core.errors import ModelError, UserError
 from pipeline.models.reward import Reward
 from pipeline.models.rewards.published import REQUIRED_FILES
 from pipeline.storage.durable import whole_folder

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 
 WEIGHTS = "model.safetensors"
 """Name of the weights in a folder, unless they are still in the published pickle."""

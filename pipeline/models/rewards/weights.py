@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 
 Tensors = dict[str, Tensor]
 Module = TypeVar("Module", bound=nn.Module)

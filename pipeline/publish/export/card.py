@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import DatasetCardData
 
-from pipeline.escape import for_markdown
+from pipeline.core.escape import for_markdown
 
 if TYPE_CHECKING:
     from pipeline.publish.export.spec import ExportSpec

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pipeline.records import Split
+from pipeline.core.records import Split
 from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.object_store import ObjectStore
 

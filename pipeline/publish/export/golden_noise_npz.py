@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.core.records import Split
 from pipeline.publish.export.format import Format, SplitPart
-from pipeline.records import Split
 from pipeline.storage.formats.pairs import NoisePair
 
 if TYPE_CHECKING:

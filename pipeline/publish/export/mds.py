@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.core.records import Split
 from pipeline.publish.export.format import Format, SplitPart
-from pipeline.records import Split
 from pipeline.storage.formats.pairs import NOISE_STATS, NoisePair
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 
+from pipeline.core.errors import ObjectNotFoundError, UserError, VerificationError
+from pipeline.core.identity import file_sha256
+from pipeline.core.records import Split
 from pipeline.diffusion.noise import source_noise, stored
-from pipeline.errors import ObjectNotFoundError, UserError, VerificationError
-from pipeline.identity import file_sha256
 from pipeline.publish.export.format import Format, SplitPart
 from pipeline.publish.export.spec import FORMATS, ExportSpec
-from pipeline.records import Split
 from pipeline.storage.durable import scratch_folder
 from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.local import LocalStore

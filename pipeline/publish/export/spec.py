@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from pipeline.errors import UserError
-from pipeline.identity import readable_json
+from pipeline.core.errors import UserError
+from pipeline.core.identity import readable_json
+from pipeline.core.records import SCHEMA_VERSION, Record, Split
 from pipeline.publish.export.format import Format
 from pipeline.publish.export.golden_noise_npz import GoldenNoiseNpz
 from pipeline.publish.export.hugging_face import HuggingFace
 from pipeline.publish.export.mds import Mds
 from pipeline.publish.export.shard_files import Parquet, WebDataset
-from pipeline.records import SCHEMA_VERSION, Record, Split
 from pipeline.storage.formats.pairs import PairSchema
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore

@@ -6,8 +6,8 @@ and unit objects.
 
 from collections.abc import Iterable, Iterator
 
-from pipeline.errors import ObjectNotFoundError, VerificationError
-from pipeline.plan import Plan
+from pipeline.config.plan import Plan
+from pipeline.core.errors import ObjectNotFoundError, VerificationError
 from pipeline.publish.compact import CompactedShard, ShardTask, compact_in
 from pipeline.publish.repair.units import is_intact
 from pipeline.publish.seal import draft

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from pipeline.errors import ObjectNotFoundError, VerificationError
-from pipeline.plan import Plan
+from pipeline.config.plan import Plan
+from pipeline.core.errors import ObjectNotFoundError, VerificationError
 from pipeline.publish.repair.files import repair_files, repair_plan
 from pipeline.publish.repair.units import UnitRepair, damaged_units
 from pipeline.publish.reselection import Reselection

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from pipeline.errors import ObjectNotFoundError, VerificationError
-from pipeline.fingerprint import Fingerprint
-from pipeline.identity import canonical_json, sha256, short
-from pipeline.plan import Plan
+from pipeline.config.plan import Plan
+from pipeline.core.errors import ObjectNotFoundError, VerificationError
+from pipeline.core.fingerprint import Fingerprint
+from pipeline.core.identity import canonical_json, sha256, short
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Problem
 from pipeline.publish.verify.units import CheckedLedger

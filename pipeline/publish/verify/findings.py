@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from pipeline.errors import ObjectNotFoundError
-from pipeline.identity import sha256
+from pipeline.core.errors import ObjectNotFoundError
+from pipeline.core.identity import sha256
 from pipeline.publish.gc import UnreferencedObject
 from pipeline.storage.layout import ParsedKey, place_of
 from pipeline.storage.object_store import ObjectStore

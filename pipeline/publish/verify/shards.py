@@ -6,12 +6,12 @@ from hashlib import sha256 as new_sha256
 
 import numpy as np
 
+from pipeline.core.errors import VerificationError
+from pipeline.core.identity import prompt_id
+from pipeline.core.records import Outcome, Split
 from pipeline.diffusion.noise import source_noise, stored
-from pipeline.errors import VerificationError
-from pipeline.identity import prompt_id
 from pipeline.publish.verify.findings import Verification, message_of, read_promised
 from pipeline.publish.verify.units import Expected, content_of
-from pipeline.records import Outcome, Split
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import pieces_of
 from pipeline.storage.formats.pairs import NoisePair

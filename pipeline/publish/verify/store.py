@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.errors import (
+from pipeline.config.plan import Plan
+from pipeline.core.errors import (
     AccessDeniedError,
     ObjectNotFoundError,
     VerificationError,
 )
-from pipeline.plan import Plan
 from pipeline.publish.gc import ReferenceStatus, UnreferencedObject, find_unreferenced
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Problem, Verification, message_of, read_promised

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256 as new_sha256
 
-from pipeline.errors import ObjectNotFoundError, VerificationError
-from pipeline.plan import Plan
+from pipeline.config.plan import Plan
+from pipeline.core.errors import ObjectNotFoundError, VerificationError
+from pipeline.core.records import Candidate, Outcome, Split
 from pipeline.publish.reselection import Reselection
 from pipeline.publish.verify.findings import Verification, message_of, read_promised
-from pipeline.records import Candidate, Outcome, Split
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import ShardInfo
 from pipeline.storage.formats.ledger import Ledger, LedgerInfo, ledger_schema

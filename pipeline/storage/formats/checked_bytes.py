@@ -14,8 +14,8 @@ from typing import BinaryIO, Final
 import pyarrow as pa
 import xxhash
 
-from pipeline.errors import VerificationError
-from pipeline.records import Record
+from pipeline.core.errors import VerificationError
+from pipeline.core.records import Record
 
 PIECE_BYTES = 128 * 1024
 """Size of a piece: one noise of SDXL. About half of the bytes that are checked for a random row

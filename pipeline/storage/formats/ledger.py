@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.errors import VerificationError
-from pipeline.records import SCHEMA_VERSION, Outcome, Record, Split, Status
+from pipeline.core.errors import VerificationError
+from pipeline.core.records import SCHEMA_VERSION, Outcome, Record, Split, Status
 from pipeline.storage.formats.pairs import (
     GOLDEN_REWARDS,
     NOISE_STATS,

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.plan import Plan
-from pipeline.records import SCHEMA_VERSION, NoiseStats
+from pipeline.config.plan import Plan
+from pipeline.core.records import SCHEMA_VERSION, NoiseStats
 from pipeline.storage.formats.checked_bytes import CheckedBytes
 
 Noise = npt.NDArray[np.float16]

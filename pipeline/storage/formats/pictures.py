@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.errors import VerificationError
+from pipeline.core.errors import VerificationError
 
 MAX_PIXELS = 2**24
 """Most pixels of a picture that is decoded: 4096 × 4096, 50 MB as RGB."""

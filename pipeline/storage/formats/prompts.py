@@ -7,9 +7,9 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.identity import canonical_json, prompt_id, seeds_for, sha256, split_for
-from pipeline.plan import Plan
-from pipeline.records import Candidate, Split
+from pipeline.config.plan import Plan
+from pipeline.core.identity import canonical_json, prompt_id, seeds_for, sha256, split_for
+from pipeline.core.records import Candidate, Split
 
 PROMPT_COLUMNS = pa.schema(
     [("prompt_id", pa.string()), ("prompt", pa.string()), ("split", pa.string())]

@@ -20,8 +20,8 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from pipeline.identity import canonical_json
-from pipeline.records import NoiseStats, Record
+from pipeline.core.identity import canonical_json
+from pipeline.core.records import NoiseStats, Record
 from pipeline.storage.formats.checked_bytes import CheckedBytes
 from pipeline.storage.formats.pairs import (
     GOLDEN_NOISE,

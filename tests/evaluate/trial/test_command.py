@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from pipeline.config.file import BUNDLED, load_config
-from pipeline.errors import ModelError, UserError
+from pipeline.core.errors import ModelError, UserError
 from pipeline.evaluate.trial.settings import networks_of, refuse_other_networks
 from pipeline.npnet import NPNet
 from pipeline.npnet.config import SmallLayout

@@ -7,8 +7,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core.errors import PromptFileError, UserError
+from pipeline.core.identity import prompt_id, seeds_for
+from pipeline.core.records import Split
 from pipeline.demo.scenes import scene_categories
-from pipeline.errors import PromptFileError, UserError
 from pipeline.evaluate.trial.samples import (
     chunks_of,
     draw_samples,
@@ -16,8 +18,6 @@ from pipeline.evaluate.trial.samples import (
     read_categories,
     read_data_set,
 )
-from pipeline.identity import prompt_id, seeds_for
-from pipeline.records import Split
 from pipeline.storage.open import open_store
 from tests.evaluate.trial.networks import held_out
 from tests.sealed import Built, manifest_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from pipeline.identity import sha256
+from pipeline.core.identity import sha256
 from pipeline.publish.verify import verify
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from pipeline.errors import BuildError, NPDError, PermanentStoreError, PlanConflictError
+from pipeline.core.errors import BuildError, NPDError, PermanentStoreError, PlanConflictError
 from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
 from pipeline.storage.manifest import Manifest

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from pipeline.errors import NPDError
-from pipeline.identity import canonical_json
+from pipeline.core.errors import NPDError
+from pipeline.core.identity import canonical_json
 from pipeline.publish.gc import delete_garbage, find_garbage
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from botocore.exceptions import ClientError
 
-from pipeline.errors import PermanentStoreError, RetryableStoreError, StoreError
+from pipeline.core.errors import PermanentStoreError, RetryableStoreError, StoreError
 from pipeline.storage.object_store import ObjectInfo, ObjectStore
 from tests.faults.simulated.scheduler import Scheduler
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from pathlib import Path
 
-from pipeline.errors import ObjectNotFoundError
+from pipeline.core.errors import ObjectNotFoundError
 from pipeline.storage.object_store import ObjectInfo, check_key
 
 

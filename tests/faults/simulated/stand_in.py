@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
+from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
+from pipeline.core.fingerprint import Fingerprint, fingerprint
+from pipeline.core.identity import sha256
+from pipeline.core.records import SCHEMA_VERSION, Candidate, Outcome, Status
 from pipeline.diffusion.noise import noise_stats, source_noise, stored
-from pipeline.fingerprint import Fingerprint, fingerprint
-from pipeline.identity import sha256
-from pipeline.plan import Plan
-from pipeline.records import SCHEMA_VERSION, Candidate, Outcome, Status
 from pipeline.storage import layout
 from pipeline.storage.formats.arrow_shard import pack_pairs
 from pipeline.storage.formats.pairs import NoisePair, PairSchema

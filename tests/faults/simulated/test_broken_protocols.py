@@ -5,9 +5,9 @@ from datetime import datetime
 
 import pytest
 
+from pipeline.core.records import Split
 from pipeline.publish.gc import ReferenceStatus, find_unreferenced
 from pipeline.publish.verify import verify
-from pipeline.records import Split
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Commit, Receipt

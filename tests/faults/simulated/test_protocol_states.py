@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from pipeline.errors import ObjectNotFoundError
+from pipeline.core.errors import ObjectNotFoundError
 from pipeline.publish.compact import compact_in
 from pipeline.publish.gc import delete_garbage, find_garbage, find_unreferenced
 from pipeline.publish.seal import seal

@@ -7,7 +7,7 @@ referenced object exists with its recorded bytes, and committed objects never ch
 import json
 from typing import Any
 
-from pipeline.identity import sha256
+from pipeline.core.identity import sha256
 from pipeline.storage.layout import SUCCESS_KEY
 from tests.faults.simulated.memory_store import Objects
 

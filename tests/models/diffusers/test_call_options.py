@@ -11,10 +11,10 @@ import torch
 from transformers import AddedToken
 
 from pipeline.config.proposers import RedenoiseSettings
+from pipeline.core.errors import ConfigError, ModelError
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.redenoise import redenoise
 from pipeline.diffusion.sample import sample_latents
-from pipeline.errors import ConfigError, ModelError
 from pipeline.models.diffusers.call_options import OPTIONS
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.models.diffusers.families import FAMILIES

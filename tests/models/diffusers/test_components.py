@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.config.model import ModelConfig
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.diffusers.components import component_class, load_component
 from pipeline.models.diffusers.model_index import read_index
 from pipeline.models.diffusers.pipelines import load_pipeline

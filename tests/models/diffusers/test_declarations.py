@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from pipeline.config.model import ModelConfig
+from pipeline.core.errors import ModelError
 from pipeline.diffusion.denoiser import Denoiser
-from pipeline.errors import ModelError
 from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import load_denoiser
 from tests.models.diffusers.families.tiny_pipelines import vae

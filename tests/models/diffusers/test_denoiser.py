@@ -11,10 +11,10 @@ from diffusers import (
 )
 from diffusers.utils import logging as diffusers_logging
 
+from pipeline.core.errors import ModelError
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.sample import sample_latents
-from pipeline.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.models.diffusers.tiny import (
     TEXT_LENGTH,

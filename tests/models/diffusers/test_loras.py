@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.config.model import LoraConfig, ModelConfig
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.diffusers.loras import fuse_loras
 from pipeline.models.diffusers.resolved_model import ResolvedModel
 from tests.models.diffusers.families.tiny_pipelines import build

@@ -12,8 +12,8 @@ from diffusers import (
     StableDiffusionPipeline,
 )
 
+from pipeline.core.errors import ModelError
 from pipeline.diffusion.schedule import NoiseLevel
-from pipeline.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.models.diffusers.families.tiny_pipelines import build
 from tests.models.diffusers.tiny import (

@@ -7,7 +7,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.models.diffusers.families.tiny_pipelines import build, options_of
 from tests.models.diffusers.tiny import tiny_pipeline

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.diffusers.pipelines import place, sequential_faults
 from tests.models.diffusers.tiny import tiny_pipeline
 

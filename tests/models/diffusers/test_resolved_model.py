@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.config.model import ModelConfig
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.model_identity import model_settings, with_digests
 from tests.models.hub import COMMIT, REPOSITORY, Hub, point_to, serve

@@ -14,11 +14,11 @@ from diffusers import (
 from torch import Tensor
 
 from pipeline.config.proposers import RedenoiseSettings
+from pipeline.core.errors import ModelError
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.redenoise import redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.diffusion.schedule import NoiseLevel
-from pipeline.errors import ModelError
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.models.diffusers.schedulers import Option, choose_scheduler
 from tests.models.diffusers.families.tiny_pipelines import build

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
-from pipeline.errors import ModelError, UserError
+from pipeline.core.errors import ModelError, UserError
 from pipeline.models.rewards.kinds import convert, published_class
 from pipeline.models.rewards.published import REQUIRED_FILES
 from tests.models.rewards.reference.subjects import PROMPTS, images

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline.config.rewards import RewardConfig
-from pipeline.errors import EntryPointError
+from pipeline.core.errors import EntryPointError
 from pipeline.models.load import load_rewards
 from pipeline.models.resolved_models import resolve_reward
 from pipeline.models.reward import Reward

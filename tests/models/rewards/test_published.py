@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.errors import ModelError
+from pipeline.core.errors import ModelError
 from pipeline.models.rewards.kinds import published_class
 from pipeline.models.rewards.published import REQUIRED_FILES
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.core.records import Split
 from pipeline.publish.export import Exported, Licences, export, specify_export
 from pipeline.reader import NoisePairDataset
-from pipeline.records import Split
 from pipeline.storage.open import open_store
 from tests.sealed import build, changed, demo_prompts
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.records import Split
+from pipeline.core.records import Split
 from tests.publish.export.exports import SHAPE, export_to, our_samples
 from tests.sealed import manifest_of
 

@@ -9,9 +9,9 @@ import yaml
 from datasets import load_dataset
 from huggingface_hub import DatasetCard
 
+from pipeline.core.records import Split
 from pipeline.publish.export import Licences
 from pipeline.publish.export.card import size_category
-from pipeline.records import Split
 from tests.publish.export.exports import SHAPE, export_to, our_samples
 from tests.sealed import manifest_of
 

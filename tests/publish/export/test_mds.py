@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.records import Split
+from pipeline.core.errors import UserError
+from pipeline.core.records import Split
 from tests.publish.export.exports import SHAPE, export_to, our_samples
 
 needs_streaming = pytest.mark.skipif(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError, VerificationError
+from pipeline.core.errors import UserError, VerificationError
+from pipeline.core.records import Split
 from pipeline.publish.compact import compact
 from pipeline.publish.export import FORMATS, ExportSpec, export, specify_export
 from pipeline.publish.select import select
-from pipeline.records import Split
 from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.core.records import Split
 from pipeline.publish.export import Licences, specify_export
-from pipeline.records import Split
 from pipeline.storage.open import open_store
 from tests.sealed import Built, changed, demo_prompts
 from tests.sealed import build as build_plan

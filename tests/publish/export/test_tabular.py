@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 
-from pipeline.records import Split
+from pipeline.core.records import Split
 from pipeline.storage.formats.pairs import PairSchema
 from tests.publish.export.exports import SHAPE, export_to, our_samples
 from tests.sealed import manifest_of

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.records import Split
 from pipeline.reader import NoisePairDataset
-from pipeline.records import Split
 from pipeline.storage.layout import ShardFormat
 from tests.sealed import manifest_of
 

@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pytest
 from pyarrow.fs import S3FileSystem
 
-from pipeline.records import Split
+from pipeline.core.records import Split
 from tests.reader.others.ours import SHAPE, assert_ours, our_samples, shard_paths
 from tests.sealed import Built
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import webdataset as wds
 
-from pipeline.records import Split
+from pipeline.core.records import Split
 from tests.conftest import BUCKET
 from tests.reader.others.ours import NOISES, SHAPE, assert_ours, our_samples, shard_paths
 from tests.sealed import Built, manifest_of

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.records import SCHEMA_VERSION, NoiseStats
+from pipeline.core.records import SCHEMA_VERSION, NoiseStats
 from pipeline.storage.formats.arrow_shard import pack_pairs, write_batches
 from pipeline.storage.formats.pairs import NoisePair, PairSchema
 from tests.stages.pairs import SCHEMA, SHAPE, make_pairs

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.records import Outcome, Split, Status
+from pipeline.core.records import Outcome, Split, Status
 from pipeline.storage.formats import ledger as ledger_module
 from pipeline.storage.formats.ledger import (
     Ledger,

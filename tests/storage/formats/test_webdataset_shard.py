@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import webdataset
 
-from pipeline.records import Split
+from pipeline.core.records import Split
 from pipeline.storage.formats.checked_bytes import ShardInfo
 from pipeline.storage.formats.webdataset_shard import write_tar
 from tests.sealed import manifest_of

@@ -9,9 +9,9 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from pipeline.determinism import preserve_settings
-from pipeline.errors import EntryPointError
-from pipeline.identity import file_sha256, folder_digest
+from pipeline.core.determinism import preserve_settings
+from pipeline.core.errors import EntryPointError
+from pipeline.core.identity import file_sha256, folder_digest
 
 
 def entry_digest(entry: str, code: str | None) -> str:

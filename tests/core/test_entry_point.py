@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.entry_point import entry_digest, make_entry
-from pipeline.errors import EntryPointError
-from pipeline.identity import file_sha256
+from pipeline.core.entry_point import entry_digest, make_entry
+from pipeline.core.errors import EntryPointError
+from pipeline.core.identity import file_sha256
 
 SOURCE = "class Scaled:\n    def __init__(self, factor):\n        self.factor = float(factor)\n"
 

@@ -27,7 +27,7 @@ parses messages. A message reports what is wrong, where, and how to correct it.
 
 from dataclasses import dataclass
 
-from pipeline.escape import for_terminal
+from pipeline.core.escape import for_terminal
 
 
 class NPDError(Exception):

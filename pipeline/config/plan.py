@@ -27,9 +27,9 @@ from pipeline.config.sections import (
     SplitsConfig,
     UnitsConfig,
 )
-from pipeline.identity import canonical_json, sha256, short
-from pipeline.prompt_funnel import PromptFunnel
-from pipeline.records import Record, RuleName
+from pipeline.core.identity import canonical_json, sha256, short
+from pipeline.core.prompt_funnel import PromptFunnel
+from pipeline.core.records import Record, RuleName
 
 # Dropped prompts do not affect the result, and an id cannot cover itself.
 _NOT_DECIDING = {"plan_id", "prompt_funnel", "num_duplicates"}

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.cli import console as output
-from pipeline.errors import UserError
-from pipeline.escape import for_markdown, for_terminal, for_terminal_line
+from pipeline.core.errors import UserError
+from pipeline.core.escape import for_markdown, for_terminal, for_terminal_line
 from pipeline.evaluate.document import ReportSection, Table, to_markdown
 
 HOSTILE = "a\x1b[31m\x1b]8;;http://x\x07b\u202ec\x9bd[red]e[link=http://x]f"

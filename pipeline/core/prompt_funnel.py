@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipeline.records import DropReason, Record
+from pipeline.core.records import DropReason, Record
 
 
 class SourceFunnel(Record):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.identity import (
+from pipeline.core.identity import (
     canonical_json,
     folder_digest,
     normalise_prompt,
@@ -18,7 +18,7 @@ from pipeline.identity import (
     sha256,
     split_for,
 )
-from pipeline.records import Split
+from pipeline.core.records import Split
 
 JSON = st.recursive(
     st.none()

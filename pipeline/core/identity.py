@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from pipeline.records import Split
+from pipeline.core.records import Split
 
 SEEDS = 2**32
 """Number of possible seeds. The CPU generator of torch reads only the low 32 bits of a seed."""

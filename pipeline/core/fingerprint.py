@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.records import Record
+from pipeline.core.records import Record
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,1 @@
+"""Vocabulary of all other folders: errors, records, digests, versions of software and formats."""
