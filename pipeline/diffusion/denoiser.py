@@ -5,7 +5,7 @@ B batch, ... latent dimensions (C, H, W for images; the code never assumes three
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -15,9 +15,6 @@ from pipeline.config.model import Guidance as Guidance  # part of the protocol b
 if TYPE_CHECKING:
     from pipeline.config.proposers import Spacing
     from pipeline.diffusion.schedule import Schedule
-
-Prediction = Literal["epsilon", "v_prediction", "flow"]
-"""Quantity that a network predicts at x = a·x_0 + s·ε: ε, a·ε - s·x_0, or the velocity ε - x_0."""
 
 GUIDANCE = "guidance"
 """Keyword argument with which guidance-distilled networks receive their scale."""

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -27,8 +27,8 @@ from torch import Tensor
 from pipeline.config.proposers import Spacing
 from pipeline.core.errors import UserError
 
-if TYPE_CHECKING:
-    from pipeline.diffusion.denoiser import Prediction
+Prediction = Literal["epsilon", "v_prediction", "flow"]
+"""Quantity that a network predicts at x = a·x_0 + s·ε: ε, a·ε - s·x_0, or the velocity ε - x_0."""
 
 
 class NoiseLevel(NamedTuple):

@@ -17,10 +17,15 @@ from pipeline.diffusion.denoiser import (
     Conditioning,
     EncodedPrompts,
     Guidance,
-    Prediction,
     SamplingScheduler,
 )
-from pipeline.diffusion.schedule import NoiseLevel, Schedule, spaced_timesteps, step_coefficients
+from pipeline.diffusion.schedule import (
+    NoiseLevel,
+    Prediction,
+    Schedule,
+    spaced_timesteps,
+    step_coefficients,
+)
 
 
 def sd_alphas_cumprod() -> Tensor:

@@ -10,10 +10,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline.config.proposers import Inversion, RedenoiseSettings, Spacing
-from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.guidance import guided_prediction
 from pipeline.diffusion.redenoise import redenoise, redenoise_evaluations
-from pipeline.diffusion.schedule import kappa, step_coefficients
+from pipeline.diffusion.schedule import Prediction, kappa, step_coefficients
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor

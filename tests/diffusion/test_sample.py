@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.sample import sample_evaluations, sample_latents
-from pipeline.diffusion.schedule import NoiseLevel
+from pipeline.diffusion.schedule import NoiseLevel, Prediction
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.gaussian import GaussianDenoiser, sampling_factor
 

@@ -11,9 +11,9 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 )
 from torch import Tensor
 
-from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.schedule import (
     NoiseLevel,
+    Prediction,
     Schedule,
     denoise_step,
     invert_step,

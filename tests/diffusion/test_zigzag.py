@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from pipeline.config.proposers import Inversion, RedenoiseSettings, ZigzagSettings
-from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.redenoise import redenoise, zigzag, zigzag_evaluations
-from pipeline.diffusion.schedule import step_coefficients
+from pipeline.diffusion.schedule import Prediction, step_coefficients
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from tests.diffusion.distance import relative_errors
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.sdxl_pairs import write_pairs
 from pipeline.core.errors import UserError
+from pipeline.publish.export.formats import specify_export
 from pipeline.publish.export.run import export
-from pipeline.publish.export.spec import specify_export
 from pipeline.storage.local import LocalStore
 from tests.environments import can_mount, in_fork, mount_memory
 

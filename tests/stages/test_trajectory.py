@@ -5,11 +5,10 @@ import torch
 from torch import Tensor
 
 from pipeline.config.proposers import InversionSettings, RedenoiseSettings
-from pipeline.diffusion.denoiser import Prediction
 from pipeline.diffusion.noise import source_noise
 from pipeline.diffusion.redenoise import redenoise
 from pipeline.diffusion.sample import sample_latents
-from pipeline.diffusion.schedule import step_coefficients
+from pipeline.diffusion.schedule import Prediction, step_coefficients
 from pipeline.stages.propose import ProposedNoise, Source
 from pipeline.stages.proposers import Trajectory
 from tests.diffusion.gaussian import GaussianDenoiser, guided_factor, sampling_factor

@@ -24,8 +24,7 @@ from torch import Tensor
 
 from pipeline.config.proposers import Spacing
 from pipeline.core.errors import ModelError
-from pipeline.diffusion.denoiser import Prediction
-from pipeline.diffusion.schedule import Schedule, spaced_timesteps
+from pipeline.diffusion.schedule import Prediction, Schedule, spaced_timesteps
 
 SUPPORTED_SCHEDULERS = (
     DDIMScheduler,

@@ -6,8 +6,9 @@ because other loaders cannot do this. ``export.json`` is written first and ident
 ``SHA256SUMS`` is written last, after every file was read back.
 """
 
+from pipeline.publish.export.formats import FORMATS, specify_export
 from pipeline.publish.export.run import Exported, export
-from pipeline.publish.export.spec import FORMATS, ExportSpec, FormatName, Licences, specify_export
+from pipeline.publish.export.spec import ExportSpec, FormatName, Licences
 
 __all__ = [
     "FORMATS",

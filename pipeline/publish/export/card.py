@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import DatasetCardData
 
 from pipeline.core.escape import for_markdown
-
-if TYPE_CHECKING:
-    from pipeline.publish.export.spec import ExportSpec
+from pipeline.publish.export.spec import ExportSpec
 
 DATA = "data"
 CANDIDATES = "candidates.parquet"
@@ -26,7 +24,7 @@ REWARD_LICENCES: Mapping[str, str] = {
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 
 
-def card(spec: "ExportSpec") -> str:
+def card(spec: ExportSpec) -> str:
     """Return the text of the card."""
     return "\n".join(["---", str(_header(spec)), "---", "", *_body(spec), ""])
 
@@ -36,7 +34,7 @@ def size_category(num_samples: int) -> str:
     return next((name for end, name in _SIZES if num_samples < end), "1M<n<10M")
 
 
-def _header(spec: "ExportSpec") -> DatasetCardData:
+def _header(spec: ExportSpec) -> DatasetCardData:
     model = spec.manifest.plan.settings.model.name
     pairs = [
         {"split": split.value, "path": f"{DATA}/{split.value}-*.parquet"} for split in spec.splits
@@ -56,7 +54,7 @@ def _header(spec: "ExportSpec") -> DatasetCardData:
     )
 
 
-def _body(spec: "ExportSpec") -> Iterator[str]:
+def _body(spec: ExportSpec) -> Iterator[str]:
     manifest = spec.manifest
     yield "# Noise Prompt Dataset"
     yield ""
@@ -103,11 +101,11 @@ def _body(spec: "ExportSpec") -> Iterator[str]:
     yield from _table(("subject", "licence"), _licences(spec))
 
 
-def _counts(spec: "ExportSpec") -> dict[str, int]:
+def _counts(spec: ExportSpec) -> dict[str, int]:
     return {split.value: spec.manifest.num_samples(split) for split in spec.splits}
 
 
-def _provenance(spec: "ExportSpec") -> Iterator[tuple[str, Any]]:
+def _provenance(spec: ExportSpec) -> Iterator[tuple[str, Any]]:
     manifest = spec.manifest
     yield "plan", f"`{manifest.plan_id}`, version {manifest.version}"
     yield "manifest", f"`{spec.manifest_sha256}`"
@@ -119,7 +117,7 @@ def _provenance(spec: "ExportSpec") -> Iterator[tuple[str, Any]]:
         yield "computed on", f"{each.device} ({each.kernels}), Python {each.python}, {packages}"
 
 
-def _funnel(spec: "ExportSpec") -> Iterator[tuple[str, int]]:
+def _funnel(spec: ExportSpec) -> Iterator[tuple[str, int]]:
     funnel = spec.manifest.funnel
     yield "all", funnel.candidates
     yield "kept", funnel.kept
@@ -129,7 +127,7 @@ def _funnel(spec: "ExportSpec") -> Iterator[tuple[str, int]]:
         yield f"failed: {reason}", count
 
 
-def _licences(spec: "ExportSpec") -> Iterator[tuple[str, str]]:
+def _licences(spec: ExportSpec) -> Iterator[tuple[str, str]]:
     yield "this data set", spec.licences.data
     yield "the diffusion model", spec.licences.model
     yield "the prompts", spec.licences.prompts

@@ -4,14 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pipeline.core.records import Split
+from pipeline.publish.export.spec import ExportSpec
 from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.object_store import ObjectStore
-
-if TYPE_CHECKING:
-    from pipeline.publish.export.spec import ExportSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +41,7 @@ class Format(ABC):
     has_card: ClassVar[bool] = False
     """True if the format includes a README with licences."""
 
-    def __init__(self, spec: "ExportSpec", scratch: Path) -> None:
+    def __init__(self, spec: ExportSpec, scratch: Path) -> None:
         """Create a writer; ``scratch`` is an empty folder for intermediate files.
 
         Raises ``UserError`` if a library is missing.

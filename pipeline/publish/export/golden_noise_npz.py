@@ -15,16 +15,13 @@ A line is both JSON and a Python literal, because their loader evaluates it: no 
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.core.records import Split
 from pipeline.publish.export.format import Format, SplitPart
+from pipeline.publish.export.spec import ExportSpec
 from pipeline.storage.formats.pairs import NoisePair
-
-if TYPE_CHECKING:
-    from pipeline.publish.export.spec import ExportSpec
 
 PAIRS, LOG = "pairs", "prompts.txt"
 
@@ -32,7 +29,7 @@ PAIRS, LOG = "pairs", "prompts.txt"
 class GoldenNoiseNpz(Format):
     """Writer for ``--format golden-noise-npz``."""
 
-    def __init__(self, spec: "ExportSpec", scratch: Path) -> None:
+    def __init__(self, spec: ExportSpec, scratch: Path) -> None:
         super().__init__(spec, scratch)
         # The log of a split is complete only after its last part, and parts are stored before that.
         self._log = scratch / LOG

@@ -9,17 +9,15 @@ The library is not a dependency of this package, because it brings four cloud SD
 import json
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pipeline.core.errors import UserError
 from pipeline.core.records import Split
 from pipeline.publish.export.format import Format, SplitPart
+from pipeline.publish.export.spec import ExportSpec
 from pipeline.storage.formats.pairs import NOISE_STATS, NoisePair
-
-if TYPE_CHECKING:
-    from pipeline.publish.export.spec import ExportSpec
 
 INDEX = "index.json"
 
@@ -30,7 +28,7 @@ _FORMAT_VERSION = 2
 class Mds(Format):
     """Writer for ``--format mds``."""
 
-    def __init__(self, spec: "ExportSpec", scratch: Path) -> None:
+    def __init__(self, spec: ExportSpec, scratch: Path) -> None:
         super().__init__(spec, scratch)
         try:
             self._writer: Any = import_module("streaming").MDSWriter

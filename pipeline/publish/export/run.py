@@ -18,7 +18,8 @@ from pipeline.core.identity import file_sha256
 from pipeline.core.records import Split
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.publish.export.format import Format, SplitPart
-from pipeline.publish.export.spec import FORMATS, ExportSpec
+from pipeline.publish.export.formats import FORMATS
+from pipeline.publish.export.spec import ExportSpec
 from pipeline.storage.durable import scratch_folder
 from pipeline.storage.formats.pairs import NoisePair
 from pipeline.storage.local import LocalStore
