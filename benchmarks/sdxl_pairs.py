@@ -69,7 +69,9 @@ def write_pairs(
 
     The same arguments make the same bytes, and another ``seed`` makes another plan.
     """
-    outcomes, prompts = _candidates(count, seed, rewards, fractions or {Split.TRAIN: 1.0})
+    outcomes, prompts = _candidates(
+        count, seed, rewards, fractions or {Split.TRAIN: 1.0}, latent_shape
+    )
     settings = {
         "prompts": {"seeds_per_prompt": _SEEDS_PER_PROMPT, "seed": seed},
         "splits": {},
@@ -120,11 +122,16 @@ def write_pairs(
 
 
 def _candidates(
-    count: int, seed: int, rewards: Sequence[str], fractions: dict[Split, float]
+    count: int,
+    seed: int,
+    rewards: Sequence[str],
+    fractions: dict[Split, float],
+    latent_shape: tuple[int, ...],
 ) -> tuple[list[Outcome], list[str]]:
     """Yield candidates with their prompts until the given number is kept."""
     generator = np.random.default_rng(seed)
     shares = {split: fractions.get(split, 0.0) for split in Split}
+    num_bytes = 2 * prod(latent_shape) * np.dtype(np.float16).itemsize
     outcomes: list[Outcome] = []
     prompts: list[str] = []
     while count > 0:
@@ -150,7 +157,7 @@ def _candidates(
                     source_rewards=dict(zip(rewards, source.tolist(), strict=True)),
                     golden_rewards=dict(zip(rewards, golden.tolist(), strict=True)),
                     noise_stats=_STATS,
-                    num_bytes=0,
+                    num_bytes=num_bytes + len(prompt.encode()) if kept else 0,
                 )
             )
             prompts.append(prompt)

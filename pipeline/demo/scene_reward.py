@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from pipeline.core.determinism import full_precision
 from pipeline.core.errors import ModelError
-from pipeline.models.reward import full_precision
 from pipeline.storage.durable import atomic_write, whole_file
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"

@@ -1,13 +1,11 @@
-"""The ``Reward`` protocol, the interface of a preference model, and the precision of scores.
+"""The ``Reward`` protocol, the interface of a preference model.
 
 B batch, H W image height and width in pixels.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 
@@ -21,17 +19,3 @@ class Reward(Protocol):
         score that cannot be computed: the caller records the candidate as failed, with a reason.
         """
         ...
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Compute convolutions in full float32. Use it as a context manager or as a decorator."""
-    # TF32 keeps 10 bits. On an H200 it moved reward scores by up to 6e-4, as much as half precision
-    # would, and smaller differences can decide a pair. Matrix products need no setting: torch
-    # computes them in float32 by default.
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pipeline.core.determinism import be_deterministic
-from pipeline.models.reward import full_precision
+from pipeline.core.determinism import be_deterministic, full_precision
 
 
 @pytest.fixture(scope="session")

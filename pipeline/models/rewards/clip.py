@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
+from pipeline.core.determinism import full_precision
 from pipeline.core.errors import ModelError
-from pipeline.models.reward import full_precision
 from pipeline.models.rewards.pixels import centre_floored, pillow_pixels
 from pipeline.models.rewards.published import CONFIG, REQUIRED_FILES, WEIGHTS, check_folder
 from pipeline.models.rewards.weights import Tensors, fill, read_tensors

@@ -21,9 +21,9 @@ from transformers import (
     BlipVisionModel,
 )
 
+from pipeline.core.determinism import full_precision
 from pipeline.core.errors import ModelError
 from pipeline.core.identity import readable_json
-from pipeline.models.reward import full_precision
 from pipeline.models.rewards.aesthetic import LinearHead
 from pipeline.models.rewards.pixels import pillow_pixels
 from pipeline.models.rewards.published import (
