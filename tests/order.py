@@ -14,6 +14,7 @@ LONGEST_FIRST = (
     "tests/faults/simulated/test_every_fault.py",
     "tests/cluster/test_driver.py",
     "tests/cluster/test_elastic.py",
+    "tests/fuzz/test_fuzz.py",
     "tests/reader/others/test_ray_data.py",
     "tests/publish/test_select.py",
     "tests/training/test_run.py",
@@ -23,7 +24,7 @@ LONGEST_FIRST = (
 
 
 SLOW_FOLDERS = (
-    *("cluster", "end_to_end", "examples", "faults", "gpu", "infra", "jobs", "secrets", "training"),
+    *("cluster", "end_to_end", "examples", "faults", "fuzz", "gpu", "infra", "jobs", "secrets"),
     *("evaluate/trial", "models/diffusers/families", "models/rewards", "training"),
 )
 """Folders of tests that start processes, Ray or servers, or compute with many models."""

@@ -1,94 +1,30 @@
 """The driver on a real Ray: every unit is done once, also when workers fail."""
 
-import math
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator
 from pathlib import Path
-from time import monotonic
-from typing import Any
 
 import pytest
-import ray
-from ray.exceptions import RayActorError
 
 from pipeline.cli.console import show_progress
 from pipeline.cluster import driver
-from pipeline.cluster.driver import Driver
 from pipeline.cluster.messages import UnitSummary
-from pipeline.config.sections import ClusterConfig
 from pipeline.core.errors import BuildError, BuildStoppedError, ModelError, PermanentStoreError
 from pipeline.storage.receipts import Commit
 from tests.cluster import failing_workers, lost_workers, slow_workers, stand_ins
+from tests.cluster.driving import Spawn, nothing_is_late, run_units, unit_numbers
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+__all__ = ["nothing_is_late"]
 
-CALLS_AT_ONCE = 8
-"""More than the driver may send, so that the limit of the actor does not hide an error."""
-
-DEATH_TIMEOUT_S = 120
+pytestmark = pytest.mark.usefixtures("ray_cluster", "nothing_is_late")
 
 HANG_S = 4.0
 """Shorter than ``MovesSlowly`` takes, and longer than a busy machine stands still."""
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable stragglers, so that attempts can be counted on a busy machine."""
-    monkeypatch.setattr(driver, "SLOW", math.inf)
-
-
-class Spawn:
-    """Starts stand-ins and remembers them."""
-
-    def __init__(self, kind: type[stand_ins.Worker], folder: Path) -> None:
-        self.kind = kind
-        self.folder = folder
-        self.actors: list[Any] = []
-
-    def __call__(self) -> Any:
-        actor = (
-            ray.remote(self.kind)
-            .options(num_cpus=0.1, max_concurrency=CALLS_AT_ONCE, max_restarts=0)
-            .remote(self.folder)
-        )
-        self.actors.append(actor)
-        return actor
-
-    def all_dead(self) -> bool:
-        """Return True if every actor dies in time. Ray kills actors without waiting."""
-        return all(_dies(actor) for actor in self.actors)
-
-
-def _dies(actor: Any) -> bool:
-    deadline = monotonic() + DEATH_TIMEOUT_S
-    while monotonic() < deadline:
-        try:
-            ray.get(actor.set_up.remote())
-        except RayActorError:
-            return True
-    return False
-
-
-def _run(
-    spawn: Spawn,
-    units: Iterable[int],
-    *,
-    workers: int = 2,
-    max_attempts: int = 3,
-    hang_seconds: float = 600.0,
-    stop: Callable[[], bool] = lambda: False,
-) -> Iterator[UnitSummary]:
-    config = ClusterConfig(workers=workers, max_attempts=max_attempts, hang_seconds=hang_seconds)
-    return Driver(spawn, config, unit_size=lambda unit: stand_ins.SIZE, stop=stop).run(units)
-
-
-def _numbers(summaries: Iterable[UnitSummary]) -> list[int]:
-    return sorted(summary.unit for summary in summaries)
-
-
 def test_driver_all_units_are_done_once_and_workers_end(tmp_path: Path) -> None:
     spawn = Spawn(stand_ins.Worker, tmp_path)
     units = [unit for unit in range(60) if unit % 7]
-    assert _numbers(_run(spawn, units, workers=3)) == units
+    assert unit_numbers(run_units(spawn, units, workers=3)) == units
     assert all(len(stand_ins.attempts(tmp_path, unit)) == 1 for unit in units)
     assert stand_ins.done(tmp_path) == set(units)
     assert len(spawn.actors) == 3
@@ -97,13 +33,13 @@ def test_driver_all_units_are_done_once_and_workers_end(tmp_path: Path) -> None:
 
 def test_driver_no_units_start_no_worker(tmp_path: Path) -> None:
     spawn = Spawn(stand_ins.Worker, tmp_path)
-    assert list(_run(spawn, [])) == []
+    assert list(run_units(spawn, [])) == []
     assert spawn.actors == []
 
 
 def test_driver_stopped_half_way_ends_its_workers(tmp_path: Path) -> None:
     spawn = Spawn(stand_ins.Worker, tmp_path)
-    run = _run(spawn, iter(range(1_000_000)))
+    run = run_units(spawn, iter(range(1_000_000)))
     first = next(run)
     assert isinstance(run, Generator)
     run.close()
@@ -114,7 +50,7 @@ def test_driver_stopped_half_way_ends_its_workers(tmp_path: Path) -> None:
 def test_driver_two_units_are_in_flight_at_a_worker(tmp_path: Path) -> None:
     units = range(20)
     spawn = Spawn(stand_ins.CountsInFlight, tmp_path)
-    assert _numbers(_run(spawn, units, workers=1)) == list(units)
+    assert unit_numbers(run_units(spawn, units, workers=1)) == list(units)
     assert sorted(path.name for path in tmp_path.glob("in-flight-*")) == [
         "in-flight-1",
         "in-flight-2",
@@ -123,7 +59,7 @@ def test_driver_two_units_are_in_flight_at_a_worker(tmp_path: Path) -> None:
 
 def test_driver_dead_worker_is_replaced_and_its_units_are_done(tmp_path: Path) -> None:
     spawn = Spawn(lost_workers.DiesOnce, tmp_path)
-    assert _numbers(_run(spawn, range(20))) == list(range(20))
+    assert unit_numbers(run_units(spawn, range(20))) == list(range(20))
     assert stand_ins.done(tmp_path) == set(range(20))
     assert len(stand_ins.attempts(tmp_path, 3)) == 2
     assert len(spawn.actors) == 3
@@ -135,7 +71,7 @@ def test_driver_unit_that_kills_workers_is_named_and_not_its_neighbour(tmp_path:
     with pytest.raises(
         BuildError, match="unit 9 failed 2 times, and also fails without any of its"
     ):
-        list(_run(spawn, range(10), workers=1, max_attempts=2))
+        list(run_units(spawn, range(10), workers=1, max_attempts=2))
     assert stand_ins.done(tmp_path) == set(range(9))
     assert len(stand_ins.attempts(tmp_path, 9)) == 2
     assert len(stand_ins.probes(tmp_path, 9)) == 1, "without candidates it is tried once"
@@ -144,8 +80,8 @@ def test_driver_unit_that_kills_workers_is_named_and_not_its_neighbour(tmp_path:
 
 def test_driver_failing_candidates_are_found_and_left_out(tmp_path: Path) -> None:
     spawn = Spawn(lost_workers.DiesOfCandidates, tmp_path)
-    summaries = list(_run(spawn, range(6), max_attempts=2))
-    assert _numbers(summaries) == list(range(6))
+    summaries = list(run_units(spawn, range(6), max_attempts=2))
+    assert unit_numbers(summaries) == list(range(6))
     assert {s.unit: s.failed for s in summaries} == {0: 0, 1: 0, 2: 0, 3: 3, 4: 0, 5: 0}
     expected = {1: "worker_died", 4: "ArithmeticError", 6: "worker_died"}
     assert stand_ins.failing_candidates(tmp_path, 3) == expected
@@ -155,44 +91,7 @@ def test_driver_failing_candidates_are_found_and_left_out(tmp_path: Path) -> Non
 def test_driver_one_success_clears_a_candidate(tmp_path: Path) -> None:
     """A candidate kills its worker twice and then succeeds, so it is not recorded as failed."""
     spawn = Spawn(lost_workers.DiesTwiceOfCandidate, tmp_path)
-    assert _numbers(_run(spawn, range(6), max_attempts=2)) == list(range(6))
-    assert stand_ins.failing_candidates(tmp_path, 3) == {}
-
-
-def test_driver_gpu_out_of_memory_stops_with_the_setting_to_change(tmp_path: Path) -> None:
-    """Other units fit and the GPU is shared, so the unit is tried once more."""
-    spawn = Spawn(failing_workers.OutOfMemory, tmp_path)
-    with pytest.raises(BuildError, match=r"(?s)unit 3 failed 2 times.*lower \[units\] batch_size"):
-        list(_run(spawn, range(6), workers=1, max_attempts=3))
-    assert len(stand_ins.attempts(tmp_path, 3)) == 2
-    assert stand_ins.probes(tmp_path, 3) == [], "no candidate is to blame, and nothing is halved"
-    assert len(spawn.actors) >= 2, "the second attempt runs in another process"
-
-
-@pytest.mark.parametrize(
-    "kind", [failing_workers.OutOfMemoryAlone, failing_workers.OutOfMemoryAlways]
-)
-def test_driver_certain_out_of_memory_stops_the_build_at_once(
-    tmp_path: Path, kind: type[stand_ins.Worker]
-) -> None:
-    spawn = Spawn(kind, tmp_path)
-    with pytest.raises(BuildError, match=r"(?s)does not fit into the memory.*batch_size"):
-        list(_run(spawn, range(6), workers=1))
-    assert all(len(stand_ins.attempts(tmp_path, unit)) <= 1 for unit in range(6))
-    assert len(spawn.actors) == 1, "no other process loads the models"
-
-
-def test_driver_models_that_exceed_the_gpu_stop_the_build_at_once(tmp_path: Path) -> None:
-    spawn = Spawn(failing_workers.OutOfMemoryLoading, tmp_path)
-    with pytest.raises(BuildError, match=r"could not load its models: .*batch_size"):
-        list(_run(spawn, range(6), workers=1))
-    assert len(spawn.actors) == 1
-
-
-def test_driver_gpu_that_failed_costs_its_process_and_no_unit(tmp_path: Path) -> None:
-    spawn = Spawn(failing_workers.GpuFailsOnce, tmp_path)
-    assert _numbers(_run(spawn, range(20))) == list(range(20))
-    assert len(spawn.actors) == 3
+    assert unit_numbers(run_units(spawn, range(6), max_attempts=2)) == list(range(6))
     assert stand_ins.failing_candidates(tmp_path, 3) == {}
 
 
@@ -201,7 +100,9 @@ def test_driver_worker_that_hangs_is_replaced(
     tmp_path: Path, kind: type[stand_ins.Worker], caplog: pytest.LogCaptureFixture
 ) -> None:
     spawn = Spawn(kind, tmp_path)
-    assert _numbers(_run(spawn, range(8), workers=1, hang_seconds=HANG_S)) == list(range(8))
+    assert unit_numbers(run_units(spawn, range(8), workers=1, hang_seconds=HANG_S)) == list(
+        range(8)
+    )
     assert "has made no progress for" in caplog.text
     assert len(spawn.actors) == 2
     assert spawn.all_dead()
@@ -209,7 +110,9 @@ def test_driver_worker_that_hangs_is_replaced(
 
 def test_driver_worker_that_is_slow_and_moves_is_left_alone(tmp_path: Path) -> None:
     spawn = Spawn(slow_workers.MovesSlowly, tmp_path)
-    assert _numbers(_run(spawn, range(8), workers=1, hang_seconds=HANG_S)) == list(range(8))
+    assert unit_numbers(run_units(spawn, range(8), workers=1, hang_seconds=HANG_S)) == list(
+        range(8)
+    )
     assert len(spawn.actors) == 1
 
 
@@ -218,7 +121,7 @@ def test_driver_straggler_is_given_to_an_idle_worker_and_the_first_wins(
 ) -> None:
     monkeypatch.setattr(driver, "SLOW", 2.0)
     spawn = Spawn(slow_workers.Straggles, tmp_path)
-    assert _numbers(_run(spawn, range(8))) == list(range(8))
+    assert unit_numbers(run_units(spawn, range(8))) == list(range(8))
     assert "unit 3 is late" in caplog.text
     assert len(stand_ins.attempts(tmp_path, 3)) == 2
     assert spawn.all_dead(), "including the one that is still running"
@@ -228,7 +131,7 @@ def test_driver_worker_that_leaves_is_replaced_and_nothing_is_blamed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spawn = Spawn(lost_workers.LeavesOnce, tmp_path)
-    assert _numbers(_run(spawn, range(8), max_attempts=1)) == list(range(8))
+    assert unit_numbers(run_units(spawn, range(8), max_attempts=1)) == list(range(8))
     assert len(spawn.actors) == 3
     assert "failed" not in caplog.text
     assert spawn.all_dead()
@@ -242,7 +145,7 @@ def test_driver_asked_to_stop_commits_finished_units_and_drops_the_rest(tmp_path
         return {2, 3} <= {unit for unit in range(4) if stand_ins.attempts(tmp_path, unit)}
 
     with pytest.raises(BuildStoppedError):
-        for summary in _run(spawn, range(1000), workers=1, stop=stop):
+        for summary in run_units(spawn, range(1000), workers=1, stop=stop):
             finished.append(summary.unit)
     assert sorted(finished) == [0, 1, 3]
     assert stand_ins.done(tmp_path) == {0, 1, 3}
@@ -251,7 +154,7 @@ def test_driver_asked_to_stop_commits_finished_units_and_drops_the_rest(tmp_path
 
 def test_driver_failed_unit_is_tried_again(tmp_path: Path) -> None:
     spawn = Spawn(failing_workers.FailsOnce, tmp_path)
-    assert _numbers(_run(spawn, range(12), max_attempts=2)) == list(range(12))
+    assert unit_numbers(run_units(spawn, range(12), max_attempts=2)) == list(range(12))
     assert [len(stand_ins.attempts(tmp_path, unit)) for unit in range(12)] == [2, 1, 1] * 4
     assert len(spawn.actors) == 2, "an error does not cost the worker"
 
@@ -260,7 +163,7 @@ def test_driver_unit_that_keeps_failing_is_named_and_the_others_stay(tmp_path: P
     spawn = Spawn(failing_workers.FailsAtUnit9, tmp_path)
     finished: list[UnitSummary] = []
     with pytest.raises(BuildError) as caught:
-        for summary in _run(spawn, range(10), workers=1):
+        for summary in run_units(spawn, range(10), workers=1):
             finished.append(summary)
     assert "unit 9 failed 3 times, and also fails without any" in str(caught.value)
     assert "unit 9 has no solution" in str(caught.value)
@@ -284,7 +187,7 @@ def test_driver_user_error_stops_the_build_unchanged(
 ) -> None:
     spawn = Spawn(kind, tmp_path)
     with pytest.raises(error) as caught:
-        list(_run(spawn, range(1000)))
+        list(run_units(spawn, range(1000)))
     assert type(caught.value) is error
     assert str(caught.value) == message
     assert len(stand_ins.attempts(tmp_path, 3)) <= 1, "not tried again"
@@ -293,17 +196,17 @@ def test_driver_user_error_stops_the_build_unchanged(
 
 def test_driver_unforeseen_error_in_loading_is_shown_with_its_cause(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"(?s)could not load its models.*division by zero"):
-        list(_run(Spawn(failing_workers.WithBrokenModel, tmp_path), range(10)))
+        list(run_units(Spawn(failing_workers.WithBrokenModel, tmp_path), range(10)))
 
 
 def test_driver_workers_that_die_loading_stop_the_build(tmp_path: Path) -> None:
     spawn = Spawn(lost_workers.DiesLoading, tmp_path)
     with pytest.raises(BuildError, match="died 4 times while starting"):
-        list(_run(spawn, range(10), max_attempts=2))
+        list(run_units(spawn, range(10), max_attempts=2))
 
 
 def test_driver_disagreement_of_two_attempts_is_carried(tmp_path: Path) -> None:
-    summaries = list(_run(Spawn(stand_ins.Disagrees, tmp_path), range(5)))
+    summaries = list(run_units(Spawn(stand_ins.Disagrees, tmp_path), range(5)))
     commits = {summary.unit: summary.commit for summary in summaries}
     assert commits.pop(2) is Commit.DIFFERENT
     assert set(commits.values()) == {Commit.MINE}

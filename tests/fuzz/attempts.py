@@ -159,7 +159,7 @@ def _outcome(attempt: Attempt, store: Path) -> tuple[Outcome, str]:
         return Outcome.ERROR, f"{type(error).__name__}: {error}"
     except MemoryError:
         return Outcome.MEMORY, _where(traceback.format_exc())
-    except BaseException as error:
+    except BaseException as error:  # every way to end is an outcome
         kind = type(error)
         if "Out of memory" in str(error) or "malloc" in str(error) or "realloc" in str(error):
             return Outcome.MEMORY, _where(traceback.format_exc())
