@@ -181,8 +181,9 @@ def show_verification(found: "Verification") -> None:
         also = f" ({more} more are not shown)" if more > 0 else ""
         show(f"foreign files are never read or deleted{also}")
     show(
-        f"{found.manifests} plans, {found.units} units, {found.candidates} candidates, "
-        f"{found.shards} shards, {found.pairs} pairs, {human_bytes(found.num_bytes)} read: "
+        f"{found.manifests} plan{'' if found.manifests == 1 else 's'}, {found.units} units, "
+        f"{found.candidates} candidates, {found.shards} shards with {found.pairs} pairs over all "
+        f"formats, {human_bytes(found.num_bytes)} read: "
         f"{len(found.orphans)} orphans, {len(found.disagreements)} disagreements, "
         f"{len(found.problems)} problems"
     )

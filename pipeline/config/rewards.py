@@ -29,8 +29,8 @@ class RewardSettings(Section):
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Keyword arguments of that class."""
     select: bool = True
-    """True if the reward takes part in ``[selection]``. Otherwise its scores are only recorded,
-    which is the default for clip_score and aesthetic."""
+    """True if the reward takes part in ``[selection]``. Otherwise its scores are only recorded.
+    False by default for clip_score and aesthetic."""
     margin: float = 0.0
     """Amount by which golden must exceed source to win, in the unit of the reward."""
     weight: Annotated[float, Field(gt=0)] = 1.0

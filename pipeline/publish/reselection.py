@@ -39,7 +39,7 @@ class Reselection:
 def decide_again(outcome: Outcome, selection: Selection) -> Outcome:
     """Return an outcome, with its losing proposals, as another selection decides it.
 
-    Candidates that failed, or were rejected without scores, keep their status.
+    Candidates that failed, or whose inversion did not converge, keep their status.
     """
     losing = tuple(
         _decided(proposal, outcome.source_rewards, selection)

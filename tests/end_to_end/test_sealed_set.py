@@ -52,7 +52,7 @@ def _samples(folder: Path, split: Split) -> Iterator[str]:
 def test_verify_accepts_a_complete_set_and_names_a_damaged_shard(npd: Npd, copied: Path) -> None:
     complete = npd("verify", copied)
     assert complete.code == 0
-    assert complete.out.startswith(f"1 plans, {NUM_UNITS} units, 24 candidates")
+    assert complete.out.startswith(f"1 plan, {NUM_UNITS} units, 24 candidates")
     assert complete.out.endswith("0 problems\n")
 
     shard = next((copied / "shards").rglob("train-*.arrow"))
