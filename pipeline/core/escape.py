@@ -6,8 +6,8 @@ shows text has one function here. Pages are templates with automatic escaping.
 
 import re
 
-_MARKUP = re.compile(r"[<|]|(?<=\])\(")
-"""Characters that start HTML, end a table cell or make a link."""
+_MARKUP = re.compile(r"<(?=[A-Za-z/!?])|\||(?<=\])\(")
+"""Characters that start HTML or a link in angle brackets, end a table cell, or make a link."""
 
 
 def for_terminal(text: str) -> str:

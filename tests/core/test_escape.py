@@ -14,7 +14,7 @@ HOSTILE = "a\x1b[31m\x1b]8;;http://x\x07b\u202ec\x9bd[red]e[link=http://x]f"
 
 
 def test_printable_text_stays() -> None:
-    text = "ein Hündchen, 犬, 🐕 [0.1, 0.2]"
+    text = "ein Hündchen, 犬, 🐕 [0.1, 0.2], p < 0.01"
     assert for_terminal(text) == for_terminal_line(text) == for_markdown(text) == text
     assert for_terminal("a\n\tb") == "a\n\tb"
     assert for_terminal_line("a\nb") == r"a\nb"
