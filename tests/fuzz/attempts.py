@@ -1,4 +1,4 @@
-"""Runs of one command over one store, in a process of their own, with limits on memory and time."""
+"""Runs of one command over one store, each in a new process, with limits on memory and time."""
 
 import os
 import resource
@@ -6,16 +6,18 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from click.exceptions import ClickException
 
 from pipeline.cli.app import app
 from pipeline.core.errors import NPDError
 from pipeline.reader import NoisePairDataset, NoisePairTable
+from pipeline.reader.samples import COLUMNS
 
 Attempt = Callable[[Path], None]
 
@@ -57,8 +59,15 @@ class Observed:
     """Memory that the command took beyond what its process had."""
 
 
-def _read(store: Path, **options: object) -> None:
-    pairs = NoisePairDataset(str(store), seed=0, batch_size=4, **options)  # type: ignore[arg-type]  # the options differ
+def _read(
+    store: Path,
+    columns: Sequence[str] = COLUMNS,
+    on_damage: Literal["raise", "skip"] = "raise",
+    verify: bool = True,
+) -> None:
+    pairs = NoisePairDataset(
+        str(store), seed=0, batch_size=4, columns=columns, on_damage=on_damage, verify=verify
+    )
     for _ in pairs:
         pass
 

@@ -7,7 +7,7 @@ _DEADLINE_S = 400
 
 
 def test_mutated_sets_end_in_a_result_a_finding_or_an_error() -> None:
-    # In a process of its own, because commands are forked and may not inherit threads.
+    # In a new process, because commands are forked and may not inherit threads.
     command = [sys.executable, "-m", "tests.fuzz", "--seed", "1", "--sets", "8"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE_S)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]

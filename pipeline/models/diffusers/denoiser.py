@@ -146,7 +146,7 @@ class DiffusersDenoiser:
         if num_inference_steps not in self._native_schedulers:
             probe = RecordingScheduler(self._pipe.scheduler)
             self._record_timesteps(probe, num_inference_steps)
-            # The call may pass timesteps or sigmas of its own, so its configured copy is kept.
+            # The call may pass timesteps or sigmas, so the copy that it configured is kept.
             refuse_other_schedulers(probe.inner, num_inference_steps, self._where)
             self._native_schedulers[num_inference_steps] = probe.inner
         return NativeScheduler(self._native_schedulers[num_inference_steps])

@@ -217,7 +217,10 @@ def test_single_file_with_tables_and_an_average_beside_the_weights_is_read(
     name = "cond_stage_model.transformer.text_model.embeddings.position_ids"
     beside = {"betas": torch.rand(9), name: torch.arange(16), "model_ema.decay": torch.ones(())}
     save_file(weights | beside, tmp_path / "model.safetensors")
-    _load(single[1], tmp_path / "model.safetensors")
+    loaded = _load(single[1], tmp_path / "model.safetensors").unet.state_dict()
+    expected = _load(single[1], single[0]).unet.state_dict()
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[name], expected[name]) for name in expected)
 
 
 def test_single_file_without_a_text_encoder_reads_that_of_the_folder(
