@@ -23,6 +23,7 @@ from jobs.demo_models.fit import DemoSettings, StageCallback
 from jobs.demo_models.golden_noise import compare_settings, settings_table
 from jobs.demo_models.reward import train_reward
 from jobs.demo_models.vae import cached_latents, train_decoder, train_vae
+from pipeline.cli.app import run
 from pipeline.core.errors import UserError
 from pipeline.storage.durable import atomic_write, whole_folder
 
@@ -148,4 +149,6 @@ def _report_to(progress: Progress) -> StageCallback:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    run(app)

@@ -17,13 +17,14 @@ from rich.logging import RichHandler
 from pipeline.cli.build import build
 from pipeline.cli.console import console, show
 from pipeline.cli.evaluate import evaluate
+from pipeline.cli.exit_codes import exit_code_of
 from pipeline.cli.export import export
 from pipeline.cli.inspect import status, verify
 from pipeline.cli.plan import plan
 from pipeline.cli.prepare import convert_reward, init, options
 from pipeline.cli.report import report
 from pipeline.cli.upkeep import gc, prune, repair, select
-from pipeline.core.errors import NPDError, UserError
+from pipeline.core.errors import NPDError
 
 # transformers reads this variable when it is imported, so it must be set before any command runs.
 # Jobs import this module first for the same reason.
@@ -70,8 +71,8 @@ def main() -> None:
 def run(command: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     """Run a command with ``arguments``, or with those of this process.
 
-    An ``NPDError`` is printed as one message without a traceback. The exit code is 2 for a
-    ``UserError``, 1 for another ``NPDError`` and 130 for Ctrl-C.
+    Always raises ``SystemExit``, with an ``ExitCode``. An ``NPDError`` is printed as one message
+    without a traceback.
     """
     logging.basicConfig(
         level=logging.WARNING,
@@ -82,7 +83,4 @@ def run(command: typer.Typer, arguments: Sequence[str] | None = None) -> None:
         command(None if arguments is None else list(arguments))
     except NPDError as error:
         console.print(f"error: {error}", style="red", soft_wrap=True)
-        sys.exit(2 if isinstance(error, UserError) else 1)
-    except KeyboardInterrupt:
-        console.print("stopped; all finished units are saved, and the same command resumes")
-        sys.exit(130)
+        sys.exit(exit_code_of(error))

@@ -4,6 +4,7 @@ import typer
 
 from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
 from pipeline.cli.console import console, show_status, show_verification
+from pipeline.cli.exit_codes import ExitCode
 from pipeline.core.errors import UserError
 from pipeline.storage.open import open_store
 
@@ -34,4 +35,4 @@ def verify(
         found = check(store, plan_id=plan, version=version)
     show_verification(found)
     if found.problems:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.PROBLEM)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from pipeline.cli.exit_codes import ExitCode
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -30,9 +32,9 @@ class StopSignal:
         self._patient = False
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """Exit code by the shell convention for a signal: 128 + its number."""
-        return 128 + (self.received or signal.SIGINT)
+        return ExitCode(128 + (self.received or signal.SIGINT))
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:

@@ -17,7 +17,9 @@ from pipeline.cli.console import (
     show_verification,
     version_line,
 )
+from pipeline.cli.exit_codes import ExitCode
 from pipeline.config.file import load_config
+from pipeline.core.errors import UserError
 from pipeline.core.escape import for_terminal_line
 from pipeline.publish.gc import (
     ReferenceStatus,
@@ -44,6 +46,9 @@ def gc(
     now = datetime.now(UTC)
     grace = parse_duration(older_than)
     store = open_store(url)
+    # Otherwise a misspelled address would be reported as free of garbage.
+    if not any(True for _ in store.list("")):
+        raise UserError(f"{store.url}: nothing is stored here; check the address")
 
     def garbage() -> Iterator[UnreferencedObject]:
         for found in find_unreferenced(store):
@@ -144,7 +149,7 @@ def repair(
         found = verify(store)
     show_verification(found)
     if found.problems:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.PROBLEM)
 
 
 def _line(found: UnreferencedObject, now: datetime) -> str:

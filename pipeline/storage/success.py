@@ -98,9 +98,9 @@ def parse_success(where: str, data: bytes) -> Success:
     return success
 
 
-def nothing_sealed(store: ObjectStore) -> str:
-    """Return the error message for a store in which nothing is sealed."""
-    return f"{store.url}: nothing is sealed here; finish it with `npd build`"
+def nothing_sealed(store: ObjectStore) -> UserError:
+    """Return the error for a store in which nothing is sealed."""
+    return UserError(f"{store.url}: nothing is sealed here; finish it with `npd build`")
 
 
 def sealed_plans(store: ObjectStore, plan_id: str | None = None) -> list[SealedManifest]:
@@ -111,7 +111,7 @@ def sealed_plans(store: ObjectStore, plan_id: str | None = None) -> list[SealedM
     """
     success = read_success(store)
     if success is None:
-        raise UserError(nothing_sealed(store))
+        raise nothing_sealed(store)
     return of_plan(store, success.manifests, plan_id)
 
 

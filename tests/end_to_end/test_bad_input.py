@@ -43,10 +43,10 @@ def test_missing_store_is_one_clear_message(
     npd: Npd, config_path: Path, s3_env: None, tmp_path: Path
 ) -> None:
     absent = npd("build", config_path, "--out", "s3://no-such-bucket/prefix")
-    _assert_one_message(absent, "create the bucket or correct its name", code=1)
+    _assert_one_message(absent, "create the bucket or correct its name", code=2)
     (tmp_path / "file").touch()
     unwritable = npd("build", config_path, "--out", tmp_path / "file" / "out")
-    _assert_one_message(unwritable, f"{tmp_path}/file", code=1)
+    _assert_one_message(unwritable, f"{tmp_path}/file", code=2)
     unknown = npd("build", config_path, "--out", "ftp://somewhere/out")
     _assert_one_message(unknown, "no store for ftp:// URLs", code=2)
     _assert_one_message(npd("status", tmp_path / "empty"), "no plan here", code=2)
@@ -61,7 +61,7 @@ def test_wrong_credentials_are_one_clear_message(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong" + s3_server.secret_key)
     ended = npd("build", config_path, "--out", s3_url)
-    _assert_one_message(ended, "AWS_SECRET_ACCESS_KEY", code=1)
+    _assert_one_message(ended, "AWS_SECRET_ACCESS_KEY", code=2)
     assert s3_server.secret_key not in ended.err
 
 

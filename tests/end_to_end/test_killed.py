@@ -82,7 +82,7 @@ def test_killed_build_is_resumed_by_the_same_command_to_the_same_bytes(
     share = f"{len(before)} of {NUM_UNITS} units ({len(before) / NUM_UNITS:.0%}), not sealed"
     assert (state.code, state.out) == (0, f"plan {plan_id(killed)}: {share}\n")
     unsealed = npd("verify", killed)
-    assert unsealed.code == 1
+    assert unsealed.code == 2
     assert "nothing is sealed here" in unsealed.err
 
     again = npd("build", config_path, "--out", killed, "--workers", 1)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.errors import VerificationError
+from pipeline.core.errors import UserError
 from pipeline.core.records import Split
 from pipeline.publish.verify import verify
 from pipeline.storage import layout
@@ -74,7 +74,7 @@ def test_plan_that_success_leaves_out_is_named(damaged: Path, built: Built) -> N
 
 def test_store_without_manifest_is_not_sealed(built: Built, tmp_path: Path) -> None:
     built.commit(open_store(str(tmp_path)))
-    with pytest.raises(VerificationError, match="nothing is sealed here"):
+    with pytest.raises(UserError, match="nothing is sealed here"):
         verify(open_store(str(tmp_path)))
 
 

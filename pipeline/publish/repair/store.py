@@ -49,7 +49,7 @@ def _repair_success(store: ObjectStore) -> list[str]:
     """Add missing plans to ``_SUCCESS`` and correct wrong entries; return the rewritten keys.
 
     Raises ``VerificationError`` if all manifests of a plan and its entry in ``_SUCCESS`` are
-    damaged, and if the store has no manifest at all.
+    damaged, and ``UserError`` if the store has no manifest at all.
     """
     latest = latest_manifests(store)
     success = _readable(store)
@@ -63,7 +63,7 @@ def _repair_success(store: ObjectStore) -> list[str]:
         )
     if success is None:
         if not latest:
-            raise VerificationError(nothing_sealed(store))
+            raise nothing_sealed(store)
         store.put(layout.SUCCESS_KEY, success_bytes(latest))
         return [layout.SUCCESS_KEY]
     misnamed = [each for each in map(partial(_as_stored, store), success.manifests) if each]

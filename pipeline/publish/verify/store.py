@@ -30,8 +30,8 @@ def verify(
     """Check every sealed plan of a store at its current version.
 
     ``plan_id`` selects one plan, and ``version`` another version of it. Checks that need a listing
-    are skipped if the credentials do not allow one. Raises ``VerificationError`` if there is no
-    manifest at all, and ``UserError`` for an unknown plan or version.
+    are skipped if the credentials do not allow one. Raises ``UserError`` if nothing is sealed, and
+    for an unknown plan or version.
     """
     found = Verification()
     sealed = of_plan(store, _sealed(store, found), plan_id)
@@ -69,7 +69,7 @@ def _sealed(store: ObjectStore, found: Verification) -> Sequence[SealedManifest]
         found.add(layout.SUCCESS_KEY, message_of(store, layout.SUCCESS_KEY, error))
     else:
         if success is None and not latest:
-            raise VerificationError(nothing_sealed(store))
+            raise nothing_sealed(store)
         if success is None:
             found.add(layout.SUCCESS_KEY, "missing, and there is a manifest")
         else:
