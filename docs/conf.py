@@ -98,6 +98,7 @@ tests/models/rewards/reference/README
 :hidden:
 :caption: Reference
 docs/api/commands
+docs/json-output
 docs/api/configuration
 docs/api/reader
 docs/api/npnet

@@ -17,9 +17,10 @@ from rich.logging import RichHandler
 from pipeline.cli.build import build
 from pipeline.cli.console import console, show
 from pipeline.cli.evaluate import evaluate
-from pipeline.cli.exit_codes import exit_code_of
+from pipeline.cli.exit_codes import ExitCode, exit_code_of
 from pipeline.cli.export import export
 from pipeline.cli.inspect import status, verify
+from pipeline.cli.json_output import show_json_error, wants_json
 from pipeline.cli.plan import plan
 from pipeline.cli.prepare import convert_reward, init, options
 from pipeline.cli.report import report
@@ -82,5 +83,14 @@ def run(command: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     try:
         command(None if arguments is None else list(arguments))
     except NPDError as error:
+        if wants_json(arguments):
+            show_json_error(str(error), exit_code_of(error))
         console.print(f"error: {error}", style="red", soft_wrap=True)
         sys.exit(exit_code_of(error))
+    except SystemExit as ended:
+        # Commands raise other codes and errors, so this is from the parser of the arguments.
+        if ended.code == ExitCode.NOT_TRIED and wants_json(arguments):
+            show_json_error(
+                "the arguments are wrong; standard error has the details", ExitCode.NOT_TRIED
+            )
+        raise

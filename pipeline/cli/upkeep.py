@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +18,12 @@ from pipeline.cli.console import (
     version_line,
 )
 from pipeline.cli.exit_codes import ExitCode
+from pipeline.cli.json_output import (
+    JsonOption,
+    manifest_json,
+    show_json,
+    unreferenced_json,
+)
 from pipeline.config.file import load_config
 from pipeline.core.errors import UserError
 from pipeline.core.escape import for_terminal_line
@@ -41,6 +47,7 @@ def gc(
         str, typer.Option(help="Keep objects younger than this, such as 30m or 1d. 0s is safe.")
     ] = "1d",
     delete: Annotated[bool, typer.Option("--delete", help="Delete, instead of listing.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List or delete objects that nothing can ever refer to again. Safe while builds run."""
     now = datetime.now(UTC)
@@ -49,6 +56,7 @@ def gc(
     # Otherwise a misspelled address would be reported as free of garbage.
     if not any(True for _ in store.list("")):
         raise UserError(f"{store.url}: nothing is stored here; check the address")
+    listed: list[dict[str, Any]] = []
 
     def garbage() -> Iterator[UnreferencedObject]:
         for found in find_unreferenced(store):
@@ -57,22 +65,33 @@ def gc(
                 continue
             is_garbage = found.reference is ReferenceStatus.GARBAGE
             is_young = is_garbage and found.modified > now - grace
-            show(_line(found, now) + (f" (younger than {older_than}: kept)" if is_young else ""))
+            if as_json:
+                listed.append({**unreferenced_json(found), "is_too_young": is_young})
+            else:
+                young = f" (younger than {older_than}: kept)" if is_young else ""
+                show(_line(found, now) + young)
             if is_garbage and not is_young:
                 yield found
 
-    if not delete:
-        found = amount_of(garbage())
-        show(
-            f"{found.objects} objects of garbage, {human_bytes(found.num_bytes)}: "
-            "nothing was deleted; use --delete to delete them"
-        )
-        return
-    found = delete_garbage(store, garbage())
-    show(f"{found.objects} objects of garbage, {human_bytes(found.num_bytes)}: deleted")
-    if isinstance(store, LocalStore):
+    amount = delete_garbage(store, garbage()) if delete else amount_of(garbage())
+    files = None
+    if delete and isinstance(store, LocalStore):
         # Even with a grace period of 0 s, a recent temporary file may belong to a running writer.
         files = store.remove_leftovers(max(grace, _LONGEST_WRITE).total_seconds())
+    if as_json:
+        show_json(
+            {
+                "is_deleted": delete,
+                "garbage_objects": amount.objects,
+                "garbage_bytes": amount.num_bytes,
+                "temporary_files_deleted": files,
+                "objects": listed,
+            }
+        )
+        return
+    outcome = "deleted" if delete else "nothing was deleted; use --delete to delete them"
+    show(f"{amount.objects} objects of garbage, {human_bytes(amount.num_bytes)}: {outcome}")
+    if files is not None:
         show(f"{files} temporary files of interrupted writers: deleted")
 
 
@@ -82,6 +101,7 @@ def select(
         list[str], typer.Option(help="Margin of a reward, such as scene=0.1. May be repeated.")
     ],
     plan: PlanOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Select pairs with other margins. Writes a new version of a sealed plan, without a GPU."""
     from pipeline.publish.compact import compact_in
@@ -91,6 +111,9 @@ def select(
     margins = dict(map(parse_margin, margin))
     with console.status("selecting pairs"):
         made = select_anew(store, margins, partial(map, partial(compact_in, store)), plan)
+    if as_json:
+        show_json({"url": store.url, "is_new": made.is_new, **manifest_json(made.manifest)})
+        return
     if not made.is_new:
         console.print(f"this selection already exists, as version {made.manifest.version}")
     show_manifest(made.manifest, store.url)
@@ -104,6 +127,7 @@ def prune(
     ] = None,
     plan: PlanOption = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove, instead of listing.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List, or permanently remove, versions that a later selection has superseded."""
     from pipeline.publish.prune import find_superseded
@@ -111,14 +135,27 @@ def prune(
 
     store = open_store(url)
     found = find_superseded(store, plan, version or ())
+    listed = []
     for each in found:
         amount = remove(store, each) if delete else each.amount
+        if as_json:
+            listed.append(
+                {
+                    "plan_id": each.version.plan_id,
+                    "version": each.version.number,
+                    "objects": amount.objects,
+                    "bytes": amount.num_bytes,
+                }
+            )
+            continue
         show(
             f"{'removed' if delete else 'superseded'}: version {each.version.number} of plan "
             f"{each.version.plan_id}{version_line(each.version)}; {amount.objects} objects, "
             f"{human_bytes(amount.num_bytes)}"
         )
-    if not delete:
+    if as_json:
+        show_json({"is_removed": delete, "versions": listed})
+    elif not delete:
         show(f"{len(found)} versions: nothing was removed; use --delete to remove them")
 
 
