@@ -1,5 +1,6 @@
 """Output of the commands: progress, summaries, formatted numbers and files."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,6 +238,17 @@ def human_seconds(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def check_output(path: Path) -> None:
+    """Raise ``UserError`` if a file cannot be written. Called before work that it would waste."""
+    folder = path.parent
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file in it")
+    if not folder.is_dir():
+        raise UserError(f"cannot write {path}: there is no folder {folder}; create it first")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise UserError(f"cannot write {path}: permission denied; choose another file")
 
 
 def write_output(path: Path, data: bytes) -> None:

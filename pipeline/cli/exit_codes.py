@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from pipeline.core.errors import NPDError, PermanentStoreError, UserError
+from pipeline.core.errors import NPDError, PermanentStoreError, StoreFullError, UserError
 
 
 class ExitCode(IntEnum):
@@ -26,6 +26,9 @@ class ExitCode(IntEnum):
 
 def exit_code_of(error: NPDError) -> ExitCode:
     """Return the exit code of a command that ends with ``error``."""
+    # A store is full only after something was written to it.
+    if isinstance(error, StoreFullError):
+        return ExitCode.PROBLEM
     # A bucket that does not exist or may not be read is a wrong place, like a wrong path.
     if isinstance(error, UserError | PermanentStoreError):
         return ExitCode.NOT_TRIED

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.arguments import ConfigArgument
-from pipeline.cli.console import human_bytes, human_seconds, prompt_lines, show, write_output
+from pipeline.cli.console import (
+    check_output,
+    human_bytes,
+    human_seconds,
+    prompt_lines,
+    show,
+    write_output,
+)
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
 from pipeline.core.errors import ModelError
@@ -42,6 +49,8 @@ def plan(
     from pipeline.workflows.plan import prompts_of
 
     settings = load_config(config)
+    if dropped is not None:
+        check_output(dropped)
     models = ResolvedModels(settings)
     chosen = prompts_of(settings, models)
     if dropped is not None:

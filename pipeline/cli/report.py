@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
-from pipeline.cli.console import console, show, write_output
+from pipeline.cli.console import check_output, console, show, write_output
 from pipeline.config.file import load_config
 from pipeline.core.errors import UserError
 from pipeline.storage.open import open_store
@@ -46,13 +46,28 @@ def report(
     store = open_store(url, unsigned=unsigned)
     target = store if out is None else open_store(out)
     current = sealed_plans(store, plan)
+    if picture is not None:
+        check_output(picture)
+        if len(current) > 1:
+            raise UserError(
+                f"{store.url} holds {len(current)} plans and --picture names one file; choose one "
+                f"with --plan: {', '.join(sealed.plan_id for sealed in current)}"
+            )
     settings = None if config is None else load_config(config)
-    for sealed, manifest in choose_versions(store, current, version):
+    chosen = choose_versions(store, current, version)
+    if picture is not None and chosen[0][1].plan.settings.output.images == "none":
+        raise UserError(f"{store.url} stores no images, so there is no picture; omit --picture")
+    for sealed, manifest in chosen:
         made = report_plan(
             store, manifest, settings, guidance, target=target, is_current=sealed in current
         )
         show(made.text)
         for key in made.keys:
             console.print(f"written: {target.url}/{key}", soft_wrap=True)
-        if picture is not None and made.picture is not None:
+        if picture is None:
+            continue
+        if made.picture is None:
+            console.print("no picture: no pair was kept")
+        else:
             write_output(picture, made.picture)
+            console.print(f"written: {picture}", soft_wrap=True)

@@ -19,7 +19,8 @@
         ├── ObjectNotFoundError
         ├── RetryableStoreError    a time-out, a 503, a reset: the same call may succeed later
         └── PermanentStoreError    no bucket, no put-if-absent: a retry fails too
-            └── AccessDeniedError  these credentials do not allow the call
+            ├── AccessDeniedError  these credentials do not allow the call
+            └── StoreFullError     no room, or a quota is used up
 
 Retryable and permanent errors are two types because the driver treats them differently. No code
 parses messages. A message reports what is wrong, where, and how to correct it.
@@ -134,3 +135,7 @@ class AccessDeniedError(PermanentStoreError):
 
     S3 returns the same error for a missing object if the credentials may not list the bucket.
     """
+
+
+class StoreFullError(PermanentStoreError):
+    """The store has no room for the object. What it holds is complete."""

@@ -10,7 +10,7 @@ ledgers/<plan_id>/v<n>-<sha256[:16]>.parquet       all candidates with their sco
 manifests/<plan_id>/v<n>.json                      shards and ledger of v<n>; readers start here
 manifests/<plan_id>/v<n>.removed.json              a record that v<n> was removed on purpose
 _SUCCESS                                           keys and digests of the sealed manifests
-reports/<plan_id>/...                              pictures and figures; can be regenerated
+reports/<plan_id>/...                              reports (can be made again), controls
 repairs/<plan_id>/...                              temporary store of recomputed units
 .probe/<random>                                    temporary objects of the probe
 """

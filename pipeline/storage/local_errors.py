@@ -8,9 +8,12 @@ from pipeline.core.errors import (
     PermanentStoreError,
     RetryableStoreError,
     StoreError,
+    StoreFullError,
 )
 
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 _RETRYABLE = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
 
@@ -35,5 +38,7 @@ def local_error(doing: str, path: Path, error: OSError) -> StoreError:
         kind = RetryableStoreError
     elif error.errno in _DENIED:
         kind = AccessDeniedError
+    elif error.errno in _FULL:
+        kind = StoreFullError
     remedy = _REMEDIES.get(error.errno or 0, "check the path and the file system")
     return kind(f"cannot {doing} {path}: {error.strerror or error}; {remedy}")

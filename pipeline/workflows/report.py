@@ -4,19 +4,34 @@ from dataclasses import dataclass
 
 from pipeline.config.sections import Config
 from pipeline.core.determinism import be_deterministic
-from pipeline.core.errors import UserError
+from pipeline.core.errors import (
+    AccessDeniedError,
+    ObjectNotFoundError,
+    RetryableStoreError,
+    UserError,
+)
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.evaluate.controls import plain_guidance
 from pipeline.evaluate.examples import draw_grid, example_pairs, shown_reward
-from pipeline.evaluate.report import ReportRow, make_report
+from pipeline.evaluate.report import make_report
 from pipeline.evaluate.scores import ScoreTable, read_scores
+from pipeline.evaluate.stored_controls import (
+    GuidanceControl,
+    add_control,
+    measured_controls,
+    read_controls,
+)
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.storage import layout
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_prompts
+from pipeline.storage.probe import probe
 from pipeline.workflows.plan import make_plan
+
+_SWAPS = 20
+"""Number of tries to write a report while others of the same plan are written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +57,20 @@ def report_plan(
 ) -> PlanReport:
     """Make a report and store it in ``target``, by default the store of the data set.
 
-    With ``config`` and ``guidance``, the report includes the plain-guidance control, which needs
-    the models. If the version is not current, the keys contain its number. Raises ``UserError`` if
-    ``config`` does not have the plan's ID.
+    With ``config`` and ``guidance``, the plain-guidance control is measured with the models and
+    stored. Every report of the plan has all stored controls. If the version is not current, the
+    keys contain its number. Raises ``UserError`` if ``config`` does not have the plan's ID.
     """
-    scores = read_scores(store, manifest)
-    extra = []
-    if config is not None and guidance is not None:
-        extra.append(_guidance_control(store, manifest, scores, config, guidance))
-    text = make_report(manifest, scores, extra)
     target = store if target is None else target
     prefix = "" if is_current else f"v{manifest.version}-"
     keys = [layout.report_key(manifest.plan_id, f"{prefix}report.md")]
-    target.put(keys[0], text.encode())
+    scores = read_scores(store, manifest)
+    if config is not None and guidance is not None:
+        # Before the images are sampled, which may take hours.
+        probe(target)
+        measured = _guidance_control(store, manifest, scores, config, guidance)
+        add_control(target, manifest.plan_id, measured)
+    text = _write_text(store, target, keys[0], manifest, scores)
     picture = _picture(store, manifest, scores)
     if picture is not None:
         keys.append(layout.report_key(manifest.plan_id, f"{prefix}pairs.png"))
@@ -62,9 +78,49 @@ def report_plan(
     return PlanReport(text=text, picture=picture, keys=keys)
 
 
+def _write_text(
+    store: ObjectStore, target: ObjectStore, key: str, manifest: Manifest, scores: ScoreTable
+) -> str:
+    """Write the report with all stored controls, and return it."""
+    for _ in range(_SWAPS):
+        # The stored report is read before the controls. Another report that stores a control in
+        # between also replaces the stored report, and then this one is made again.
+        before, version = _stored(target, key)
+        controls = read_controls((store, target), manifest.plan_id)
+        rows = [control.row(manifest.plan.reward_names) for control in controls]
+        text = make_report(manifest, scores, rows)
+        _refuse_lost_controls(f"{target.url}/{key}", before, text)
+        data = text.encode()
+        if version is None and target.put_if_absent(key, data):
+            return text
+        if version is not None and target.put_if_version(key, data, version):
+            return text
+    raise RetryableStoreError(f"{target.url}/{key} keeps changing; try again")
+
+
+def _stored(target: ObjectStore, key: str) -> tuple[str, str | None]:
+    """Return the stored report and its version, or an empty text and None."""
+    try:
+        data, version = target.get_versioned(key)
+    # Without the permission to list, a missing object looks like a forbidden one.
+    except (ObjectNotFoundError, AccessDeniedError):
+        return "", None
+    return data.decode(errors="replace"), version
+
+
+def _refuse_lost_controls(where: str, before: str, after: str) -> None:
+    # Reports of earlier versions of this software have controls that are stored nowhere else.
+    if lost := sorted(measured_controls(before) - measured_controls(after)):
+        raise UserError(
+            f"{where} has the row {lost[0]!r}, which an earlier version measured and stored "
+            "nowhere else. Measure it again with --guidance and --config, or write this report to "
+            "another place with --out"
+        )
+
+
 def _guidance_control(
     store: ObjectStore, manifest: Manifest, scores: ScoreTable, config: Config, guidance: float
-) -> ReportRow:
+) -> GuidanceControl:
     models = ResolvedModels(config)
     if make_plan(config, models)[0].plan_id != manifest.plan_id:
         raise UserError(
@@ -82,8 +138,8 @@ def _guidance_control(
         scores,
         sampling,
     )
-    return ReportRow(
-        name=f"control: plain guidance {guidance:g}",
+    return GuidanceControl(
+        guidance=guidance,
         evaluations=sample_evaluations(
             sampling.num_inference_steps, guidance, config.model.guidance
         ),

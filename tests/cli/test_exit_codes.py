@@ -14,6 +14,7 @@ from pipeline.core.errors import (
     NPDError,
     PermanentStoreError,
     RetryableStoreError,
+    StoreFullError,
     UserError,
     VerificationError,
 )
@@ -45,6 +46,7 @@ def test_documented_table_has_every_code() -> None:
         (ConfigError("a configuration"), ExitCode.NOT_TRIED),
         (PermanentStoreError("no bucket"), ExitCode.NOT_TRIED),
         (AccessDeniedError("no permission"), ExitCode.NOT_TRIED),
+        (StoreFullError("no room"), ExitCode.PROBLEM),
         (RetryableStoreError("a time-out"), ExitCode.PROBLEM),
         (VerificationError("damage"), ExitCode.PROBLEM),
         (BuildError("a unit"), ExitCode.PROBLEM),
