@@ -18,9 +18,14 @@ from torch.nn.functional import normalize
 
 from pipeline.core.determinism import full_precision
 from pipeline.core.errors import ModelError
+from pipeline.core.untrusted_files import check_file, read_json
+from pipeline.core.weight_budget import skeleton
+from pipeline.core.weight_files import check_weights
 from pipeline.storage.durable import atomic_write, whole_file
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+_CONFIG_BYTES = 4 * 2**20
 
 WORD_PLACES = 16
 """Number of words of a caption that are read; the longest caption has ten."""
@@ -113,23 +118,24 @@ class SceneReward:
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> Self:
         """Load a folder written by ``save``, in float32. Raises ModelError if it is unusable."""
+        config, path = (folder / name for name in (CONFIG_FILE, WEIGHTS_FILE))
+        for file in (config, path):
+            if not file.exists():
+                raise ModelError(
+                    f"no scene reward in {folder}: {file} is missing; "
+                    f"the folder must hold {CONFIG_FILE} and {WEIGHTS_FILE}"
+                )
+            check_file(file, ModelError, folder)
+        held = check_weights(path)
+        vocabulary = read_json(config, ModelError, _CONFIG_BYTES).get("vocabulary")
+        if not isinstance(vocabulary, list) or not all(isinstance(w, str) for w in vocabulary):
+            raise ModelError(f"{config}: vocabulary is not a list of words; fetch it again")
         try:
-            vocabulary = json.loads((folder / CONFIG_FILE).read_text("utf-8"))["vocabulary"]
+            # Its embedding has the size of the vocabulary, which must be that of the weights.
+            skeleton(lambda: DualEncoder(vocabulary_size(vocabulary)), held, config)
             model = DualEncoder(vocabulary_size(vocabulary))
-            model.load_state_dict(load_file(folder / WEIGHTS_FILE))
-        except FileNotFoundError as error:
-            raise ModelError(
-                f"no scene reward in {folder}: {error.filename} is missing; "
-                f"the folder must hold {CONFIG_FILE} and {WEIGHTS_FILE}"
-            ) from error
-        except (
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            RuntimeError,
-            SafetensorError,
-        ) as error:
+            model.load_state_dict(load_file(path))
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise ModelError(
                 f"the scene reward in {folder} is damaged ({error}); restore it from the "
                 "repository or train it again with python -m jobs.train_demo_models"

@@ -42,6 +42,7 @@ def load_denoiser(
     from pipeline.models.diffusers.pipelines import (
         apply_options,
         load_pipeline,
+        model_faults,
         place,
         sequential_faults,
     )
@@ -49,16 +50,17 @@ def load_denoiser(
 
     config = model.config
     pipe = load_pipeline(model, _DTYPES[config.dtype])
-    if config.scheduler is not None:
-        choose_scheduler(pipe, str(config), config.scheduler.name, config.scheduler.options)
-    # After the scheduler is chosen, because the check compares the checkpoint with its options.
-    if model.checkpoint is not None:
-        refuse_other_prediction(pipe, model.checkpoint)
-    fuse_loras(pipe, model)
-    apply_options(pipe, config)
-    place(pipe, device, offload)
-    with sequential_faults(str(config), offload):
-        return DiffusersDenoiser(pipe, str(config), **call_options(config))
+    with model_faults(str(config)):
+        if config.scheduler is not None:
+            choose_scheduler(pipe, str(config), config.scheduler.name, config.scheduler.options)
+        # After the scheduler is chosen, because the check compares the checkpoint with its options.
+        if model.checkpoint is not None:
+            refuse_other_prediction(pipe, model.checkpoint)
+        fuse_loras(pipe, model)
+        apply_options(pipe, config)
+        place(pipe, device, offload)
+        with sequential_faults(str(config), offload):
+            return DiffusersDenoiser(pipe, str(config), **call_options(config))
 
 
 def load_rewards(rewards: Iterable[ResolvedReward], device: torch.device) -> dict[str, Reward]:
@@ -76,21 +78,22 @@ def load_text_encoder(model: ResolvedModel, device: torch.device) -> "TextEncode
     On the CPU, float16 models are computed in float32.
     """
     from pipeline.models.diffusers.loras import fuse_loras
-    from pipeline.models.diffusers.pipelines import load_pipeline
+    from pipeline.models.diffusers.pipelines import load_pipeline, model_faults
     from pipeline.models.diffusers.text_encoders import TextEncoder
 
     config = model.config
     on_cpu = device.type == "cpu" and config.dtype == "float16"
     dtype = torch.float32 if on_cpu else _DTYPES[config.dtype]
     pipe = load_pipeline(model, dtype)
-    fuse_loras(pipe, model)
-    return TextEncoder(
-        pipe,
-        str(config),
-        device,
-        max_sequence_length=config.max_sequence_length,
-        clip_skip=config.clip_skip,
-    )
+    with model_faults(str(config)):
+        fuse_loras(pipe, model)
+        return TextEncoder(
+            pipe,
+            str(config),
+            device,
+            max_sequence_length=config.max_sequence_length,
+            clip_skip=config.clip_skip,
+        )
 
 
 def load_network(config: NPNetConfig, denoiser: Denoiser, model: ModelConfig) -> NPNet:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pipeline.config.section import SourceConfig
 from pipeline.core.errors import ModelError
 from pipeline.core.identity import file_sha256, files_digest, folder_digest
+from pipeline.core.untrusted_files import check_file
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -52,9 +53,13 @@ class ResolvedSource(OnThisMachine):
 
         It covers all files of a local folder, and ``SAFE_FILES`` of a repository.
         """
-        if self.place.is_file():
+        if not self.place.is_dir():
+            check_file(self.place, ModelError)
             return file_sha256(self.place)
         if self.config.hub is None:
+            for path in sorted(self.place.rglob("*")):
+                if path.is_file():
+                    check_file(path, ModelError, self.place)
             return folder_digest(self.place)
         # The cache of the hub may also have files that another program fetched.
         return files_digest(self.place, matching(self.place, SAFE_FILES))

@@ -8,6 +8,7 @@
 (B, 77, 2048).
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +18,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pipeline.core.errors import ModelError
+from pipeline.core.weight_budget import skeleton
+from pipeline.core.weight_files import WeightSizes
 from pipeline.npnet.config import Layout, SmallLayout
 from pipeline.npnet.network_files import (
     CONFIG_FILE,
@@ -28,6 +31,9 @@ from pipeline.npnet.network_files import (
 from pipeline.npnet.origin import Origin
 from pipeline.npnet.small import SmallNetwork
 from pipeline.npnet.two_branch import TwoBranchNetwork
+
+_MISFITS = (ArithmeticError, LookupError, RuntimeError, SafetensorError, TypeError, ValueError)
+"""Errors of torch, transformers and safetensors for sizes or weights that fit no network."""
 
 
 class NPNet(nn.Module):
@@ -83,12 +89,20 @@ class NPNet(nn.Module):
     def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> Self:
         """Load a folder that ``save`` wrote, for inference. Raises ``ModelError``."""
         described, weights = read_network(Path(folder))
-        # The random weights are replaced below. ``new`` leaves the caller's generator unchanged.
-        network = cls.new(described.layout, seed=0)
-        network.origin = described.origin
         try:
-            network.load_state_dict(load(weights))
-        except (RuntimeError, SafetensorError) as error:
+            tensors = load(weights)
+            build = partial(cls, described.layout)
+            # Compared without memory first: the configuration may declare any size.
+            skeleton(
+                build, WeightSizes.of_tensors(tensors), Path(folder) / CONFIG_FILE
+            ).load_state_dict({name: tensor.to("meta") for name, tensor in tensors.items()})
+            # The random weights are replaced. ``new`` leaves the caller's generator unchanged.
+            network = cls.new(described.layout, seed=0)
+            network.load_state_dict(tensors)
+            network.origin = described.origin
+        except _MISFITS as error:
+            if isinstance(error, ModelError):
+                raise
             raise ModelError(
                 f"{Path(folder) / WEIGHTS_FILE} is damaged or does not belong to {CONFIG_FILE}: "
                 f"{error}"

@@ -3,7 +3,6 @@
 The configuration contains the digest of the weights, so files of two networks are rejected.
 """
 
-import json
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,11 +10,15 @@ from pydantic import ValidationError
 from pipeline.core.errors import ModelError
 from pipeline.core.identity import canonical_json, file_sha256, readable_json, sha256
 from pipeline.core.records import Record
+from pipeline.core.untrusted_files import check_file, check_numbers, read_json
+from pipeline.core.weight_files import check_weights
 from pipeline.npnet.config import Layout
 from pipeline.npnet.origin import Origin
 from pipeline.storage.durable import atomic_write
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+_CONFIG_BYTES = 4 * 2**20
 
 _BESIDE_LAYOUT = ("origin", "weights_sha256")
 
@@ -46,11 +49,10 @@ def write_network(folder: Path, described: Description, weights: bytes) -> None:
 def read_network(folder: Path) -> tuple[Description, bytes]:
     """Read the description and the weights of a saved network. Raises ``ModelError``."""
     described = read_description(folder)
-    path = folder / WEIGHTS_FILE
+    path = _file(folder, WEIGHTS_FILE)
+    check_weights(path)
     try:
         weights = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _missing(folder) from error
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
     if described.weights_sha256 not in (None, sha256(weights)):
@@ -63,15 +65,14 @@ def read_network(folder: Path) -> tuple[Description, bytes]:
 
 def read_description(folder: Path) -> Description:
     """Read the description of a saved network. Raises ``ModelError``."""
-    path = folder / CONFIG_FILE
+    path = _file(folder, CONFIG_FILE)
+    content = read_json(path, ModelError, _CONFIG_BYTES)
+    beside = {name: content.pop(name) for name in _BESIDE_LAYOUT if name in content}
+    check_numbers(path, content, ModelError)
     try:
-        content = json.loads(path.read_bytes())
-        beside = {name: content.pop(name) for name in _BESIDE_LAYOUT if name in content}
         # Validated as JSON, because strict validation of Python objects rejects a list for a tuple.
         return Description.model_validate_json(canonical_json({"layout": content, **beside}))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _missing(folder) from error
-    except (AttributeError, TypeError, ValidationError, ValueError) as error:
+    except (ArithmeticError, RecursionError, TypeError, ValidationError, ValueError) as error:
         raise ModelError(
             f"{path} is no configuration of a noise prompt network: {error}"
         ) from error
@@ -83,11 +84,17 @@ def network_digest(folder: str | Path) -> str:
     Raises ``ModelError`` if one is missing.
     """
     path = Path(folder)
-    try:
-        files = {name: file_sha256(path / name) for name in (CONFIG_FILE, WEIGHTS_FILE)}
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _missing(path) from error
+    files = {name: file_sha256(_file(path, name)) for name in (CONFIG_FILE, WEIGHTS_FILE)}
     return sha256(canonical_json(files))
+
+
+def _file(folder: Path, name: str) -> Path:
+    """Return the path of a file. Raises ``ModelError`` unless it is a regular one in ``folder``."""
+    path = folder / name
+    if not path.exists():
+        raise _missing(folder)
+    check_file(path, ModelError, folder)
+    return path
 
 
 def _missing(path: Path) -> ModelError:

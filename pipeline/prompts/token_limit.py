@@ -59,8 +59,11 @@ def _limit(folder: Path, of_family: int | None, max_tokens: int | None) -> Token
 
     check_tokenizer(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, ImportError) as error:
+        # Without an answer, transformers would ask on the terminal whether to run code.
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # for a damaged file, the tokenizers library raises Exception itself
         raise ModelError(f"{folder}: cannot be loaded as a tokenizer: {error}") from error
     limit = of_family or tokenizer.model_max_length
     if max_tokens is None and limit > _NO_LENGTH:

@@ -6,12 +6,20 @@ from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import ModelError, UserError
+from pipeline.core.weight_files import check_loaded, check_pickle
 from pipeline.storage.durable import whole_file
 
 _FORMAT = 2
 """Raised when the parts of a run or their states change."""
+
+_UNREADABLE = (
+    *(AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError),
+    *(UnpicklingError, ValueError),
+)
+"""Errors of torch for files and states that it did not write."""
 
 _ABSENT = "absent"
 
@@ -47,18 +55,26 @@ def load_checkpoint(path: Path, run: Mapping[str, Any], parts: Mapping[str, Stat
     if not path.is_file():
         return
     try:
+        check_pickle(path)
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (EOFError, KeyError, OSError, RuntimeError, UnpicklingError, ValueError) as error:
+        check_loaded(path, dict(_tensors(stored)))
+    except _UNREADABLE as error:
         # torch's message is left out: it may advise to run code from the file.
-        raise UserError(f"{path} is damaged; {_REMEDY}") from error
-    if stored.get("format") != _FORMAT:
+        reason = f" ({error})" if isinstance(error, ModelError) else ""
+        raise UserError(f"{path} is damaged{reason}; {_REMEDY}") from error
+    if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
         raise UserError(
             f"{path} is an unfinished run of another version of this project, which cannot be "
             f"resumed; {_REMEDY}"
         )
-    refuse_other_run(path, stored["run"], run)
-    for name, part in parts.items():
-        part.load_state_dict(stored["state"][name])
+    try:
+        refuse_other_run(path, stored["run"], run)
+        for name, part in parts.items():
+            part.load_state_dict(stored["state"][name])
+    except _UNREADABLE as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} does not hold the state of this run; {_REMEDY}") from error
 
 
 def refuse_other_run(path: Path, stored: Mapping[str, Any], run: Mapping[str, Any]) -> None:
@@ -92,3 +108,7 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, inner in items:
         yield from _leaves(inner, f"{name}.{key}" if name else key)
+
+
+def _tensors(stored: object) -> Iterator[tuple[str, Tensor]]:
+    return ((name, value) for name, value in _leaves(stored) if isinstance(value, Tensor))

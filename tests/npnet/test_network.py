@@ -1,6 +1,7 @@
 """Properties of noise prompt networks of every layout."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -172,7 +173,8 @@ def test_load_no_folder_is_refused(tmp_path: Path) -> None:
 def test_load_config_that_describes_nothing_names_the_file(folder: Path, config: str) -> None:
     (folder / "config.json").write_text(config)
     with pytest.raises(
-        ModelError, match=r"config\.json is no configuration of a noise prompt network"
+        ModelError,
+        match=r"config\.json(: not valid JSON| is no configuration of a noise prompt network)",
     ):
         NPNet.load(folder)
 
@@ -213,3 +215,38 @@ def test_digest_is_of_the_two_files_and_of_nothing_beside_them(folder: Path) -> 
     assert network_digest(folder) == digest
     shaken(SMALL).save(folder)
     assert network_digest(folder) != digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"blocks": 10**9}, r"config\.json: blocks is 1,000,000,000; at most"),
+        ({"blocks": 10**6}, r"config\.json: declares a network of more than"),
+        ({"width": 2**18, "heads": 1}, r"config\.json: declares a network of more than"),
+        ({"latent_shape": [4, 2**20, 2**20]}, r"config\.json: declares a network of more than"),
+    ],
+)
+def test_load_a_configuration_of_absurd_sizes_takes_no_memory(
+    folder: Path, changes: dict[str, object], message: str
+) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ModelError, match=message):
+        NPNet.load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_load_a_fifo_or_a_link_out_of_the_folder_is_refused(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    outside = tmp_path / "outside"
+    (folder / name).rename(outside)
+    (folder / name).symlink_to(outside)
+    for read in (NPNet.load, network_digest):
+        with pytest.raises(ModelError, match=rf"{name}: a link to .*outside"):
+            read(folder)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    for read in (NPNet.load, network_digest):
+        with pytest.raises(ModelError, match=rf"{name}: not a regular file"):
+            read(folder)

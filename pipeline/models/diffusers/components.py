@@ -7,15 +7,24 @@ every missing, unknown or misshapen weight is an error.
 
 import importlib
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ModelMixin
+from diffusers import ModelMixin, SchedulerMixin
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.core.errors import ModelError
+from pipeline.core.weight_budget import skeleton
+from pipeline.core.weight_files import WeightSizes
+
+CONFIG = "config.json"
+"""Name of a component's configuration."""
+
+_LOADABLE = (ModelMixin, PreTrainedModel, PreTrainedTokenizerBase, SchedulerMixin)
+"""Base classes of the components that a text-to-image model has."""
 
 _REPORTED = {
     "missing_keys": "lacks",
@@ -30,22 +39,40 @@ _REPORTED = {
 def component_class(folder: Path, name: str, library: str, kind: str) -> Any:
     """Return the class of the component ``name``.
 
-    Raises ``ModelError`` for a class that is in neither diffusers nor transformers.
+    Raises ``ModelError`` for anything but a network, tokenizer or scheduler of diffusers or
+    transformers.
     """
     # Only these two libraries are imported: model_index.json may name any module.
     module = importlib.import_module(library) if library in ("diffusers", "transformers") else None
     found = getattr(module, kind, None)
-    if found is None:
+    # A class with _backends stands for one whose packages are missing; loading it names them.
+    is_loadable = isinstance(found, type) and (
+        issubclass(found, _LOADABLE) or hasattr(found, "_backends")
+    )
+    if not is_loadable:
         raise ModelError(
-            f"{folder}: {name} in model_index.json is {library}.{kind}, which is not a class of "
-            "diffusers or transformers; code in a model folder is never run"
+            f"{folder}: {name} in model_index.json is {library}.{kind}, which is not a network, "
+            "tokenizer or scheduler of diffusers or transformers; code in a model folder is never "
+            "run"
         )
     return found
 
 
 def has_weights(component: Any) -> bool:
     """Return True if components of this class are loaded from weight files."""
-    return isinstance(component, type) and issubclass(component, ModelMixin | PreTrainedModel)
+    return issubclass(component, ModelMixin | PreTrainedModel)
+
+
+def check_declared(component: Any, folder: Path, held: WeightSizes) -> None:
+    """Raise ``ModelError`` if a configuration declares a larger network than the weights hold."""
+    if issubclass(component, ModelMixin):
+        library: Any = component  # its loader carries no types
+        declared = library.load_config(folder, local_files_only=True)
+        build = partial(library.from_config, declared)
+    else:
+        settings = component.config_class.from_pretrained(folder, local_files_only=True)
+        build = partial(component, settings)
+    skeleton(build, held, folder / CONFIG)
 
 
 def load_component(

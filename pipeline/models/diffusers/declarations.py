@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from pipeline.core.errors import ModelError
+from pipeline.core.weight_files import check_weights
 from pipeline.models.diffusers.families import FAMILIES
 from pipeline.models.diffusers.model_index import INDEX, ModelIndex
 
@@ -149,6 +150,7 @@ def _network(pipe: Any) -> Any:
 
 def _header(file: Path) -> tuple[set[str], dict[str, str]]:
     """Return the names of a file's tensors and its metadata, without reading the tensors."""
+    check_weights(file)
     try:
         with safe_open(file, framework="pt") as opened:
             return set(opened.keys()), dict(opened.metadata() or {})

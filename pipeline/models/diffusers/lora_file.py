@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline.core.errors import ModelError
+from pipeline.core.weight_files import check_weights
 from pipeline.models.diffusers.components import some
 
 _DOWN = (".lora_down.weight", ".lora_A.weight", ".lora_A.default.weight", ".down.weight")
@@ -24,6 +25,12 @@ _UP = (".lora_up.weight", ".lora_B.weight", ".lora_B.default.weight", ".up.weigh
 _ALPHA = (".alpha",)
 _OLDER = (".lora_linear_layer", "_lora", ".lora")
 """Suffixes of layer names in older formats; they precede ``.down.weight``."""
+
+_LAYERS = re.compile(r"[\w.$^|\\-]+")
+"""Names of layers in a pattern of the metadata: no repetitions."""
+
+_LARGEST_RANK = 2**16
+"""Largest rank or α in the metadata."""
 
 _REFUSED = {
     "dora_scale": "DoRA's magnitudes",
@@ -57,6 +64,7 @@ def read_lora(file: Path) -> list[LoraLayer]:
     Raises ``ModelError`` for a damaged file, for tensors other than pairs of factors, and if
     tensors and metadata give different values of α.
     """
+    check_weights(file)
     try:
         with safe_open(file, framework="pt") as opened:
             names = opened.keys()
@@ -77,14 +85,28 @@ def read_lora(file: Path) -> list[LoraLayer]:
     metadata_alphas = _Alphas(file, metadata)
     layers = []
     for name, (_, down) in downs.items():
-        alpha = float(alphas[name][1]) if name in alphas else None
-        strength = metadata_alphas.strength(name, alpha, len(down))
-        layers.append(LoraLayer(name=name, down=down, up=ups[name][1], strength=strength))
+        up, alpha = ups[name][1], alphas[name][1] if name in alphas else None
+        _refuse_shapes(file, name, down, up, alpha)
+        strength = metadata_alphas.strength(
+            name, None if alpha is None else float(alpha), len(down)
+        )
+        layers.append(LoraLayer(name=name, down=down, up=up, strength=strength))
     if not layers:
         raise ModelError(f"{file}: has no LoRA layers")
     if not alphas:
         metadata_alphas.refuse_lost()
     return layers
+
+
+def _refuse_shapes(file: Path, name: str, down: Tensor, up: Tensor, alpha: Tensor | None) -> None:
+    """Raise ``ModelError`` for factors of two ranks, and for an α that is not a finite number."""
+    if down.ndim < 2 or up.ndim < 2 or not len(down) or up.shape[1] != len(down):
+        raise ModelError(
+            f"{file}: the factors of {name} have shapes {list(down.shape)} and {list(up.shape)}, "
+            "which have no common rank; fetch it again"
+        )
+    if alpha is not None and (alpha.numel() != 1 or not alpha.isfinite()):
+        raise ModelError(f"{file}: alpha of {name} is not one finite number; fetch it again")
 
 
 def _ending(tensors: Mapping[str, Tensor], ends: tuple[str, ...]) -> dict[str, tuple[str, Tensor]]:
@@ -108,10 +130,29 @@ class _Alphas:
             self._settings: dict[str, Any] = dict(
                 json.loads(metadata.get("lora_adapter_metadata", "{}"))
             )
-        except (TypeError, ValueError) as error:
+        except (RecursionError, TypeError, ValueError) as error:
             raise ModelError(
                 f"{file}: lora_adapter_metadata is not a JSON object: {error}"
             ) from error
+        for key, value in self._settings.items():
+            self._check(key, value)
+
+    def _check(self, key: str, value: object) -> None:
+        """Raise ``ModelError`` for a setting that PEFT could not use."""
+        name = key.rpartition(".")[2]
+        if name in ("alpha_pattern", "rank_pattern"):
+            # PEFT takes them for regular expressions, of which some need years to be matched.
+            is_usable = isinstance(value, dict) and all(
+                _LAYERS.fullmatch(pattern) and _is_number(number)
+                for pattern, number in value.items()
+            )
+        else:
+            is_usable = name not in ("r", "lora_alpha") or _is_number(value)
+        if not is_usable:
+            raise ModelError(
+                f"{self._file}: {key} in its metadata is {str(value)[:60]!r}; a number is "
+                "expected, or numbers by names of layers"
+            )
 
     def strength(self, name: str, alpha: float | None, rank: int) -> float:
         """Return α / r of a layer.
@@ -139,8 +180,20 @@ class _Alphas:
     def refuse_lost(self) -> None:
         """Raise ``ModelError`` if kohya's metadata give an α but the file has no α tensors."""
         alpha, rank = (self._metadata.get(f"ss_network_{key}", "None") for key in ("alpha", "dim"))
-        if "None" not in (alpha, rank) and float(alpha) != float(rank):
+        if "None" not in (alpha, rank) and _number(alpha) != _number(rank):
             raise ModelError(
                 f"{self._file}: was trained with alpha {alpha} at rank {rank} (ss_network_alpha), "
                 "but its layers have no alpha: they would be fused with the wrong strength"
             )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and 0 < value <= _LARGEST_RANK
+
+
+def _number(text: str) -> float | str:
+    """Return the number that a text of kohya's metadata holds, or else the text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

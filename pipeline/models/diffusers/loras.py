@@ -21,6 +21,7 @@ from peft.tuners.lora import LoraLayer as AdaptedLayer
 from torch import Tensor, nn
 
 from pipeline.core.errors import ModelError
+from pipeline.core.untrusted_files import check_file
 from pipeline.models.diffusers.components import some
 from pipeline.models.diffusers.declarations import refuse_other_architecture
 from pipeline.models.diffusers.lora_file import LoraLayer, read_lora
@@ -179,11 +180,13 @@ def _file(place: Path) -> Path:
     if place.is_dir():
         found = sorted(place.glob("*.safetensors"))
         if len(found) == 1:
+            check_file(found[0], ModelError, place)
             return found[0]
         raise ModelError(
             f"{place}: {len(found)} .safetensors files here; set file in [[model.loras]] to one of "
             "them"
         )
+    check_file(place, ModelError)
     raise ModelError(f"{place}: a LoRA is a .safetensors file, not a pickle")
 
 

@@ -1,6 +1,5 @@
 """Reading and checking of ``model_index.json``, without loading the model or a model library."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ModelError
+from pipeline.core.untrusted_files import read_json
 from pipeline.models.diffusers.families import FAMILIES, Family
 
 INDEX = "model_index.json"
+
+CONFIG_BYTES = 4 * 2**20
+"""Maximum size of a configuration. Published ones have a few KB."""
 
 _UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 """Components that text-to-image calls do not need. They are not loaded."""
@@ -50,14 +53,21 @@ class ModelIndex:
     @cached_property
     def scheduler_config(self) -> dict[str, Any]:
         """Configuration of the scheduler, or an empty one without its file. Loading raises then."""
-        return _read_json(self.scheduler_path) if self.scheduler_path.is_file() else {}
+        return (
+            read_json(self.scheduler_path, ModelError, CONFIG_BYTES)
+            if self.scheduler_path.is_file()
+            else {}
+        )
 
     @property
     def steps_offset(self) -> int:
         """``steps_offset`` for leading timesteps."""
         if self.family.pipeline == "StableDiffusionPipeline":
             return 1  # diffusers always sets it for this pipeline
-        return int(self.scheduler_config.get("steps_offset", 0))
+        offset = self.scheduler_config.get("steps_offset", 0)
+        if not isinstance(offset, int):
+            raise ModelError(f"{self.scheduler_path}: steps_offset is {offset!r}, not an integer")
+        return offset
 
     def check(self) -> None:
         """Raise ``ModelError`` for a folder with which no pipeline can be built or inverted."""
@@ -90,7 +100,7 @@ def read_index(folder: Path) -> ModelIndex:
             f"{folder}: no model_index.json here; a model is a folder in diffusers' format "
             f"(save_pretrained) of class {', '.join(FAMILIES)}"
         )
-    declared = _read_json(path)
+    declared = read_json(path, ModelError, CONFIG_BYTES)
     family = _family(path, declared.get("_class_name"))
     # A part that is absent is declared as [null, null].
     parts = {name: part for name, part in declared.items() if isinstance(part, list) and any(part)}
@@ -134,15 +144,7 @@ def _family(path: Path, name: object) -> Family:
 def _component(path: Path, name: str, kind: list[Any]) -> tuple[str, str]:
     if len(kind) != 2 or not all(isinstance(part, str) for part in kind):
         raise ModelError(f"{path}: {name} is {kind}; expected a library and a class")
+    if not name.isidentifier():  # it is the name of a folder, and could lead out of the model's
+        raise ModelError(f"{path}: {name!r} is not the name of a component")
     library, class_name = kind
     return library, class_name
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: expected a JSON object, not {type(content).__name__}")
-    return content

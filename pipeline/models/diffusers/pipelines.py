@@ -10,15 +10,18 @@ from typing import Any, Literal
 
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from pipeline.config.model import ModelConfig
-from pipeline.core.errors import ModelError
-from pipeline.models.diffusers.components import component_class, has_weights, load_component
+from pipeline.core.errors import ModelError, NPDError
+from pipeline.models.diffusers.components import (
+    check_declared,
+    component_class,
+    has_weights,
+    load_component,
+)
 from pipeline.models.diffusers.declarations import (
     refuse_other_architecture,
     refuse_other_scheduler,
@@ -26,21 +29,27 @@ from pipeline.models.diffusers.declarations import (
 )
 from pipeline.models.diffusers.resolved_model import ResolvedModel
 from pipeline.models.diffusers.single_file import load_single_file
+from pipeline.models.diffusers.untrusted_folder import check_folder, weights_in
 
 Offload = Literal["none", "model", "sequential"]
 
-# diffusers, transformers and safetensors raise these for a damaged or incomplete folder.
-_LOAD_ERRORS = (
-    AttributeError,
-    ImportError,
-    KeyError,
-    OSError,
-    RuntimeError,
-    SafetensorError,
-    SingleFileComponentError,
-    TypeError,
-    ValueError,
-)
+_OF_THE_DEVICE = (torch.AcceleratorError, torch.OutOfMemoryError)
+"""Errors that a worker turns into a ``DeviceError``."""
+
+
+@contextmanager
+def model_faults(where: str) -> Iterator[None]:
+    """Turn every error that is not of the device into a ``ModelError`` about the model ``where``.
+
+    Use it around calls of the libraries that read or run a model.
+    """
+    try:
+        yield
+    except (NPDError, *_OF_THE_DEVICE):
+        raise
+    except Exception as error:  # for a damaged folder, the libraries raise errors of every type
+        kind = type(error).__name__
+        raise ModelError(f"{where}: the model cannot be loaded: {error} ({kind})") from error
 
 
 def load_pipeline(model: ResolvedModel, dtype: torch.dtype) -> Any:
@@ -50,21 +59,17 @@ def load_pipeline(model: ResolvedModel, dtype: torch.dtype) -> Any:
     weights whose names or shapes do not match their components.
     """
     model.index.check()
+    check_folder(model.folder, model.files)
     options = {
         **model.index.family.load_options,
         **dict.fromkeys(model.index.unused),
         "local_files_only": True,
     }
-    try:
-        with _no_progress_bars():
-            refuse_other_scheduler(model.index)
-            pipe = _read(model, dtype, options)
-            refuse_parts_of_several_models(pipe, str(model))
-            return pipe
-    except _LOAD_ERRORS as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{model}: the model cannot be loaded: {error}") from error
+    with model_faults(str(model)), _no_progress_bars():
+        refuse_other_scheduler(model.index)
+        pipe = _read(model, dtype, options)
+        refuse_parts_of_several_models(pipe, str(model))
+        return pipe
 
 
 def place(pipe: Any, device: torch.device, offload: Offload) -> None:
@@ -135,11 +140,13 @@ def _components(model: ResolvedModel, dtype: torch.dtype) -> dict[str, nn.Module
         name: component_class(model.folder, name, *kind)
         for name, kind in model.index.classes.items()
     }
-    return {
-        name: load_component(component, model.folder / name, dtype, model.variants[name])
-        for name, component in classes.items()
-        if has_weights(component)
-    }
+    loaded = {}
+    for name, component in classes.items():
+        if has_weights(component):
+            folder = model.folder / name
+            check_declared(component, folder, weights_in(folder, model.files))
+            loaded[name] = load_component(component, folder, dtype, model.variants[name])
+    return loaded
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pipeline.config.model import ModelConfig
 from pipeline.config.section import SourceConfig
 from pipeline.core.errors import ModelError
 from pipeline.core.identity import canonical_json, file_sha256, files_digest, sha256
+from pipeline.core.untrusted_files import check_file
 from pipeline.models.diffusers.model_index import INDEX, ModelIndex, read_index
 from pipeline.models.source import OnThisMachine, ResolvedSource, locate, matching, resolve_source
 
@@ -53,10 +54,17 @@ class ResolvedModel(OnThisMachine):
         return _variants(self.folder, self.index, self.config.variant)
 
     @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """Files of the folder that are used, sorted."""
+        found = tuple(matching(self.folder, _patterns(self.variants)))
+        for path in found:
+            check_file(path, ModelError, self.folder)
+        return found
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over names and contents of the used files, without LoRAs."""
-        used = matching(self.folder, _patterns(self.variants))
-        folder = files_digest(self.folder, used)
+        folder = files_digest(self.folder, self.files)
         if self.checkpoint is None:
             return folder
         parts = {"config": folder, "checkpoint": file_sha256(self.checkpoint)}

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pipeline.core.errors import ModelError
+from pipeline.core.weight_files import check_weights
 from pipeline.models.diffusers.components import (
+    check_declared,
     component_class,
     has_weights,
     load_component,
@@ -24,6 +26,7 @@ from pipeline.models.diffusers.components import (
     some,
 )
 from pipeline.models.diffusers.model_index import ModelIndex
+from pipeline.models.diffusers.untrusted_folder import weights_in
 
 _SAMPLED = 64
 """Number of leading values of a row by which a tensor is recognised."""
@@ -102,7 +105,11 @@ def load_single_file(
 def _encoders_beside(
     checkpoint: Path, index: ModelIndex, dtype: torch.dtype
 ) -> dict[str, nn.Module]:
-    """Load the text encoders that are not in the checkpoint from the folder."""
+    """Load the text encoders that are not in the checkpoint from the folder.
+
+    Raises ``ModelError`` if the folder declares larger components than the checkpoint holds.
+    """
+    held = check_weights(checkpoint)
     # diffusers would load them itself, but without a report of missing and unknown weights.
     with safe_open(checkpoint, framework="pt") as file:
         names = file.keys()
@@ -114,17 +121,22 @@ def _encoders_beside(
     folder = index.folder
     for name, (library, kind) in index.classes.items():
         found = component_class(folder, name, library, kind)
-        if not (has_weights(found) and issubclass(found, PreTrainedModel)):
+        if not has_weights(found):
             continue
-        if decides.is_clip_model_in_single_file(found, header):
-            continue
-        if decides.is_t5_in_single_file(header):
+        if (
+            not issubclass(found, PreTrainedModel)
+            or decides.is_clip_model_in_single_file(found, header)
+            or decides.is_t5_in_single_file(header)
+        ):
+            check_declared(found, folder / name, held)
             continue
         if not any((folder / name).glob("*.safetensors")):
             raise ModelError(
                 f"{checkpoint}: has no weights of {name} ({kind}), and {folder / name} has no "
                 ".safetensors files either; put its weights there"
             )
+        files = (folder / name).glob("*.safetensors")
+        check_declared(found, folder / name, weights_in(folder / name, files))
         beside[name] = load_component(found, folder / name, dtype, None)
     return beside
 

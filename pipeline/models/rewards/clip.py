@@ -22,7 +22,13 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from pipeline.core.determinism import full_precision
 from pipeline.core.errors import ModelError
 from pipeline.models.rewards.pixels import centre_floored, pillow_pixels
-from pipeline.models.rewards.published import CONFIG, REQUIRED_FILES, WEIGHTS, check_folder
+from pipeline.models.rewards.published import (
+    CONFIG,
+    REQUIRED_FILES,
+    WEIGHTS,
+    check_folder,
+    read_sizes,
+)
 from pipeline.models.rewards.weights import Tensors, fill, read_tensors
 
 _NOT_WEIGHTS = "position_ids"
@@ -163,15 +169,18 @@ class PickScore(ClipReward):
 
 
 def _config(folder: Path) -> CLIPConfig:
+    read_sizes(folder)
     try:
         return CLIPConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
+    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / CONFIG} does not describe a CLIP model: {error}") from error
 
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:
     try:
-        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # for a damaged file, the tokenizers library raises Exception itself
         raise ModelError(
             f"the tokenizer in {folder} is damaged ({error}); fetch it again"

@@ -5,7 +5,6 @@ loaded into transformers' BLIP classes, which give the same values.
 B batch, S side of the network's square in pixels.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +31,7 @@ from pipeline.models.rewards.published import (
     REQUIRED_FILES,
     WEIGHTS,
     check_folder,
+    read_sizes,
 )
 from pipeline.models.rewards.weights import Tensors, fill, read_tensors
 
@@ -211,16 +211,20 @@ def _sizes(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / CONFIG
     if not path.is_file():
         return PUBLISHED
+    found = read_sizes(folder)
     try:
-        found = json.loads(path.read_text("utf-8"))
         return {part: {**PUBLISHED[part], **found[part]} for part in PUBLISHED}
-    except (ValueError, LookupError, TypeError) as error:
+    except (LookupError, TypeError) as error:
         raise ModelError(f"{path} does not describe an ImageReward: {error!r}") from error
 
 
 def _vocabulary(path: Path) -> dict[str, int]:
     """Read a vocabulary with one token in each line. The line number is the token's id."""
-    words = {word: number for number, word in enumerate(path.read_text("utf-8").splitlines())}
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path} is damaged ({error}); fetch it again") from error
+    words = {word: number for number, word in enumerate(lines)}
     missing = {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} - set(words)
     if missing:
         raise ModelError(

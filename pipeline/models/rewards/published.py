@@ -7,11 +7,16 @@ made from them.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.errors import ModelError
+from pipeline.core.untrusted_files import check_file, check_numbers, check_size, read_json
+from pipeline.models.named_code import refuse_code
 
 WEIGHTS = "model.safetensors"
 """Name of the weights in a folder, unless they are still in the published pickle."""
+
+_CONFIG_BYTES = 4 * 2**20
 
 CONFIG = "config.json"
 BERT_VOCABULARY = "vocab.txt"
@@ -80,10 +85,31 @@ REQUIRED_FILES: Mapping[str, tuple[RequiredFiles, ...]] = {
 
 
 def check_folder(kind: str, folder: Path) -> None:
-    """Raise ``ModelError`` for a folder that lacks a part. The error names the part's URL."""
+    """Raise ``ModelError`` for a folder that lacks a part, or with files that are not its own.
+
+    The error names the URL of a missing part.
+    """
     missing = [part for part in REQUIRED_FILES[kind] if part.found_in(folder) is None]
     if missing:
         raise ModelError(
             f"no {kind} in {folder}; fetch what is missing and put it there: "
             + "; ".join(map(str, missing))
         )
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            check_file(path, ModelError, folder)
+            if path.suffix in (".json", ".txt"):
+                check_size(path, ModelError)
+
+
+def read_sizes(folder: Path) -> dict[str, Any]:
+    """Read the configuration of a reward's network.
+
+    Raises ``ModelError`` for JSON that is damaged or too large, that names code, or that declares
+    sizes that no network has.
+    """
+    path = folder / CONFIG
+    content = read_json(path, ModelError, _CONFIG_BYTES)
+    refuse_code(path, content)
+    check_numbers(path, content, ModelError)
+    return content

@@ -12,6 +12,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.core.errors import ModelError
+from pipeline.core.weight_budget import skeleton
+from pipeline.core.weight_files import WeightSizes, check_loaded, check_pickle, check_weights
+
+_UNREADABLE = (AttributeError, RuntimeError, TypeError, ValueError)
+
+_UNBUILDABLE = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError),
+    *(RecursionError, RuntimeError, TypeError, ValueError),
+)
+"""Errors of torch and transformers for sizes that fit no network."""
 
 Tensors = dict[str, Tensor]
 Module = TypeVar("Module", bound=nn.Module)
@@ -24,18 +34,21 @@ def read_tensors(path: Path) -> Tensors:
     """
     try:
         if path.suffix == ".safetensors":
+            check_weights(path)
             return load_file(path)
+        check_pickle(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise ModelError(
             f"{path} contains more than tensors and is not opened, because it may run code; "
             f"fetch the published file again ({error})"
         ) from error
-    except (OSError, RuntimeError, EOFError, SafetensorError) as error:
+    except (EOFError, LookupError, MemoryError, OSError, SafetensorError, *_UNREADABLE) as error:
         raise ModelError(f"{path} is damaged ({error}); fetch it again") from error
     tensors = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise ModelError(f"{path} has no named tensors; fetch the published file again")
+    check_loaded(path, tensors)
     return dict(tensors)
 
 
@@ -45,10 +58,17 @@ def fill(build: Callable[[], Module], tensors: Tensors, path: Path) -> Module:
     Raises ``ModelError`` unless ``tensors``, read from ``path``, have exactly the names and shapes
     of its parameters.
     """
+    # Compared without memory first: the sizes come from a file beside the weights.
+    try:
+        declared = skeleton(build, WeightSizes.of_tensors(tensors), path)
+    except _UNBUILDABLE as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{path}: the sizes beside it describe no network: {error}") from error
+    _refuse_other_parameters(declared, tensors, path)
     # Built without weights: random ones would take seconds and twice the memory.
     with init_empty_weights(include_buffers=False):
         network = build()
-    _refuse_other_parameters(network, tensors, path)
     # Always copied, also from float32: the alignment of tensors in a file can change the last bit
     # of a score.
     weights = {name: t.to(torch.float32, copy=True) for name, t in tensors.items()}

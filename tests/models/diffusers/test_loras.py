@@ -1,6 +1,7 @@
 """LoRAs in all formats: each weight changes by scale · α / r · B · A, or the file is rejected."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -255,3 +256,60 @@ def test_damaged_file_is_rejected(tensors: dict[str, Tensor], tmp_path: Path) ->
 def test_family_without_loras_is_rejected(tensors: dict[str, Tensor], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no LoRAs for a PixArtSigmaPipeline"):
         _fused(build("pixart_sigma"), tensors, tmp_path)
+
+
+def test_factors_without_a_common_rank_are_rejected(
+    tensors: dict[str, Tensor], tmp_path: Path
+) -> None:
+    down = next(key for key in tensors if key.endswith("lora_down.weight"))
+    alpha = down.replace("lora_down.weight", "alpha")
+    more, flat = torch.cat([tensors[down]] * 2), tensors[down].flatten()
+    _refused(tensors | {down: more}, tmp_path, "have no common rank")
+    _refused(tensors | {down: flat}, tmp_path, "have no common rank")
+    for value in (torch.ones(2), torch.tensor(torch.nan)):
+        _refused(tensors | {alpha: value}, tmp_path, "not one finite number")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"unet.alpha_pattern": {"(a+)+b": 1.0}},
+        {"unet.alpha_pattern": ["x"]},
+        {"unet.rank_pattern": {"to_q": 10**9}},
+        {"unet.r": 10**9},
+        {"unet.lora_alpha": "4"},
+        {"unet.lora_alpha": -1},
+    ],
+)
+def test_metadata_that_peft_cannot_use_are_rejected(
+    setting: dict[str, object], tensors: dict[str, Tensor], tmp_path: Path
+) -> None:
+    # A regular expression such as (a+)+b would be matched for years.
+    metadata = json.dumps(setting)
+    _refused(tensors, tmp_path, "in its metadata is", lora_adapter_metadata=metadata)
+
+
+def test_metadata_of_kohya_that_are_no_numbers_are_rejected(
+    tensors: dict[str, Tensor], tmp_path: Path
+) -> None:
+    bare = {key: tensor for key, tensor in tensors.items() if not key.endswith("alpha")}
+    metadata = {"ss_network_alpha": "many", "ss_network_dim": "4"}
+    _refused(bare, tmp_path, "alpha many at rank 4", **metadata)
+
+
+def test_fifos_links_out_of_a_folder_and_pickles_are_rejected(
+    tensors: dict[str, Tensor], tmp_path: Path
+) -> None:
+    pipe = build("stable_diffusion")
+    folder = tmp_path / "lora"
+    folder.mkdir()
+    save_file(tensors, tmp_path / "outside.safetensors")
+    (folder / "lora.safetensors").symlink_to(tmp_path / "outside.safetensors")
+    with pytest.raises(ModelError, match=r"lora\.safetensors: a link to .*outside of"):
+        _fuse(pipe, folder)
+    os.mkfifo(tmp_path / "fifo.safetensors")
+    with pytest.raises(ModelError, match=r"fifo\.safetensors: not a regular file"):
+        _fuse(pipe, tmp_path / "fifo.safetensors")
+    torch.save(tensors, tmp_path / "lora.pt")
+    with pytest.raises(ModelError, match=r"lora\.pt: a LoRA is a \.safetensors file"):
+        _fuse(pipe, tmp_path / "lora.pt")

@@ -1,5 +1,6 @@
 """Incomplete folders of rewards are rejected, with instructions in the error."""
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -97,3 +98,36 @@ def test_load_with_a_damaged_file_names_it(
     (folder / file).write_text(content)
     with pytest.raises(ModelError, match=str(folder)):
         published_class(kind).load(folder, CPU)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text_config": {"num_hidden_layers": 10**9}}, r"config\.json: num_hidden_layers is"),
+        ({"text_config": {"num_hidden_layers": 10**5}}, r"declares a network of more than"),
+        ({"vision_config": {"hidden_size": 2**20}}, r"declares a network of more than"),
+        ({"vision_config": {"patch_size": 0}}, r"the sizes beside it describe no network"),
+        ({"auto_map": {"AutoModel": "code.Network"}}, r"auto_map asks for code .*never run"),
+    ],
+)
+def test_load_with_absurd_sizes_or_code_takes_no_memory(
+    published: Mapping[str, Path], folder: Path, changes: dict[str, dict[str, object]], message: str
+) -> None:
+    shutil.copytree(published["clip_score"], folder)
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    for name, values in changes.items():
+        content[name] = {**content.get(name, {}), **values}
+    path.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=message):
+        published_class("clip_score").load(folder, CPU)
+
+
+def test_load_with_a_link_out_of_the_folder_is_rejected(
+    published: Mapping[str, Path], folder: Path
+) -> None:
+    shutil.copytree(published["clip_score"], folder)
+    (folder / "model.safetensors").rename(folder.parent / "outside")
+    (folder / "model.safetensors").symlink_to(folder.parent / "outside")
+    with pytest.raises(ModelError, match=r"model\.safetensors: a link to .*outside of"):
+        published_class("clip_score").load(folder, CPU)
