@@ -19,12 +19,13 @@ from pipeline.cli.console import console, show
 from pipeline.cli.evaluate import evaluate
 from pipeline.cli.exit_codes import ExitCode, exit_code_of
 from pipeline.cli.export import export
-from pipeline.cli.inspect import status, verify
 from pipeline.cli.json_output import show_json_error, wants_json
 from pipeline.cli.plan import plan
 from pipeline.cli.prepare import convert_reward, init, options
 from pipeline.cli.report import report
+from pipeline.cli.status import status
 from pipeline.cli.upkeep import gc, prune, repair, select
+from pipeline.cli.verify import verify
 from pipeline.core.errors import NPDError
 
 # transformers reads this variable when it is imported, so it must be set before any command runs.

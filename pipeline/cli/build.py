@@ -71,7 +71,7 @@ def _compute_and_publish(
     Exit with the code of a signal if one stops the build, after printing the command to resume.
     """
     from pipeline.cluster.ray_session import ray_session
-    from pipeline.workflows.build import compute, publish, units_done
+    from pipeline.workflows.build import compute, monitored, publish, units_done
 
     plan, url = context.plan, context.store.url
     console.print(
@@ -84,13 +84,15 @@ def _compute_and_publish(
         console.print(f"resuming: {sum(done)} units are done")
     with ray_session(context.config.cluster, address), StopSignal(_announce_stop) as stop:
         try:
-            tally = show_progress(
-                compute(context, done, stop), done=sum(done), total=plan.num_units
-            )
-            # No unit is running any more, so a signal has nothing to wait for.
-            stop.interrupt_on_first()
-            with console.status("compacting and sealing"):
-                return publish(context), tally
+            with monitored(context) as monitor:
+                tally = show_progress(
+                    compute(context, done, stop, monitor), done=sum(done), total=plan.num_units
+                )
+                # No unit is running any more, so a signal has nothing to wait for.
+                stop.interrupt_on_first()
+                monitor.seal()
+                with console.status("compacting and sealing"):
+                    return publish(context), tally
         except (BuildStoppedError, KeyboardInterrupt):
             # Count receipts in the store: a unit may have been committed after its last summary.
             durable = sum(units_done(context))

@@ -35,7 +35,6 @@ from pipeline.storage.manifest import Funnel, Manifest
 from pipeline.storage.plans import dropped_key_of
 from pipeline.storage.receipts import Commit
 from pipeline.storage.versions import PlanVersion
-from pipeline.workflows.status import PlanStatus
 
 if TYPE_CHECKING:
     # Not imported at run time: it imports torch, which takes seconds.
@@ -133,20 +132,6 @@ def show_manifest(manifest: Manifest, url: str) -> None:
     console.print(f"version {manifest.version}, kept where better{rule}: {margins_line(manifest)}")
     console.print(funnel_line(manifest.funnel))
     console.print(f"sealed at {url}", soft_wrap=True)
-
-
-def show_status(status: PlanStatus) -> None:
-    """Print the progress of a plan and its versions to standard output."""
-    state = "sealed" if status.sealed else "not sealed"
-    share = status.units_done / status.plan.num_units
-    show(
-        f"plan {status.plan.plan_id}: {status.units_done} of {status.plan.num_units} units "
-        f"({share:.0%}), {state}"
-    )
-    for version in status.versions:
-        show(f"  version {version.number}{version_line(version)}")
-    if not status.is_listed:
-        show("  these credentials may not list the store; other plans and versions are not shown")
 
 
 def version_line(version: PlanVersion) -> str:

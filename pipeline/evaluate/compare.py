@@ -76,7 +76,7 @@ def compare(
     )
 
 
-def win_rate(wins: int, total: int) -> Estimate:
+def win_rate(wins: float, total: float) -> Estimate:
     """Return a proportion with its Wilson score interval, which also holds near 0 and 1."""
     share = wins / total
     denominator = 1 + _Z**2 / total

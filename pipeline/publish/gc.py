@@ -102,8 +102,8 @@ def find_unreferenced(store: ObjectStore) -> Iterator[UnreferencedObject]:
     """Yield every object to which nothing refers, with its status and the reason."""
     done = _DoneUnits()
     # A listing is sorted by key, so objects of one unit or version come together, and the receipts
-    # of a plan come before its units. Plans, disagreements, reports and `_SUCCESS` are found by
-    # their keys and have no branch here.
+    # of a plan come before its units. Plans, disagreements, reports, heartbeats and `_SUCCESS` are
+    # found by their keys and have no branch here.
     for place, group in groupby(store.list(""), key=lambda info: place_of(info.key)):
         if place is None:
             yield from _all(group, ReferenceStatus.UNKNOWN, "not a key of this system")

@@ -12,6 +12,7 @@ manifests/<plan_id>/v<n>.removed.json              a record that v<n> was remove
 _SUCCESS                                           keys and digests of the sealed manifests
 reports/<plan_id>/...                              reports (can be made again), controls
 repairs/<plan_id>/...                              temporary store of recomputed units
+heartbeats/<plan_id>/<build>.json                  signs of life of builds; nothing refers to them
 .probe/<random>                                    temporary objects of the probe
 """
 
@@ -123,6 +124,16 @@ def repairs_prefix(plan_id: str) -> str:
     return f"repairs/{plan_id}/"
 
 
+def heartbeats_prefix(plan_id: str) -> str:
+    """Return the prefix of the heartbeats of a plan's builds."""
+    return f"heartbeats/{plan_id}/"
+
+
+def heartbeat_key(plan_id: str, build_id: str) -> str:
+    """Return the key that one run of ``npd build`` overwrites while it lives."""
+    return f"{heartbeats_prefix(plan_id)}{build_id}.json"
+
+
 def probe_key(name: str) -> str:
     """Return the key of a temporary object of the probe."""
     return f".probe/{name}"
@@ -143,6 +154,7 @@ class Kind(StrEnum):
     SUCCESS = "success"
     REPORT = "report"
     REPAIR = "repair"
+    HEARTBEAT = "heartbeat"
     PROBE = "probe"
 
 
@@ -182,6 +194,7 @@ _PATTERNS = {
     Kind.SUCCESS: re.compile(SUCCESS_KEY),
     Kind.REPORT: re.compile(rf"reports/{_PLAN}/.+"),
     Kind.REPAIR: re.compile(rf"repairs/{_PLAN}/.+"),
+    Kind.HEARTBEAT: re.compile(rf"heartbeats/{_PLAN}/[0-9a-f]{{32}}\.json"),
     Kind.PROBE: re.compile(r"\.probe/.+"),
 }
 

@@ -126,7 +126,7 @@ class S3Store:
     def head(self, key: str) -> ObjectInfo | None:
         """Return size and time of an object, or None if object or bucket does not exist."""
         try:
-            answer = self._call("head", key, lambda: self._client.head_object(**self._target(key)))
+            answer = self._call("head", key, lambda: self.client.head_object(**self._target(key)))
         except ObjectNotFoundError:
             return None
         return ObjectInfo(
@@ -160,7 +160,7 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         """Remove an object; do nothing if it does not exist."""
-        self._call("delete", key, lambda: self._client.delete_object(**self._target(key)))
+        self._call("delete", key, lambda: self.client.delete_object(**self._target(key)))
 
     def _put_on_condition(self, key: str, content: Content, condition: dict[str, str]) -> bool:
         for attempt in range(ATTEMPTS):
@@ -216,19 +216,19 @@ class S3Store:
 
     def _upload(self, key: str, content: Content, condition: dict[str, str]) -> None:
         full_key = self._target(key)["Key"]
-        upload(self._client, self.bucket, full_key, content, condition, self.multipart_bytes)
+        upload(self.client, self.bucket, full_key, content, condition, self.multipart_bytes)
 
     def _read_body(self, key: str, **options: Any) -> tuple[bytes, str]:
-        answer = self._client.get_object(**self._target(key), **options)
+        answer = self.client.get_object(**self._target(key), **options)
         return answer["Body"].read(), answer["ETag"]
 
     def _pieces(self, key: str) -> Iterator[bytes]:
-        answer = self._client.get_object(**self._target(key))
+        answer = self.client.get_object(**self._target(key))
         yield from answer["Body"].iter_chunks(CHUNK_BYTES)
 
     def _listed(self, prefix: str) -> Iterator[ObjectInfo]:
         root = f"{self.prefix}/" if self.prefix else ""
-        pages = self._client.get_paginator("list_objects_v2")
+        pages = self.client.get_paginator("list_objects_v2")
         for page in pages.paginate(
             Bucket=self.bucket, Prefix=f"{root}{prefix}", PaginationConfig={"PageSize": PAGE_KEYS}
         ):
@@ -262,10 +262,9 @@ class S3Store:
             raise failure from cause_of(error)
 
     @property
-    def _client(self) -> "S3Client":
+    def client(self) -> "S3Client":
+        """Client of this process. A forked process must not use the sockets of its parent."""
         made = self._client_of_process
-        # A forked process must not use the sockets of its parent, so the client belongs to a
-        # process.
         if made is None or made[0] != os.getpid():
             with making_client():
                 made = self._client_of_process  # another thread may have made it meanwhile

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pipeline.cluster.actor import spawn_worker
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.messages import UnitSummary
+from pipeline.cluster.monitor import BuildMonitor
 from pipeline.cluster.ray_session import map_tasks
 from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
@@ -68,8 +69,16 @@ def units_done(context: BuildContext) -> bytearray:
     return done
 
 
+def monitored(context: BuildContext) -> BuildMonitor:
+    """Return the monitor of this run, which shows ``npd status`` that the build is alive."""
+    return BuildMonitor(context.store, context.plan.plan_id)
+
+
 def compute(
-    context: BuildContext, done: bytearray, stop: Callable[[], bool] = lambda: False
+    context: BuildContext,
+    done: bytearray,
+    stop: Callable[[], bool] = lambda: False,
+    monitor: BuildMonitor | None = None,
 ) -> Iterator[UnitSummary]:
     """Compute every unit that is not done, on the connected Ray cluster.
 
@@ -83,6 +92,8 @@ def compute(
         unit_size=lambda unit: len(context.plan.unit_range(unit)),
         stop=stop,
     )
+    if monitor is not None:
+        monitor.watch(driver.snapshot)
     return driver.run(unit for unit, is_done in enumerate(done) if not is_done)
 
 

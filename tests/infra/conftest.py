@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infra.storage.seaweedfs import SeaweedFS
+from pipeline.cluster.monitor import BuildMonitor
 from pipeline.reader import Cache, NoisePairDataset
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
@@ -63,6 +64,8 @@ def recorded(s3_server: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> 
         assert all(steps.units_done(opened))
         built.seal(store)
         store.put(layout.report_key(built.plan.plan_id, "report.md"), b"figures")
+        with BuildMonitor(store, built.plan.plan_id):  # leaves and deletes a heartbeat
+            pass
     with acting_as(identities["reader"]), recorded_calls() as read_calls:
         cache = Cache(tmp_path_factory.mktemp("cache"))
         assert len(list(NoisePairDataset(url, split="train", cache=cache))) > 0

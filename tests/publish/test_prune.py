@@ -63,7 +63,7 @@ def test_superseded_version_is_removed_and_nothing_else(two_versions: TwoVersion
     found_now = verify(store)
     assert (found_now.problems, found_now.orphans) == ([], [])
     assert [*repair(store, _no_recompute)] == []
-    (plan,) = status(store)
+    (plan,) = status(store).plans
     assert [(v.number, v.is_current, v.is_removed) for v in plan.versions] == [
         (1, False, True),
         (2, True, False),
@@ -138,7 +138,7 @@ def test_removal_that_breaks_off_anywhere_leaves_a_sound_store_and_is_finished(
             prune(dies, left)
         assert verify(store).problems == []
         assert [*repair(store, _no_recompute)] == []
-        assert status(store)[0].versions[1].is_current
+        assert status(store).plans[0].versions[1].is_current
         if len(_files(two_versions, 1)) == len(found.objects):
             assert _read(store, 1) == before
         else:
@@ -164,7 +164,7 @@ def test_version_that_becomes_current_during_its_removal_stays(
     _collect(store)
     assert _read(store) == before == _read(store, 1), "what is current is not removed"
     assert verify(store).problems == []
-    assert [version.is_current for version in status(store)[0].versions] == [True, False]
+    assert [version.is_current for version in status(store).plans[0].versions] == [True, False]
 
 
 class _RemovedMeanwhile(LocalStore):

@@ -37,6 +37,10 @@ PLAN, DIGEST = "0123456789abcdef", "fedcba9876543210" * 4
         (layout.SUCCESS_KEY, ParsedKey(kind=Kind.SUCCESS)),
         (layout.report_key(PLAN, "pairs.png"), ParsedKey(kind=Kind.REPORT, plan_id=PLAN)),
         (f"{layout.repairs_prefix(PLAN)}plans/x", ParsedKey(kind=Kind.REPAIR, plan_id=PLAN)),
+        (
+            layout.heartbeat_key(PLAN, "0a" * 16),
+            ParsedKey(kind=Kind.HEARTBEAT, plan_id=PLAN),
+        ),
         (layout.probe_key("x"), ParsedKey(kind=Kind.PROBE)),
     ],
 )
@@ -57,6 +61,7 @@ def test_place_of_every_key_that_layout_makes(key: str, place: ParsedKey) -> Non
         f"shards/{PLAN}/v0/train-000000-fedcba9876543210.arrow",
         f"ledgers/{PLAN}-fedcba9876543210.parquet",
         f"manifests/{PLAN}/v1.json/v1.json",
+        f"heartbeats/{PLAN}/mine.json",
     ],
 )
 def test_place_of_a_strange_key_is_none(key: str) -> None:

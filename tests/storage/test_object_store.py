@@ -185,7 +185,7 @@ def test_parts_make_the_object_and_keep_the_condition(s3_url: str, tmp_path: Pat
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda _: store.put_if_absent("same", b"bytes" * 1000), range(4)))
     assert store.get("same") == b"bytes" * 1000
-    left = store._client.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads", [])
+    left = store.client.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads", [])
     assert left == [], "a refused upload must be aborted"
 
 

@@ -1,31 +1,18 @@
-"""Commands that read a store and change nothing in it: status and verify."""
+"""The command ``npd verify``, which checks every byte of a sealed data set."""
 
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
-from pipeline.cli.console import console, show_status, show_verification
+from pipeline.cli.console import console, show_verification
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.cli.json_output import JsonOption, show_json, unreferenced_json
-from pipeline.core.errors import UserError
 from pipeline.storage.open import open_store
 
 if TYPE_CHECKING:
     # Not imported at run time: it imports torch, which takes seconds.
     from pipeline.publish.verify import Verification
-
-
-def status(url: UrlArgument, unsigned: UnsignedOption = False) -> None:
-    """Show the progress of every plan in a store, and its sealed versions."""
-    from pipeline.workflows.status import status as read_status
-
-    store = open_store(url, unsigned=unsigned)
-    plans = read_status(store)
-    if not plans:
-        raise UserError(f"{store.url}: no plan here; start a build with `npd build`")
-    for each in plans:
-        show_status(each)
 
 
 def verify(
