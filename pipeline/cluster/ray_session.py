@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 
 import ray
 from ray._private.state import state
-from ray.exceptions import RayTaskError
+from ray.exceptions import AuthenticationError, RayTaskError
 
+from pipeline.cluster.ray_address import check_cluster, find_address
 from pipeline.config.sections import ClusterConfig
+from pipeline.core.errors import ClusterError
 
 logger = logging.getLogger(__name__)
 
@@ -27,17 +29,22 @@ _OBJECT_STORE_BYTES = 100_000_000
 def ray_session(config: ClusterConfig, address: str | None = None) -> Iterator[None]:
     """Connect to Ray at ``address`` or ``RAY_ADDRESS``, or start a local Ray.
 
+    Raise ``ClusterError`` if no cluster can be used at the address.
+
     An existing session is used and left running. A local Ray reports as many CPUs as the configured
     workers need. If the machine has fewer, the workers share them.
     """
     if ray.is_initialized():
         yield
         return
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        _start_ray(math.ceil(config.workers * config.cpus_per_worker))
+    try:
+        if found := find_address(address):
+            check_cluster(found)
+            ray.init(address=found.text, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            _start_ray(math.ceil(config.workers * config.cpus_per_worker))
+    except (AuthenticationError, ConnectionError) as error:
+        raise ClusterError(f"cannot use Ray: {error}") from error
     try:
         yield
     finally:

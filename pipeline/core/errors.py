@@ -8,6 +8,7 @@
     │   ├── ModelError             a model folder that is missing, damaged or unsupported
     │   ├── EntryPointError        a custom class that is missing or does not fit
     │   ├── CacheError             a cache folder that cannot be written or is full
+    │   ├── ClusterError           a Ray cluster that cannot be used: address, token, versions
     │   └── PlanConflictError      the output already holds another plan
     ├── BuildError                 a unit failed too often; committed units stay committed
     │   └── BuildStoppedError      the build stopped on request
@@ -67,6 +68,10 @@ class EntryPointError(UserError):
 
 class CacheError(UserError):
     """The cache folder cannot be used: no room, no permission, no file locks."""
+
+
+class ClusterError(UserError):
+    """A Ray cluster cannot be used: wrong address or token, or other versions on its machines."""
 
 
 class PlanConflictError(UserError):

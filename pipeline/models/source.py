@@ -19,6 +19,7 @@ from pipeline.config.section import SourceConfig
 from pipeline.core.errors import ModelError
 from pipeline.core.identity import file_sha256, files_digest, folder_digest
 from pipeline.core.untrusted_files import check_file
+from pipeline.storage.proxies import proxy_note
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -152,10 +153,17 @@ def _fetched(
     except HfHubHTTPError as error:
         raise ModelError(f"{_refusal(source, error)} {advice}") from error
     except (LocalEntryNotFoundError, OSError) as error:
+        why = f", and it cannot be fetched: {str(error).rstrip('.')}{hub_proxy_note()}"
         raise ModelError(
-            f"{source}: not on {socket.gethostname()}"
-            f"{f', and it cannot be fetched: {error}' if fetch else '.'} {advice}"
+            f"{source}: not on {socket.gethostname()}{why if fetch else ''}. {advice}"
         ) from error
+
+
+def hub_proxy_note() -> str:
+    """Return a sentence about the proxy of requests to the hub; empty without one and offline."""
+    from huggingface_hub import constants
+
+    return "" if constants.HF_HUB_OFFLINE else proxy_note(constants.ENDPOINT, also_all=True)
 
 
 def _refusal(source: SourceConfig, error: "HfHubHTTPError") -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.config.prompts import PromptSourceConfig
 from pipeline.core.errors import PromptFileError
+from pipeline.models.source import hub_proxy_note
 from pipeline.prompts.columnar import ROWS_AT_ONCE, check_column, texts_of
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def read_hub(source: PromptSourceConfig) -> Iterator[str | None]:
     except (OSError, ValueError) as error:
         if isinstance(error, PromptFileError):
             raise
-        raise PromptFileError(f"{source.place}: {error}. {_by_hand(source)}") from error
+        why = f"{error}{hub_proxy_note()}"
+        raise PromptFileError(f"{source.place}: {why}. {_by_hand(source)}") from error
 
 
 def stream_data_set(

@@ -4,7 +4,10 @@ An error is retryable if it may outlast botocore's retries. Every error that is 
 transient is permanent: a build that stops with a clear message loses nothing.
 """
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as aws
@@ -17,6 +20,7 @@ from pipeline.core.errors import (
     RetryableStoreError,
     StoreError,
 )
+from pipeline.storage.proxies import proxy_advice, proxy_note, proxy_variable
 from pipeline.storage.s3_client import is_unsigned
 
 if TYPE_CHECKING:
@@ -85,6 +89,10 @@ _TRANSIENT_ERRORS = (
 )
 
 
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+"""Text of http.client for the answer of a proxy to CONNECT."""
+
+
 def code_of(error: BaseException) -> str:
     """Return the S3 error code (``NoSuchKey``; the bare status for HEAD), or an empty string.
 
@@ -140,20 +148,44 @@ def store_error(error: Exception, doing: str, client: "S3Client | None") -> Stor
     unsigned = client is not None and is_unsigned(client)
     what = f"cannot {doing} at {endpoint}"
     if isinstance(error, aws.ClientError):
-        return _answered(error, what, unsigned=unsigned)
+        return _answered(error, what, _ProxyUse.of(endpoint), unsigned=unsigned)
     if isinstance(error, _CREDENTIAL_ERRORS):
         return PermanentStoreError(f"{what}: {error}; {_CREDENTIALS}; {_UNSIGNED}")
+    proxy = _ProxyUse.of(endpoint)
     # The message of the error is left out, because it may hold the password of the proxy.
     if _shows_proxy(error):
-        return RetryableStoreError(f"{what}: the proxy cannot be reached; check HTTPS_PROXY")
+        refused = _TUNNEL.search(str(_unhandled(error)))
+        why = f"refused the connection ({refused[1]})" if refused else "cannot be reached"
+        return RetryableStoreError(f"{what}: {proxy.name} {why}; {proxy.advice}")
     if isinstance(error, aws.EndpointConnectionError | aws.ConnectTimeoutError):
         remedy = "check AWS_ENDPOINT_URL and that the store runs and can be reached from here"
-        return RetryableStoreError(f"{what}: the store does not answer; {remedy}")
+        return RetryableStoreError(f"{what}: the store does not answer; {remedy}{proxy.note}")
     if isinstance(error, aws.SSLError):
-        return RetryableStoreError(f"{what}: {error}; for a private authority set AWS_CA_BUNDLE")
+        remedy = "for a private authority set AWS_CA_BUNDLE"
+        return RetryableStoreError(f"{what}: {error}; {remedy}{proxy.note}")
     if isinstance(error, _TRANSIENT_ERRORS):
-        return RetryableStoreError(f"{what}: {error}; run the same command again to go on")
+        remedy = "run the same command again to go on"
+        return RetryableStoreError(f"{what}: {error}; {remedy}{proxy.note}")
     return PermanentStoreError(f"{what}: {error}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ProxyUse:
+    """Texts about the proxy that the requests to an endpoint go through."""
+
+    name: str = "the proxy"
+    advice: str = "check the settings of the proxy"
+    note: str = ""
+    """Appended to errors whose cause may be the proxy."""
+
+    @classmethod
+    def of(cls, endpoint: str) -> "_ProxyUse":
+        """Return the texts for an endpoint; without a note if there is no proxy."""
+        variable = proxy_variable(endpoint)
+        if variable is None:
+            return cls()
+        advice = proxy_advice(endpoint, variable)
+        return cls(name=f"the proxy of {variable}", advice=advice, note=proxy_note(endpoint))
 
 
 def cause_of(error: Exception) -> Exception | None:
@@ -167,12 +199,17 @@ def _shows_proxy(error: Exception) -> bool:
     botocore removes it, except from URLs that it cannot parse. urllib3 repeats what it takes for
     the host, which is part of the password if the password contains a slash.
     """
-    # urllib3's error is not handled by botocore and is kept in its arguments.
-    unhandled = error.kwargs.get("error") if isinstance(error, aws.HTTPClientError) else None
-    return isinstance(error, aws.ProxyConnectionError) or isinstance(unhandled, LocationParseError)
+    return isinstance(error, aws.ProxyConnectionError) or isinstance(
+        _unhandled(error), LocationParseError
+    )
 
 
-def _answered(error: aws.ClientError, what: str, *, unsigned: bool) -> StoreError:
+def _unhandled(error: Exception) -> object:
+    """Return the error of urllib3 that botocore did not handle but kept in its arguments."""
+    return error.kwargs.get("error") if isinstance(error, aws.BotoCoreError) else None
+
+
+def _answered(error: aws.ClientError, what: str, proxy: _ProxyUse, *, unsigned: bool) -> StoreError:
     code, status = code_of(error), status_of(error)
     message = error.response.get("Error", {}).get("Message", "")
     if is_absent(error):
@@ -180,8 +217,11 @@ def _answered(error: aws.ClientError, what: str, *, unsigned: bool) -> StoreErro
     if code in _RETRYABLE_CODES or status in RETRYABLE_STATUSES:
         return RetryableStoreError(
             f"{what}: the store answered {code} ({status}) {message} after all retries; "
-            "it is busy or failing; run the same command again to go on"
+            f"it is busy or failing; run the same command again to go on{proxy.note}"
         )
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        remedy = f"give them in its URL (http://USER:PASSWORD@HOST:PORT), or {proxy.advice}"
+        return PermanentStoreError(f"{what}: {proxy.name} requires user and password; {remedy}")
     # Without credentials the remedy is not a permission but another URL or credentials.
     if code in _DENIED_CODES:
         remedy = _NOT_PUBLIC if unsigned else _DENIED_CODES[code]

@@ -35,7 +35,7 @@ class RayHead:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._token_path = directory / "token"
-        self._dashboard_port, self._agent_port, self._client_port = free_ports(3)
+        self._gcs_port, self._dashboard_port, self._agent_port, self._client_port = free_ports(4)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -56,6 +56,16 @@ class RayHead:
     def address(self) -> str:
         """URL to which jobs are submitted."""
         return f"http://127.0.0.1:{self._dashboard_port}"
+
+    @property
+    def gcs_address(self) -> str:
+        """Address that drivers connect to."""
+        return f"127.0.0.1:{self._gcs_port}"
+
+    @property
+    def client_address(self) -> str:
+        """Address of Ray Client."""
+        return f"127.0.0.1:{self._client_port}"
 
     def client_env(self) -> dict[str, str]:
         """The environment of a person who may submit jobs here."""
@@ -119,7 +129,8 @@ class RayHead:
     def _command(self) -> list[str]:
         return [
             *(_script("ray"), "start", "--head", "--block", "--disable-usage-stats"),
-            *("--port=0", "--min-worker-port=0", "--max-worker-port=0"),  # 0: any that is free
+            f"--port={self._gcs_port}",
+            *("--min-worker-port=0", "--max-worker-port=0"),  # 0: any that is free
             f"--dashboard-port={self._dashboard_port}",
             f"--dashboard-agent-listen-port={self._agent_port}",
             f"--ray-client-server-port={self._client_port}",

@@ -1,6 +1,8 @@
 """``ray job submit`` on a real head with token authentication, killed in the middle of a build."""
 
 import hashlib
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +88,24 @@ def test_submit_without_the_token_is_refused(
     assert "AuthenticationError" in printed
     assert "submitted successfully" not in printed
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("token", [None, "0" * 64], ids=["none", "another"])
+def test_build_without_the_token_ends_with_one_message(
+    head: RayHead, tmp_path: Path, token: str | None
+) -> None:
+    head.wait_until_ready()
+    env = head.stranger_env(tmp_path) | {"RAY_ADDRESS": head.gcs_address}
+    if token is not None:
+        env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    command = [sys.executable, "-m", "tests.cluster.one_session"]
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert "ClusterError" in ended.stdout
+    assert (
+        f"the Ray cluster at {head.gcs_address} (from RAY_ADDRESS) requires a token" in ended.stdout
+    )
+    assert "RAY_AUTH_TOKEN_PATH" in ended.stdout
+    assert ended.stderr == ""
 
 
 def _objects(store: ObjectStore, prefix: str) -> dict[str, bytes]:
