@@ -1,4 +1,4 @@
-"""The command ``npd report``, which reports on a sealed data set."""
+"""The command ``npd report``, which reports on a sealed data set, and on a build as a page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,11 +32,41 @@ def report(
         str | None,
         typer.Option(help="Path or URL for the report. Default: the store of the data set."),
     ] = None,
+    html: Annotated[
+        bool,
+        typer.Option(
+            "--html", help="Also write report.html, a page; it also works while a build runs."
+        ),
+    ] = False,
+    price: Annotated[
+        float | None,
+        typer.Option(min=0, help="Price of a worker, with its GPU, per hour; for the page."),
+    ] = None,
+    categories: Annotated[
+        Path | None,
+        typer.Option(help="CSV or JSONL file with the categories of prompts; for the page."),
+    ] = None,
+    prompt_column: Annotated[
+        str, typer.Option(help="Field with the prompt in --categories.")
+    ] = "prompt",
+    category_column: Annotated[
+        str, typer.Option(help="Field with the category in --categories.")
+    ] = "category",
     unsigned: UnsignedOption = False,
 ) -> None:
-    """Report on a sealed data set: funnel, gains, controls and a picture of sample pairs."""
+    """Report on a sealed data set: funnel, gains, controls and a picture of sample pairs.
+
+    With --html, also write a page of it, or of a build that is not sealed yet.
+    """
     from pipeline.storage.success import sealed_plans
     from pipeline.storage.versions import choose_versions
+    from pipeline.workflows.page import (
+        is_any_sealed,
+        page_options,
+        running_plan_page,
+        running_plans,
+        sealed_plan_page,
+    )
     from pipeline.workflows.report import report_plan
 
     if (guidance is None) != (config is None):
@@ -45,6 +75,16 @@ def report(
         )
     store = open_store(url, unsigned=unsigned)
     target = store if out is None else open_store(out)
+    page = page_options(price, categories, prompt_column, category_column) if html else None
+    if page is None and (price is not None or categories is not None):
+        raise UserError("--price and --categories are for the page; add --html")
+    running = running_plans(store, plan) if page is not None and version is None else []
+    for plan_id in running:
+        assert page is not None, "plans that run are listed for their pages only"
+        key = running_plan_page(store, plan_id, page, target=target)
+        console.print(f"written: {target.url}/{key}", soft_wrap=True)
+    if running and not is_any_sealed(store, plan):
+        return
     current = sealed_plans(store, plan)
     if picture is not None:
         check_output(picture)
@@ -63,6 +103,10 @@ def report(
         )
         show(made.text)
         for key in made.keys:
+            console.print(f"written: {target.url}/{key}", soft_wrap=True)
+        if page is not None:
+            is_current = sealed in current
+            key = sealed_plan_page(store, manifest, page, target=target, is_current=is_current)
             console.print(f"written: {target.url}/{key}", soft_wrap=True)
         if picture is None:
             continue

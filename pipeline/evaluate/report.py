@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config.plan import Plan
-from pipeline.evaluate.compare import Estimate, Gain, Mask, Values
+from pipeline.evaluate.compare import Estimate, Gain, Values
 from pipeline.evaluate.controls import (
     best_of_seeds,
     filtered_independent_seed,
@@ -47,11 +47,13 @@ def make_report(manifest: Manifest, scores: ScoreTable, extra: Sequence[ReportRo
         _noise(scores),
         _proposals(manifest.plan, scores),
     ]
-    judged = scores.judged()
-    if judged.any():
-        terms = _Terms.of(manifest.plan)
-        sections.append(_all_candidates(terms, scores, judged, extra))
-        sections.append(_kept_pairs(terms, scores, judged))
+    plan = manifest.plan
+    if scores.judged().any():
+        sections.append(_all_candidates(plan, candidate_rows(plan, scores, extra)))
+        kept = kept_rows(plan, scores)
+        if kept:
+            table = gain_table(kept, plan.reward_names)
+            sections.append(ReportSection("Kept pairs", [ABOUT_KEPT, table]))
     return to_markdown([section for section in sections if section is not None])
 
 
@@ -134,11 +136,16 @@ class _Terms:
         return ReportRow(name=name, evaluations=evaluations, gains=gains)
 
 
-def _all_candidates(
-    terms: _Terms, scores: ScoreTable, judged: Mask, extra: Sequence[ReportRow]
-) -> ReportSection:
+def candidate_rows(
+    plan: Plan, scores: ScoreTable, extra: Sequence[ReportRow] = ()
+) -> list[ReportRow]:
+    """Return golden noise and its controls over all judged candidates.
+
+    ``extra`` are further rows, such as controls that were measured with the models.
+    """
+    terms, judged = _Terms.of(plan), scores.judged()
     seeds, selecting = terms.seeds, terms.selecting
-    rows = [
+    return [
         terms.row(
             "golden noise",
             terms.golden_image,
@@ -156,21 +163,15 @@ def _all_candidates(
         ),
         *extra,
     ]
-    text = (
-        "Each row is compared with the standard image of the same prompt and seed, which takes "
-        f"{terms.image} forward evaluations. Compare gains together with their cost: the "
-        "evaluations of one image. Intervals are 95%."
-    )
-    return ReportSection(
-        "All candidates, without selection", [text, _gain_table(rows, terms.rewards)]
-    )
 
 
-def _kept_pairs(terms: _Terms, scores: ScoreTable, judged: Mask) -> ReportSection | None:
-    kept = scores.kept & judged
+def kept_rows(plan: Plan, scores: ScoreTable) -> list[ReportRow]:
+    """Return golden noise and its control over the kept pairs; empty if none was kept."""
+    terms = _Terms.of(plan)
+    kept = scores.kept & scores.judged()
     if not kept.any():
-        return None
-    rows = [
+        return []
+    return [
         terms.row(
             "golden noise, kept",
             terms.golden_image,
@@ -182,14 +183,33 @@ def _kept_pairs(terms: _Terms, scores: ScoreTable, judged: Mask) -> ReportSectio
             lambda reward: filtered_independent_seed(scores, reward, terms.selecting, terms.seeds),
         ),
     ]
-    text = (
-        "The filter keeps winners, so kept pairs always show a gain. The control applies the same "
-        "filter to independent seeds."
+
+
+def _all_candidates(plan: Plan, rows: Sequence[ReportRow]) -> ReportSection:
+    return ReportSection(
+        "All candidates, without selection",
+        [about_candidates(plan), gain_table(rows, plan.reward_names)],
     )
-    return ReportSection("Kept pairs", [text, _gain_table(rows, terms.rewards)])
 
 
-def _gain_table(rows: Sequence[ReportRow], names: Sequence[str]) -> Table:
+def about_candidates(plan: Plan) -> str:
+    """Return a paragraph that explains the rows of ``candidate_rows``."""
+    return (
+        "Each row is compared with the standard image of the same prompt and seed, which takes "
+        f"{BuildSpec.of(plan).image_evaluations()} forward evaluations. Compare gains together "
+        "with their cost: the evaluations of one image. Intervals are 95%."
+    )
+
+
+ABOUT_KEPT = (
+    "The filter keeps winners, so kept pairs always show a gain. The control applies the same "
+    "filter to independent seeds."
+)
+"""Explanation of the rows of ``kept_rows``."""
+
+
+def gain_table(rows: Sequence[ReportRow], names: Sequence[str]) -> Table:
+    """Return a table of the gains under each reward, with their costs."""
     cells = [
         [
             row.name,

@@ -28,14 +28,22 @@ class ScoreTable:
     """Maps each reward's name to the scores of the source images; NaN if there is no score."""
     golden: Mapping[str, Values]
     """Maps each reward's name to the scores of the golden images; NaN if there is no score."""
-    std: Values
-    """Standard deviation of each golden noise."""
-    kurtosis: Values
-    """Excess kurtosis of each golden noise."""
+    noise_stats: Mapping[str, Values]
+    """Maps each field of ``NoiseStats`` to its values; NaN if there is no golden noise."""
     proposal: Names | None = None
     """Name of each golden noise; empty if none was made. None before schema version 3."""
     evaluations: Values | None = None
     """Number of forward evaluations of each candidate. None before schema version 3."""
+
+    @property
+    def std(self) -> Values:
+        """Standard deviation of each golden noise."""
+        return self.noise_stats["std"]
+
+    @property
+    def kurtosis(self) -> Values:
+        """Excess kurtosis of each golden noise."""
+        return self.noise_stats["kurtosis"]
 
     def judged(self) -> Mask:
         """Return True for each candidate that has a score under every reward, for both images."""
@@ -49,7 +57,6 @@ def read_scores(store: ObjectStore, manifest: Manifest) -> ScoreTable:
     Raises ``VerificationError`` if the ledger does not match the digest in the manifest.
     """
     ledger = read_ledger(store, manifest)
-    stats = ledger.noise_stats()
     proposals, evaluations = ledger.proposals(), ledger.forward_evaluations()
     return ScoreTable(
         sample_ids=np.array(ledger.sample_ids()),
@@ -58,8 +65,7 @@ def read_scores(store: ObjectStore, manifest: Manifest) -> ScoreTable:
         kept=ledger.kept(),
         source={name: values.astype(float) for name, values in ledger.source_rewards().items()},
         golden={name: values.astype(float) for name, values in ledger.golden_rewards().items()},
-        std=np.array(stats["std"]),
-        kurtosis=np.array(stats["kurtosis"]),
+        noise_stats={name: np.array(values) for name, values in ledger.noise_stats().items()},
         proposal=None if proposals is None else np.array([name or "" for name in proposals]),
         evaluations=None if evaluations is None else evaluations.astype(float),
     )

@@ -36,9 +36,8 @@ from pipeline.training.data import (
     training_data,
 )
 from pipeline.training.fit import StepCallback, Training, residual_std, squared_errors
+from pipeline.training.record import SUMMARY_FILE
 from pipeline.training.settings import TrainingSettings
-
-SUMMARY_FILE = "training.json"
 
 _STD_BATCHES = 64
 """Number of batches from which the standard deviation of the residual is estimated."""

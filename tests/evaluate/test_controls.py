@@ -30,8 +30,7 @@ def make_scores(seeds: int = 2, gain: float = 0.5, prompts: int = PROMPTS) -> Sc
         kept=golden > source,
         source={"r": source},
         golden={"r": golden},
-        std=np.ones(total),
-        kurtosis=np.zeros(total),
+        noise_stats={"std": np.ones(total), "kurtosis": np.zeros(total)},
     )
 
 

@@ -64,7 +64,19 @@ class ArmCost(Record):
     about: str
     forward_evaluations: float
     seconds: float
+    """Median over the chunks."""
+    seconds_low: float | None = None
+    """Lower quartile over the chunks. None in trials before it was recorded."""
+    seconds_high: float | None = None
+    """Upper quartile over the chunks."""
     num_samples: int
+
+    @property
+    def spread(self) -> float | None:
+        """Distance of the quartiles of the seconds, as a share of their median."""
+        if self.seconds_low is None or self.seconds_high is None or not self.seconds:
+            return None
+        return (self.seconds_high - self.seconds_low) / self.seconds
 
 
 class Trial(Record):
@@ -87,6 +99,10 @@ class Trial(Record):
     """Comparison of each network with every alternative to it."""
     categories: list[CategoryGain]
     diversity: list[Diversity]
+    num_chunks: int | None = None
+    """Number of chunks whose seconds were measured."""
+    load: float | None = None
+    """Processes that wanted to run per CPU core during the trial, or None if unknown."""
 
     @property
     def independent(self) -> bool:
@@ -176,6 +192,8 @@ def find(
             for spec in results.specs
             if spec.has_own_images and (found := _diversity(results, spec))
         ],
+        num_chunks=len(results.files),
+        load=results.load if np.isfinite(results.load) else None,
     )
 
 
@@ -257,10 +275,13 @@ def _diversity(results: Results, spec: ArmSpec) -> Diversity | None:
 
 def _cost(results: Results, spec: ArmSpec) -> ArmCost:
     cost = results.cost(spec.name)
+    low, high = results.quartiles(spec.name)
     return ArmCost(
         arm=spec.name,
         about=spec.about,
         forward_evaluations=cost.evaluations,
         seconds=cost.seconds,
+        seconds_low=low,
+        seconds_high=high,
         num_samples=int(results.scored_in_both(spec.name, spec.name).sum()),
     )

@@ -3,28 +3,23 @@
 B batch, C channels, H W height and width.
 """
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from pipeline.evaluate.compare import Values
+from pipeline.evaluate.pages.charts import Chart, line_plot
+from pipeline.evaluate.pages.pictures import Pixels, Tile, data_uri, is_small
 from pipeline.evaluate.trial.arm_specs import GOLDEN, STANDARD
-from pipeline.evaluate.trial.plots import LinePlot, line_plot
 from pipeline.evaluate.trial.results import Results
 
 Maps = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 
-_LARGEST = 256
-"""Maximum side length in pixels. Larger images are scaled down to keep the page small."""
-_SMALL = 128
-"""Images smaller than this are enlarged without interpolation, which would invent detail."""
 _CHANNELS_SHOWN = 4
+FREQUENCY = "spatial frequency (waves across the shorter side)"
+"""Title of the horizontal axis of spectra."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +31,6 @@ class Examples:
     losses: list[int]
     """Samples with the largest losses, largest first. Fewer than requested if fewer lost."""
     random: list[int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tile:
-    """Image with the texts below it."""
-
-    name: str
-    source: str
-    """Data URI of the image."""
-    scores: Sequence[tuple[str, str]] = ()
-    """Names of rewards with formatted scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +53,7 @@ class Perturbation:
     """True if the images are enlarged without interpolation."""
     relative_change: float
     """Norm of the perturbation divided by the norm of the source noise."""
-    spectrum: LinePlot
+    spectrum: Chart
 
 
 def choose_examples(results: Results, arm: str, judging: str, count: int) -> Examples:
@@ -111,20 +95,6 @@ def radial_power(maps: Maps) -> Values:
     return np.asarray(totals / np.bincount(ring.ravel()))
 
 
-def data_uri(pixels: Pixels) -> str:
-    """Return an image (H, W, 3) as a data URI: lossless PNG, or scaled-down WebP if it is large."""
-    image = Image.fromarray(pixels)
-    buffer = io.BytesIO()
-    if max(image.size) <= _LARGEST:
-        image.save(buffer, format="PNG", optimize=True)
-        kind = "png"
-    else:
-        image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
-        image.save(buffer, format="WEBP", quality=85)
-        kind = "webp"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
 def difference(one: Pixels, other: Pixels) -> Pixels:
     """Return |one - other|, which is black where the images are equal."""
     # uint8 subtraction would wrap around below zero.
@@ -147,6 +117,7 @@ def gallery(results: Results, samples: Sequence[int]) -> Iterator[GallerySample]
             Tile(
                 name=name,
                 source=data_uri(one.image),
+                alt=f"Image of {name}",
                 scores=[
                     (reward, f"{results.column(name, reward)[sample]:.2f}")
                     for reward in results.rewards
@@ -157,7 +128,7 @@ def gallery(results: Results, samples: Sequence[int]) -> Iterator[GallerySample]
         yield GallerySample(
             prompt=results.samples[sample].prompt,
             tiles=tiles,
-            is_small=_is_small(shown[STANDARD].image),
+            is_small=is_small(shown[STANDARD].image),
         )
 
 
@@ -181,13 +152,25 @@ def perturbation(results: Results, sample: int, subject: str) -> Perturbation:
         spectra.insert(0, (f"{GOLDEN}, x'_T − x_T", radial_power(golden)))
     return Perturbation(
         prompt=results.samples[sample].prompt,
-        tiles=[Tile(name=name, source=data_uri(image)) for name, image in images.items()],
-        is_small=_is_small(standard.image),
+        tiles=[
+            Tile(name=name, source=data_uri(image), alt=_described(name))
+            for name, image in images.items()
+        ],
+        is_small=is_small(standard.image),
         relative_change=float(
             np.linalg.norm(change) / np.linalg.norm(standard.noise.astype(np.float32))
         ),
-        spectrum=line_plot(spectra, "radial frequency"),
+        spectrum=line_plot(spectra, FREQUENCY, "mean power"),
     )
+
+
+def _described(name: str) -> str:
+    """Return the description of a picture of a perturbation."""
+    if name == "difference":
+        return "Difference of the two images"
+    if name.startswith("channel "):
+        return f"Perturbation of the noise, {name}"
+    return f"Image of {name}"
 
 
 def mean_spectra(results: Results) -> list[tuple[str, Values]]:
@@ -209,7 +192,3 @@ def _change(
 ) -> npt.NDArray[np.float32]:
     """Return ``noise`` minus ``standard``, (C, H, W), in float32."""
     return (noise.astype(np.float32) - standard).reshape(-1, *noise.shape[-2:])
-
-
-def _is_small(image: Pixels) -> bool:
-    return bool(max(image.shape[:2]) < _SMALL)

@@ -5,30 +5,40 @@ A page is one self-contained HTML file. The texts and the markup are in the temp
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.evaluate.document import ReportSection, Table, p_value, percent, signed
+from pipeline.evaluate.pages.charts import Chart, histogram, line_plot
+from pipeline.evaluate.pages.figures import HeadlineNumber
+from pipeline.evaluate.pages.forest import ForestPlot, forest_plot
+from pipeline.evaluate.pages.render import render
 from pipeline.evaluate.trial.arm_specs import STANDARD
+from pipeline.evaluate.trial.costs import (
+    ASSUMPTIONS,
+    break_even,
+    costs_table,
+    invested,
+    unsteady,
+)
 from pipeline.evaluate.trial.findings import Comparison, Trial
-from pipeline.evaluate.trial.gallery import Examples, gallery, mean_spectra, perturbation
-from pipeline.evaluate.trial.plots import ForestPlot, Histogram, forest_plot, histogram, line_plot
+from pipeline.evaluate.trial.gallery import (
+    FREQUENCY,
+    Examples,
+    gallery,
+    mean_spectra,
+    perturbation,
+)
 from pipeline.evaluate.trial.results import Results
-from pipeline.evaluate.trial.summary import alternatives_table, control_sentences, methods_table
+from pipeline.evaluate.trial.samples import DataSet
+from pipeline.evaluate.trial.summary import (
+    alternatives_table,
+    control_sentences,
+    lead,
+    methods_table,
+)
+from pipeline.training.record import TrainingTime
 
 _PERTURBATIONS = 2
 """Number of samples of each kind: largest gains, largest losses and random."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadlineNumber:
-    """Number of the headline, with its interval if it has one."""
-
-    value: str
-    about: str
-    sign: str = ""
-    """CSS class: "good" or "bad" if the interval excludes zero, otherwise empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +50,18 @@ class Comparisons:
     table: Table
 
 
-def trial_page(trial: Trial, results: Results, examples: Examples, lead: Sequence[str]) -> str:
-    """Return the report of a trial as HTML. ``lead`` has the paragraphs of its main result."""
+def trial_page(
+    trial: Trial,
+    results: Results,
+    examples: Examples,
+    data: DataSet | None,
+    training: TrainingTime | None,
+) -> str:
+    """Return the report of a trial as HTML.
+
+    ``data`` is the data set of the networks and ``training`` the training of the first one, if they
+    are known.
+    """
     rewards = [trial.judging, *(name for name in results.rewards if name != trial.judging)]
     # A sample can be in several lists of examples, so duplicates are removed.
     perturbed = dict.fromkeys(
@@ -49,11 +69,11 @@ def trial_page(trial: Trial, results: Results, examples: Examples, lead: Sequenc
         for samples in (examples.gains, examples.losses, examples.random)
         for sample in samples[:_PERTURBATIONS]
     )
-    return _render(
+    return render(
         "trial.html.j2",
         trial=trial,
         standard=STANDARD,
-        lead=lead,
+        lead=lead(trial, data),
         figures=list(_figures(trial)),
         methods=_methods(trial),
         alternatives=list(_alternatives(trial)),
@@ -63,7 +83,11 @@ def trial_page(trial: Trial, results: Results, examples: Examples, lead: Sequenc
         categories=_categories(trial),
         differences=list(_differences(trial, results, rewards)),
         diversity=_diversity(trial),
-        costs=_costs(trial),
+        costs=costs_table(trial),
+        unsteady=unsteady(trial),
+        invested=[*invested(trial, data, training)],
+        break_even=break_even(trial, data, training),
+        assumptions=ASSUMPTIONS,
         galleries={
             f"Largest gains of {trial.subject}, by {trial.judging}": [
                 *gallery(results, examples.gains)
@@ -73,32 +97,14 @@ def trial_page(trial: Trial, results: Results, examples: Examples, lead: Sequenc
             ],
             "Random samples": [*gallery(results, examples.random)],
         },
-        spectra=line_plot(mean_spectra(results), "radial frequency", width=560),
+        spectra=line_plot(mean_spectra(results), FREQUENCY, "mean power"),
         perturbations=[perturbation(results, sample, trial.subject) for sample in perturbed],
     )
 
 
 def summary_page(sections: Sequence[ReportSection]) -> str:
     """Return a summary as HTML. The heading of its first section is the title."""
-    return _render("summary.html.j2", sections=sections)
-
-
-def _render(template: str, **content: object) -> str:
-    return _environment().get_template(template).render(content)
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("pipeline.evaluate.trial"),
-        autoescape=True,
-        # A misspelled name in a template raises instead of rendering as nothing.
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = lambda value: f"{value:.6g}"
-    return environment
+    return render("summary.html.j2", sections=sections)
 
 
 def _figures(trial: Trial) -> Iterator[HeadlineNumber]:
@@ -119,7 +125,11 @@ def _figures(trial: Trial) -> Iterator[HeadlineNumber]:
 
 
 def _forest(found: Sequence[Comparison]) -> ForestPlot | None:
-    return forest_plot([(each.arm, each.gain.gain) for each in found]) if found else None
+    if not found:
+        return None
+    return forest_plot(
+        [(each.arm, each.gain.gain) for each in found], f"gain under {found[0].reward}"
+    )
 
 
 def _with_cost(trial: Trial, arm: str) -> str:
@@ -132,7 +142,10 @@ def _methods(trial: Trial) -> Comparisons | None:
         return None
     return Comparisons(
         heading="",
-        plot=forest_plot([(_with_cost(trial, each.arm), each.gain.gain) for each in found]),
+        plot=forest_plot(
+            [(_with_cost(trial, each.arm), each.gain.gain) for each in found],
+            f"gain over {STANDARD} under {trial.judging}",
+        ),
         table=methods_table(trial),
     )
 
@@ -143,7 +156,10 @@ def _alternatives(trial: Trial) -> Iterator[Comparisons]:
         duels = trial.alternatives(network)
         yield Comparisons(
             heading=f"{network} against each alternative",
-            plot=forest_plot([(_with_cost(trial, each.against), each.gain.gain) for each in duels]),
+            plot=forest_plot(
+                [(_with_cost(trial, each.against), each.gain.gain) for each in duels],
+                f"gain of {network} under {trial.judging}",
+            ),
             table=alternatives_table(trial, network),
         )
 
@@ -166,7 +182,7 @@ def _under_reward(trial: Trial, reward: str) -> Comparisons:
     ]
     return Comparisons(
         heading=_about_reward(trial, reward),
-        plot=forest_plot([(each.arm, each.gain.gain) for each in found]),
+        plot=forest_plot([(each.arm, each.gain.gain) for each in found], f"gain under {reward}"),
         table=Table(header, rows),
     )
 
@@ -183,16 +199,17 @@ def _categories(trial: Trial) -> ForestPlot | None:
         for each in trial.categories
         if (each.comparison.arm, each.comparison.reward) == (trial.subject, trial.judging)
     ]
-    return forest_plot(found) if found else None
+    return forest_plot(found, f"gain under {trial.judging}") if found else None
 
 
-def _differences(trial: Trial, results: Results, rewards: Sequence[str]) -> Iterator[Histogram]:
+def _differences(trial: Trial, results: Results, rewards: Sequence[str]) -> Iterator[Chart]:
     mask = results.scored_in_both(trial.subject, STANDARD)
     if not mask.any():
         return
     for reward in rewards:
         after, before = (results.column(arm, reward)[mask] for arm in (trial.subject, STANDARD))
-        yield histogram(after - before, f"{reward}: {trial.subject} − {STANDARD}")
+        title = f"{reward}: {trial.subject} − {STANDARD}"
+        yield histogram(after - before, title, counted="pairs")
 
 
 def _diversity(trial: Trial) -> Table | None:
@@ -201,17 +218,3 @@ def _diversity(trial: Trial) -> Table | None:
         for each in trial.diversity
     ]
     return Table(["", "distance", "ratio to standard noise"], rows) if rows else None
-
-
-def _costs(trial: Trial) -> Table:
-    rows = [
-        [
-            cost.arm,
-            f"{cost.forward_evaluations:.4g}",
-            f"{cost.seconds:.3f}",
-            f"{cost.num_samples:,}",
-            cost.about,
-        ]
-        for cost in trial.costs
-    ]
-    return Table(["", "evaluations", "seconds", "samples", ""], rows)

@@ -4,8 +4,9 @@ A arms, R rewards, B samples of a chunk, n samples, P prompts, K arms whose imag
 """
 
 import io
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Self
@@ -37,6 +38,8 @@ class ChunkResult:
     """Images of the arms that keep them, (K, B, H, W, 3)."""
     noises: npt.NDArray[np.float16]
     """Initial noises of these images, (K, B, ...)."""
+    load: Values = field(default_factory=lambda: np.array(np.nan))
+    """Number of processes that wanted to run per CPU core, shape (); NaN in older files."""
 
     def to_bytes(self) -> bytes:
         """Return the content of a compressed npz file."""
@@ -80,6 +83,7 @@ def compute_chunk(
         seconds=result.seconds,
         images=np.stack([one.images.pixels.numpy() for one in kept]),
         noises=np.stack([one.noise.numpy() for one in kept]),
+        load=np.array(os.getloadavg()[0] / (os.cpu_count() or 1)),
     )
 
 
@@ -180,7 +184,9 @@ class Results:
     evaluations: Values
     """Numbers of forward evaluations for one image, (A,)."""
     seconds: Values
-    """Seconds for one image, (A,): the median over the chunks, which is robust to outliers."""
+    """Seconds for one image, (3, A): lower quartile, median and upper quartile over the chunks."""
+    load: float
+    """Median of the chunks' load per CPU core; NaN if unknown."""
     files: Sequence[Path]
     chunk_size: int
 
@@ -194,6 +200,12 @@ class Results:
     ) -> Self:
         """Read the files of all chunks and concatenate their results in order."""
         parts = [ChunkResult.from_bytes(file.read_bytes()) for file in files]
+        # A smaller last batch takes longer for an image, so its time is no part of the spread.
+        timed = [
+            part.seconds
+            for part, chunk in zip(parts, chunks, strict=True)
+            if len(chunk) == len(chunks[0])
+        ]
         return cls(
             specs=specs,
             rewards=rewards,
@@ -201,7 +213,8 @@ class Results:
             scores=np.concatenate([part.scores for part in parts], axis=2),
             distances=np.concatenate([part.distances for part in parts], axis=1),
             evaluations=np.nanmedian([part.evaluations for part in parts], axis=0),
-            seconds=np.nanmedian([part.seconds for part in parts], axis=0),
+            seconds=np.nanquantile(timed, [0.25, 0.5, 0.75], axis=0),
+            load=float(np.median([part.load for part in parts])),
             files=files,
             chunk_size=len(chunks[0]),
         )
@@ -222,9 +235,14 @@ class Results:
         return found
 
     def cost(self, arm: str) -> Cost:
-        """Return the cost of one image."""
+        """Return the cost of one image, in seconds by the median of the chunks."""
         position = self._arm(arm)
-        return Cost(float(self.evaluations[position]), float(self.seconds[position]))
+        return Cost(float(self.evaluations[position]), float(self.seconds[1, position]))
+
+    def quartiles(self, arm: str) -> tuple[float, float]:
+        """Return the lower and upper quartile of an image's seconds over the chunks."""
+        low, _, high = self.seconds[:, self._arm(arm)]
+        return float(low), float(high)
 
     @property
     def prompt_ids(self) -> npt.NDArray[np.str_]:

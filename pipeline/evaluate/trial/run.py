@@ -31,8 +31,8 @@ from pipeline.evaluate.trial.samples import (
     chunks_of,
     draw_samples,
 )
-from pipeline.evaluate.trial.settings import Setup, load_runner
-from pipeline.evaluate.trial.summary import lead, summary
+from pipeline.evaluate.trial.settings import Setup, load_runner, training_of
+from pipeline.evaluate.trial.summary import summary
 from pipeline.storage.durable import atomic_write
 
 EXAMPLES = 8
@@ -101,11 +101,13 @@ def publish(run: TrialRun) -> Trial:
     results = Results.read(setup.arm_specs(), rewards, run.chunks, run.files)
     trial = find(results, setup.selecting, setup.judging, run.categories)
     examples = choose_examples(results, trial.subject, trial.judging, EXAMPLES)
-    sections = summary(trial, run.data)
+    training = training_of(setup.networks)
+    sections = summary(trial, run.data, training)
+    page = trial_page(trial, results, examples, run.data, training)
     described = {**setup.described(), "data": _described(run.data), "examples": asdict(examples)}
     for name, content in {
         "trial.json": readable_json(to_json(trial, results, described)),
-        "trial.html": trial_page(trial, results, examples, lead(trial, run.data)).encode(),
+        "trial.html": page.encode(),
         "summary.md": to_markdown(sections).encode(),
         "summary.html": summary_page(sections).encode(),
     }.items():

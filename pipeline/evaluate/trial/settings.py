@@ -33,6 +33,7 @@ from pipeline.npnet import NPNet
 from pipeline.npnet.network_files import network_digest, read_description
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposers import NetworkProposer, Redenoise
+from pipeline.training.record import TrainingTime, training_time
 
 DEFAULT_NAME = "NPNet"
 
@@ -86,6 +87,13 @@ def refuse_other_networks(
     found = identity_of(resolve_model(model))
     for folder, each in described:
         refuse_other_model(folder, each.origin, found, "give --allow-other-model")
+
+
+def training_of(networks: "Sequence[EvaluatedNetwork]") -> TrainingTime | None:
+    """Return how long the training of the first network took; None if it is not recorded."""
+    if not networks or not isinstance(networks[0], TrainedNetwork):
+        return None
+    return training_time(networks[0].folder, networks[0].digest)
 
 
 class EvaluatedNetwork(Protocol):

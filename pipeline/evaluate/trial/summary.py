@@ -4,18 +4,21 @@ from collections.abc import Iterator
 
 from pipeline.evaluate.document import ReportSection, Table, p_value, percent, share, signed
 from pipeline.evaluate.trial.arm_specs import BEST_OF, GOLDEN, STANDARD
+from pipeline.evaluate.trial.costs import ASSUMPTIONS, break_even, image_cost, invested, unsteady
 from pipeline.evaluate.trial.findings import Comparison, Trial
 from pipeline.evaluate.trial.samples import DataSet
-from pipeline.stages.build_spec import BuildSpec
+from pipeline.training.record import TrainingTime
 
 
-def summary(trial: Trial, data: DataSet | None) -> list[ReportSection]:
-    """Return the sections of the summary."""
+def summary(
+    trial: Trial, data: DataSet | None, training: TrainingTime | None = None
+) -> list[ReportSection]:
+    """Return the sections of the summary. ``training`` is that of the subject, if it is known."""
     return [
         ReportSection(f"Trial summary: {trial.subject} against {STANDARD}", lead(trial, data)),
         ReportSection("Gain at equal cost", [*_at_equal_cost(trial)]),
         ReportSection("Controls", [*control_sentences(trial)]),
-        ReportSection("Cost", [*_costs(trial, data)]),
+        ReportSection("Cost", [*_costs(trial, data, training)]),
         ReportSection("Limits", [*_limits(trial)]),
     ]
 
@@ -173,37 +176,18 @@ def _at_equal_cost(trial: Trial) -> Iterator[str | Table]:
         yield alternatives_table(trial, trial.subject)
 
 
-def _costs(trial: Trial, data: DataSet | None) -> Iterator[str]:
-    standard, golden = trial.cost(STANDARD), trial.cost(GOLDEN)
-    subject = trial.cost(trial.subject)
-    names = dict.fromkeys([trial.subject, STANDARD, GOLDEN])
-    costs = "; ".join(
-        f"{_evaluations(trial, name)} forward evaluations and {trial.cost(name).seconds:.3f} s "
-        f"with {name}"
-        for name in names
-    )
-    yield f"One image takes {costs}."
-    if data is None:
-        return
-    evaluations = sum(
-        manifest.plan.num_candidates * BuildSpec.of(manifest.plan).evaluations()
-        for manifest in data.manifests
-    )
-    kept = sum(manifest.funnel.kept for manifest in data.manifests)
-    candidates = sum(manifest.plan.num_candidates for manifest in data.manifests)
-    seconds = evaluations * standard.seconds / standard.forward_evaluations
-    sentence = (
-        f"The data set: {candidates:,} candidates, {kept:,} pairs, {evaluations:,} forward "
-        f"evaluations, about {seconds:,.0f} s on one worker at the speed measured here. This does "
-        "not include training."
-    )
-    saved = golden.forward_evaluations - subject.forward_evaluations
-    if trial.subject != GOLDEN and saved > 0:
-        sentence += (
-            " Compared with golden noise for every image, these evaluations are recovered after "
-            f"{evaluations / saved:,.0f} images."
-        )
-    yield sentence
+def _costs(
+    trial: Trial, data: DataSet | None, training: TrainingTime | None
+) -> Iterator[str | Table]:
+    yield image_cost(trial)
+    warning = unsteady(trial)
+    if warning is not None:
+        yield warning
+    yield from invested(trial, data, training)
+    table = break_even(trial, data, training)
+    if table is not None:
+        yield ASSUMPTIONS
+        yield table
 
 
 def _limits(trial: Trial) -> Iterator[str]:
