@@ -71,7 +71,14 @@ def _compute_and_publish(
     Exit with the code of a signal if one stops the build, after printing the command to resume.
     """
     from pipeline.cluster.ray_session import ray_session
-    from pipeline.workflows.build import compute, monitored, publish, units_done
+    from pipeline.workflows.build import (
+        compute,
+        metrics,
+        monitored,
+        new_progress,
+        publish,
+        units_done,
+    )
 
     plan, url = context.plan, context.store.url
     console.print(
@@ -82,11 +89,18 @@ def _compute_and_publish(
     done = units_done(context)
     if sum(done):
         console.print(f"resuming: {sum(done)} units are done")
-    with ray_session(context.config.cluster, address), StopSignal(_announce_stop) as stop:
+    progress = new_progress(done)
+    with (
+        ray_session(context.config.cluster, address),
+        metrics(context, progress),
+        StopSignal(_announce_stop) as stop,
+    ):
         try:
             with monitored(context) as monitor:
                 tally = show_progress(
-                    compute(context, done, stop, monitor), done=sum(done), total=plan.num_units
+                    compute(context, done, stop, monitor, progress),
+                    done=sum(done),
+                    total=plan.num_units,
                 )
                 # No unit is running any more, so a signal has nothing to wait for.
                 stop.interrupt_on_first()

@@ -6,8 +6,10 @@ from types import FrameType
 import ray
 
 from pipeline.cluster.messages import UNITS_IN_FLIGHT, HealthStatus
+from pipeline.cluster.metrics_publisher import MetricsPublisher
 from pipeline.cluster.worker import UnitWorker
 from pipeline.cluster.worker_handle import ActorHandle
+from pipeline.cluster.worker_metrics import worker_samples
 from pipeline.config.sections import Config
 
 _CONTROL_CALLS = 2
@@ -31,6 +33,7 @@ class WorkerActor(UnitWorker):
 
     def __init__(self, url: str, plan_id: str, config: Config) -> None:
         super().__init__(url, plan_id, config)
+        MetricsPublisher(plan_id, lambda: worker_samples(self)).start()
         self._ray_handler = signal.signal(signal.SIGTERM, self._terminated)
 
     def health_check(self) -> HealthStatus:

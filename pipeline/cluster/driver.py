@@ -13,6 +13,7 @@ from time import monotonic
 
 from pipeline.cluster.failures import FailureTracker
 from pipeline.cluster.messages import UnitSummary, Work
+from pipeline.cluster.progress import BuildProgress
 from pipeline.cluster.ray_session import free_resources
 from pipeline.cluster.worker_handle import ActorHandle, CallResult, Worker
 from pipeline.cluster.worker_pool import WorkerPool
@@ -46,6 +47,7 @@ class Driver:
     recorded as failed. A failure that no candidate causes stops the build with ``BuildError``. An
     error that the user has to fix (``UserError``, ``PermanentStoreError``) stops it at once.
 
+    ``progress`` receives the counts of this run.
     ``spawn`` starts an actor with the methods of ``WorkerActor``. ``unit_size`` returns the number
     of candidates in a unit. When ``stop`` returns True, running uploads finish and the build raises
     ``BuildStoppedError``.
@@ -58,10 +60,12 @@ class Driver:
         *,
         unit_size: Callable[[int], int],
         stop: Callable[[], bool] = lambda: False,
+        progress: BuildProgress | None = None,
     ) -> None:
         self._spawn = spawn
         self._config = config
         self._stop = stop
+        self._progress = progress or BuildProgress()
         self._retries: deque[Work] = deque()
         """Units to retry, and probes of parts of a unit, before any new unit."""
         self._failures = FailureTracker(max_attempts=config.max_attempts, unit_size=unit_size)
@@ -90,20 +94,25 @@ class Driver:
         queue = iter(units)
         first = next(queue, None)
         if first is None:
+            self._progress.computing = False
             return
         self._retries.append(Work(unit=first))
-        pool = WorkerPool(self._spawn, self._config)
+        pool = WorkerPool(self._spawn, self._config, self._progress)
         self._workers = pool.workers
         try:
-            yield from self._drain(pool, queue)
+            for summary in self._drain(pool, queue):
+                self._progress.add(summary)
+                yield summary
         # Also reached when the caller stops iterating, so no worker outlives the build.
         finally:
+            self._progress.computing = False
             pool.close()
 
     def _drain(self, pool: WorkerPool, queue: Iterator[int]) -> Iterator[UnitSummary]:
         last_ready = monotonic()
         while not self._stop():
             self._fill(pool, queue)
+            self._progress.retries = len(self._retries)
             if not self._retries and not self._work_remains(pool):
                 return
             for ended in pool.wait(_WAIT_S):
@@ -184,6 +193,7 @@ class Driver:
             "unit %d is late after %.0f s and is also sent to a second worker", unit, running[unit]
         )
         self._duplicated.add(unit)
+        self._progress.late += 1
         return Work(unit=unit)
 
     def _settle(self, pool: WorkerPool, ended: CallResult) -> UnitSummary | None:
@@ -192,19 +202,23 @@ class Driver:
         if failure is not None:
             self._failed_at[work.unit] = ended.worker
             self._failures_in_a_row += 1
+            self._progress.failed_attempts[failure.fault.kind] += 1
         if work.probe is not None:
             self._retries.append(self._failures.probed(work, failure))
             return None
         if failure is not None:
             # While another attempt is done or still running, this failure needs no retry.
             if not self._has_other_attempt(pool, work.unit):
-                self._retries.append(self._failures.failed(work, failure))
+                following = self._failures.failed(work, failure)
+                self._progress.bisections += following.probe is not None
+                self._retries.append(following)
             return None
         assert summary is not None, "neither probe nor failure"
         self._failures.clear(work.unit)
         self._failed_at.pop(work.unit, None)
         self._failures_in_a_row = 0
         if self._is_duplicate_of_done(work.unit):
+            self._progress.count_commit(summary.commit)
             if summary.commit is Commit.DIFFERENT:
                 logger.warning("unit %d gave a different result on its second attempt", work.unit)
             return None

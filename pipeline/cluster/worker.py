@@ -16,6 +16,7 @@ from time import monotonic, perf_counter
 
 import torch
 
+from pipeline.cluster.activity import WorkerActivity
 from pipeline.cluster.heartbeat import Heartbeat
 from pipeline.cluster.heartbeat_denoiser import HeartbeatDenoiser
 from pipeline.cluster.messages import UnitSummary, Work
@@ -31,7 +32,7 @@ from pipeline.core.errors import (
 )
 from pipeline.core.fingerprint import Fingerprint, fingerprint
 from pipeline.core.identity import sha256
-from pipeline.core.records import SCHEMA_VERSION, Status
+from pipeline.core.records import SCHEMA_VERSION
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.model_identity import with_digests
@@ -64,7 +65,7 @@ class _Models:
 class UnitWorker:
     """Computes and commits units of one plan.
 
-    ``heartbeat`` counts its steps and accepts a request to leave.
+    ``heartbeat`` counts its steps and accepts a request to leave. ``activity`` holds its counts.
     """
 
     def __init__(self, url: str, plan_id: str, config: Config) -> None:
@@ -76,11 +77,18 @@ class UnitWorker:
         self._compute = ThreadPoolExecutor(max_workers=1, initializer=be_deterministic)
         self._models: _Models | None = None
         self.heartbeat = Heartbeat()
+        self.activity = WorkerActivity()
+
+    @property
+    def device(self) -> torch.device | None:
+        """Device of the models; None before they are loaded."""
+        return None if self._models is None else self._models.denoiser.device
 
     def set_up(self) -> Fingerprint:
         """Load the models once. Raise ``ModelError`` if they are not those of the plan."""
         if self._models is None:
             self._models = self._compute.submit(self._load).result()
+            self.activity.rest()
         return self._models.fingerprint
 
     def run(self, work: Work) -> UnitSummary | None:
@@ -97,16 +105,12 @@ class UnitWorker:
             return None
         # From here on the compute thread is free, so the next unit computes during this upload.
         receipt = self._receipt(work, produced, models, started, seconds)
-        commit = self._commit(receipt, produced.data)
-        return UnitSummary(
-            unit=work.unit,
-            candidates=len(receipt.outcomes),
-            kept=receipt.count(Status.KEPT),
-            rejected=receipt.count(Status.REJECTED),
-            failed=receipt.count(Status.FAILED),
-            compute_seconds=seconds,
-            commit=commit,
-        )
+        with self.activity.uploading():
+            commit = self._commit(receipt, produced.data)
+        summary = UnitSummary.of(receipt, commit)
+        self.activity.add_seconds(produced.stage_seconds)
+        self.activity.add(summary)
+        return summary
 
     def _commit(self, receipt: Receipt, data: bytes) -> Commit:
         """Commit a unit, and repeat the commit while the store is unavailable."""
@@ -119,6 +123,7 @@ class UnitWorker:
             except RetryableStoreError:
                 if self.heartbeat.leaving or monotonic() - begin > _COMMIT_PATIENCE_S:
                     raise
+            self.activity.commit_retries += 1
             self.heartbeat.rest(_COMMIT_PAUSE_S)
 
     def _load(self) -> _Models:
@@ -141,7 +146,10 @@ class UnitWorker:
         positions = self._plan.unit_range(work.unit)
         candidates = list(self._prompts.candidates(self._plan, positions))
         skipped = _gaps(work, len(candidates))
-        with _device_faults(models.denoiser.device, self._spec.batch_size):
+        with (
+            self.activity.computing(),
+            _device_faults(models.denoiser.device, self._spec.batch_size),
+        ):
             produced = produce_unit(
                 candidates, models.denoiser, models.rewards, self._spec, skipped, models.proposers
             )

@@ -31,6 +31,8 @@ class Worker:
     actor: ActorHandle
     ready: bool = False
     leaving: bool = False
+    failed: bool = False
+    """True if it leaves because of an error of its GPU."""
     node: str | None = None
     """Ray's id of its machine; None until the first health check is answered."""
     running: dict[ObjectRef, tuple[Work, float]] = field(default_factory=dict)
@@ -39,6 +41,15 @@ class Worker:
     """Heartbeat count of the last health check."""
     progressed_at: float = 0.0
     """Time of the last health check in which the count had changed."""
+
+    @property
+    def state(self) -> str:
+        """Waiting for resources, loading models, ready for work, or leaving."""
+        if self.leaving:
+            return "leaving"
+        if self.ready:
+            return "ready"
+        return "loading" if self.node is not None else "waiting"
 
     @property
     def free(self) -> bool:

@@ -6,6 +6,7 @@ may have caused it. The driver decides what follows.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
@@ -15,6 +16,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 
 from pipeline.cluster.failures import exceeds_device
 from pipeline.cluster.messages import Failure, Fault, Work
+from pipeline.cluster.progress import BuildProgress
 from pipeline.cluster.ray_session import draining_nodes, living_nodes
 from pipeline.cluster.worker_handle import ActorHandle, CallResult, ObjectRef, Worker
 from pipeline.config.sections import ClusterConfig
@@ -38,12 +40,17 @@ class WorkerPool:
 
     All workers are requested at once. Those without resources wait until the cluster grows.
     ``spawn`` starts an actor with the methods of ``WorkerActor``. ``wait`` raises ``BuildError`` if
-    workers cannot load their models.
+    workers cannot load their models. ``progress`` receives the state of the workers.
     """
 
-    def __init__(self, spawn: Callable[[], ActorHandle], config: ClusterConfig) -> None:
+    def __init__(
+        self, spawn: Callable[[], ActorHandle], config: ClusterConfig, progress: BuildProgress
+    ) -> None:
         self._spawn = spawn
         self._config = config
+        self._progress = progress
+        self._observed = monotonic()
+        """Time at which the state was last recorded in ``progress``."""
         self._failed_starts = 0
         """Number of failed starts since the last successful one."""
         self._calls: dict[ObjectRef, Worker] = {}
@@ -92,6 +99,7 @@ class WorkerPool:
         if monotonic() >= self._next_check:
             yield from self._check_health()
             self._next_check = monotonic() + self._check_interval_s
+        self._observe()
 
     def dismiss(self) -> None:
         """Ask all workers to finish their uploads and leave. None is replaced."""
@@ -106,6 +114,17 @@ class WorkerPool:
         for worker in [*self.workers]:
             self._remove(worker)
 
+    def _observe(self) -> None:
+        """Record the state of the workers."""
+        now, progress = monotonic(), self._progress
+        busy = [worker for worker in self.workers if worker.running]
+        progress.running = len({work.unit for _, work, _ in self.running()})
+        progress.workers = Counter(worker.state for worker in self.workers)
+        progress.progressed_at = min((worker.progressed_at for worker in busy), default=None)
+        holding = sum(worker.node is not None for worker in self.workers)
+        progress.worker_seconds += (now - self._observed) * holding
+        self._observed = now
+
     def _start(self) -> None:
         worker = Worker(self._spawn())
         self.workers.append(worker)
@@ -119,9 +138,10 @@ class WorkerPool:
         # A worker reported as dead may only be unreachable. Unless killed, it would keep its GPU.
         ray.kill(worker.actor)
 
-    def _replace(self, worker: Worker) -> None:
+    def _replace(self, worker: Worker, reason: str) -> None:
         self._remove(worker)
         if not self._dismissed:
+            self._progress.replaced[reason] += 1
             self._start()
 
     def _settle(self, worker: Worker, ref: ObjectRef) -> Iterator[CallResult]:
@@ -155,7 +175,7 @@ class WorkerPool:
                 raise BuildError(f"a worker could not load its models: {cause}")
             logger.warning("a worker could not start and is replaced: %s", cause)
             self._count_failed_start(cause)
-            self._replace(worker)
+            self._replace(worker, "failed_start")
             return
         work, sent = worker.running.pop(ref)
         leaving = isinstance(cause, WorkerLeavingError)
@@ -163,7 +183,8 @@ class WorkerPool:
             self._mark_leaving(worker)
         # After a GPU error the process cannot be trusted. It is replaced when its other unit, which
         # may still be uploading, has ended too.
-        worker.leaving = worker.leaving or isinstance(cause, DeviceError)
+        worker.failed = worker.failed or isinstance(cause, DeviceError)
+        worker.leaving = worker.leaving or worker.failed
         # Neither a stop request nor an unavailable store is caused by a candidate.
         external = leaving or isinstance(cause, RetryableStoreError)
         failure = Failure(fault=_fault(error), error=cause, blamed=not external)
@@ -177,19 +198,21 @@ class WorkerPool:
         fault = Fault(kind="worker_died", message=str(error).strip())
         if isinstance(error, ActorUnavailableError):
             # The machine may be dead. Ray needs about 30 s to confirm that.
-            what, blamed = "cannot be reached", False
+            what, reason, blamed = "cannot be reached", "unreachable", False
         elif worker.node is not None and worker.node not in living_nodes():
-            what, blamed = "died with its machine", False
+            what, reason, blamed = "died with its machine", "machine_lost", False
         else:
             # A worker that was asked to leave is expected to end, so its work is not blamed.
-            what, blamed = "died", not worker.leaving
+            what, reason, blamed = "died", "died", not worker.leaving
         logger.warning("a worker %s and is replaced: %s", what, fault.last_line)
-        yield from self._abandon(worker, fault, blamed=blamed)
+        yield from self._abandon(worker, fault, reason, blamed=blamed)
 
-    def _abandon(self, worker: Worker, fault: Fault, *, blamed: bool) -> Iterator[CallResult]:
+    def _abandon(
+        self, worker: Worker, fault: Fault, reason: str, *, blamed: bool
+    ) -> Iterator[CallResult]:
         """Replace a worker and yield all its running work as failed."""
         # The worker is removed first, so that its work is not listed as another running attempt.
-        self._replace(worker)
+        self._replace(worker, reason)
         failure = Failure(fault=fault, error=None, blamed=blamed)
         for work, sent in worker.running.values():
             yield worker.result(work, sent, failure=failure)
@@ -198,7 +221,7 @@ class WorkerPool:
     def _replace_if_left(self, worker: Worker) -> None:
         """Replace a worker that is leaving and has no running work."""
         if worker.leaving and not worker.running and worker in self.workers:
-            self._replace(worker)
+            self._replace(worker, "device_error" if worker.failed else "left")
 
     def _check_health(self) -> Iterator[CallResult]:
         """Ask drained workers to leave, replace hung ones and send health checks to the others."""
@@ -245,7 +268,7 @@ class WorkerPool:
         fault = Fault(kind="worker_hung", message=f"the worker did not move for {seconds:.0f} s")
         if not worker.ready:
             self._count_failed_start(fault.message)
-        yield from self._abandon(worker, fault, blamed=True)
+        yield from self._abandon(worker, fault, "hung", blamed=True)
 
     def _mark_leaving(self, worker: Worker) -> None:
         logger.warning("a worker was asked to leave and is replaced")

@@ -137,6 +137,8 @@ class ClusterConfig(Section):
     """Seconds without progress after which a worker is replaced."""
     load_seconds: Annotated[float, Field(gt=0)] = 3600.0
     """Seconds after which a worker that has not loaded its models is replaced."""
+    price_per_gpu_hour: Annotated[float, Field(ge=0)] | None = None
+    """Price of one GPU for one hour, in any currency; for metrics of the cost."""
 
 
 class Config(Section):

@@ -22,9 +22,10 @@ from pipeline.stages.propose import (
     draw_source_noise,
     propose,
 )
-from pipeline.stages.sample import SampledImages, decode_images, sample_clean, sample_images
+from pipeline.stages.sample import SampledImages, decode_images, sample_clean
 from pipeline.stages.score import score_images
 from pipeline.stages.select import BestProposal, Judged, ScoredProposal, Selection
+from pipeline.stages.stage_clock import Stage, StageClock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,11 @@ class ProducedBatch:
 
 
 def produce_batch(
-    candidates: Sequence[Candidate], encoded: EncodedPrompts, models: Models, spec: BuildSpec
+    candidates: Sequence[Candidate],
+    encoded: EncodedPrompts,
+    models: Models,
+    spec: BuildSpec,
+    clock: StageClock,
 ) -> ProducedBatch:
     """Compute a batch of candidates.
 
@@ -69,19 +74,24 @@ def produce_batch(
         encoded: Their encoded prompts, in the same order.
         models: The denoiser, the rewards and the proposers.
         spec: The settings of the plan.
+        clock: Receives the seconds of each stage.
     """
     denoiser = models.denoiser
     # This noise is already rounded to float16. The source image is sampled from the rounded values,
     # so it belongs to the noise that is stored.
     noise = draw_source_noise(candidates, denoiser.latent_shape)
-    latents = sample_clean(denoiser, encoded, noise, spec.sampling)
+    with clock.measure(Stage.SAMPLE):
+        latents = sample_clean(denoiser, encoded, noise, spec.sampling)
+    with clock.measure(Stage.DECODE):
+        images = decode_images(denoiser, latents)
     sources = _SourceBatch(
         candidates=candidates,
         encoded=encoded,
         noise=noise,
-        images=decode_images(denoiser, latents),
+        images=images,
         models=models,
         spec=spec,
+        clock=clock,
     )
     source = Source(
         candidates=tuple(candidates),
@@ -91,7 +101,8 @@ def produce_batch(
     # Golden noises arrive one at a time. Only the best of each candidate keeps its noise and image,
     # so memory does not grow with the number of proposals.
     best: list[BestProposal] = []
-    for name, proposed in propose(models.proposers, denoiser, encoded, source):
+    proposals = propose(models.proposers, denoiser, encoded, source)
+    for name, proposed in clock.each(Stage.PROPOSE, proposals):
         scored = list(sources.scored(name, proposed))
         best = (
             [chosen.joined_by(one) for chosen, one in zip(best, scored, strict=True)]
@@ -118,12 +129,15 @@ class _SourceBatch:
         images: SampledImages,
         models: Models,
         spec: BuildSpec,
+        clock: StageClock,
     ) -> None:
         self.images = images
         self._noise, self._encoded, self._models, self._spec = noise, encoded, models, spec
+        self._clock = clock
         self._prompts = [candidate.prompt for candidate in candidates]
         # Scored once: every golden noise of a candidate is compared with the same source scores.
-        self._scores = score_images(models.rewards, self._prompts, images)
+        with clock.measure(Stage.JUDGE):
+            self._scores = score_images(models.rewards, self._prompts, images)
         self._selection = Selection(
             rule=spec.rule, gate=spec.gate, num_values=prod(noise.shape[1:])
         )
@@ -134,8 +148,12 @@ class _SourceBatch:
         # The golden image is sampled from the stored float16 noise, not from the float32 proposal.
         # The stored pair is therefore exactly the pair that was scored.
         noise = stored(proposed.golden_noise).cpu()
-        images = sample_images(denoiser, self._encoded, noise, sampling)
-        scores = score_images(self._models.rewards, self._prompts, images)
+        with self._clock.measure(Stage.SAMPLE):
+            latents = sample_clean(denoiser, self._encoded, noise, sampling)
+        with self._clock.measure(Stage.DECODE):
+            images = decode_images(denoiser, latents)
+        with self._clock.measure(Stage.JUDGE):
+            scores = score_images(self._models.rewards, self._prompts, images)
         for row in range(len(noise)):
             judged = Judged(
                 noise_stats=noise_stats(self._noise[row], noise[row]),

@@ -5,7 +5,7 @@ as a cluster.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -17,6 +17,7 @@ from pipeline.stages.batch import Models, ProducedBatch, produce_batch
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import Proposer
 from pipeline.stages.sample import encode_image
+from pipeline.stages.stage_clock import Stage, StageClock
 from pipeline.storage.formats.arrow_shard import pack_pairs
 from pipeline.storage.formats.pairs import NoisePair, PairSchema
 
@@ -30,6 +31,8 @@ class ProducedUnit:
     """Arrow IPC file of the stored pairs, in the order of ``outcomes``."""
     forward_evaluations: int
     """Number of forward evaluations for all candidates, each of one latent."""
+    stage_seconds: Mapping[Stage, float] = field(default_factory=dict, compare=False)
+    """Seconds of each stage. They are not part of the result."""
 
 
 def produce_unit(
@@ -56,9 +59,11 @@ def produce_unit(
     # because the earlier one of two equally good noises wins.
     proposers = {**spec.proposers, **(loaded or {})}
     models = Models(denoiser=denoiser, rewards=rewards, proposers=proposers)
+    clock = StageClock(denoiser.device)
     made: list[_Made] = []
     with torch.inference_mode():
-        encoded = _encode_once(denoiser, candidates, skipped)
+        with clock.measure(Stage.ENCODE):
+            encoded = _encode_once(denoiser, candidates, skipped)
         # Skipped candidates are padded and the batches are never repacked. Kernels may round
         # differently when the composition of a batch changes, so repacking would change the bytes
         # of the other candidates.
@@ -71,13 +76,16 @@ def produce_unit(
             if len(reasons) == len(rows) and len(skipped) < len(candidates):
                 made.append(_left_out(of_batch, reasons, rewards))
             else:
-                made.append(_make(of_batch, encoded.take(rows), reasons, models, spec))
+                made.append(_make(of_batch, encoded.take(rows), reasons, models, spec, clock))
     pairs = [pair for each in made for pair in each.pairs]
     schema = PairSchema(latent_shape=denoiser.latent_shape, reward_names=tuple(rewards))
+    with clock.measure(Stage.PACK):
+        data = pack_pairs(pairs, schema, spec.output.rows_per_batch)
     return ProducedUnit(
         outcomes=tuple(outcome for each in made for outcome in each.outcomes),
-        data=pack_pairs(pairs, schema, spec.output.rows_per_batch),
+        data=data,
         forward_evaluations=sum(each.forward_evaluations for each in made),
+        stage_seconds=clock.seconds,
     )
 
 
@@ -104,11 +112,13 @@ def _make(
     skipped: Mapping[int, str],
     models: Models,
     spec: BuildSpec,
+    clock: StageClock,
 ) -> _Made:
     computed = [_padding(one) if row in skipped else one for row, one in enumerate(candidates)]
     # The outcomes of padding are replaced below, so its rewards are never recorded.
-    batch = produce_batch(computed, encoded, models, spec)
-    pairs = _pairs(candidates, batch, skipped, spec.output)
+    batch = produce_batch(computed, encoded, models, spec, clock)
+    with clock.measure(Stage.PACK):
+        pairs = _pairs(candidates, batch, skipped, spec.output)
     outcomes = [
         _failed(candidate, skipped[row], models.rewards)
         if row in skipped

@@ -25,6 +25,8 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.utils import parse_timestamp
 
+from pipeline.storage.s3_requests import count_requests
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -103,9 +105,14 @@ def _make(config: Config, overrides: Mapping[str, Any]) -> "S3Client":
     _check_endpoint(client.meta.endpoint_url)
     amazon = ".amazonaws.com" in client.meta.endpoint_url
     if amazon or "addressing_style" in (getattr(client.meta.config, "s3", None) or {}):
-        return _without_expect(client)
+        return _with_handlers(client)
     by_path = config.merge(Config(s3={"addressing_style": "path"}))
-    return _without_expect(session.client("s3", config=by_path, **arguments))
+    return _with_handlers(session.client("s3", config=by_path, **arguments))
+
+
+def _with_handlers(client: "S3Client") -> "S3Client":
+    count_requests(client)
+    return _without_expect(client)
 
 
 def _without_expect(client: "S3Client") -> "S3Client":

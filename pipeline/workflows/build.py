@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 from pipeline.cluster.actor import spawn_worker
 from pipeline.cluster.driver import Driver
+from pipeline.cluster.driver_metrics import driver_samples
 from pipeline.cluster.messages import UnitSummary
+from pipeline.cluster.metrics_publisher import MetricsPublisher
 from pipeline.cluster.monitor import BuildMonitor
+from pipeline.cluster.progress import BuildProgress
 from pipeline.cluster.ray_session import map_tasks
 from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
@@ -74,23 +77,35 @@ def monitored(context: BuildContext) -> BuildMonitor:
     return BuildMonitor(context.store, context.plan.plan_id)
 
 
+def new_progress(done: bytearray) -> BuildProgress:
+    """Return the progress of a build that starts with the units that are ``done``."""
+    return BuildProgress(total=len(done), done=sum(done))
+
+
+def metrics(context: BuildContext, progress: BuildProgress) -> MetricsPublisher:
+    """Return a context manager that publishes the metrics of the driver. Ray is connected."""
+    return MetricsPublisher(context.plan.plan_id, lambda: driver_samples(progress, context.config))
+
+
 def compute(
     context: BuildContext,
     done: bytearray,
     stop: Callable[[], bool] = lambda: False,
     monitor: BuildMonitor | None = None,
+    progress: BuildProgress | None = None,
 ) -> Iterator[UnitSummary]:
     """Compute every unit that is not done, on the connected Ray cluster.
 
     Yield one summary per unit, in any order. Raise ``UserError`` and ``PermanentStoreError`` at
     once, ``BuildError`` if a unit cannot be computed, and ``BuildStoppedError`` soon after ``stop``
-    returns True.
+    returns True. ``progress`` receives the counts of this run.
     """
     driver = Driver(
         lambda: spawn_worker(context.store.url, context.plan.plan_id, context.config),
         context.config.cluster,
         unit_size=lambda unit: len(context.plan.unit_range(unit)),
         stop=stop,
+        progress=progress,
     )
     if monitor is not None:
         monitor.watch(driver.snapshot)
