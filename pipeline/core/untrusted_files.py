@@ -5,7 +5,6 @@ any file of this machine, and reading a FIFO or a device may never end.
 """
 
 import json
-import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +100,6 @@ def _short(value: int) -> str:
 
 def _blobs(folder: Path) -> tuple[Path, ...]:
     real = folder.resolve()
-    if real.parent.name != _SNAPSHOTS:
-        return ()
-    return (Path(os.path.realpath(real.parent.parent / _BLOBS)),)
+    return tuple(
+        parent.parent / _BLOBS for parent in (real, *real.parents)[1:] if parent.name == _SNAPSHOTS
+    )

@@ -168,20 +168,23 @@ def _settings(config: PromptsConfig) -> dict[str, Any]:
 
 def dropped_table(drops: Iterable[tuple[SourcePrompt, Drop]]) -> pa.Table:
     """Return the dropped prompts as a table with ``DROPPED_COLUMNS``."""
-    rows = [
-        {
-            "source": prompt.source,
-            "row": prompt.row,
-            "prompt": prompt.text,
-            "reason": drop.reason.value,
-            "detail": drop.detail,
-            "resembles": drop.resembles and drop.resembles.text,
-            "resembles_source": drop.resembles and drop.resembles.source,
-            "resembles_row": drop.resembles and drop.resembles.row,
-        }
-        for prompt, drop in drops
+    # Column by column: there may be millions of rows.
+    pairs = list(drops)
+    columns = (
+        (prompt.source for prompt, _ in pairs),
+        (prompt.row for prompt, _ in pairs),
+        (prompt.text for prompt, _ in pairs),
+        (drop.reason.value for _, drop in pairs),
+        (drop.detail for _, drop in pairs),
+        (drop.resembles and drop.resembles.text for _, drop in pairs),
+        (drop.resembles and drop.resembles.source for _, drop in pairs),
+        (drop.resembles and drop.resembles.row for _, drop in pairs),
+    )
+    types = DROPPED_COLUMNS.types
+    arrays = [
+        pa.array(values, kind, size=len(pairs)) for values, kind in zip(columns, types, strict=True)
     ]
-    return pa.Table.from_pylist(rows, schema=DROPPED_COLUMNS)
+    return pa.table(arrays, schema=DROPPED_COLUMNS)
 
 
 def dropped_bytes(table: pa.Table) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.config.prompts import PromptSourceConfig, Quotes
 from pipeline.core.errors import PromptFileError
-from pipeline.prompts import text_file
+from pipeline.prompts import limits
 from pipeline.prompts.columnar import check_unique
 from pipeline.prompts.text_file import bare_line, lines_with_ends, utf8_lines
 
@@ -60,7 +60,7 @@ class _Record:
     def ends_with(self, number: int, line: str) -> bool:
         """Parse one more line. Return True if the record ends with it."""
         self._size += len(line)
-        if self._size > text_file.LONGEST:
+        if self._size > limits.LONGEST:
             raise self._malformed(
                 f"the quoted field that begins here has {self._size:,} characters"
             )
@@ -166,7 +166,7 @@ def _check_header(where: str, header: list[str], column: str) -> None:
         quoted = f"{QUOTE}{column}{QUOTE}" in header
         advice = 'set quotes = "csv" in [[prompts.sources]]' if quoted else "set column"
         raise PromptFileError(
-            f"{where}: no column {column!r}; has {', '.join(map(repr, header))}; {advice}"
+            f"{where}: no column {column!r}; has {limits.listed(header)}; {advice}"
         )
     check_unique(header, column, where)
 

@@ -11,6 +11,7 @@ from pipeline.config.prompts import PromptSourceConfig
 from pipeline.core.errors import PromptFileError
 from pipeline.models.source import hub_proxy_note
 from pipeline.prompts.columnar import ROWS_AT_ONCE, check_column, texts_of
+from pipeline.prompts.limits import FREE_BYTES, MAX_RATIO, Expansion
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -71,7 +72,7 @@ def stream_data_set(
         assert isinstance(table, pa.Table)
         check_column(table.schema, column, where)
         for batch in table.to_batches():
-            yield from texts_of(batch, column, where)
+            yield from texts_of(batch, column, Expansion(where, FREE_BYTES * MAX_RATIO))
 
 
 def _by_hand(source: PromptSourceConfig) -> str:

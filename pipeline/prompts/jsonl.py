@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.config.prompts import PromptSourceConfig
 from pipeline.core.errors import PromptFileError
+from pipeline.prompts.limits import listed
 from pipeline.prompts.text_file import utf8_lines
 
 JsonObject = dict[str, Any]
@@ -53,7 +54,7 @@ def json_object(text: str, where: str) -> JsonObject:
 def text_field(row: JsonObject, field: str, where: str) -> str | None:
     """Return a text field of an object, or None if it is null. Raise ``PromptFileError``."""
     if field not in row:
-        raise PromptFileError(f"{where}: no field {field!r}; has {', '.join(map(repr, row))}")
+        raise PromptFileError(f"{where}: no field {field!r}; has {listed(row)}")
     value = row[field]
     if value is None:
         return None

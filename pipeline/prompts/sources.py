@@ -1,7 +1,7 @@
 """Reading of prompt sources: files, patterns, saved folders and data sets on the hub."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from glob import has_magic
 from itertools import islice
 from pathlib import Path
@@ -9,10 +9,12 @@ from pathlib import Path
 from pipeline.config.prompts import PromptFormat, PromptSourceConfig
 from pipeline.core.errors import PromptFileError
 from pipeline.core.identity import normalise_prompt
+from pipeline.core.untrusted_files import check_file
 from pipeline.prompts.columnar import read_arrow, read_parquet, saved_files
 from pipeline.prompts.csv_table import read_csv, read_tsv
 from pipeline.prompts.hub import read_hub
 from pipeline.prompts.jsonl import read_jsonl
+from pipeline.prompts.limits import RowCount
 from pipeline.prompts.prompt import SourcePrompt, is_visible
 from pipeline.prompts.text_file import Codec, codec_of, utf8_lines
 from pipeline.prompts.webdataset import read_webdataset
@@ -52,11 +54,12 @@ _DECOMPRESSED: Mapping[PromptFormat, Sequence[Codec]] = {
 def read_source(source: PromptSourceConfig) -> list[SourcePrompt]:
     """Return the rows of a source in order, with normalised texts. Blank rows are included.
 
-    Raise ``PromptFileError`` if a file cannot be read, or if every row is blank.
+    Raise ``PromptFileError`` if a file cannot be read, if every row is blank, or if the rows take
+    far more memory than the file (``limits``).
     """
     rows = [
         SourcePrompt("" if text is None else normalise_prompt(text), source.name, row)
-        for row, text in enumerate(islice(_texts(source), _limit(source)))
+        for row, text in enumerate(_counted(source, islice(_texts(source), _limit(source))))
     ]
     if not any(is_visible(row.text) for row in rows):
         raise PromptFileError(f"{source.place}: contains no prompts")
@@ -89,6 +92,13 @@ def _limit(source: PromptSourceConfig) -> int | None:
     return None if source.limit is None else min(source.limit, sys.maxsize)
 
 
+def _counted(source: PromptSourceConfig, texts: Iterable[str | None]) -> Iterator[str | None]:
+    count = RowCount(source.place)
+    for text in texts:
+        count.add(text)
+        yield text
+
+
 def _texts(source: PromptSourceConfig) -> Iterator[str | None]:
     if source.path is None:
         yield from read_hub(source)
@@ -116,6 +126,8 @@ def _files(path: Path, split: str | None) -> list[Path]:
         raise PromptFileError(f"{path}: files have no splits; remove split")
     if other := [file for file in found if not file.is_file()]:
         raise PromptFileError(f"{other[0]}: a broken link, or not a regular file")
+    for file in found:
+        check_file(file, PromptFileError, folder)
     return found
 
 

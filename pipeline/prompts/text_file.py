@@ -11,20 +11,21 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 import pyarrow as pa
 
 from pipeline.core.errors import PromptFileError
+from pipeline.prompts.limits import LONGEST, Expansion
 from pipeline.prompts.prompt import is_visible
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 Codec = Literal["gzip", "zstd"]
 
 CODECS: dict[str, Codec] = {".gz": "gzip", ".zst": "zstd"}
 """Maps suffixes of file names to codecs."""
-
-LONGEST = 64 * 2**20
-"""Maximum number of bytes in a line. It bounds the memory for a file without line ends."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -96,7 +97,7 @@ def opened_bytes(path: Path) -> Iterator[BinaryIO]:
 
     Several compressed parts in one file are read as one stream. Raise ``PromptFileError``, also
     while the file is read, if it is missing, truncated or damaged, if its content does not match
-    its suffix, or if its first bytes show that it is not UTF-8.
+    its suffix, if its first bytes show that it is not UTF-8, or if it expands too much.
     """
     codec = codec_of(path)
     try:
@@ -107,7 +108,7 @@ def opened_bytes(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 return
             _refuse_other(path, start, codec)
-            with _decompressed(file, codec) as stream:
+            with _decompressed(file, codec, Expansion.of(path)) as stream:
                 start = stream.peek(_LONGEST_MARK)[:_LONGEST_MARK]
                 _refuse_marked(path, start)
                 yield cast(BinaryIO, stream)
@@ -125,10 +126,33 @@ def opened_bytes(path: Path) -> Iterator[BinaryIO]:
         raise PromptFileError(f"{path}: cannot be read: {error}") from None
 
 
-def _decompressed(file: BinaryIO, codec: Codec) -> io.BufferedReader:
+class Counted(io.RawIOBase):
+    """A decompressed stream that counts what is read from it."""
+
+    def __init__(self, stream: "_Readable", expansion: Expansion) -> None:
+        self._stream, self._expansion = stream, expansion
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        """Read the next bytes. Raise ``PromptFileError`` beyond the limit."""
+        view = memoryview(buffer)
+        data = self._stream.read(len(view))
+        self._expansion.spend(len(data))
+        view[: len(data)] = data
+        return len(data)
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def _decompressed(file: BinaryIO, codec: Codec, expansion: Expansion) -> io.BufferedReader:
     if codec == "gzip":
-        return io.BufferedReader(gzip.GzipFile(fileobj=file))
-    return io.BufferedReader(pa.input_stream(file, compression="zstd"))
+        return io.BufferedReader(Counted(gzip.GzipFile(fileobj=file), expansion))
+    return io.BufferedReader(Counted(pa.input_stream(file, compression="zstd"), expansion))
 
 
 def _damaged(path: Path, error: Exception) -> str:

@@ -4,36 +4,55 @@ The name of a sample ends at the first dot. The tar module of the standard libra
 without reading them.
 """
 
-import lzma
+import gzip
+import io
 import re
+import struct
 import tarfile
 import zlib
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.config.prompts import PromptSourceConfig
 from pipeline.core.errors import PromptFileError
 from pipeline.prompts.jsonl import json_object, text_field
-from pipeline.prompts.text_file import LONGEST
+from pipeline.prompts.limits import LONGEST, Expansion
 
 # The rules of webdataset: members without a suffix, members whose name begins with a dot, and those
 # under __meta__ belong to no sample.
 _NAME = re.compile(r"((?:.*/|)[^.]+)\.([^/]*)", re.DOTALL)
+MOST_MEMBERS = 500_000
+"""Maximum number of members in a tar. Each takes about 1 KB of memory."""
+
+_SUFFIXES_SHOWN = 20
+
+_GZIP = b"\x1f\x8b"
+
+# Errors of the tar module for headers that no program writes.
+_DAMAGED = (
+    *(tarfile.TarError, EOFError, LookupError, OSError, OverflowError, RecursionError),
+    *(struct.error, ValueError, zlib.error),
+)
+
 _META = re.compile(r"__[^/]*__(?:$|/)")
 
 
 def read_webdataset(path: Path, source: PromptSourceConfig) -> Iterator[str | None]:
     """Yield the prompt of each sample, or None if the sample has no such member.
 
-    Raise ``PromptFileError``, also if no sample of the file has the member, or if the tar does not
-    end at its end mark.
+    Raise ``PromptFileError``, also if no sample of the file has the member, if the tar does not end
+    at its end mark, or if it expands too much.
     """
     wanted = source.member.removeprefix(".").lower()
     suffixes: set[str] = set()
     try:
-        with tarfile.open(path) as tar:
-            for _, sample in groupby(_parts(tar), key=lambda part: part[0]):
+        with (
+            path.open("rb") as file,
+            tarfile.open(fileobj=_tar_bytes(path, file), mode="r:") as tar,
+        ):
+            for _, sample in groupby(_parts(path, tar), key=lambda part: part[0]):
                 members: dict[str, tarfile.TarInfo] = {}
                 for _, suffix, member in sample:
                     if suffix in members:
@@ -45,18 +64,64 @@ def read_webdataset(path: Path, source: PromptSourceConfig) -> Iterator[str | No
                 found = members.get(wanted)
                 yield None if found is None else _prompt(path, tar, found, source.column)
             _check_end(path, tar)
-    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+    except _DAMAGED as error:
+        if isinstance(error, PromptFileError):
+            raise
         raise PromptFileError(
             f"{path}: not a tar file, or truncated or damaged: {error}"
         ) from error
     if wanted not in suffixes:
-        has = ", ".join(sorted(suffixes)) or "nothing"
+        has = ", ".join(sorted(suffixes)[:_SUFFIXES_SHOWN]) or "nothing"
         raise PromptFileError(f"{path}: no member .{wanted} in any sample; has {has}; set member")
 
 
-def _parts(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
+class _TarBytes(io.RawIOBase):
+    """Bytes of a tar, decompressed if necessary, with limits on what is read."""
+
+    def __init__(self, path: Path, file: BinaryIO, expansion: Expansion | None) -> None:
+        self._path, self._file, self._expansion = path, file, expansion
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read bytes. Raise ``PromptFileError`` for a header that claims to be large."""
+        if not 0 <= size <= LONGEST + tarfile.RECORDSIZE:
+            raise PromptFileError(f"{self._path}: has a header of {size:,} bytes; it is damaged")
+        data = self._file.read(size)
+        self._spend(len(data))
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move to an absolute position."""
+        assert whence == io.SEEK_SET, "the tar module uses no other"
+        # A gzip stream is decompressed up to the position, backwards from its beginning.
+        start = self._file.tell()
+        self._spend(offset - start if offset >= start else offset)
+        return self._file.seek(offset)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._file.tell()
+
+    def _spend(self, size: int) -> None:
+        if self._expansion is not None:
+            self._expansion.spend(size)
+
+
+def _tar_bytes(path: Path, file: BinaryIO) -> _TarBytes:
+    is_packed = file.read(len(_GZIP)) == _GZIP
+    file.seek(0)
+    if not is_packed:
+        return _TarBytes(path, file, None)
+    unpacked: BinaryIO = gzip.GzipFile(fileobj=file)  # type: ignore[assignment]  # lacks name, fileno
+    return _TarBytes(path, unpacked, Expansion.of(path))
+
+
+def _parts(path: Path, tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
     """Yield sample name, suffix and member for each member that belongs to a sample."""
-    for member in tar:
+    for number, member in enumerate(tar):
+        if number >= MOST_MEMBERS:
+            raise PromptFileError(
+                f"{path}: has more than {MOST_MEMBERS:,} members; split it into several tars"
+            )
         name = _NAME.fullmatch(member.name)
         is_file = member.isfile() or member.islnk() or member.issym()
         if is_file and name is not None and not _META.match(member.name):

@@ -171,7 +171,7 @@ def test_saved_folder_that_lost_a_file_is_reported(saved: Path, tmp_path: Path) 
     (tmp_path / "state.json").write_text(state)
     assert "data-00000-of-00003.arrow: not Arrow" in error_of(tmp_path, column="caption")
     (tmp_path / "state.json").write_text("{")
-    assert "state.json: cannot be read as JSON" in error_of(tmp_path)
+    assert "state.json: not valid JSON" in error_of(tmp_path)
 
 
 @pytest.mark.parametrize("write", [pa.ipc.new_file, pa.ipc.new_stream], ids=["file", "stream"])
