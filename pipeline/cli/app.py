@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 
 from pipeline.cli.build import build
 from pipeline.cli.console import console, show
+from pipeline.cli.doctor import doctor
 from pipeline.cli.evaluate import evaluate
 from pipeline.cli.exit_codes import ExitCode, exit_code_of
 from pipeline.cli.export import export
@@ -58,7 +59,7 @@ def npd(
 
 # `npd --help` lists the commands in this order.
 for command in (
-    *(init, options, convert_reward),
+    *(init, options, convert_reward, doctor),
     *(plan, build, status, verify, report, evaluate, export),
     *(select, repair, gc, prune),
 ):

@@ -1,4 +1,4 @@
-"""Output of the commands: progress, summaries, formatted numbers and files."""
+"""Output of the commands: progress, summaries and files."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -30,6 +30,7 @@ from pipeline.config.plan import Plan
 from pipeline.core.errors import UserError
 from pipeline.core.escape import for_terminal, for_terminal_line
 from pipeline.core.prompt_funnel import PromptFunnel
+from pipeline.core.quantities import human_bytes
 from pipeline.storage.durable import atomic_write
 from pipeline.storage.manifest import Funnel, Manifest
 from pipeline.storage.plans import dropped_key_of
@@ -207,22 +208,6 @@ def prompt_lines(funnel: PromptFunnel) -> Iterator[tuple[str, str]]:
     if funnel.verdicts:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in funnel.verdicts.items())
         yield "  safety verdicts", counts
-
-
-def human_bytes(count: float) -> str:
-    """Format a number of bytes with a decimal prefix (1 kB = 1000 B)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def human_seconds(seconds: float) -> str:
-    """Format a duration in seconds, minutes or hours."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def check_output(path: Path) -> None:

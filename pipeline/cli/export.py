@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
-from pipeline.cli.console import console, human_bytes, show
+from pipeline.cli.console import console, show
+from pipeline.core.quantities import human_bytes
 from pipeline.storage.open import open_store
 
 

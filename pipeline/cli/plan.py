@@ -12,17 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.arguments import ConfigArgument
-from pipeline.cli.console import (
-    check_output,
-    human_bytes,
-    human_seconds,
-    prompt_lines,
-    show,
-    write_output,
-)
+from pipeline.cli.console import check_output, prompt_lines, show, write_output
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
 from pipeline.core.errors import ModelError
+from pipeline.core.quantities import human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from pipeline.config.plan import Plan

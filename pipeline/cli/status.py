@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.arguments import UnsignedOption, UrlArgument, parse_duration
-from pipeline.cli.console import console, human_seconds, show, version_line
+from pipeline.cli.console import console, show, version_line
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.cli.json_output import JsonOption, funnel_json, show_json
 from pipeline.core.errors import RetryableStoreError, UserError
 from pipeline.core.escape import for_terminal_line
+from pipeline.core.quantities import human_seconds
 from pipeline.storage.open import open_store
 
 if TYPE_CHECKING:

@@ -8,15 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli.arguments import PlanOption, UrlArgument, parse_duration, parse_margin
-from pipeline.cli.console import (
-    console,
-    human_bytes,
-    human_seconds,
-    show,
-    show_manifest,
-    show_verification,
-    version_line,
-)
+from pipeline.cli.console import console, show, show_manifest, show_verification, version_line
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.cli.json_output import (
     JsonOption,
@@ -27,6 +19,7 @@ from pipeline.cli.json_output import (
 from pipeline.config.file import load_config
 from pipeline.core.errors import UserError
 from pipeline.core.escape import for_terminal_line
+from pipeline.core.quantities import human_bytes, human_seconds
 from pipeline.publish.gc import (
     ReferenceStatus,
     UnreferencedObject,

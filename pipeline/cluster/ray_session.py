@@ -85,6 +85,11 @@ def living_nodes() -> set[str]:
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
+def node_addresses() -> dict[str, str]:
+    """Map the id of each living machine to its IP address."""
+    return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+
+
 def free_resources() -> dict[str, float]:
     """Return the currently free amount of each resource, such as CPU and GPU."""
     return dict(ray.available_resources())
