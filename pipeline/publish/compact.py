@@ -31,6 +31,7 @@ class UnitRows:
 
     data_key: str
     data_sha256: str
+    data_bytes: int
     rows: tuple[int, ...]
     """Row numbers in the unit object, ascending."""
 
@@ -94,7 +95,12 @@ class _OpenShard:
         if self.units and self.units[-1].data_key == receipt.data_key:
             rows = (*self.units.pop().rows, row)
         self.units.append(
-            UnitRows(data_key=receipt.data_key, data_sha256=receipt.data_sha256, rows=rows)
+            UnitRows(
+                data_key=receipt.data_key,
+                data_sha256=receipt.data_sha256,
+                data_bytes=receipt.data_bytes,
+                rows=rows,
+            )
         )
 
 
@@ -176,7 +182,7 @@ def _rows(store: ObjectStore, task: ShardTask) -> Iterator[pa.RecordBatch]:
 
 
 def _rows_of_unit(store: ObjectStore, unit: UnitRows, schema: PairSchema) -> list[pa.RecordBatch]:
-    table = read_unit(store, unit.data_key, unit.data_sha256, schema)
+    table = read_unit(store, unit.data_key, unit.data_sha256, unit.data_bytes, schema)
     if unit.rows[-1] >= len(table):
         raise VerificationError(
             f"{store.url}/{unit.data_key}: {len(table)} pairs, and its receipt promises more"

@@ -15,7 +15,7 @@ from pipeline.core.identity import readable_json, sha256
 from pipeline.core.records import SCHEMA_VERSION
 from pipeline.publish.gc import Amount
 from pipeline.storage import layout
-from pipeline.storage.object_store import ObjectInfo, ObjectStore
+from pipeline.storage.object_store import MAX_TABLE_BYTES, ObjectInfo, ObjectStore
 from pipeline.storage.success import find_sealed, sealed_plan, sealed_plans
 from pipeline.storage.versions import PlanVersion, Removal, read_removal, read_versions
 
@@ -58,7 +58,7 @@ def prune(store: ObjectStore, superseded: Superseded) -> Amount:
             schema_version=SCHEMA_VERSION,
             plan_id=plan_id,
             version=number,
-            manifest_sha256=sha256(store.get(manifest_key)),
+            manifest_sha256=sha256(store.get(manifest_key, MAX_TABLE_BYTES)),
         )
         store.put_if_absent(
             layout.removal_key(plan_id, number), readable_json(removal.model_dump(mode="json"))

@@ -23,6 +23,7 @@ from typing import Literal
 
 from pipeline.core.identity import short
 from pipeline.core.records import Split
+from pipeline.storage.object_store import is_key
 
 SUCCESS_KEY = "_SUCCESS"
 
@@ -201,6 +202,8 @@ _PATTERNS = {
 
 def place_of(key: str) -> ParsedKey | None:
     """Parse a key; return None for a key that this module does not produce."""
+    if not is_key(key):
+        return None
     # The patterns exclude each other, so their order does not matter.
     for kind, pattern in _PATTERNS.items():
         # With ``match``, ``plan.json.bak`` would count as a plan.

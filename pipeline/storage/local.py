@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.core.errors import ObjectNotFoundError, PermanentStoreError
+from pipeline.storage.confinement import open_beneath, path_beneath
 from pipeline.storage.durable import (
     TEMP_PREFIX,
-    atomic_write,
     make_directory,
     sync_directory,
     temp_file,
@@ -33,6 +33,8 @@ from pipeline.storage.file_lock import locked
 from pipeline.storage.local_errors import local_error
 from pipeline.storage.object_store import (
     CHUNK_BYTES,
+    MAX_OBJECT_BYTES,
+    MAX_RECORD_BYTES,
     RESERVED,
     BytesContent,
     Content,
@@ -41,6 +43,7 @@ from pipeline.storage.object_store import (
     check_key,
     chunks,
     sha256_of,
+    too_large,
 )
 
 _LOCK_NAME = f"{RESERVED}lock"
@@ -58,9 +61,15 @@ class LocalStore:
         """Path of the folder without links, ending in a separator."""
         return f"{os.path.realpath(self.root).rstrip(os.sep)}{os.sep}"
 
-    def get(self, key: str) -> bytes:
-        """Return the object's bytes. Raises ``ObjectNotFoundError``."""
+    def get(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+        """Return the object's bytes.
+
+        Raises ``ObjectNotFoundError``, and ``VerificationError`` for more than ``max_bytes``.
+        """
         with self.open(key) as file, self._reading(key):
+            # A sparse file takes no space on the disk, and memory as soon as it is read.
+            if os.fstat(file.fileno()).st_size > max_bytes:
+                raise too_large(f"{self.url}/{key}", max_bytes)
             return file.read()
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
@@ -76,9 +85,7 @@ class LocalStore:
         out of the store, a FIFO or a device.
         """
         with self._reading(key) as path:
-            self._check_confined(path)
-            # Without O_NONBLOCK, opening a FIFO waits for a writer.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = open_beneath(self._real_root, path_beneath(self._real_root, path))
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
                 os.close(descriptor)
@@ -88,19 +95,15 @@ class LocalStore:
             return os.fdopen(descriptor, "rb", buffering=0)
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
-        """Return the object and its SHA-256, which is the version for ``put_if_version``."""
-        data = self.get(key)
+        """Return a JSON record and its SHA-256, which is the version for ``put_if_version``."""
+        data = self.get(key, MAX_RECORD_BYTES)
         return data, sha256(data).hexdigest()
-
-    def get_file(self, key: str, path: Path) -> None:
-        """Copy the object to a local file atomically."""
-        atomic_write(path, self._pieces(key))
 
     def head(self, key: str) -> ObjectInfo | None:
         """Return size and time of an object, or None if it does not exist."""
         try:
             with self._reading(key) as path:
-                self._check_confined(path)
+                path_beneath(self._real_root, path)
                 if path.is_dir():
                     return None
                 return _info(key, path.stat())
@@ -125,7 +128,7 @@ class LocalStore:
         """Replace the object if it is still at ``version`` (compare and swap)."""
         with self._writing(key) as path, temp_file(path.parent, [data]) as temp, self._locked():
             try:
-                current = self.get(key)
+                current = self.get(key, MAX_RECORD_BYTES)
             except ObjectNotFoundError:
                 return False
             if sha256(current).hexdigest() != version:
@@ -164,7 +167,7 @@ class LocalStore:
         """Remove temporary files of crashed writers that are old enough; return their number."""
         newest_kept = time.time() - older_than_s
         removed = 0
-        for path in self.root.rglob(f"{TEMP_PREFIX}*"):
+        for path in _temporary_files(self.root):
             try:
                 if path.lstat().st_mtime <= newest_kept:
                     path.unlink()
@@ -201,24 +204,23 @@ class LocalStore:
             while piece := file.read(CHUNK_BYTES):
                 yield piece
 
-    def _check_confined(self, path: Path) -> None:
-        """Raise ``PermanentStoreError`` if a link on the way to ``path`` leads out of the store."""
-        real = os.path.realpath(path)
-        if not real.startswith(self._real_root):
-            raise PermanentStoreError(
-                f"cannot use {path}: a link leads out of the store, to {real}; copy the data into "
-                f"the store (`cp -rL`)"
-            )
-
     def _walk(self, folder: str, prefix: str) -> Iterator[str]:
         """Yield keys below a folder in order; memory holds the names of one folder per level."""
-        for name in _names(self.root / folder):
+        # Not recursive, because folders may be nested deeper than Python's stack.
+        levels = [(folder, iter(_names(self.root / folder)))]
+        while levels:
+            folder, names = levels[-1]
+            name = next(names, None)
+            if name is None:
+                levels.pop()
+                continue
             key = f"{folder}/{name}" if folder else name
             if not key.endswith("/"):
                 if key.startswith(prefix):
                     yield key
             elif key.startswith(prefix) or prefix.startswith(key):
-                yield from self._walk(key.removesuffix("/"), prefix)
+                below = key.removesuffix("/")
+                levels.append((below, iter(_names(self.root / below))))
 
     def _prune(self, folder: Path) -> None:
         while folder != self.root:
@@ -253,7 +255,7 @@ class LocalStore:
     def _writing(self, key: str) -> Iterator[Path]:
         path = self.root / check_key(key)
         # The last part is replaced or created, never followed.
-        self._check_confined(path.parent / "x")
+        path_beneath(self._real_root, path.parent / "x")
         try:
             yield path
         except OSError as error:
@@ -263,6 +265,18 @@ class LocalStore:
 def _info(key: str, status: os.stat_result) -> ObjectInfo:
     modified = datetime.fromtimestamp(status.st_mtime, tz=UTC)
     return ObjectInfo(key=key, num_bytes=status.st_size, modified=modified)
+
+
+def _temporary_files(root: Path) -> Iterator[Path]:
+    """Yield all files of ``temp_file`` below a folder, without following links."""
+    folders = [root]
+    while folders:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry))
+                elif entry.name.startswith(TEMP_PREFIX):
+                    yield Path(entry)
 
 
 def _names(folder: Path) -> list[str]:

@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.core.errors import VerificationError
+
 RESERVED = ".npd-"
 """Prefix of the local store's internal files; no part of a key may start with it."""
 
@@ -22,6 +24,15 @@ _MAX_KEY_BYTES = 1024  # S3's limit
 _MAX_PART_BYTES = 255  # of a file name on ext4, XFS, APFS
 
 CHUNK_BYTES = 4 * 1024 * 1024
+
+MAX_RECORD_BYTES = 2**26
+"""Largest receipt, plan, ``_SUCCESS`` or other JSON record that is read, except manifests."""
+
+MAX_TABLE_BYTES = 2**29
+"""Largest manifest or list of prompts that is read. Digests of pieces take 80 MB for a TB."""
+
+MAX_OBJECT_BYTES = 2**33
+"""Largest object that is read into memory: units and shards are objects of 128 MB by default."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +55,12 @@ class ObjectStore(Protocol):
     url: str
     """URL of the store without credentials or query, safe for logs."""
 
-    def get(self, key: str) -> bytes:
-        """Return the object's bytes. Raises ``ObjectNotFoundError``."""
+    def get(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+        """Return the object's bytes.
+
+        Raises ``ObjectNotFoundError``, and ``VerificationError`` for an object of more than
+        ``max_bytes``, before memory is taken for it.
+        """
         ...
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
@@ -53,16 +68,10 @@ class ObjectStore(Protocol):
         ...
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
-        """Return the object and an opaque version for ``put_if_version``.
+        """Return a JSON record and an opaque version for ``put_if_version``.
 
-        Raises ``ObjectNotFoundError``.
-        """
-        ...
-
-    def get_file(self, key: str, path: Path) -> None:
-        """Copy the object to a local file piece by piece; ``path`` changes atomically.
-
-        Raises ``ObjectNotFoundError``, and ``OSError`` if ``path`` cannot be written.
+        Raises ``ObjectNotFoundError``, and ``VerificationError`` for an object of more than
+        ``MAX_RECORD_BYTES``.
         """
         ...
 
@@ -109,6 +118,16 @@ class ObjectStore(Protocol):
         ...
 
 
+def too_large(where: str, max_bytes: int) -> VerificationError:
+    """Return the error for an object that is larger than any that is stored under its name."""
+    return VerificationError(f"{where}: damaged: it has more than {max_bytes:,} bytes")
+
+
+def is_key(key: str) -> bool:
+    """Return True for a key that every store accepts. A listing may hold others."""
+    return _fault(key) is None
+
+
 def check_key(key: str) -> str:
     """Return the key unchanged. Raises ``ValueError`` for one that some store could misread."""
     fault = _fault(key)
@@ -122,8 +141,12 @@ def _fault(key: str) -> str | None:
         return "is empty"
     if key.startswith("/") or key.endswith("/"):
         return "starts or ends with '/'"
-    # Limits count bytes and not characters.
-    if len(key.encode()) > _MAX_KEY_BYTES:
+    try:
+        # Limits count bytes and not characters.
+        num_bytes = len(key.encode())
+    except UnicodeEncodeError:  # a file name that is not UTF-8
+        return "is not UTF-8"
+    if num_bytes > _MAX_KEY_BYTES:
         return f"is longer than {_MAX_KEY_BYTES} bytes"
     if _UNSAFE.search(key):
         return "contains a control character or a backslash"

@@ -7,7 +7,7 @@ from pipeline.core.errors import PlanConflictError, VerificationError
 from pipeline.storage import layout
 from pipeline.storage.formats.pairs import UNREADABLE
 from pipeline.storage.formats.prompts import PromptTable
-from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.object_store import MAX_RECORD_BYTES, MAX_TABLE_BYTES, ObjectStore
 
 
 def write_plan(
@@ -45,7 +45,7 @@ def read_plan(store: ObjectStore, plan_id: str) -> Plan:
     Raises ``ObjectNotFoundError``, and ``VerificationError`` if it is damaged.
     """
     key = layout.plan_key(plan_id)
-    data = store.get(key)
+    data = store.get(key, MAX_RECORD_BYTES)
     try:
         plan = Plan.model_validate_json(data)
     except ValidationError as error:
@@ -61,7 +61,7 @@ def read_prompt_table(store: ObjectStore, plan_id: str) -> PromptTable:
     Raises ``ObjectNotFoundError``, and ``VerificationError`` if they are damaged.
     """
     key = layout.prompts_key(plan_id)
-    data = store.get(key)
+    data = store.get(key, MAX_TABLE_BYTES)
     try:
         return PromptTable.parse(data)
     except UNREADABLE as error:

@@ -20,7 +20,7 @@ from pipeline.storage.formats.arrow_shard import read_rows
 from pipeline.storage.formats.checked_bytes import CheckedBytes, ShardInfo
 from pipeline.storage.formats.pairs import UNREADABLE, PairSchema
 from pipeline.storage.layout import Kind
-from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.object_store import MAX_RECORD_BYTES, ObjectStore
 
 
 class Receipt(Record):
@@ -118,7 +118,7 @@ def read_receipt(store: ObjectStore, plan_id: str, unit: int) -> Receipt:
     that is damaged.
     """
     key = layout.receipt_key(plan_id, unit)
-    data = store.get(key)
+    data = store.get(key, MAX_RECORD_BYTES)
     try:
         receipt = Receipt.model_validate_json(data)
     except ValidationError as error:
@@ -133,12 +133,14 @@ def read_receipt(store: ObjectStore, plan_id: str, unit: int) -> Receipt:
     return receipt
 
 
-def read_unit(store: ObjectStore, data_key: str, data_sha256: str, schema: PairSchema) -> pa.Table:
-    """Read the rows of a unit object; check its digest and everything in it.
+def read_unit(
+    store: ObjectStore, data_key: str, data_sha256: str, data_bytes: int, schema: PairSchema
+) -> pa.Table:
+    """Read the rows of a unit object; check its size, its digest and everything in it.
 
     Raises ``VerificationError``.
     """
-    data, url = store.get(data_key), f"{store.url}/{data_key}"
+    data, url = store.get(data_key, data_bytes), f"{store.url}/{data_key}"
     if sha256(data) != data_sha256:
         raise VerificationError(f"{url}: not the bytes that its receipt promises")
     info = ShardInfo(key=data_key, sha256=data_sha256, num_samples=0, num_bytes=len(data))
@@ -177,7 +179,7 @@ def read_disagreement(store: ObjectStore, key: str) -> Receipt:
     Raises ``VerificationError`` if it is damaged.
     """
     try:
-        late = Receipt.model_validate_json(store.get(key))
+        late = Receipt.model_validate_json(store.get(key, MAX_RECORD_BYTES))
     except ValidationError as error:
         raise VerificationError(f"{store.url}/{key}: no receipt: {error}") from None
     if layout.disagreement_key(late.plan_id, late.unit, late.attempt_id) != key:

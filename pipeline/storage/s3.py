@@ -19,9 +19,10 @@ from pipeline.core.errors import (
     RetryableStoreError,
     StoreError,
 )
-from pipeline.storage.durable import atomic_write
 from pipeline.storage.object_store import (
     CHUNK_BYTES,
+    MAX_OBJECT_BYTES,
+    MAX_RECORD_BYTES,
     BytesContent,
     Content,
     FileContent,
@@ -39,7 +40,9 @@ from pipeline.storage.s3_errors import (
     is_refusal,
     is_unsettled,
     store_error,
+    unreadable_reply,
 )
+from pipeline.storage.s3_replies import UNREADABLE_REPLY, body_of, info_of, listed, range_of
 from pipeline.storage.s3_upload import upload
 
 if TYPE_CHECKING:
@@ -60,8 +63,7 @@ _FAILURES = (BotoCoreError, ClientError)
 
 def random_pause(attempt: int) -> None:
     """Sleep up to 0.2, 0.4, 0.8 s; random, so that colliding writers do not collide again."""
-    pause = random.uniform(0, 0.2 * 2**attempt)
-    time.sleep(pause)  # a busy store sends no hint of when to retry
+    time.sleep(random.uniform(0, 0.2 * 2**attempt))  # a busy store sends no hint of when to retry
 
 
 class S3Store:
@@ -99,39 +101,29 @@ class S3Store:
         store._client_of_process = self._client_of_process
         return store
 
-    def get(self, key: str) -> bytes:
-        """Return the object's bytes. Raises ``ObjectNotFoundError``."""
-        return self._call("get", key, lambda: self._read_body(key)[0])
+    def get(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+        """Return the object's bytes. Raises ``VerificationError`` for more than ``max_bytes``."""
+        return self._call("get", key, lambda: self._read_body(key, max_bytes)[0])
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return up to ``length`` bytes from ``start``. Raises ``ObjectNotFoundError``."""
-        # A range in HTTP includes its end and cannot be empty, so one byte is requested for none.
-        wanted = f"bytes={start}-{start + max(length, 1) - 1}"
         try:
-            data = self._call("get", key, lambda: self._read_body(key, Range=wanted)[0])
+            return self._call("get", key, lambda: self._read_range(key, start, length))
         except StoreError as error:
             if code_of(error) == "InvalidRange":  # start lies at or behind the end
                 return b""
             raise
-        return data[:length]
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
-        """Return the object and its ETag."""
-        return self._call("get", key, lambda: self._read_body(key))
-
-    def get_file(self, key: str, path: Path) -> None:
-        """Copy the object to a local file atomically."""
-        self._call("get", key, lambda: atomic_write(path, self._pieces(key)))
+        """Return a JSON record and its ETag."""
+        return self._call("get", key, lambda: self._read_body(key, MAX_RECORD_BYTES))
 
     def head(self, key: str) -> ObjectInfo | None:
         """Return size and time of an object, or None if object or bucket does not exist."""
         try:
-            answer = self._call("head", key, lambda: self.client.head_object(**self._target(key)))
+            return self._call("head", key, lambda: self._read_head(key))
         except ObjectNotFoundError:
             return None
-        return ObjectInfo(
-            key=key, num_bytes=answer["ContentLength"], modified=answer["LastModified"]
-        )
 
     def put(self, key: str, data: bytes) -> None:
         """Write durably and atomically; replace an existing object."""
@@ -172,9 +164,8 @@ class S3Store:
             if settled is not None:
                 return settled
             self._pause(attempt)
-        raise RetryableStoreError(
-            f"cannot put {self._where(key)}: conditional writes kept colliding; run it again"
-        )
+        what = f"cannot put {self._where(key)}"
+        raise RetryableStoreError(f"{what}: conditional writes kept colliding; run it again")
 
     def _settle(
         self, key: str, content: Content, condition: dict[str, str], error: StoreError
@@ -211,32 +202,39 @@ class S3Store:
             raise ObjectNotFoundError(f"no object {key!r} in {self.url}")
         if existing.num_bytes != content.num_bytes:
             return False
-        stored = self._call("get", key, lambda: sha256_of(self._pieces(key)))
+        stored = self._call("get", key, lambda: sha256_of(self._pieces(key, existing.num_bytes)))
         return stored == sha256_of(chunks(content))
 
     def _upload(self, key: str, content: Content, condition: dict[str, str]) -> None:
         full_key = self._target(key)["Key"]
         upload(self.client, self.bucket, full_key, content, condition, self.multipart_bytes)
 
-    def _read_body(self, key: str, **options: Any) -> tuple[bytes, str]:
-        answer = self.client.get_object(**self._target(key), **options)
-        return answer["Body"].read(), answer["ETag"]
-
-    def _pieces(self, key: str) -> Iterator[bytes]:
+    def _read_body(self, key: str, max_bytes: int) -> tuple[bytes, str]:
         answer = self.client.get_object(**self._target(key))
+        return body_of(answer, self._where(key), max_bytes), answer["ETag"]
+
+    def _read_range(self, key: str, start: int, length: int) -> bytes:
+        # A range in HTTP includes its end and cannot be empty, so one byte is requested for none.
+        wanted = f"bytes={start}-{start + max(length, 1) - 1}"
+        answer = self.client.get_object(**self._target(key), Range=wanted)
+        return range_of(answer, self._where(key), start, max(length, 1))[:length]
+
+    def _read_head(self, key: str) -> ObjectInfo:
+        answer = self.client.head_object(**self._target(key))
+        return info_of(key, answer["ContentLength"], answer["LastModified"])
+
+    def _pieces(self, key: str, num_bytes: int) -> Iterator[bytes]:
+        answer = self.client.get_object(**self._target(key))
+        if answer["ContentLength"] != num_bytes:
+            raise ValueError(f"{num_bytes} bytes are stored, it sends {answer['ContentLength']}")
         yield from answer["Body"].iter_chunks(CHUNK_BYTES)
 
     def _listed(self, prefix: str) -> Iterator[ObjectInfo]:
         root = f"{self.prefix}/" if self.prefix else ""
-        pages = self.client.get_paginator("list_objects_v2")
-        for page in pages.paginate(
+        pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=f"{root}{prefix}", PaginationConfig={"PageSize": PAGE_KEYS}
-        ):
-            for entry in page.get("Contents", []):
-                if entry["Key"].endswith("/"):
-                    continue  # a folder marker made by a console or store, also of the root
-                key = entry["Key"].removeprefix(root)
-                yield ObjectInfo(key=key, num_bytes=entry["Size"], modified=entry["LastModified"])
+        )
+        return listed(pages, root, prefix)
 
     def _call(self, doing: str, key: str, call: Callable[[], T], *, check: bool = True) -> T:
         for attempt in range(ATTEMPTS):
@@ -260,6 +258,8 @@ class S3Store:
             made = self._client_of_process
             failure = store_error(error, f"{doing} {self._where(key)}", made and made[1])
             raise failure from cause_of(error)
+        except UNREADABLE_REPLY as error:
+            raise unreadable_reply(error, f"{doing} {self._where(key)}") from error
 
     @property
     def client(self) -> "S3Client":

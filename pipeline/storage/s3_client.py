@@ -25,6 +25,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.utils import parse_timestamp
 
+from pipeline.storage.s3_replies import BoundedSession
 from pipeline.storage.s3_requests import count_requests
 
 if TYPE_CHECKING:
@@ -104,15 +105,23 @@ def _make(config: Config, overrides: Mapping[str, Any]) -> "S3Client":
         raise ValueError("the endpoint is not a URL like https://host:port") from None
     _check_endpoint(client.meta.endpoint_url)
     amazon = ".amazonaws.com" in client.meta.endpoint_url
-    if amazon or "addressing_style" in (getattr(client.meta.config, "s3", None) or {}):
-        return _with_handlers(client)
-    by_path = config.merge(Config(s3={"addressing_style": "path"}))
-    return _with_handlers(session.client("s3", config=by_path, **arguments))
+    if not amazon and "addressing_style" not in (getattr(client.meta.config, "s3", None) or {}):
+        by_path = config.merge(Config(s3={"addressing_style": "path"}))
+        client = session.client("s3", config=by_path, **arguments)
+    return _with_handlers(client)
 
 
 def _with_handlers(client: "S3Client") -> "S3Client":
     count_requests(client)
-    return _without_expect(client)
+    return _bounded(_without_expect(client))
+
+
+def _bounded(client: "S3Client") -> "S3Client":
+    """Return ``client``, changed to reject endless replies."""
+    # botocore offers no hook between the sending of a request and the reading of its reply.
+    endpoint: Any = getattr(client, "_endpoint")  # noqa: B009  # not in the stubs
+    endpoint.http_session = BoundedSession(endpoint.http_session)
+    return client
 
 
 def _without_expect(client: "S3Client") -> "S3Client":

@@ -188,6 +188,15 @@ class _ProxyUse:
         return cls(name=f"the proxy of {variable}", advice=advice, note=proxy_note(endpoint))
 
 
+def unreadable_reply(error: Exception, doing: str) -> PermanentStoreError:
+    """Return the store error for a reply that S3 would not send."""
+    what = "it redirects without end" if isinstance(error, RecursionError) else f"{error}"
+    return PermanentStoreError(
+        f"cannot {doing}: the reply is not one of S3 ({type(error).__name__}: {what}); check "
+        "AWS_ENDPOINT_URL and the proxy, if there is one"
+    )
+
+
 def cause_of(error: Exception) -> Exception | None:
     """Return the error as the cause of a ``StoreError``, or None if it could show a proxy's URL."""
     return None if _shows_proxy(error) else error

@@ -38,7 +38,9 @@ def upload(
     """Write ``content``, in parts from ``multipart_bytes`` on. Raises botocore's errors."""
     if content.num_bytes < multipart_bytes:
         body = content.read(0, content.num_bytes)
-        client.put_object(Bucket=bucket, Key=key, Body=body, **condition)
+        answer = client.put_object(Bucket=bucket, Key=key, Body=body, **condition)
+        if not answer.get("ETag"):
+            raise ValueError("an object was put, and it sent no ETag")
     else:
         _upload_in_parts(client, {"Bucket": bucket, "Key": key}, content, condition)
 

@@ -156,19 +156,25 @@ def ledger_bytes(store: ObjectStore, manifest: Manifest) -> bytes:
 def _promised_bytes(store: ObjectStore, info: LedgerInfo) -> bytes:
     url = f"{store.url}/{info.key}"
     try:
-        data = store.get(info.key)
+        data = store.get(info.key, info.num_bytes)
     except ObjectNotFoundError:
         raise VerificationError(f"{url}: missing; `npd repair` makes it again") from None
+    except VerificationError:  # larger
+        raise VerificationError(_not_promised(url)) from None
     if sha256(data) != info.sha256:
         raise VerificationError(_not_promised(url))
     return data
 
 
 def _content(ref: ShardRef) -> CheckedBytes:
-    if not isinstance(ref.store, LocalStore):
-        return CheckedBytes(ref.store.get(ref.info.key), ref.info, None, ref.url)
-    with ref.store.open(ref.info.key) as file:
-        return CheckedBytes(file, ref.info, None, ref.url)
+    if isinstance(ref.store, LocalStore):
+        with ref.store.open(ref.info.key) as file:
+            return CheckedBytes(file, ref.info, None, ref.url)
+    try:
+        data = ref.store.get(ref.info.key, ref.info.num_bytes)
+    except VerificationError:  # larger
+        raise VerificationError(_not_promised(ref.url)) from None
+    return CheckedBytes(data, ref.info, None, ref.url)
 
 
 def _not_promised(url: str) -> str:

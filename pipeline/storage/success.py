@@ -25,7 +25,7 @@ from pipeline.storage.manifest import (
     parse_manifest,
     stored_schema_version,
 )
-from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.object_store import MAX_RECORD_BYTES, MAX_TABLE_BYTES, ObjectStore
 
 _SWAPS = 20
 """Number of compare-and-swap tries while other plans are sealed at the same time."""
@@ -63,7 +63,7 @@ class Success(Record):
 def read_success(store: ObjectStore) -> Success | None:
     """Read ``_SUCCESS``, or return None before the first seal. Raises ``VerificationError``."""
     try:
-        data = store.get(layout.SUCCESS_KEY)
+        data = store.get(layout.SUCCESS_KEY, MAX_RECORD_BYTES)
     except ObjectNotFoundError:
         return None
     return parse_success(f"{store.url}/{layout.SUCCESS_KEY}", data)
@@ -145,7 +145,7 @@ def _ids(sealed: Iterable[SealedManifest]) -> str:
 def read_manifest(store: ObjectStore, sealed: SealedManifest) -> Manifest:
     """Read a sealed manifest and check its digest. Raises ``VerificationError``."""
     try:
-        data = store.get(sealed.key)
+        data = store.get(sealed.key, MAX_TABLE_BYTES)
     except ObjectNotFoundError:
         raise VerificationError(
             f"{store.url}/{sealed.key}: {layout.SUCCESS_KEY} names it, and it is not there"
@@ -176,8 +176,8 @@ def contradicts_itself(store: ObjectStore, sealed: SealedManifest) -> bool:
     rebuilt from the receipts may replace it.
     """
     try:
-        data = store.get(sealed.key)
-    except ObjectNotFoundError:
+        data = store.get(sealed.key, MAX_TABLE_BYTES)
+    except (ObjectNotFoundError, VerificationError):
         return False
     # Other bytes are ordinary damage, which the digest detects and `npd repair` repairs.
     if sha256(data) != sealed.sha256:

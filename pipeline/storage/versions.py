@@ -23,7 +23,7 @@ from pipeline.core.records import Record
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind, place_of
 from pipeline.storage.manifest import Manifest
-from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.object_store import MAX_RECORD_BYTES, MAX_TABLE_BYTES, ObjectStore
 from pipeline.storage.success import (
     SealedManifest,
     checked_manifest,
@@ -141,7 +141,7 @@ def read_unpromised(
     and ``VerificationError``.
     """
     key = layout.manifest_key(plan_id, version)
-    data = store.get(key)
+    data = store.get(key, MAX_TABLE_BYTES)
     itself = SealedManifest(plan_id=plan_id, key=key, sha256=sha256(data), selection={})
     manifest = checked_manifest(store, itself, data)
     # No digest covers these bytes, but the id is a digest of the plan in them.
@@ -172,7 +172,7 @@ def read_removal(store: ObjectStore, plan_id: str, version: int) -> Removal | No
     """Read the record of a removal; return None if there is none or it may not be read."""
     key = layout.removal_key(plan_id, version)
     try:
-        return Removal.model_validate_json(store.get(key))
+        return Removal.model_validate_json(store.get(key, MAX_RECORD_BYTES))
     # Without the permission to list, S3 answers "access denied" for an object that does not exist.
     except (ObjectNotFoundError, AccessDeniedError):
         return None

@@ -13,7 +13,7 @@ from pipeline.publish.repair import Recompute
 from pipeline.publish.repair.units import is_intact
 from pipeline.storage import layout
 from pipeline.storage.formats.prompts import PromptTable
-from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.object_store import MAX_TABLE_BYTES, ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import dropped_key_of, read_plan, write_plan
 from pipeline.storage.receipts import done_units
@@ -74,7 +74,9 @@ def restore_dropped(store: ObjectStore, config: Config | None) -> Iterator[str]:
         plan = read_plan(store, sealed.plan_id)
         key = dropped_key_of(plan)
         digest = plan.prompt_funnel.dropped_sha256
-        if key is not None and digest is not None and not is_intact(store, key, digest):
+        if key is None or digest is None:
+            continue
+        if not is_intact(store, key, digest, MAX_TABLE_BYTES):
             store.put(key, _dropped_again(plan, config, f"{store.url}/{key}"))
             yield key
 

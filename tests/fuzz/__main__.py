@@ -9,6 +9,7 @@ outside of the store are faults. They are printed with the seed of their set, so
 import argparse
 import os
 import random
+import resource
 import shutil
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from tests.fuzz.attempts import ATTEMPTS, Observed, Outcome, observe
+from tests.fuzz.attempts import ATTEMPTS, MEMORY, Observed, Outcome, import_once, observe
 from tests.fuzz.mutations import mutate
 from tests.fuzz.stores import canary_is_intact, new_place, sealed_store
 
@@ -32,6 +33,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         base = sealed_store(Path(folder) / "base")
+        import_once()
         total, peak, faults = Counter[Outcome](), 0, 0
         for seed in range(arguments.seed, arguments.seed + arguments.sets):
             for name, mutation, seen in run_set(
@@ -72,6 +74,8 @@ def _mutated(store: Path, seed: int) -> str:
     child = os.fork()
     if child == 0:
         status = 1
+        # A mutation may read an object that another one made gigabytes large.
+        resource.setrlimit(resource.RLIMIT_AS, (4 * MEMORY, 4 * MEMORY))
         try:
             description.write_text(ascii(mutate(store, random.Random(seed))), encoding="utf-8")
             status = 0

@@ -1,5 +1,6 @@
 """Runs of one command over one store, each in a new process, with limits on memory and time."""
 
+import faulthandler
 import os
 import resource
 import select
@@ -9,6 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -23,8 +25,26 @@ Attempt = Callable[[Path], None]
 
 MEMORY = 2**30
 """Bytes that a command may take beyond what the process had when it started."""
-DEADLINE_S = 10.0
+CPU_S = 10
+"""Processor time after which a command hangs. Time on the clock depends on other processes."""
+WAITING_S = 60.0
+"""Time on the clock after which a command hangs that waits and uses no processor."""
 _OUTPUT_BYTES = 1_000_000
+
+_IMPORTED_LATE = (
+    "pandas",
+    "PIL.ImageDraw",
+    "PIL.PngImagePlugin",
+    "PIL.WebPImagePlugin",
+    "pipeline.evaluate.report",
+    "pipeline.publish.export.formats",
+    "pipeline.publish.prune",
+    "pipeline.publish.select",
+    "pipeline.workflows.repair",
+    "pyarrow.dataset",
+    "yaml",
+)
+"""Modules that commands import when they run, which takes most of their time over a small set."""
 
 
 class Outcome(StrEnum):
@@ -110,6 +130,12 @@ ATTEMPTS: Mapping[str, Attempt] = {
 }
 
 
+def import_once() -> None:
+    """Import, for all processes forked later, what commands import when they run."""
+    for name in _IMPORTED_LATE:
+        import_module(name)
+
+
 def observe(attempt: Attempt, store: Path) -> Observed:
     """Run ``attempt`` in a forked process and return what happened.
 
@@ -122,13 +148,15 @@ def observe(attempt: Attempt, store: Path) -> Observed:
         _run_and_exit(attempt, store, writing)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        is_done, _, _ = select.select([pipe], [], [], DEADLINE_S)
+        is_done, _, _ = select.select([pipe], [], [], WAITING_S + 1)
         if not is_done:
             os.kill(child, signal.SIGKILL)
         report = pipe.read()
     _, status, usage = os.wait4(child, 0)
     if not is_done:
-        return Observed(Outcome.HANG, f"no end after {DEADLINE_S:.0f} s")
+        return Observed(Outcome.HANG, f"no end after {WAITING_S:.0f} s: {_stack(store)}")
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
+        return Observed(Outcome.HANG, f"no end after {CPU_S} s of processor time: {_stack(store)}")
     if os.WIFSIGNALED(status):
         return Observed(Outcome.SIGNAL, signal.Signals(os.WTERMSIG(status)).name)
     outcome, start, detail = report.decode("utf-8", "replace").split("\n", 2)
@@ -144,10 +172,16 @@ def _run_and_exit(attempt: Attempt, store: Path, writing: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # A disk that a command fills is a fault too.
     resource.setrlimit(resource.RLIMIT_FSIZE, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))
     output = os.open(store.parent / "output", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(output, stream)
-    outcome, detail = _outcome(attempt, store)
+    with (store.parent / "stack").open("w") as stack:
+        # Python's own handlers would wait for the end of a call into a library.
+        faulthandler.register(signal.SIGXCPU, file=stack, chain=True)
+        faulthandler.dump_traceback_later(WAITING_S, file=stack)
+        outcome, detail = _outcome(attempt, store)
+        faulthandler.cancel_dump_traceback_later()
     sys.stdout.flush()
     sys.stderr.flush()
     text = os.pread(output, _OUTPUT_BYTES, 0)
@@ -177,6 +211,12 @@ def _outcome(attempt: Attempt, store: Path) -> tuple[Outcome, str]:
             f"{kind.__name__}: {str(error)[:200]}\n{_where(traceback.format_exc())}",
         )
     return Outcome.RESULT, ""
+
+
+def _stack(store: Path) -> str:
+    """Return where a command was when its time was over."""
+    lines = (store.parent / "stack").read_text(errors="replace").splitlines()
+    return " < ".join(line.strip() for line in lines if "/pipeline/" in line)[:1000]
 
 
 def _where(text: str) -> str:

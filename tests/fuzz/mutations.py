@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.fuzz.crafted import CRAFTED
 from tests.fuzz.forge import forge
+from tests.fuzz.places import any_object, name_of
 
 Mutation = Callable[[Path, random.Random], str]
 
@@ -29,8 +32,10 @@ _STRANGE: tuple[Any, ...] = (
 _UNREADABLE = (
     AttributeError,
     LookupError,
+    MemoryError,
     OSError,
     RecursionError,
+    struct.error,
     TypeError,
     ValueError,
     tarfile.TarError,
@@ -51,33 +56,37 @@ def mutate(store: Path, rng: random.Random) -> str:
 
 def bytes_of_any_object(store: Path, rng: random.Random) -> str:
     """Change bytes of one object and nothing that refers to it."""
-    path = _any(store, rng)
+    path = any_object(store, rng)
     path.write_bytes(changed_bytes(path.read_bytes(), rng))
-    return f"bytes of {_name(store, path)}"
+    return f"bytes of {name_of(store, path)}"
 
 
 def bytes_of_a_forged_object(store: Path, rng: random.Random) -> str:
     """Change bytes of one object and every digest of it."""
-    path = _any(store, rng, "units", "shards", "ledgers", "manifests")
+    path = any_object(store, rng, "units", "shards", "ledgers", "manifests")
     forge(store, path, changed_bytes(path.read_bytes(), rng))
-    return f"forged bytes of {_name(store, path)}"
+    return f"forged bytes of {name_of(store, path)}"
 
 
 def json_value(store: Path, rng: random.Random) -> str:
     """Replace, remove, repeat or nest one value of a JSON object."""
-    path = _any(store, rng, "receipts", "manifests", "plans", "_SUCCESS", suffix=(".json", ""))
+    path = any_object(
+        store, rng, "receipts", "manifests", "plans", "_SUCCESS", suffix=(".json", "")
+    )
     content = json.loads(path.read_bytes())
     where = changed_json(content, rng)
     text = json.dumps(content)
     if rng.random() < 0.05:
         text = "[" * 100_000 + text
     forge(store, path, text.encode("utf-8", "surrogatepass"))
-    return f"value {where} of {_name(store, path)}"
+    return f"value {where} of {name_of(store, path)}"
 
 
 def columns(store: Path, rng: random.Random) -> str:
     """Write an Arrow or Parquet object anew with other columns."""
-    path = _any(store, rng, "units", "shards", "ledgers", "plans", suffix=(".arrow", ".parquet"))
+    path = any_object(
+        store, rng, "units", "shards", "ledgers", "plans", suffix=(".arrow", ".parquet")
+    )
     is_arrow = path.suffix == ".arrow"
     data = path.read_bytes()
     table = pa.ipc.open_file(data).read_all() if is_arrow else pq.read_table(io.BytesIO(data))
@@ -90,12 +99,12 @@ def columns(store: Path, rng: random.Random) -> str:
     else:
         pq.write_table(table, sink, compression=rng.choice(["none", "zstd", "snappy"]))
     forge(store, path, sink.getvalue())
-    return f"{what} in {_name(store, path)}"
+    return f"{what} in {name_of(store, path)}"
 
 
 def tar_members(store: Path, rng: random.Random) -> str:
     """Write a webdataset shard anew with other members."""
-    path = _any(store, rng, "shards", suffix=(".tar",))
+    path = any_object(store, rng, "shards", suffix=(".tar",))
     sink = io.BytesIO()
     with tarfile.open(path) as old, tarfile.open(fileobj=sink, mode="w") as new:
         members = [(each, old.extractfile(each)) for each in old.getmembers()]
@@ -110,7 +119,7 @@ def tar_members(store: Path, rng: random.Random) -> str:
             if index == chosen and kind == 5:
                 new.addfile(member, io.BytesIO(data))
     forge(store, path, sink.getvalue())
-    return f"member {chosen} ({kind}) of {_name(store, path)}"
+    return f"member {chosen} ({kind}) of {name_of(store, path)}"
 
 
 def _changed_member(member: tarfile.TarInfo, data: bytes, kind: int, rng: random.Random) -> bytes:
@@ -129,12 +138,12 @@ def _changed_member(member: tarfile.TarInfo, data: bytes, kind: int, rng: random
 
 def file_type(store: Path, rng: random.Random) -> str:
     """Replace an object or a folder by a link, a FIFO, a device, a folder or nothing."""
-    path = _any(store, rng)
+    path = any_object(store, rng)
     if rng.random() < 0.3 and path.parent != store:
         path = path.parent
     kind = rng.choice(["link", "loop", "device", "fifo", "folder", "nothing", "empty", "outside"])
     outside = store.parent / "canary"
-    name = _name(store, path)
+    name = name_of(store, path)
     if path.is_dir():
         if kind == "outside":  # the same content, behind a link
             moved = store.parent / "moved"
@@ -169,6 +178,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     columns,
     tar_members,
     file_type,
+    *CRAFTED,
 )
 
 
@@ -267,22 +277,3 @@ def _other_column(table: pa.Table, index: int, kind: str, rng: random.Random) ->
         return pa.nulls(rows, rng.choice(types))
     values = [2**62, -1, 0]
     return pa.array([rng.choice(values) for _ in range(rows)], pa.int64())
-
-
-def _any(
-    store: Path, rng: random.Random, *kinds: str, suffix: tuple[str, ...] | None = None
-) -> Path:
-    """Return one regular object of the store, of the given kinds and suffixes."""
-    found = [
-        path
-        for path in sorted(store.rglob("*"))
-        if path.is_file()
-        and not path.is_symlink()
-        and (not kinds or path.relative_to(store).parts[0] in kinds)
-        and (suffix is None or path.suffix in suffix)
-    ]
-    return rng.choice(found) if found else store / "_SUCCESS"
-
-
-def _name(store: Path, path: Path) -> str:
-    return str(path.relative_to(store))

@@ -36,7 +36,7 @@ def new_place(base: Path, place: Path) -> Path:
 
 def canary_is_intact(place: Path) -> bool:
     """Return True if nothing outside of the store and of the output was changed."""
-    known = {"canary", "store", "out", "output", "mutation", "moved"}
+    known = {"canary", "store", "out", "output", "stack", "mutation", "moved"}
     return (place / "canary").read_bytes() == CANARY and {
         path.name for path in place.iterdir()
     } <= known

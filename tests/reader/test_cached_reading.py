@@ -13,7 +13,7 @@ from pipeline.core.records import Split
 from pipeline.reader import Cache, NoisePairDataset, NoisePairTable
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.local import LocalStore
-from pipeline.storage.object_store import ObjectInfo, ObjectStore
+from pipeline.storage.object_store import MAX_OBJECT_BYTES, ObjectInfo, ObjectStore
 from pipeline.storage.open import open_store
 from tests.publish.damage import flip
 from tests.reader.cached_objects import files
@@ -87,9 +87,9 @@ def test_opening_reads_only_success_and_manifests(
     asked: list[str] = []
 
     class Watched(LocalStore):
-        def get(self, key: str) -> bytes:
+        def get(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
             asked.append(key)
-            return super().get(key)
+            return super().get(key, max_bytes)
 
         def list(self, prefix: str) -> Iterator[ObjectInfo]:
             raise AssertionError(f"listed {prefix}")

@@ -1,12 +1,14 @@
 """A local store opens regular files only, and no link leads out of its folder."""
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipeline.core.errors import ObjectNotFoundError, PermanentStoreError
+from pipeline.storage.confinement import path_beneath
 from pipeline.storage.local import LocalStore
 
 pytestmark = pytest.mark.timeout(20)  # a FIFO without a writer would be waited for
@@ -31,7 +33,6 @@ READS: list[Callable[[LocalStore, str, Path], object]] = [
     lambda store, key, path: store.get(key),
     lambda store, key, path: store.get_range(key, 0, 4),
     lambda store, key, path: store.get_versioned(key),
-    lambda store, key, path: store.get_file(key, path),
     lambda store, key, path: store.open(key),
 ]
 
@@ -114,3 +115,35 @@ def test_lock_is_not_taken_on_a_file_outside(store: LocalStore, outside: Path) -
     with pytest.raises(PermanentStoreError):
         store.put("a/file", b"new")
     assert not (outside / "made").exists()
+
+
+def test_folders_nested_deeper_than_the_stack_are_listed(store: LocalStore) -> None:
+    depth = 1500  # levels; Python's stack has 1000
+    folder = os.open(store.root, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=folder)
+        below = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(os.open(".npd-tmp-left", os.O_CREAT, dir_fd=folder))
+    os.close(os.open("deep", os.O_CREAT, dir_fd=folder))
+    os.close(folder)
+    try:
+        assert [info.key for info in store.list("")] == ["a/file", "d/" * depth + "deep"]
+        assert store.remove_leftovers(0) == 1
+    finally:
+        subprocess.run(["rm", "-rf", store.root / "d"], check=True)
+
+
+def test_folder_that_is_replaced_by_a_link_after_its_check_is_not_followed(
+    store: LocalStore, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def checked_then_replaced(root: str, path: Path) -> str:
+        beneath = path_beneath(root, path)
+        (store.root / "a").rename(store.root / "b")
+        (store.root / "a").symlink_to(outside)
+        return beneath
+
+    monkeypatch.setattr("pipeline.storage.local.path_beneath", checked_then_replaced)
+    with pytest.raises((PermanentStoreError, ObjectNotFoundError)):
+        store.get("a/file")

@@ -215,7 +215,9 @@ class UnitPairs:
             if left < 0:
                 return
             schema = PairSchema.of_plan(self.plan, receipt.latent_shape)
-            rows = read_unit(self.store, receipt.data_key, receipt.data_sha256, schema)
+            rows = read_unit(
+                self.store, receipt.data_key, receipt.data_sha256, receipt.data_bytes, schema
+            )
             stored = [outcome.candidate for outcome in receipt.stored()]
             if len(stored) != rows.num_rows:
                 raise VerificationError(

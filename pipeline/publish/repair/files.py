@@ -15,7 +15,7 @@ from pipeline.storage import layout
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.layout import SUCCESS_KEY
 from pipeline.storage.manifest import Manifest, manifest_bytes
-from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.object_store import MAX_TABLE_BYTES, ObjectStore
 from pipeline.storage.plans import plan_bytes, read_plan, read_prompt_table
 from pipeline.storage.sealed_files import read_ledger
 from pipeline.storage.success import SealedManifest, contradicts_itself, name_in_success, sealed_as
@@ -83,7 +83,11 @@ def repair_files(
     """
     if manifest is None:
         return _repair_manifest(store, plan, prompts, sealed)
-    damaged = {file.key for file in manifest.files() if not is_intact(store, file.key, file.sha256)}
+    damaged = {
+        file.key
+        for file in manifest.files()
+        if not is_intact(store, file.key, file.sha256, file.num_bytes)
+    }
     if not damaged:
         return []
 
@@ -138,7 +142,7 @@ def _repair_manifest(
         overwrite_damaged=True,
     )
     if sealed_as(made) != sealed:
-        if is_intact(store, sealed.key, sealed_as(made).sha256):
+        if is_intact(store, sealed.key, sealed_as(made).sha256, MAX_TABLE_BYTES):
             name_in_success(store, sealed_as(made))  # the entry was wrong, not the manifest
             return [SUCCESS_KEY]
         # No build can have written a manifest that contradicts itself. Its digest protects

@@ -1,6 +1,7 @@
 """Repair of unit objects and receipts: recomputed separately, checked, then put in place."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from pipeline.config.plan import Plan
 from pipeline.core.errors import ObjectNotFoundError, VerificationError
@@ -21,11 +22,11 @@ def damaged_units(problems: Sequence[Problem]) -> list[int]:
     return sorted({place.unit for place in places if place is not None and place.unit is not None})
 
 
-def is_intact(store: ObjectStore, key: str, digest: str) -> bool:
-    """Return True if an object exists and has the given SHA-256."""
+def is_intact(store: ObjectStore, key: str, digest: str, num_bytes: int) -> bool:
+    """Return True if an object exists and has the given SHA-256, and at most ``num_bytes``."""
     try:
-        return sha256(store.get(key)) == digest
-    except ObjectNotFoundError:
+        return sha256(store.get(key, num_bytes)) == digest
+    except (ObjectNotFoundError, VerificationError):
         return False
 
 
@@ -82,7 +83,7 @@ class UnitRepair:
         data = self._scratch.get(made.data_key)
         written = []
         # As in a commit: a receipt must never name data that is not in the store.
-        if not is_intact(self._store, made.data_key, made.data_sha256):
+        if not is_intact(self._store, made.data_key, made.data_sha256, made.data_bytes):
             self._store.put(made.data_key, data)
             written.append(made.data_key)
         if self._is_damaged(unit):
@@ -99,7 +100,10 @@ class UnitRepair:
         listed = self._store.list(layout.unit_prefix(self._plan.plan_id, unit))
         keys = [info.key for info in listed if layout.place_of(info.key) is not None]
         # An object counts only if its bytes have the digest in its key.
-        digests = {key: sha256(self._store.get(key)) for key in keys}
+        digests = {}
+        for key in keys:
+            with suppress(VerificationError):
+                digests[key] = sha256(self._store.get(key))
         return {digest for key, digest in digests.items() if short(digest) in key}
 
 

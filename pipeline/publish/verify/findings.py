@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from pipeline.core.errors import ObjectNotFoundError
+from pipeline.core.errors import ObjectNotFoundError, VerificationError
 from pipeline.core.identity import sha256
 from pipeline.publish.gc import UnreferencedObject
 from pipeline.storage.layout import ParsedKey, place_of
-from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.object_store import MAX_OBJECT_BYTES, ObjectStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,16 +65,28 @@ def message_of(store: ObjectStore, key: str, error: Exception) -> str:
 
 
 def read_promised(
-    store: ObjectStore, key: str, digest: str, promised_by: str, found: Verification
+    store: ObjectStore,
+    key: str,
+    digest: str,
+    promised_by: str,
+    found: Verification,
+    *,
+    num_bytes: int = MAX_OBJECT_BYTES,
 ) -> bytes | None:
-    """Read an object with the promised digest; return None and add a problem otherwise."""
+    """Read an object with the promised digest; return None and add a problem otherwise.
+
+    An object of more than ``num_bytes`` is not read.
+    """
+    data: bytes | None
     try:
-        data = store.get(key)
+        data = store.get(key, num_bytes)
     except ObjectNotFoundError:
         found.add(key, "missing")
         return None
+    except VerificationError:  # larger
+        data = None
     # Problems are collected and not raised, so that one run reports all of them.
-    if sha256(data) != digest:
+    if data is None or sha256(data) != digest:
         found.add(key, f"not the bytes that {promised_by} promises")
         return None
     return data

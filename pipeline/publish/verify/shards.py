@@ -77,7 +77,14 @@ class _SplitCheck:
         # Take the outcomes even if the shard is unreadable, so that the next shard is compared
         # with the outcomes of its pairs.
         expected = [next(outcomes, None) for _ in range(info.num_samples)]
-        data = read_promised(self._store, info.key, info.sha256, "the manifest", self._found)
+        data = read_promised(
+            self._store,
+            info.key,
+            info.sha256,
+            "the manifest",
+            self._found,
+            num_bytes=info.num_bytes,
+        )
         if data is None:
             return False
         self._found.num_bytes += len(data)

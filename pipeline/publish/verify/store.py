@@ -17,7 +17,7 @@ from pipeline.storage import layout
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.layout import place_of
 from pipeline.storage.manifest import Manifest
-from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.object_store import MAX_TABLE_BYTES, ObjectStore
 from pipeline.storage.plans import dropped_key_of, read_plan, read_prompt_table
 from pipeline.storage.receipts import disagreement_keys, read_disagreement, read_receipt
 from pipeline.storage.success import SealedManifest, nothing_sealed, of_plan, read_success
@@ -133,7 +133,7 @@ def _plan(
 def _check_dropped(store: ObjectStore, plan: Plan, found: Verification) -> None:
     key, digest = dropped_key_of(plan), plan.prompt_funnel.dropped_sha256
     if key is not None and digest is not None:
-        read_promised(store, key, digest, "the plan", found)
+        read_promised(store, key, digest, "the plan", found, num_bytes=MAX_TABLE_BYTES)
 
 
 def _disagreements(store: ObjectStore, plan_id: str) -> list[Problem]:

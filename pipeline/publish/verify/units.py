@@ -51,7 +51,9 @@ def check_ledger(
     store: ObjectStore, plan: Plan, info: LedgerInfo, found: Verification
 ) -> CheckedLedger | None:
     """Read and check the ledger; return None if it cannot be compared with receipts."""
-    data = read_promised(store, info.key, info.sha256, "the manifest", found)
+    data = read_promised(
+        store, info.key, info.sha256, "the manifest", found, num_bytes=info.num_bytes
+    )
     if data is None:
         return None
     found.num_bytes += len(data)
@@ -130,7 +132,9 @@ def _unit_object(
 ) -> dict[str, bytes]:
     """Check a unit object; return the digests of its pairs by sample id, none if damaged."""
     key = receipt.data_key
-    data = read_promised(store, key, receipt.data_sha256, "its receipt", found)
+    data = read_promised(
+        store, key, receipt.data_sha256, "its receipt", found, num_bytes=receipt.data_bytes
+    )
     if data is None:
         return {}
     listed = [outcome.sample_id for outcome in receipt.stored()]

@@ -23,14 +23,12 @@ from pipeline.storage.formats.pairs import (
     STATISTICS,
     UNREADABLE,
 )
+from pipeline.storage.formats.parquet_columns import ParquetColumns
 from pipeline.storage.formats.prompts import PROMPT_COLUMNS, PromptTable
 
 Mask = npt.NDArray[np.bool_]
 
 _ROWS_PER_GROUP = 65_536
-
-_MAX_RATIO = 100
-"""Most bytes of decompressed pages for each byte of the file; real ledgers have about 3."""
 
 
 class LedgerInfo(Record):
@@ -129,25 +127,24 @@ class Ledger:
         self._url = url
         self._columns: dict[str, pa.ChunkedArray] = {}
         with self._readable():
-            file = pa.BufferReader(source) if isinstance(source, bytes) else source
-            self._file = pq.ParquetFile(file)
-            _check_size(self._file.metadata, info)
-            if not self._file.schema_arrow.equals(schema):
-                raise ValueError("its columns are not those of the contract")
+            self._file = ParquetColumns(source, schema, info.num_bytes)
+            if self._file.num_rows != info.num_rows:
+                raise ValueError(f"{self._file.num_rows} rows, {info.num_rows} promised")
+        self._schema = schema
 
     @property
     def num_rows(self) -> int:
         """Number of candidates."""
-        return int(self._file.metadata.num_rows)
+        return self._file.num_rows
 
     def read_all(self) -> None:
         """Read all columns, so that damage is found now."""
-        for name in self._file.schema_arrow.names:
+        for name in self._schema.names:
             self._column(name)
 
     def holds(self, first: int, outcomes: Sequence[Outcome], prompts: Iterable[str]) -> bool:
         """Return True if the rows from ``first`` on equal the outcomes, each with its prompt."""
-        schema = self._file.schema_arrow
+        schema = self._schema
         rows = _table(_rows(outcomes, prompts), schema)
         # Both sides are compared after rounding to the types of the columns.
         stored = pa.table(
@@ -214,14 +211,14 @@ class Ledger:
 
     def proposals(self) -> list[str | None] | None:
         """Return the name of each golden noise. None before schema version 3."""
-        if "proposal" not in self._file.schema_arrow.names:
+        if "proposal" not in self._schema.names:
             return None
         names: list[str | None] = self._column("proposal").to_pylist()
         return names
 
     def forward_evaluations(self) -> npt.NDArray[np.int64] | None:
         """Return the number of evaluations of each candidate. None before schema version 3."""
-        if "forward_evaluations" not in self._file.schema_arrow.names:
+        if "forward_evaluations" not in self._schema.names:
             return None
         numbers: npt.NDArray[np.int64] = self._column("forward_evaluations").to_numpy()
         return numbers
@@ -229,9 +226,7 @@ class Ledger:
     def _column(self, name: str) -> pa.ChunkedArray:
         if name not in self._columns:
             with self._readable():
-                column = self._file.read(columns=[name])[name]
-                column.validate(full=True)
-            self._columns[name] = column
+                self._columns[name] = self._file.column(name)
         return self._columns[name]
 
     @contextmanager
@@ -247,22 +242,6 @@ class Ledger:
             field.name: pc.fill_null(pc.struct_field(column, field.name), math.nan).to_numpy()
             for field in column.type
         }
-
-
-def _check_size(metadata: pq.FileMetaData, info: LedgerInfo) -> None:
-    """Raise ``ValueError`` for a file that takes far more memory than its size.
-
-    Repeated values take almost no bytes in a file: one of 60 kB can hold a billion rows. A real
-    candidate takes tens of bytes, because its seed and its scores differ from others'.
-    """
-    if metadata.num_rows != info.num_rows:
-        raise ValueError(f"{metadata.num_rows} rows, {info.num_rows} promised")
-    groups = map(metadata.row_group, range(metadata.num_row_groups))
-    decoded = sum(group.total_byte_size for group in groups)
-    if info.num_rows > info.num_bytes or decoded > _MAX_RATIO * info.num_bytes:
-        raise ValueError(
-            f"{info.num_rows:,} rows of {decoded:,} bytes, in a file of {info.num_bytes:,} bytes"
-        )
 
 
 def _mask(column: pa.ChunkedArray) -> Mask:

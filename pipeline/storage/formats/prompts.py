@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from pipeline.config.plan import Plan
 from pipeline.core.identity import canonical_json, prompt_id, seeds_for, sha256, split_for
 from pipeline.core.records import Candidate, Split
+from pipeline.storage.formats.parquet_columns import ParquetColumns
 
 PROMPT_COLUMNS = pa.schema(
     [("prompt_id", pa.string()), ("prompt", pa.string()), ("split", pa.string())]
@@ -40,10 +41,12 @@ class PromptTable:
     def parse(cls, data: bytes) -> Self:
         """Read a Parquet file of prompts.
 
-        Raises ``ValueError`` for other columns, and pyarrow's errors, which include ``OSError`` for
-        broken compression.
+        Raises ``ValueError`` for other columns and for a file that takes far more memory than its
+        size, and pyarrow's errors, which include ``OSError`` for broken compression.
         """
-        return cls(pq.read_table(io.BytesIO(data)))
+        file = ParquetColumns(data, PROMPT_COLUMNS, len(data))
+        columns = [file.column(name) for name in PROMPT_COLUMNS.names]
+        return cls(pa.table(columns, schema=PROMPT_COLUMNS))
 
     def to_bytes(self) -> bytes:
         """Return the table as a Parquet file."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from botocore.exceptions import ClientError
 
 from pipeline.core.errors import PermanentStoreError, RetryableStoreError, StoreError
-from pipeline.storage.object_store import ObjectInfo, ObjectStore
+from pipeline.storage.object_store import MAX_OBJECT_BYTES, ObjectInfo, ObjectStore
 from tests.faults.simulated.scheduler import Scheduler
 
 T = TypeVar("T")
@@ -153,17 +153,14 @@ class FaultyStore:
         self._store = store
         self._calls = calls
 
-    def get(self, key: str) -> bytes:
-        return self._calls.make("get", key, lambda: self._store.get(key))
+    def get(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+        return self._calls.make("get", key, lambda: self._store.get(key, max_bytes))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         return self._calls.make("get_range", key, lambda: self._store.get_range(key, start, length))
 
     def get_versioned(self, key: str) -> tuple[bytes, str]:
         return self._calls.make("get_versioned", key, lambda: self._store.get_versioned(key))
-
-    def get_file(self, key: str, path: Path) -> None:
-        self._calls.make("get_file", key, lambda: self._store.get_file(key, path))
 
     def head(self, key: str) -> ObjectInfo | None:
         return self._calls.make("head", key, lambda: self._store.head(key))

@@ -8,7 +8,7 @@ from hashlib import md5
 from pathlib import Path
 
 from pipeline.core.errors import ObjectNotFoundError
-from pipeline.storage.object_store import ObjectInfo, check_key
+from pipeline.storage.object_store import MAX_OBJECT_BYTES, ObjectInfo, check_key
 
 
 class Clock:
@@ -89,8 +89,10 @@ class MemoryStore:
         self.url = "memory://store"
         self._objects = objects
 
-    def get(self, key: str) -> bytes:
-        return self._found(key).data
+    def get(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+        data = self._found(key).data
+        assert len(data) <= max_bytes
+        return data
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         return self._found(key).data[start : start + length]
@@ -98,11 +100,6 @@ class MemoryStore:
     def get_versioned(self, key: str) -> tuple[bytes, str]:
         found = self._found(key)
         return found.data, found.etag
-
-    def get_file(self, key: str, path: Path) -> None:
-        data = self.get(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
 
     def head(self, key: str) -> ObjectInfo | None:
         found = self._objects.get(check_key(key))
