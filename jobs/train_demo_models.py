@@ -24,6 +24,7 @@ from jobs.demo_models.golden_noise import compare_settings, settings_table
 from jobs.demo_models.reward import train_reward
 from jobs.demo_models.vae import cached_latents, train_decoder, train_vae
 from pipeline.cli.app import run
+from pipeline.cli.outputs import check_output_folder
 from pipeline.core.errors import UserError
 from pipeline.storage.durable import atomic_write, whole_folder
 
@@ -108,6 +109,7 @@ def main(
     """Train the demo models and print their evaluation."""
     # Two threads on a busy two-core machine were 2.7 times slower than one.
     torch.set_num_threads(1)
+    check_output_folder(out)
     settings = DemoSettings().quick() if quick else DemoSettings()
     train_all(settings, out, seed)
     model, reward, count = out / "model", out / "reward", settings.evaluation_size

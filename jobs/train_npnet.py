@@ -15,6 +15,7 @@ from rich.console import Console
 
 from pipeline.cli.app import run
 from pipeline.cli.arguments import UnsignedOption, VersionOption
+from pipeline.cli.outputs import check_output_folder
 from pipeline.config.file import load_config
 from pipeline.core.determinism import be_deterministic
 from pipeline.core.errors import UserError
@@ -82,6 +83,7 @@ def job(
     ] = None,
 ) -> None:
     """Train a noise prompt network on the train split and measure it on the validation split."""
+    check_output_folder(out)
     be_deterministic()
     on_cpu = not torch.cuda.is_available()
     if on_cpu and precision == "fp16":

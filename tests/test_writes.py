@@ -14,7 +14,7 @@ from jobs.demo_models.data import cached_pictures, render_pictures
 from jobs.demo_models.fit import StageSettings, fit
 from jobs.demo_models.vae import cached_latents, new_vae
 from jobs.train_demo_models import _claim
-from pipeline.cli.console import write_output
+from pipeline.cli.outputs import write_output
 from pipeline.core.errors import UserError
 from pipeline.demo.scene_reward import DualEncoder, SceneReward, vocabulary_size
 from pipeline.demo.scenes import WORDS

@@ -1,9 +1,7 @@
-"""Output of the commands: progress, summaries and files."""
+"""Output of the commands: progress and summaries."""
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -27,11 +25,10 @@ from rich.table import Table
 
 from pipeline.cluster.messages import UnitSummary
 from pipeline.config.plan import Plan
-from pipeline.core.errors import UserError
+from pipeline.config.sections import UnitsConfig
 from pipeline.core.escape import for_terminal, for_terminal_line
 from pipeline.core.prompt_funnel import PromptFunnel
 from pipeline.core.quantities import human_bytes
-from pipeline.storage.durable import atomic_write
 from pipeline.storage.manifest import Funnel, Manifest
 from pipeline.storage.plans import dropped_key_of
 from pipeline.storage.receipts import Commit
@@ -176,6 +173,17 @@ def show_verification(found: "Verification") -> None:
     )
 
 
+def batch_remark(units: UnitsConfig) -> str | None:
+    """Return a remark if batches are smaller than configured, else None."""
+    if units.batch_size <= units.size:
+        return None
+    return (
+        f"of {units.largest_batch}, not {units.batch_size}: no batch spans two units of "
+        f"{units.size}. units.batch_size = {units.largest_batch} computes the same pairs, as "
+        "another plan"
+    )
+
+
 def funnel_line(funnel: Funnel) -> str:
     """Return the funnel as one line: kept, rejected and failed candidates with their reasons."""
     parts = [f"{funnel.kept} of {funnel.candidates} candidates kept ({funnel.kept_rate:.1%})"]
@@ -208,22 +216,3 @@ def prompt_lines(funnel: PromptFunnel) -> Iterator[tuple[str, str]]:
     if funnel.verdicts:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in funnel.verdicts.items())
         yield "  safety verdicts", counts
-
-
-def check_output(path: Path) -> None:
-    """Raise ``UserError`` if a file cannot be written. Called before work that it would waste."""
-    folder = path.parent
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name a file in it")
-    if not folder.is_dir():
-        raise UserError(f"cannot write {path}: there is no folder {folder}; create it first")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise UserError(f"cannot write {path}: permission denied; choose another file")
-
-
-def write_output(path: Path, data: bytes) -> None:
-    """Write a file atomically. Raise ``UserError`` if it cannot be written."""
-    try:
-        atomic_write(path, [data])
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another file") from error

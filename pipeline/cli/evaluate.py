@@ -14,6 +14,7 @@ from rich.progress import (
 )
 
 from pipeline.cli.console import console, show
+from pipeline.cli.outputs import check_output_folder
 from pipeline.config.file import load_config
 from pipeline.storage.open import open_store
 
@@ -99,6 +100,7 @@ def evaluate(
         refuse_other_networks,
     )
 
+    check_output_folder(out)
     settings = load_config(config)
     if rewards is not None:
         settings = settings.model_copy(update={"rewards": load_config(rewards).rewards})

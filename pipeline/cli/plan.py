@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.arguments import ConfigArgument
-from pipeline.cli.console import check_output, prompt_lines, show, write_output
+from pipeline.cli.console import batch_remark, prompt_lines, show
+from pipeline.cli.outputs import check_output, write_output
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
 from pipeline.core.errors import ModelError
@@ -82,12 +83,12 @@ def _measured(
 
     plan, prompts = plan_of(config, models, chosen)
     cost = estimate(plan, prompts, config, models)
-    seconds = plan.num_candidates * cost.seconds_per_candidate / workers
+    seconds = plan.largest_share(workers) * cost.seconds_per_candidate
     yield "plan", plan.plan_id
     yield from _sizes(plan, config, cost.evaluations_per_candidate, cost.bytes_per_pair)
     yield (
         "time",
-        f"about {human_seconds(seconds)} on {workers} workers as fast as this machine "
+        f"about {human_seconds(seconds)} on {_used(plan, workers)} as fast as this machine "
         f"({cost.seconds_per_candidate:.3f} s per candidate)",
     )
 
@@ -113,7 +114,7 @@ def _published(
     yield from _sizes(plan, config, evaluations, size)
     costs = gpu_hours(architecture, config.model, plan.num_candidates, evaluations, images)
     for cost in costs:
-        yield f"{cost.speed.gpu}, {cost.speed.software}", _hours(cost, gpus)
+        yield f"{cost.speed.gpu}, {cost.speed.software}", _hours(cost, plan, gpus)
     if not costs:
         height, width = architecture.size(config.model)
         yield "GPU-hours", f"no published speed of {architecture.name} at {height} × {width}"
@@ -126,6 +127,8 @@ def _sizes(plan: "Plan", config: Config, evaluations: int, pair_bytes: int) -> L
     yield from prompt_lines(plan.prompt_funnel)
     yield "candidates", f"{candidates}"
     yield "units", f"{plan.num_units} of {plan.unit_size} candidates"
+    if remark := batch_remark(config.units):
+        yield "batches", remark
     yield (
         "forward evaluations",
         f"{evaluations} per candidate, {candidates * evaluations:,} in total",
@@ -137,8 +140,17 @@ def _sizes(plan: "Plan", config: Config, evaluations: int, pair_bytes: int) -> L
     )
 
 
-def _hours(cost: "GpuHours", gpus: int) -> str:
+def _hours(cost: "GpuHours", plan: "Plan", gpus: int) -> str:
     text = f"{cost.arithmetic()}, without rewards"
     if gpus > 1:
-        text += f"; {human_seconds(cost.hours * 3600 / gpus)} on {gpus}"
+        seconds = cost.seconds_per_candidate * plan.largest_share(gpus)
+        text += f"; {human_seconds(seconds)} on {_used(plan, gpus)}"
     return f"{text} [{cost.speed.source}]"
+
+
+def _used(plan: "Plan", workers: int) -> str:
+    """Return the number of workers that have work. One worker computes a unit."""
+    if plan.num_units >= workers:
+        return f"{workers} worker{'' if workers == 1 else 's'}"
+    units = "one unit" if plan.num_units == 1 else f"{plan.num_units} units"
+    return f"{plan.num_units} of {workers} workers, because there is work for {units} only"

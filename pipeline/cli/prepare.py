@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.console import console, show
+from pipeline.cli.outputs import check_new_output, check_output_folder, write_output
 from pipeline.config.file import bundled_configs, starter_text
-from pipeline.core.errors import UserError
-from pipeline.storage.durable import atomic_write
 
 
 def init(
@@ -25,9 +24,8 @@ def init(
     if file is None:
         show(text, end="")
         return
-    if file.exists():
-        raise UserError(f"{file} already exists; choose another name")
-    atomic_write(file, [text.encode()])
+    check_new_output(file)
+    write_output(file, text.encode())
     console.print(f"written: {file}; next: npd plan {file}", soft_wrap=True)
 
 
@@ -56,6 +54,7 @@ def convert_reward(
     """Convert the published files of a reward to safetensors, without running code from them."""
     from pipeline.models.rewards.kinds import convert
 
+    check_output_folder(out)
     with console.status(f"reading {kind}"):
         convert(kind, source, out)
     console.print(f'written; use it with kind = "{kind}", path = "{out}"', soft_wrap=True)

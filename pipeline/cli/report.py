@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
-from pipeline.cli.console import check_output, console, show, write_output
+from pipeline.cli.console import console, show
+from pipeline.cli.outputs import check_output, write_output
 from pipeline.config.file import load_config
 from pipeline.core.errors import UserError
 from pipeline.storage.open import open_store

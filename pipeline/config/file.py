@@ -48,10 +48,8 @@ def bundled_config(name: str) -> Path:
     """Return the file of a shipped configuration. Raises ``ConfigError`` for an unknown name."""
     found = _bundled()
     if name not in found:
-        near = get_close_matches(name, found, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(
-            f"{name}: no such file, and no shipped configuration has this name{hint} "
+            f"{name}: no such file, and no shipped configuration has this name{_nearest(name)} "
             f"(shipped: {', '.join(sorted(found))})"
         )
     return found[name]
@@ -61,22 +59,39 @@ def _bundled() -> dict[str, Path]:
     return {path.stem: path for folder in (BUNDLED, RECIPES) for path in folder.glob("*.toml")}
 
 
+def _nearest(name: str) -> str:
+    """Return a suggestion for a name that no shipped configuration has; empty if none is near."""
+    near = get_close_matches(name, _bundled(), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 def _locate(path: Path) -> Path:
     """Return the path itself, or the file of the shipped configuration with that bare name."""
     # A file of the user takes precedence over a shipped configuration of the same name.
-    is_bare_name = path.suffix == "" and path.parent == Path()
-    if path.is_file() or not is_bare_name:
-        return path
-    return bundled_config(str(path))
+    is_bare_name = path.suffix == "" and path.name != "" and path.parent == Path()
+    try:
+        if is_bare_name and not path.is_file():
+            return bundled_config(path.name)
+        if not path.exists():
+            raise ConfigError(f"{path}: no such configuration file{_nearest(path.stem)}")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    return path
 
 
 def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
     # Workers start in other folders, where a relative path would name another file.
     def absolute(path: str) -> str:
         try:
-            return str((file.path.parent / Path(path).expanduser()).resolve())
+            resolved = (file.path.parent / Path(path).expanduser()).resolve()
+            resolved.exists()
+        except PermissionError:  # on this machine, which may only start the build
+            pass
         except (RuntimeError, ValueError) as error:  # a loop of links, an unknown user, a NUL
             raise ConfigError(f"{file.path}: {path!r} is not a path: {error}") from None
+        except OSError as error:  # a name that is too long
+            raise ConfigError(f"{file.path}: {path!r} is not a path: {error.strerror}") from None
+        return str(resolved)
 
     def located(section: _Source) -> _Source:
         path = None if section.path is None else absolute(section.path)

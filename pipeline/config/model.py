@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.section import GuidanceScale, PositiveInt, Section, SourceConfig
+from pipeline.config.section import GuidanceScale, PositiveInt, Section, SourceConfig, Word
 
 AttentionBackend = Literal[
     "native",
@@ -62,7 +62,7 @@ class ModelFiles(SourceConfig):
 
     config: str | None = None
     """Folder in diffusers' format with the configurations for weights in a single file."""
-    variant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] | None = None
+    variant: Word | None = None
     """Variant of the weight files, such as fp16; by default the files without a variant."""
 
 

@@ -220,6 +220,14 @@ class Plan(Record):
         """Maps each selecting reward to the gain that the golden image must exceed."""
         return {reward.name: reward.margin for reward in self.settings.rewards if reward.select}
 
+    def largest_share(self, workers: int) -> int:
+        """Return the number of candidates of the busiest worker. Workers do not share a unit."""
+        rounds = -(-self.num_units // workers)
+        # The last unit may hold fewer. It decides only if no other worker has a unit in its round.
+        others = self.num_units - (rounds - 1) * workers - 1
+        last = len(self.unit_range(self.num_units - 1)) if others == 0 else self.unit_size
+        return (rounds - 1) * self.unit_size + last
+
     def unit_range(self, unit: int) -> range:
         """Return the positions of the candidates of a unit in the plan."""
         start = unit * self.unit_size

@@ -5,7 +5,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.section import Name, PositiveInt, Section, Seed, refuse_unpinned
+from pipeline.config.section import (
+    Name,
+    PositiveInt,
+    Repository,
+    Section,
+    Seed,
+    refuse_unpinned,
+)
 
 PromptFormat = Literal["text", "jsonl", "csv", "tsv", "parquet", "arrow", "webdataset"]
 
@@ -22,7 +29,7 @@ class PromptSourceConfig(Section):
     """Name of the source in counts and in the list of dropped prompts."""
     path: str | None = None
     """File, pattern such as shards/*.tar, or folder written by save_to_disk of datasets."""
-    hub: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = None
+    hub: Repository | None = None
     """Data set on the Hugging Face hub, owner/name, instead of path; it is streamed."""
     revision: str | None = None
     """Commit of the data set on the hub, 40 hexadecimal digits."""

@@ -16,7 +16,21 @@ from pydantic import (
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+_NAME = r"^[a-z][a-z0-9_]*$"
+_REPOSITORY = r"^[\w.-]+(/[\w.-]+)?$"
+_WORD = r"^[A-Za-z0-9_]+$"
+
+Name = Annotated[str, Field(pattern=_NAME)]
+Repository = Annotated[str, Field(pattern=_REPOSITORY)]
+Word = Annotated[str, Field(pattern=_WORD)]
+
+PATTERNS = {
+    _NAME: "a name of small letters, digits and _, such as my_reward",
+    _REPOSITORY: "a repository of the Hugging Face hub, as in owner/name",
+    _WORD: "a word of letters, digits and _, such as fp16",
+}
+"""Maps each pattern of a text to what it accepts, for messages."""
+
 GuidanceScale = Annotated[float, Field(ge=0, le=100)]
 NumSteps = Annotated[int, Field(ge=1, le=1000)]
 """N, number of steps from noise to image; 1000 is the number of training timesteps."""
@@ -75,7 +89,7 @@ class SourceConfig(Section):
 
     path: str | None = None
     """Folder or file on the machines that compute."""
-    hub: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None = None
+    hub: Repository | None = None
     """Repository of the Hugging Face hub, owner/name, in place of path."""
     revision: str | None = None
     """Commit of that repository, its 40 hexadecimal digits."""

@@ -91,7 +91,12 @@ class UnitsConfig(Section):
     size: Annotated[int, Field(ge=1, le=100_000)] = 64
     """Number of candidates in a unit, which is computed and committed at once."""
     batch_size: PositiveInt = 32
-    """Number of candidates that the model receives in one batch."""
+    """Number of candidates that the model receives in one batch; at most ``size``."""
+
+    @property
+    def largest_batch(self) -> int:
+        """Number of candidates in a full batch. No batch spans two units."""
+        return min(self.batch_size, self.size)
 
 
 class OutputConfig(Section):

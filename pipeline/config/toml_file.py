@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
+from pipeline.config.section import PATTERNS
 from pipeline.core.errors import ConfigError
+from pipeline.core.validation import Finding, findings
 
 Key = tuple[str | int, ...]
 
@@ -34,27 +35,19 @@ class TomlFile:
 
     def error(self, error: ValidationError, model: type[BaseModel]) -> ConfigError:
         """Convert a validation error to a ``ConfigError`` with one line per finding."""
-        return ConfigError("\n".join(self._describe(found, model) for found in error.errors()))
+        found = findings(error, PATTERNS)
+        return ConfigError("\n".join(self._describe(each, model) for each in found))
 
-    def _describe(self, found: ErrorDetails, model: type[BaseModel]) -> str:
-        key, section = _walk(found["loc"], model)
-        dotted = ".".join(str(part) for part in key)
+    def _describe(self, found: Finding, model: type[BaseModel]) -> str:
+        key, section = _walk(found.key, model)
+        # The key that selects one of several sections is missing in the location.
+        if found.kind.startswith("union_tag_"):
+            key = (*key, "kind")
+        dotted, wrong = ".".join(map(str, key)), found.text
         place = f"{self.path}:{self.line(key)}"
-        match found["type"]:
-            case "extra_forbidden":
-                return f"{place}: {dotted}: unknown key{_suggestion(str(key[-1]), section)}"
-            case "missing":
-                return f"{place}: {dotted}: required, and not set"
-            case "union_tag_not_found":
-                return f"{place}: {dotted}.kind: required, and not set"
-            case "union_tag_invalid":
-                tag, valid = found["ctx"]["tag"], found["ctx"]["expected_tags"]
-                return f"{place}: {dotted}.kind: {tag!r} is none of {valid}"
-            case "value_error":
-                detail = found["msg"].removeprefix("Value error, ")
-                return f"{place}: {dotted}: {detail}" if dotted else f"{place}: {detail}"
-            case _:
-                return f"{place}: {dotted}: {found['msg']}; got {found['input']!r}"
+        if found.kind == "extra_forbidden":
+            wrong += _suggestion(str(key[-1]), section)
+        return f"{place}: {dotted}: {wrong}" if dotted else f"{place}: {wrong}"
 
 
 def read_toml(path: Path) -> TomlFile:
@@ -63,8 +56,12 @@ def read_toml(path: Path) -> TomlFile:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: a folder, not a configuration file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text: byte {error.start} is wrong") from None
     try:
         values = tomllib.loads(text)
     except RecursionError:

@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from pathlib import Path
 
 from pipeline.config.model import ModelConfig
 from pipeline.config.sections import Config, OutputConfig
 from pipeline.core.errors import ModelError
-from pipeline.costs.published import SPEEDS, Architecture, Speed
+from pipeline.costs.published import COMPILED, SPEEDS, Architecture, Speed
 from pipeline.models.diffusers.resolved_model import resolve_model
+from pipeline.models.rewards.published import REQUIRED_FILES, check_folder
 from pipeline.models.source import locate
 
 _SECONDS_PER_HOUR = 3600
@@ -21,16 +23,21 @@ _FLOAT16 = 2
 def missing_models(config: Config) -> list[ModelError]:
     """Return an error for each model that is not on this machine, and download nothing.
 
-    The errors explain what to download and where to put it.
+    The errors have the commands that download it to its place.
     """
     return list(filter(None, map(_error, _lookups(config))))
 
 
 def _lookups(config: Config) -> Iterator[Callable[[], object]]:
     yield partial(resolve_model, config.model, fetch=False)
-    for source in (*config.model.loras, *config.rewards):
-        if source.has_place:
-            yield partial(locate, source, fetch=False)
+    for lora in config.model.loras:
+        yield partial(locate, lora, fetch=False)
+    for reward in config.rewards:
+        # A folder of published files may lack some of them.
+        if reward.path is not None and reward.kind in REQUIRED_FILES:
+            yield partial(check_folder, reward.kind, Path(reward.path))
+        elif reward.has_place:
+            yield partial(locate, reward, fetch=False)
 
 
 def _error(lookup: Callable[[], object]) -> ModelError | None:
@@ -67,11 +74,15 @@ class GpuHours:
     """Decoded images per candidate."""
 
     @property
+    def seconds_per_candidate(self) -> float:
+        """GPU-seconds of one candidate."""
+        speed = self.speed
+        return self.evaluations * speed.evaluation_seconds + self.images * speed.decode_seconds
+
+    @property
     def hours(self) -> float:
         """GPU-hours of all candidates."""
-        speed = self.speed
-        seconds = self.evaluations * speed.evaluation_seconds + self.images * speed.decode_seconds
-        return self.candidates * seconds / _SECONDS_PER_HOUR
+        return self.candidates * self.seconds_per_candidate / _SECONDS_PER_HOUR
 
     def arithmetic(self) -> str:
         """Return the calculation of the hours as text, with every factor."""
@@ -87,12 +98,13 @@ def gpu_hours(
 ) -> list[GpuHours]:
     """Return the GPU-hours for each published speed of an architecture.
 
-    The list is empty if the model makes images of another size than the published ones.
+    Speeds with ``torch.compile`` are for models that are configured with it. The list is empty if
+    the model makes images of another size than the published ones.
     """
     if prod(architecture.size(model)) != architecture.pixels**2:
         return []
     return [
         GpuHours(speed=speed, candidates=candidates, evaluations=evaluations, images=images)
         for speed in SPEEDS
-        if speed.architecture == architecture.name
+        if speed.architecture == architecture.name and (model.compile or speed.software != COMPILED)
     ]

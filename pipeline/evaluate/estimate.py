@@ -51,7 +51,7 @@ def estimate(
     device = default_device()
     denoiser = load_denoiser(models.model, device, config.cluster.cpu_offload)
     rewards = load_rewards(models.rewards, device)
-    size = min(recipe.batch_size, plan.num_candidates)
+    size = min(recipe.batch_size, plan.unit_size, plan.num_candidates)
     batch = list(prompts.candidates(plan, range(size)))
     texts = [candidate.prompt for candidate in batch]
 

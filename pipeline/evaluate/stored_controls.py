@@ -18,6 +18,7 @@ from pipeline.core.errors import (
 )
 from pipeline.core.identity import readable_json
 from pipeline.core.records import Record
+from pipeline.core.validation import explain
 from pipeline.evaluate.compare import Gain
 from pipeline.evaluate.report import ReportRow
 from pipeline.storage import layout
@@ -104,7 +105,7 @@ def _parsed(store: ObjectStore, key: str, data: bytes) -> Sequence[GuidanceContr
     except ValidationError as error:
         raise VerificationError(
             f"{store.url}/{key}: damaged; delete it, and measure the controls again with "
-            f"--guidance: {error}"
+            f"--guidance: {explain(error)}"
         ) from None
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipeline.core.errors import UserError
 from pipeline.core.records import Record
+from pipeline.core.validation import explain
 from pipeline.npnet.latents import Count, Latents, PackedLatents, PictureShape
 
 
@@ -175,8 +176,9 @@ def layout_for(
     try:
         layout = _LAYOUTS[kind](latent_shape, prompt_shape, width, dropout)
     except ValidationError as error:
-        reasons = "; ".join(str(fault["msg"]) for fault in error.errors())
-        raise UserError(f"no {kind} network for pictures {latent_shape}: {reasons}") from None
+        raise UserError(
+            f"no {kind} network for pictures {latent_shape}: {explain(error)}"
+        ) from None
     return layout.model_copy(update={"latents": latents})
 
 

@@ -11,6 +11,7 @@ from pipeline.core.errors import ModelError
 from pipeline.core.identity import canonical_json, file_sha256, readable_json, sha256
 from pipeline.core.records import Record
 from pipeline.core.untrusted_files import check_file, check_numbers, read_json
+from pipeline.core.validation import explain
 from pipeline.core.weight_files import check_weights
 from pipeline.npnet.config import Layout
 from pipeline.npnet.origin import Origin
@@ -54,7 +55,7 @@ def read_network(folder: Path) -> tuple[Description, bytes]:
     try:
         weights = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     if described.weights_sha256 not in (None, sha256(weights)):
         raise ModelError(
             f"{path} is damaged or does not belong to {CONFIG_FILE}: it has another digest; copy "
@@ -74,7 +75,7 @@ def read_description(folder: Path) -> Description:
         return Description.model_validate_json(canonical_json({"layout": content, **beside}))
     except (ArithmeticError, RecursionError, TypeError, ValidationError, ValueError) as error:
         raise ModelError(
-            f"{path} is no configuration of a noise prompt network: {error}"
+            f"{path} is no configuration of a noise prompt network: {explain(error)}"
         ) from error
 
 

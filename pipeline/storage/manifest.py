@@ -22,6 +22,7 @@ from pipeline.core.records import (
     Split,
     Status,
 )
+from pipeline.core.validation import explain
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import ShardInfo, is_complete
 from pipeline.storage.formats.ledger import LedgerInfo
@@ -125,7 +126,7 @@ def parse_manifest(where: str, data: bytes) -> Manifest:
             raise VerificationError(other_version(where, version))
         return Manifest.model_validate_json(data)
     except ValueError as error:  # also pydantic's
-        raise VerificationError(f"{where}: no manifest: {error}") from None
+        raise VerificationError(f"{where}: no manifest: {explain(error)}") from None
 
 
 def stored_schema_version(data: bytes) -> object:

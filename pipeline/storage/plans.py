@@ -4,6 +4,7 @@ from pydantic import ValidationError
 
 from pipeline.config.plan import Plan
 from pipeline.core.errors import PlanConflictError, VerificationError
+from pipeline.core.validation import explain
 from pipeline.storage import layout
 from pipeline.storage.formats.pairs import UNREADABLE
 from pipeline.storage.formats.prompts import PromptTable
@@ -49,7 +50,7 @@ def read_plan(store: ObjectStore, plan_id: str) -> Plan:
     try:
         plan = Plan.model_validate_json(data)
     except ValidationError as error:
-        raise VerificationError(f"{store.url}/{key}: no plan: {error}") from None
+        raise VerificationError(f"{store.url}/{key}: no plan: {explain(error)}") from None
     if plan.plan_id != plan_id:
         raise VerificationError(f"{store.url}/{key}: the plan {plan.plan_id}")
     return plan

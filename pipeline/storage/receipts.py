@@ -15,6 +15,7 @@ from pipeline.core.errors import ObjectNotFoundError, VerificationError
 from pipeline.core.fingerprint import Fingerprint
 from pipeline.core.identity import sha256
 from pipeline.core.records import Candidate, Outcome, Record, Status
+from pipeline.core.validation import explain
 from pipeline.storage import layout
 from pipeline.storage.formats.arrow_shard import read_rows
 from pipeline.storage.formats.checked_bytes import CheckedBytes, ShardInfo
@@ -122,7 +123,7 @@ def read_receipt(store: ObjectStore, plan_id: str, unit: int) -> Receipt:
     try:
         receipt = Receipt.model_validate_json(data)
     except ValidationError as error:
-        raise VerificationError(f"{store.url}/{key}: no receipt: {error}") from None
+        raise VerificationError(f"{store.url}/{key}: no receipt: {explain(error)}") from None
     if (receipt.plan_id, receipt.unit) != (plan_id, unit):
         raise VerificationError(f"{store.url}/{key}: the receipt of another unit")
     # The key contains the digest, so a receipt whose two fields were edited apart is found here.
@@ -181,7 +182,7 @@ def read_disagreement(store: ObjectStore, key: str) -> Receipt:
     try:
         late = Receipt.model_validate_json(store.get(key, MAX_RECORD_BYTES))
     except ValidationError as error:
-        raise VerificationError(f"{store.url}/{key}: no receipt: {error}") from None
+        raise VerificationError(f"{store.url}/{key}: no receipt: {explain(error)}") from None
     if layout.disagreement_key(late.plan_id, late.unit, late.attempt_id) != key:
         raise VerificationError(f"{store.url}/{key}: the receipt of another attempt")
     return late

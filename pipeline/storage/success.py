@@ -15,6 +15,7 @@ from pipeline.core.errors import (
 )
 from pipeline.core.identity import readable_json, sha256
 from pipeline.core.records import SCHEMA_VERSION, Record
+from pipeline.core.validation import explain
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind
 from pipeline.storage.manifest import (
@@ -85,7 +86,7 @@ def parse_success(where: str, data: bytes) -> Success:
             raise VerificationError(other_version(where, version))
         success = Success.model_validate_json(data)
     except ValueError as error:  # also pydantic's
-        raise VerificationError(f"{where}: {error}") from None
+        raise VerificationError(f"{where}: {explain(error)}") from None
     if not success.manifests:
         raise VerificationError(f"{where}: names no manifest; `npd repair` repairs it")
     for plan_id, count in Counter(sealed.plan_id for sealed in success.manifests).items():

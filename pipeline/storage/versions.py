@@ -20,6 +20,7 @@ from pipeline.core.errors import (
 )
 from pipeline.core.identity import sha256
 from pipeline.core.records import Record
+from pipeline.core.validation import explain
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind, place_of
 from pipeline.storage.manifest import Manifest
@@ -177,7 +178,7 @@ def read_removal(store: ObjectStore, plan_id: str, version: int) -> Removal | No
     except (ObjectNotFoundError, AccessDeniedError):
         return None
     except ValidationError as error:
-        raise VerificationError(f"{store.url}/{key}: {error}") from None
+        raise VerificationError(f"{store.url}/{key}: no removal: {explain(error)}") from None
 
 
 def is_removed(store: ObjectStore, plan_id: str, version: int) -> bool:

@@ -59,9 +59,57 @@ def test_recipe_plans_without_weights(name: str) -> None:
         assert f"--revision {config.model.revision}" in missing[0]
 
 
-def test_recipe_on_several_gpus_shows_the_time() -> None:
-    hours = [value for _, value in _plan("sdxl", "--gpus", "8") if "GPU-hours" in value]
-    assert all(re.search(r"; \d+ (s|min) on 8 \[", value) for value in hours)
+def _config(folder: Path, text: str) -> Path:
+    path = folder / "build.toml"
+    prompts = RECIPES / "prompts.txt"
+    path.write_text(text.replace('"prompts.txt"', f'"{prompts}"'), encoding="utf-8")
+    return path
+
+
+def _seconds(lines: list[tuple[str, str]], workers: str) -> list[float]:
+    """Return the times on several workers, in seconds."""
+    found = [
+        re.search(rf"; (\d+) (s|min) on {workers} \[", value)
+        for _, value in lines
+        if "GPU-hours" in value
+    ]
+    assert found and all(found)
+    return [int(each[1]) * (60 if each[2] == "min" else 1) for each in found if each]
+
+
+def test_time_on_several_gpus_counts_whole_units(tmp_path: Path) -> None:
+    text = (RECIPES / "sdxl.toml").read_text(encoding="utf-8")
+    # 64 candidates in one unit keep one of eight GPUs busy.
+    alone = _seconds(_plan("sdxl", "--gpus", "8"), r"1 of 8 workers, because .* one unit only")
+    several = _config(tmp_path, text.replace("size = 64", "size = 24"))
+    # Units of 24, 24 and 16: two workers compute 24 + 16 and 24.
+    two = _seconds(_plan(str(several), "--gpus", "2"), "2 workers")
+    assert two[0] == pytest.approx(alone[0] * 40 / 64, abs=60)
+    with_three = _seconds(_plan(str(several), "--gpus", "3"), "3 workers")
+    assert with_three[-1] == pytest.approx(alone[-1] * 24 / 64, abs=2)
+
+
+def test_speeds_are_those_of_software_that_workers_run(tmp_path: Path) -> None:
+    text = (RECIPES / "flux1_dev.toml").read_text(encoding="utf-8")
+    names = {name for name, value in _plan("flux1_dev") if "GPU-hours" in value}
+    assert names == {"H100, PyTorch", "H200, PyTorch"}
+    compiled = _config(tmp_path, text.replace("[model]\n", "[model]\ncompile = true\n"))
+    names = {name for name, value in _plan(str(compiled)) if "GPU-hours" in value}
+    assert "H100, torch.compile" in names
+
+
+def test_missing_judges_have_the_command_that_fetches_them(tmp_path: Path) -> None:
+    lines = _plan(str(_config(tmp_path, (RECIPES / "sdxl.toml").read_text(encoding="utf-8"))))
+    missing = "\n".join(value for name, value in lines if name == "missing")
+    folder = tmp_path / "models" / "hps_v2"
+    assert f"hf download xswu/HPSv2 HPS_v2.1_compressed.pt --local-dir {folder}" in missing
+
+
+def test_batch_larger_than_a_unit_shows_the_size_that_is_computed(tmp_path: Path) -> None:
+    text = (RECIPES / "sdxl.toml").read_text(encoding="utf-8")
+    assert "batches" not in dict(_plan("sdxl"))
+    larger = _config(tmp_path, text.replace("batch_size = 8", "batch_size = 128"))
+    assert dict(_plan(str(larger)))["batches"].startswith("of 64, not 128: no batch spans two")
 
 
 @pytest.mark.parametrize("name", NAMES)

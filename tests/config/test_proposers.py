@@ -73,15 +73,19 @@ def test_several_proposers_of_every_kind_are_read_in_their_order(tmp_path: Path)
             "proposers.0.seeds: unknown key; valid here: kind, name, n",
         ),
         ({"kind": "best_of_n"}, "[[proposers]]", "proposers.0.n: required, and not set"),
-        ({"kind": "best_of_n", "n": 0}, "n", "proposers.0.n: Input should be greater than"),
+        ({"kind": "best_of_n", "n": 0}, "n", "proposers.0.n: must be at least 1; got 0"),
         (
             {"kind": "best_of"},
-            "[[proposers]]",
-            "proposers.0.kind: 'best_of' is none of 'redenoise'",
+            "kind",
+            "proposers.0.kind: must be one of redenoise, trajectory",
         ),
         ({"n": 2}, "[[proposers]]", "proposers.0.kind: required, and not set"),
         ({**REDENOISE, "num_steps": 9}, "[[proposers]]", "num_steps is 9, more than"),
-        ({"kind": "trajectory", "name": "A B"}, "name", "proposers.0.name: String should match"),
+        (
+            {"kind": "trajectory", "name": "A B"},
+            "name",
+            "proposers.0.name: must be a name of",
+        ),
     ],
 )
 def test_proposer_mistakes_name_line_and_key(

@@ -33,11 +33,15 @@ def _prompts(path: Path) -> ChosenPrompts:
         ('path = "loop/p.txt"', "'loop/p.txt' is not a path: Symlink loop"),
         ('path = "a\\u0000b.txt"', "is not a path: embedded null byte"),
         ('path = "~nobody_has_this_name/p.txt"', "is not a path: Could not determine home"),
+        (f'path = "{"n" * 300}"', "is not a path: File name too long"),
         ('path = "ok.txt"\nblock_list = "loop"', "'loop' is not a path"),
         ('path = "ok.txt"\nsafety = {entry = "f:F", code = "loop"}', "'loop' is not a path"),
         ('path = "ok.txt"\nsample = ' + "9" * 5000, "not valid TOML: Exceeds the limit"),
         ('path = "ok.txt"\nx = ' + "[" * 9000 + "]" * 9000, "not valid TOML: nested too deeply"),
-        ('sources = [{name = "a", path = "ok.txt", weight = 1e308}]', "less than or equal to"),
+        (
+            'sources = [{name = "a", path = "ok.txt", weight = 1e308}]',
+            "must be at most 10000",
+        ),
         ('sources = [{name = "a", path = "ok.txt", subset = "x"}]', "subset belongs to hub"),
     ],
 )

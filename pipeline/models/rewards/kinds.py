@@ -64,7 +64,11 @@ def convert(kind: str, source: Path, out: Path) -> None:
         )
     if out.exists():
         raise UserError(f"{out} exists; give the name of a new folder")
-    if not source.is_dir():
+    try:
+        is_folder = source.is_dir()
+    except OSError as error:
+        raise ModelError(f"{source}: cannot be read: {error.strerror}") from error
+    if not is_folder:
         raise ModelError(f"{source}: no such folder; it must contain the published files")
     reward = published_class(kind).load(source, torch.device("cpu"))
     with whole_folder(out) as unfinished:

@@ -4,10 +4,12 @@ A reward's ``path`` is a folder with the published files, or with those that ``n
 made from them.
 """
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pipeline.core.errors import ModelError
 from pipeline.core.untrusted_files import check_file, check_numbers, check_size, read_json
@@ -22,6 +24,9 @@ CONFIG = "config.json"
 BERT_VOCABULARY = "vocab.txt"
 CLIP_TOKENIZER, CLIP_VOCABULARY, CLIP_MERGES = "tokenizer.json", "vocab.json", "merges.txt"
 AESTHETIC_HEAD = "head.safetensors"
+
+
+_HUB = "https://huggingface.co/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +50,7 @@ class RequiredFiles:
 
 
 def _hub(repository: str) -> str:
-    return f"https://huggingface.co/{repository}"
+    return f"{_HUB}{repository}"
 
 
 _CLIP_L = _hub("openai/clip-vit-large-patch14")
@@ -87,13 +92,13 @@ REQUIRED_FILES: Mapping[str, tuple[RequiredFiles, ...]] = {
 def check_folder(kind: str, folder: Path) -> None:
     """Raise ``ModelError`` for a folder that lacks a part, or with files that are not its own.
 
-    The error names the URL of a missing part.
+    The error has the commands that fetch missing parts.
     """
     missing = [part for part in REQUIRED_FILES[kind] if part.found_in(folder) is None]
     if missing:
         raise ModelError(
-            f"no {kind} in {folder}; fetch what is missing and put it there: "
-            + "; ".join(map(str, missing))
+            f"no {kind} in {folder}, which lacks {'; '.join(map(str, missing))}; fetch what is "
+            f"missing with `{' && '.join(_fetches(missing, folder))}`"
         )
     for path in sorted(folder.iterdir()):
         if path.is_file():
@@ -113,3 +118,20 @@ def read_sizes(folder: Path) -> dict[str, Any]:
     refuse_code(path, content)
     check_numbers(path, content, ModelError)
     return content
+
+
+def _fetches(missing: Iterable[RequiredFiles], folder: Path) -> Iterator[str]:
+    """Yield the commands that fetch some parts of a reward into a folder, one per source."""
+    files: dict[str, list[str]] = {}
+    for part in missing:
+        # The last form is the one that is published; others are made by `npd convert-reward`.
+        files.setdefault(part.source, []).extend(part.forms[-1])
+    for source, names in files.items():
+        if source.startswith(_HUB):
+            repository = source.removeprefix(_HUB)
+            words = ["hf", "download", repository, *names, "--local-dir", str(folder)]
+            yield shlex.join(words)
+        else:
+            for name in names:
+                words = ["curl", "--create-dirs", "-Lo", str(folder / name)]
+                yield shlex.join([*words, f"{source}/raw/main/{quote(name)}"])
