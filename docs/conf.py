@@ -65,6 +65,7 @@ _NAVIGATION = """
 Home <self>
 examples/README
 docs/operations
+docs/monitoring
 docs/reading
 docs/training
 docs/troubleshooting
