@@ -8,6 +8,7 @@ import pytest
 LONGEST_FIRST = (
     "tests/end_to_end/test_killed.py",
     "tests/jobs/test_submit.py",
+    "tests/end_to_end/test_two_drivers.py",
     "tests/end_to_end/test_same_bytes.py",
     "tests/faults/real/test_build_in_trouble.py",
     "tests/secrets/test_secrets_on_a_cluster.py",

@@ -77,6 +77,7 @@ def _compute_and_publish(
         monitored,
         new_progress,
         publish,
+        sealed,
         units_done,
     )
 
@@ -105,6 +106,10 @@ def _compute_and_publish(
                 # No unit is running any more, so a signal has nothing to wait for.
                 stop.interrupt_on_first()
                 monitor.seal()
+                _show_other_attempts(tally)
+                if found := sealed(context):
+                    console.print("another run of this build has sealed it")
+                    return found, tally
                 with console.status("compacting and sealing"):
                     return publish(context), tally
         except (BuildStoppedError, KeyboardInterrupt):
@@ -116,6 +121,14 @@ def _compute_and_publish(
                 soft_wrap=True,
             )
             raise typer.Exit(stop.exit_code) from None
+
+
+def _show_other_attempts(tally: Tally) -> None:
+    if tally.committed_elsewhere:
+        console.print(
+            f"{tally.committed} units were committed by this run, {tally.committed_elsewhere} by "
+            "another attempt, such as a second run of this build"
+        )
 
 
 def _build_command(config: str, url: str, workers: int | None, *, add: bool) -> str:

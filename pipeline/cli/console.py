@@ -78,6 +78,10 @@ class Tally:
     compute_seconds: float = 0.0
     different: int = 0
     """Number of units whose second attempt gave other bytes than the first."""
+    committed: int = 0
+    """Number of units that this run has committed."""
+    committed_elsewhere: int = 0
+    """Number of units that another attempt committed first, such as a second run of the build."""
 
     def add(self, summary: UnitSummary) -> None:
         """Add one unit to the counts."""
@@ -85,6 +89,8 @@ class Tally:
         self.kept += summary.kept
         self.compute_seconds += summary.compute_seconds
         self.different += summary.commit is Commit.DIFFERENT
+        self.committed += summary.commit is Commit.MINE
+        self.committed_elsewhere += summary.commit is not Commit.MINE
 
 
 def show_progress(summaries: Iterable[UnitSummary], *, done: int, total: int) -> Tally:

@@ -222,7 +222,9 @@ class Driver:
             if summary.commit is Commit.DIFFERENT:
                 logger.warning("unit %d gave a different result on its second attempt", work.unit)
             return None
-        self._pace.add(ended.seconds)
+        # A unit that another build has done took no time, and would make all others look late.
+        if summary.commit is not Commit.EARLIER:
+            self._pace.add(ended.seconds)
         return summary
 
     def _has_other_attempt(self, pool: WorkerPool, unit: int) -> bool:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic, perf_counter
 
@@ -28,6 +28,7 @@ from pipeline.core.errors import (
     DeviceMemory,
     DeviceMemoryError,
     ModelError,
+    ObjectNotFoundError,
     RetryableStoreError,
 )
 from pipeline.core.fingerprint import Fingerprint, fingerprint
@@ -45,7 +46,7 @@ from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import read_plan, read_prompt_table
-from pipeline.storage.receipts import Commit, Receipt, commit_unit
+from pipeline.storage.receipts import Commit, Receipt, commit_unit, read_receipt
 
 _COMMIT_PATIENCE_S = 300.0
 """Seconds during which a commit is repeated, after the retries of the store are used up."""
@@ -92,13 +93,17 @@ class UnitWorker:
         return self._models.fingerprint
 
     def run(self, work: Work) -> UnitSummary | None:
-        """Compute and commit a unit. A probe is computed, discarded and returns None.
+        """Compute and commit a unit that is not done. A probe is computed, discarded, returns None.
 
         Raise ``WorkerLeavingError`` if asked to leave before the unit is computed, and
         ``DeviceError`` for a fault after which this process cannot be trusted.
         """
         assert self._models is not None, "set_up comes first"
         models = self._models
+        if work.probe is None and (earlier := self._done_earlier(work.unit)) is not None:
+            # Its outcomes count for the build, and its costs for the run that computed it.
+            summary = UnitSummary.of(earlier, Commit.EARLIER)
+            return replace(summary, compute_seconds=0.0, forward_evaluations=0)
         started = datetime.now(UTC)
         produced, seconds = self._compute.submit(self._produce, work, models).result()
         if work.probe is not None:
@@ -111,6 +116,17 @@ class UnitWorker:
         self.activity.add_seconds(produced.stage_seconds)
         self.activity.add(summary)
         return summary
+
+    def _done_earlier(self, unit: int) -> Receipt | None:
+        """Return the receipt of a unit that another build of this plan has done, else None."""
+        # Two builds of one plan may run: a retry beside an attempt that still lives, or a driver
+        # that was suspended. Without this check they would compute every unit twice.
+        try:
+            return read_receipt(self._store, self._plan.plan_id, unit)
+        except ObjectNotFoundError:
+            return None
+        except RetryableStoreError:
+            return None  # The commit waits for the store, and finds such a receipt then.
 
     def _commit(self, receipt: Receipt, data: bytes) -> Commit:
         """Commit a unit, and repeat the commit while the store is unavailable."""

@@ -96,7 +96,9 @@ class WorkerPool:
             # Several calls of a dead worker end together. The first one handled removes the others.
             elif ref in self._calls:
                 yield from self._settle(self._calls[ref], ref)
-        if monotonic() >= self._next_check:
+        if (late := monotonic() - self._next_check) >= 0:
+            if late > self._check_interval_s:
+                self._forgive(late)
             yield from self._check_health()
             self._next_check = monotonic() + self._check_interval_s
         self._observe()
@@ -237,6 +239,13 @@ class WorkerPool:
             # A worker that has not answered yet is not asked again, so calls do not pile up.
             elif worker not in asked:
                 self._health_checks[worker.actor.health_check.remote()] = worker
+
+    def _forgive(self, seconds: float) -> None:
+        """Do not count time in which this process asked for no health, such as a suspension."""
+        # A migrated machine or SIGSTOP stops the driver and not the workers. All of them would look
+        # hung afterwards, and would be killed.
+        for worker in self.workers:
+            worker.progressed_at = min(worker.progressed_at + seconds, monotonic())
 
     def _read_health(self, worker: Worker, ref: ObjectRef) -> Iterator[CallResult]:
         try:

@@ -79,6 +79,8 @@ class Commit(StrEnum):
 
     MINE = "mine"
     """This attempt's receipt is the one that counts."""
+    EARLIER = "earlier"
+    """The unit was done before this attempt began, so nothing was computed."""
     SAME = "same"
     """Another attempt was first and computed the same result."""
     DIFFERENT = "different"

@@ -32,6 +32,14 @@ class MovesSlowly(Worker):
             threading.Event().wait(0.1)
 
 
+class TakesAMoment(Worker):
+    """Each unit takes a moment and makes progress."""
+
+    def compute(self, unit: int, attempt: int) -> None:
+        self._heartbeat.tick()
+        threading.Event().wait(0.05)
+
+
 class Straggles(Worker):
     """The first attempt at unit 3 makes progress but does not end during the test."""
 

@@ -12,6 +12,7 @@ from pipeline.core.errors import BuildError, BuildStoppedError, ModelError, Perm
 from pipeline.storage.receipts import Commit
 from tests.cluster import failing_workers, lost_workers, slow_workers, stand_ins
 from tests.cluster.driving import Spawn, nothing_is_late, run_units, unit_numbers
+from tests.waiting import pause
 
 __all__ = ["nothing_is_late"]
 
@@ -114,6 +115,20 @@ def test_driver_worker_that_is_slow_and_moves_is_left_alone(tmp_path: Path) -> N
         range(8)
     )
     assert len(spawn.actors) == 1
+
+
+def test_driver_that_was_suspended_blames_no_worker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The driver stands still for longer than a worker may, as after SIGSTOP or on a laptop."""
+    spawn = Spawn(slow_workers.TakesAMoment, tmp_path)
+    summaries = run_units(spawn, range(90), workers=3, hang_seconds=HANG_S)
+    finished = [next(summaries) for _ in range(45)]
+    pause(HANG_S + 1)
+    finished += summaries
+    assert unit_numbers(finished) == list(range(90))
+    assert "no progress" not in caplog.text
+    assert len(spawn.actors) == 3
 
 
 def test_driver_straggler_is_given_to_an_idle_worker_and_the_first_wins(

@@ -110,6 +110,26 @@ def test_worker_commits_through_a_store_outage_without_computing_again(
     assert len(watched.encoded) == len(set(watched.encoded)), "computed once"
 
 
+def test_worker_computes_nothing_for_a_unit_that_another_build_has_done(
+    worker: UnitWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = worker.run(Work(unit=0))
+    before = worker.heartbeat.count
+    again = worker.run(Work(unit=0))
+    assert first is not None
+    assert again == replace(first, compute_seconds=0.0, commit=Commit.EARLIER)
+    assert worker.heartbeat.count == before, "not a step"
+
+    def unavailable(key: str) -> bytes:
+        monkeypatch.undo()  # for the commit, which reads the receipt again
+        raise RetryableStoreError("503")
+
+    monkeypatch.setattr(worker._store, "get", unavailable)
+    computed = worker.run(Work(unit=0))
+    assert computed is not None
+    assert computed.commit is Commit.SAME, "it is computed rather than failed by an outage"
+
+
 @pytest.mark.parametrize(
     ("raised", "expected", "message"),
     [

@@ -1,16 +1,18 @@
 """The head of a Ray cluster with token authentication, as ``ray start`` starts it on a machine."""
 
+import json
 import os
 import secrets
 import socket
 import subprocess
 import sys
 import urllib.request
+from http import HTTPStatus
 from http.client import HTTPResponse
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 import psutil
 
@@ -90,6 +92,17 @@ class RayHead:
         with self._get(f"/api/v0/{resource}?detail=true&limit=1000") as reply:
             data: bytes = reply.read()
             return data
+
+    def job_status(self, submission_id: str) -> str | None:
+        """Return the status of a job, or None if the head does not know it."""
+        try:
+            with self._get(f"/api/jobs/{submission_id}") as reply:
+                status: str = json.load(reply)["status"]
+                return status
+        except HTTPError as error:
+            if error.code == HTTPStatus.NOT_FOUND:
+                return None
+            raise
 
     def start(self) -> None:
         """Start; ``wait_until_ready`` comes next."""
@@ -182,10 +195,13 @@ def _send(process: psutil.Process, signal: str) -> None:
         return  # it has just ended by itself
 
 
-def submit(env: dict[str, str], *entrypoint: object) -> subprocess.Popen[str]:
+def submit(
+    env: dict[str, str], *entrypoint: object, submission_id: str | None = None
+) -> subprocess.Popen[str]:
     """``ray job submit -- <entrypoint>`` as a person types it; its output is one text."""
+    options = () if submission_id is None else ("--submission-id", submission_id)
     return subprocess.Popen(
-        [_script("ray"), "job", "submit", "--", *map(str, entrypoint)],
+        [_script("ray"), "job", "submit", *options, "--", *map(str, entrypoint)],
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -24,6 +24,9 @@ SETTINGS = sealed.changed(
 )
 NUM_UNITS = 6
 
+SUBMISSION_ID = "npd-build-x7k2p"
+"""A RayJob's ``jobId``, which KubeRay chooses."""
+
 DEADLINE_S = 300
 """Far beyond what anything here takes, on a machine that is busy as well; seen: 30 s a job."""
 
@@ -46,8 +49,9 @@ def test_job_on_a_head_that_was_killed_is_submitted_again_and_loses_nothing(
     assert undisturbed.plan.num_units == NUM_UNITS
     head.wait_until_ready()
     build = ("python", "-m", "jobs.build", tmp_path / "config" / "build.toml")
+    to = ("--out", out, "--workers", 1)
 
-    with submit(head.client_env(), *build, "--out", out, "--workers", 1) as job:
+    with submit(head.client_env(), *build, *to, submission_id=SUBMISSION_ID) as job:
         assert until(
             lambda: len(list(out.glob("receipts/*/*.json"))) >= 2 or job.poll() is not None,
             DEADLINE_S,
@@ -65,13 +69,38 @@ def test_job_on_a_head_that_was_killed_is_submitted_again_and_loses_nothing(
 
     head.start()
     head.wait_until_ready()
-    with submit(head.client_env(), *build, "--out", out, "--workers", 1) as job:
+    # KubeRay in HTTPMode asks a new head for the job. It is unknown there, so it is submitted again
+    # under its id.
+    assert head.job_status(SUBMISSION_ID) is None
+    with submit(head.client_env(), *build, *to, submission_id=SUBMISSION_ID) as job:
         printed, _ = job.communicate(timeout=DEADLINE_S)
     assert job.returncode == 0, printed
     assert f"resuming: {len(before)} units are done" in printed
     assert before.items() <= _objects(store, "receipts/").items(), "receipts stay as they were"
     assert written.items() <= _times(out / "units").items(), "no unit is written again"
     assert _sealed_bytes(store) == _sealed_bytes(open_store(str(tmp_path / "undisturbed")))
+
+
+def test_build_that_is_submitted_twice_at_once_succeeds_twice(
+    head: RayHead, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    undisturbed = sealed.build(tmp_path / "config", SETTINGS)
+    undisturbed.sealed_in(str(tmp_path / "undisturbed"))
+    head.wait_until_ready()
+    build = ("python", "-m", "jobs.build", tmp_path / "config" / "build.toml")
+    with (
+        submit(head.client_env(), *build, "--out", out, "--workers", 1) as first,
+        submit(head.client_env(), *build, "--out", out, "--workers", 1) as second,
+    ):
+        printed = [job.communicate(timeout=DEADLINE_S)[0] for job in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), printed
+    assert all("sealed at" in each for each in printed)
+    assert _sealed_bytes(open_store(str(out))) == _sealed_bytes(
+        open_store(str(tmp_path / "undisturbed"))
+    )
+    assert len(list(out.glob("receipts/*/*.json"))) == NUM_UNITS
+    assert not (out / "disagreements").exists()
 
 
 @pytest.mark.parametrize("token", [None, "0" * 64], ids=["none", "another"])
