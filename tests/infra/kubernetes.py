@@ -12,13 +12,9 @@ import yaml
 
 
 def pod_templates(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the pod templates of a RayJob by role, or the one of a Deployment."""
-    spec = manifest["spec"]
-    if manifest["kind"] == "Deployment":
-        return {manifest["metadata"]["name"]: spec["template"]}
-    cluster = spec["rayClusterSpec"]
+    """Return the pod templates of a RayJob by role: the head, then the groups of workers."""
+    cluster = manifest["spec"]["rayClusterSpec"]
     return {
-        "submitter": spec["submitterPodTemplate"],
         "head": cluster["headGroupSpec"]["template"],
         **{group["groupName"]: group["template"] for group in cluster["workerGroupSpecs"]},
     }

@@ -10,9 +10,8 @@ import typer
 from ray._private import ray_constants
 
 from jobs import build as job
-from pipeline.config.file import load_config
-from pipeline.workflows.plan import make_plan
-from tests.infra.files import ROOT, of_kind
+from pipeline.config.file import bundled_configs
+from tests.infra.files import BUILD, of_kind, trial
 from tests.infra.kubernetes import (
     containers,
     errors,
@@ -24,30 +23,31 @@ from tests.infra.kubernetes import (
 
 DRAIN_TIMEOUT = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 
-FILES = ["rayjob.yaml", "trial.yaml"]
-
 JOB_FIELDS = {
-    *("entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished"),
-    *("submitterPodTemplate", "rayClusterSpec"),
+    *("submissionMode", "entrypoint", "backoffLimit"),
+    *("shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "rayClusterSpec"),
 }
 CLUSTER_FIELDS = {
-    *("rayVersion", "authOptions", "gcsFaultToleranceOptions", "enableInTreeAutoscaling"),
-    *("autoscalerOptions", "headGroupSpec", "workerGroupSpecs"),
+    *("rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions"),
+    *("headGroupSpec", "workerGroupSpecs"),
 }
 GROUP_FIELDS = {
     *("groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"),
 }
 """Fields that the RayJobs use, for machines without KubeRay's definition."""
 
+WRITABLE = {"/tmp", "/home/npd", "/dev/shm"}
+"""Folders that a container may write to; ``test_read_only_root.py`` builds with no others."""
 
-@pytest.fixture(params=FILES)
+
+@pytest.fixture(params=["build", "trial"])
 def rayjob(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return of_kind("RayJob", request.param)
+    return of_kind("RayJob", BUILD if request.param == "build" else trial())
 
 
 @pytest.fixture
 def gpu() -> dict[str, Any]:
-    return of_kind("RayJob", "rayjob.yaml")
+    return of_kind("RayJob")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,6 @@ def test_rayjob_satisfies_the_custom_resource_definition(
         ("", "backoffLimit", "five", "is not of type 'integer'"),
         ("rayClusterSpec", "enableInTreeAutoscalling", True, "enableInTreeAutoscalling"),
         ("rayClusterSpec.authOptions", "mode", "password", "is not one of"),
-        ("rayClusterSpec.gcsFaultToleranceOptions", "redisAdress", "a:1", "redisAdress"),
         ("rayClusterSpec.headGroupSpec.template.spec", "tolerance", [], "tolerance"),
     ],
 )
@@ -132,14 +131,21 @@ def test_rayjob_cleans_up_retries_and_requires_the_token(rayjob: dict[str, Any])
     assert group["minReplicas"] < group["maxReplicas"]
 
 
-def test_gpu_rayjob_is_fault_tolerant_and_runs_on_spot(gpu: dict[str, Any]) -> None:
-    cluster = gpu["spec"]["rayClusterSpec"]
-    redis = cluster["gcsFaultToleranceOptions"]
-    service = of_kind("Service", "redis.yaml")
-    port = service["spec"]["ports"][0]["port"]
-    assert redis["redisAddress"] == f"{service['metadata']['name']}:{port}"
-    assert "secretKeyRef" in redis["redisPassword"]["valueFrom"]
-    worker = pod_templates(gpu)["gpu"]["spec"]
+def test_rayjob_outlives_lost_connections_and_a_lost_head(rayjob: dict[str, Any]) -> None:
+    spec = rayjob["spec"]
+    assert spec["submissionMode"] == "HTTPMode", "else a broken log stream ends the job"
+    assert "submitterPodTemplate" not in spec
+    cluster = spec["rayClusterSpec"]
+    # A head that remembers the job reports it as failed; one that does not is sent it again.
+    assert "gcsFaultToleranceOptions" not in cluster
+    assert cluster["autoscalerOptions"]["version"] == "v1", "v2 forbids the head to restart"
+    head, workers = pod_templates(rayjob).values()
+    assert head["spec"]["restartPolicy"] == "Always"
+    assert workers["spec"]["restartPolicy"] == "Never"
+
+
+def test_gpu_rayjob_runs_on_spot(gpu: dict[str, Any]) -> None:
+    worker = pod_templates(gpu)["workers"]["spec"]
     assert worker["terminationGracePeriodSeconds"] >= 120
     drain = {each["name"]: each["value"] for each in worker["containers"][0]["env"]}
     assert hasattr(ray_constants, DRAIN_TIMEOUT), "Ray has renamed this variable"
@@ -158,19 +164,27 @@ def test_every_container_is_restricted_and_none_runs_as_root(rayjob: dict[str, A
     for container in (*containers(rayjob), sidecar):
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        mounts = container["volumeMounts"]
+        writable = {each["mountPath"] for each in mounts if not each.get("readOnly")}
+        assert writable == WRITABLE if container is not sidecar else writable < WRITABLE
     for container in containers(rayjob):
         assert set(container["resources"]) == {"requests", "limits"}
 
 
 def test_secrets_are_references(rayjob: dict[str, Any]) -> None:
     assert literal_secrets(rayjob) == []
-    storage = [c["envFrom"] for c in containers(rayjob) if c["name"] != "ray-job-submitter"]
+    storage = [container["envFrom"] for container in containers(rayjob)]
     assert len(storage) == 2
     assert all(each[0]["secretRef"]["name"] == "npd-storage" for each in storage)
 
 
 def test_literal_secret_is_found(gpu: dict[str, Any]) -> None:
-    gpu["spec"]["rayClusterSpec"]["gcsFaultToleranceOptions"]["redisPassword"] = {"value": "x"}
+    options = {"redisPassword": {"value": "x"}}
+    gpu["spec"]["rayClusterSpec"] = {
+        "gcsFaultToleranceOptions": options,
+        **gpu["spec"]["rayClusterSpec"],
+    }
     head = pod_templates(gpu)["head"]["spec"]["containers"][0]
     head["env"] = [{"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}]
     cluster = "spec.rayClusterSpec"
@@ -187,16 +201,4 @@ def test_entrypoint_is_a_valid_command_of_the_job(rayjob: dict[str, Any]) -> Non
     given = command.make_context("job", words[3:]).params
     assert given["out"].startswith("s3://")
     mounts = {m["mountPath"] for c in containers(rayjob) for m in c.get("volumeMounts", [])}
-    assert str(Path(given["config"]).parent) in mounts
-
-
-def test_trial_configuration_is_a_plan(tmp_path: Path) -> None:
-    """Plan the ConfigMap of the trial, with this checkout in place of the image's folder."""
-    for name, text in of_kind("ConfigMap", "trial.yaml")["data"].items():
-        (tmp_path / name).write_text(text.replace("/app", str(ROOT)), encoding="utf-8")
-    config = load_config(tmp_path / "build.toml")
-    plan, _ = make_plan(config)
-    (group,) = of_kind("RayJob", "trial.yaml")["spec"]["rayClusterSpec"]["workerGroupSpecs"]
-    assert plan.num_units == 8
-    assert config.cluster.workers == group["maxReplicas"]
-    assert config.cluster.gpus_per_worker == 0
+    assert given["config"] in bundled_configs() or str(Path(given["config"]).parent) in mounts
