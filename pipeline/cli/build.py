@@ -97,9 +97,9 @@ def _compute_and_publish(
         StopSignal(_announce_stop) as stop,
     ):
         try:
-            with monitored(context) as monitor:
+            with monitored(context, progress) as monitor:
                 tally = show_progress(
-                    compute(context, done, stop, monitor, progress),
+                    compute(context, done, stop, progress),
                     done=sum(done),
                     total=plan.num_units,
                 )
@@ -111,7 +111,9 @@ def _compute_and_publish(
                     console.print("another run of this build has sealed it")
                     return found, tally
                 with console.status("compacting and sealing"):
-                    return publish(context), tally
+                    manifest = publish(context)
+                monitor.sealed(manifest.funnel)
+                return manifest, tally
         except (BuildStoppedError, KeyboardInterrupt):
             # Count receipts in the store: a unit may have been committed after its last summary.
             durable = sum(units_done(context))

@@ -31,7 +31,10 @@ def status(
     url: UrlArgument,
     price: Annotated[
         float | None,
-        typer.Option(min=0, help="Price of a worker, with its GPU, per hour; shows the cost."),
+        typer.Option(
+            min=0,
+            help="Price of a worker with its GPU per hour. Default: that of the build.",
+        ),
     ] = None,
     watch: Annotated[
         float | None,
@@ -198,6 +201,9 @@ def _cost(plan: "PlanStatus", price: float | None) -> Iterator[tuple[str, str]]:
 def _cost_of(plan: "PlanStatus", price: float | None) -> "Cost | None":
     from pipeline.evaluate.progress import cost_of
 
+    if price is None:
+        known = [*plan.builds, *([plan.last_build] if plan.last_build else [])]
+        price = next((each.heartbeat.price_per_hour for each in known), None)
     if price is None:
         return None
     remaining = plan.plan.num_units - plan.units_done

@@ -6,8 +6,7 @@ that crashes loses no finished work.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from statistics import median
 from time import monotonic
 
@@ -76,18 +75,6 @@ class Driver:
         """Late units that were also sent to a second worker."""
         self._duplicated_and_done: set[int] = set()
         """Units of ``_duplicated`` with at least one finished attempt."""
-        self._workers: Sequence[Worker] = ()
-        self._failures_in_a_row = 0
-
-    def snapshot(self) -> "DriverSnapshot":
-        """Return what runs now. May be called from another thread."""
-        workers = [*self._workers]
-        return DriverSnapshot(
-            workers=len(workers),
-            workers_ready=sum(worker.ready for worker in workers),
-            units_in_flight=sum(len(worker.running) for worker in workers),
-            failures_in_a_row=self._failures_in_a_row,
-        )
 
     def run(self, units: Iterable[int]) -> Iterator[UnitSummary]:
         """Compute and commit all units. Yield a summary as each unit is done, in any order."""
@@ -98,7 +85,6 @@ class Driver:
             return
         self._retries.append(Work(unit=first))
         pool = WorkerPool(self._spawn, self._config, self._progress)
-        self._workers = pool.workers
         try:
             for summary in self._drain(pool, queue):
                 self._progress.add(summary)
@@ -201,7 +187,7 @@ class Driver:
         work, summary, failure = ended.work, ended.summary, ended.failure
         if failure is not None:
             self._failed_at[work.unit] = ended.worker
-            self._failures_in_a_row += 1
+            self._progress.failures_in_a_row += 1
             self._progress.failed_attempts[failure.fault.kind] += 1
         if work.probe is not None:
             self._retries.append(self._failures.probed(work, failure))
@@ -216,7 +202,7 @@ class Driver:
         assert summary is not None, "neither probe nor failure"
         self._failures.clear(work.unit)
         self._failed_at.pop(work.unit, None)
-        self._failures_in_a_row = 0
+        self._progress.failures_in_a_row = 0
         if self._is_duplicate_of_done(work.unit):
             self._progress.count_commit(summary.commit)
             if summary.commit is Commit.DIFFERENT:
@@ -241,20 +227,6 @@ class Driver:
             return True
         self._duplicated_and_done.add(unit)
         return False
-
-
-@dataclass(frozen=True, kw_only=True)
-class DriverSnapshot:
-    """Number of workers and units at one moment."""
-
-    workers: int = 0
-    """Number of workers that are running or requested."""
-    workers_ready: int = 0
-    """Number of workers that have loaded their models."""
-    units_in_flight: int = 0
-    """Number of units at workers; one that is also sent to a second worker counts twice."""
-    failures_in_a_row: int = 0
-    """Number of failed attempts at units since a unit was last done."""
 
 
 class Pace:

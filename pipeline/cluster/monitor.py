@@ -1,7 +1,7 @@
-"""Monitor of a build: a thread that shows other machines that the build is alive.
+"""Monitor of a build: threads that show others that it is alive and what needs a person.
 
-It writes a heartbeat to the store and reports what needs a person to ``Notifier``. Nothing waits
-for it: a store or a server that does not answer delays only its thread.
+One thread writes a heartbeat to the store for ``npd status``, another sends notifications. Nothing
+waits for them: a store or a server that does not answer delays only its thread.
 """
 
 import logging
@@ -14,7 +14,10 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from pipeline.cluster.driver import DriverSnapshot
+from pipeline.cluster.alarms import Alarms, Event
+from pipeline.cluster.notify import notifier_of
+from pipeline.cluster.progress import BuildProgress
+from pipeline.config.sections import ClusterConfig, Config
 from pipeline.core.errors import BuildStoppedError, NPDError, StoreError
 from pipeline.storage.heartbeats import (
     INTERVAL_S,
@@ -25,9 +28,13 @@ from pipeline.storage.heartbeats import (
     store_time,
 )
 from pipeline.storage.layout import heartbeat_key
+from pipeline.storage.manifest import Funnel
 from pipeline.storage.object_store import ObjectStore
 
 logger = logging.getLogger(__name__)
+
+_CHECK_S = 5.0
+"""Seconds between two checks of the alarms."""
 
 _CLOSE_S = 5.0
 """Seconds that the end of a build waits for its last heartbeat."""
@@ -36,27 +43,35 @@ _ERROR_CHARACTERS = 1000
 
 
 class BuildMonitor:
-    """Context manager around a build that writes its heartbeats.
+    """Context manager around a build that writes heartbeats and sends notifications.
 
     A sealed build deletes its heartbeat. One that ends with an error leaves the error in it.
     """
 
-    def __init__(self, store: ObjectStore, plan_id: str) -> None:
+    def __init__(
+        self, store: ObjectStore, plan_id: str, config: Config, progress: BuildProgress
+    ) -> None:
         self._store = store
         self._plan_id = plan_id
         self._build_id = uuid.uuid4().hex
+        self._progress = progress
+        self._price = _price(config.cluster)
         self._begin = monotonic()
-        self._snapshot: Callable[[], DriverSnapshot] = DriverSnapshot
-        self._phase = Phase.STARTING
+        self._phase = Phase.COMPUTING
         self._error: str | None = None
-        self._sealed = False
+        self._is_sealed = False
         self._warned = False
         self._ended = threading.Event()
-        # A daemon, so that a store that does not answer cannot keep the process alive.
-        self._thread = threading.Thread(target=self._run, name="npd-heartbeat", daemon=True)
+        self._alarms = Alarms(config.notify)
+        self._notifier = notifier_of(config.notify, plan_id, store.url)
+        # Daemons, so that a store that does not answer cannot keep the process alive.
+        self._heart = threading.Thread(target=self._beat, name="npd-heartbeat", daemon=True)
+        self._watch = threading.Thread(target=self._check, name="npd-alarms", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._heart.start()
+        if self._notifier is not None:
+            self._watch.start()
         return self
 
     def __exit__(
@@ -65,28 +80,41 @@ class BuildMonitor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._sealed = error is None
         if isinstance(error, BuildStoppedError | KeyboardInterrupt):
             self._phase = Phase.STOPPED
+            self._send(Event(name="stopped", text="the build was stopped on request"))
         elif error is not None:
             self._phase = Phase.FAILED
-            # Messages of other exceptions may hold anything, so only their type is stored.
+            # Messages of other exceptions may hold anything, so only their type is shown.
             text = str(error) if isinstance(error, NPDError) else type(error).__name__
             self._error = text[:_ERROR_CHARACTERS]
+            self._send(Event(name="failed", text=self._error))
         self._ended.set()
-        self._thread.join(_CLOSE_S)
-
-    def watch(self, snapshot: Callable[[], DriverSnapshot]) -> None:
-        """Report the numbers of ``snapshot`` from now on. It is called from the thread."""
-        self._snapshot = snapshot
-        self._phase = Phase.COMPUTING
+        self._heart.join(_CLOSE_S)
+        if self._notifier is not None:
+            self._notifier.close()
 
     def seal(self) -> None:
         """Report that the units are done and the data set is being sealed."""
-        self._snapshot = DriverSnapshot
         self._phase = Phase.SEALING
 
-    def _run(self) -> None:
+    def sealed(self, funnel: Funnel) -> None:
+        """Report that the data set is sealed with these counts."""
+        self._is_sealed = True
+        text = f"{funnel.kept} of {funnel.candidates} candidates are kept ({funnel.kept_rate:.1%})"
+        numbers = {"candidates": funnel.candidates, "kept": funnel.kept}
+        self._send(Event(name="sealed", text=text, numbers=numbers))
+
+    def _send(self, event: Event) -> None:
+        if self._notifier is not None:
+            self._notifier.send(event)
+
+    def _check(self) -> None:
+        while not self._ended.wait(_CHECK_S):
+            for event in self._alarms.check(self._progress):
+                self._send(event)
+
+    def _beat(self) -> None:
         self._attempt(lambda: delete_ended(self._store, self._plan_id, store_time(self._store)))
         while not self._ended.is_set():
             self._attempt(lambda: put_heartbeat(self._store, self._heartbeat()))
@@ -94,7 +122,7 @@ class BuildMonitor:
         self._attempt(self._finish)
 
     def _finish(self) -> None:
-        if self._sealed:
+        if self._is_sealed:
             self._store.delete(heartbeat_key(self._plan_id, self._build_id))
         else:
             put_heartbeat(self._store, self._heartbeat())
@@ -109,8 +137,8 @@ class BuildMonitor:
             self._warned = True
 
     def _heartbeat(self) -> Heartbeat:
-        now = self._snapshot()
-        loading = self._phase is Phase.COMPUTING and not now.workers_ready
+        now, workers = self._progress, self._progress.workers
+        loading = self._phase is Phase.COMPUTING and not workers.get("ready")
         return Heartbeat(
             plan_id=self._plan_id,
             build_id=self._build_id,
@@ -118,9 +146,17 @@ class BuildMonitor:
             pid=os.getpid(),
             seconds=monotonic() - self._begin,
             phase=Phase.STARTING if loading else self._phase,
-            workers=now.workers,
-            workers_ready=now.workers_ready,
-            units_in_flight=now.units_in_flight,
+            workers=sum(workers.values()),
+            workers_ready=workers.get("ready", 0),
+            units_in_flight=now.running if now.computing else 0,
             failures_in_a_row=now.failures_in_a_row,
+            price_per_hour=self._price,
             error=self._error,
         )
+
+
+def _price(cluster: ClusterConfig) -> float | None:
+    """Return the price of a worker per hour."""
+    if cluster.price_per_gpu_hour is None:
+        return None
+    return cluster.price_per_gpu_hour * cluster.gpus_per_worker

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 
+from pipeline.cluster.keep_rate import KeepRate
 from pipeline.cluster.messages import GainSums, UnitSummary
 from pipeline.core.records import Status
 from pipeline.storage.receipts import Commit
@@ -44,6 +45,10 @@ class BuildProgress:
     disagreements: int = 0
     failed_attempts: Counter[str] = field(default_factory=Counter)
     """Number of failed attempts by kind of fault."""
+    failures_in_a_row: int = 0
+    """Number of failed attempts since a unit was last done."""
+    keep_rate: KeepRate = field(default_factory=KeepRate)
+    """Share of kept candidates in the latest units and before."""
     replaced: Counter[str] = field(default_factory=Counter)
     """Number of replaced workers by reason."""
     bisections: int = 0
@@ -61,6 +66,7 @@ class BuildProgress:
             self.candidates[status, reason] += count
         for key, sums in summary.gains.items():
             self.gains[key] = self.gains.get(key, GainSums()) + sums
+        self.keep_rate.add(summary.kept, summary.candidates)
         self.forward_evaluations += summary.forward_evaluations
         self.count_commit(summary.commit)
 

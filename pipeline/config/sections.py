@@ -1,7 +1,7 @@
 """The configuration of a build, typed and frozen.
 
-A relative path is relative to the file that names it. ``[cluster]`` changes how a build runs and
-never its result. All other sections are part of the plan's identity.
+A relative path is relative to the file that names it. ``[cluster]`` and ``[notify]`` change how a
+build runs and never its result. All other sections are part of the plan's identity.
 """
 
 from typing import Annotated, Literal, Self
@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.model import ModelConfig
+from pipeline.config.notify import NotifyConfig
 from pipeline.config.prompts import PromptsConfig
 from pipeline.config.proposers import (
     NPNetConfig,
@@ -162,6 +163,7 @@ class Config(Section):
     units: UnitsConfig = UnitsConfig()
     output: OutputConfig = OutputConfig()
     cluster: ClusterConfig = ClusterConfig()
+    notify: NotifyConfig = NotifyConfig()
 
     @field_validator("rewards", mode="after")
     @classmethod

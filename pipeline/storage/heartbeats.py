@@ -76,6 +76,8 @@ class Heartbeat(Record):
     """Number of units that were sent to workers and are not done."""
     failures_in_a_row: Annotated[int, Field(ge=0)] = 0
     """Number of failed attempts at units since a unit was last done."""
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
+    """Price of a worker per hour, if the configuration has a price."""
     error: Annotated[str, Field(max_length=1000)] | None = None
     """Message of the error that ended the build."""
 

@@ -15,6 +15,7 @@ from pipeline.cluster.metrics_publisher import MetricsPublisher
 from pipeline.cluster.monitor import BuildMonitor
 from pipeline.cluster.progress import BuildProgress
 from pipeline.cluster.ray_session import map_tasks
+from pipeline.config.notify import NotifyConfig
 from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
 from pipeline.core.errors import PlanConflictError
@@ -72,9 +73,9 @@ def units_done(context: BuildContext) -> bytearray:
     return done
 
 
-def monitored(context: BuildContext) -> BuildMonitor:
-    """Return the monitor of this run, which shows ``npd status`` that the build is alive."""
-    return BuildMonitor(context.store, context.plan.plan_id)
+def monitored(context: BuildContext, progress: BuildProgress) -> BuildMonitor:
+    """Return the monitor of this run, which writes heartbeats and sends notifications."""
+    return BuildMonitor(context.store, context.plan.plan_id, context.config, progress)
 
 
 def new_progress(done: bytearray) -> BuildProgress:
@@ -91,7 +92,6 @@ def compute(
     context: BuildContext,
     done: bytearray,
     stop: Callable[[], bool] = lambda: False,
-    monitor: BuildMonitor | None = None,
     progress: BuildProgress | None = None,
 ) -> Iterator[UnitSummary]:
     """Compute every unit that is not done, on the connected Ray cluster.
@@ -100,15 +100,15 @@ def compute(
     once, ``BuildError`` if a unit cannot be computed, and ``BuildStoppedError`` soon after ``stop``
     returns True. ``progress`` receives the counts of this run.
     """
+    # Workers send no notifications, and the URL for them is a secret.
+    config = context.config.model_copy(update={"notify": NotifyConfig()})
     driver = Driver(
-        lambda: spawn_worker(context.store.url, context.plan.plan_id, context.config),
+        lambda: spawn_worker(context.store.url, context.plan.plan_id, config),
         context.config.cluster,
         unit_size=lambda unit: len(context.plan.unit_range(unit)),
         stop=stop,
         progress=progress,
     )
-    if monitor is not None:
-        monitor.watch(driver.snapshot)
     return driver.run(unit for unit, is_done in enumerate(done) if not is_done)
 
 

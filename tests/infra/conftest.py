@@ -8,6 +8,7 @@ import pytest
 
 from infra.storage.seaweedfs import SeaweedFS
 from pipeline.cluster.monitor import BuildMonitor
+from pipeline.cluster.progress import BuildProgress
 from pipeline.reader import Cache, NoisePairDataset
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
@@ -62,10 +63,11 @@ def recorded(s3_server: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> 
         opened = steps.open_build(store, built.config)  # probes, lists, writes the plan
         built.commit(store)
         assert all(steps.units_done(opened))
-        built.seal(store)
+        manifest = built.seal(store)
         store.put(layout.report_key(built.plan.plan_id, "report.md"), b"figures")
-        with BuildMonitor(store, built.plan.plan_id):  # leaves and deletes a heartbeat
-            pass
+        # Leaves and deletes a heartbeat.
+        with BuildMonitor(store, built.plan.plan_id, built.config, BuildProgress()) as monitor:
+            monitor.sealed(manifest.funnel)
     with acting_as(identities["reader"]), recorded_calls() as read_calls:
         cache = Cache(tmp_path_factory.mktemp("cache"))
         assert len(list(NoisePairDataset(url, split="train", cache=cache))) > 0
