@@ -26,7 +26,13 @@ LONGEST_FIRST = (
 
 SLOW_FOLDERS = (
     *("cluster", "end_to_end", "examples", "faults", "fuzz", "gpu", "infra", "jobs", "secrets"),
-    *("evaluate/trial", "models/diffusers/families", "models/rewards", "training"),
+    *(
+        "evaluate/pages",
+        "evaluate/trial",
+        "models/diffusers/families",
+        "models/rewards",
+        "training",
+    ),
 )
 """Folders of tests that start processes, Ray or servers, or compute with many models."""
 

@@ -41,8 +41,8 @@ def forest_plot(rows: Sequence[tuple[str, Estimate]], title: str, *, digits: int
     Intervals above zero, below zero and across zero have different colours. ``title`` is that of
     the axis.
     """
-    low = min(0.0, *(estimate.low for _, estimate in rows))
-    high = max(0.0, *(estimate.high for _, estimate in rows))
+    low = min([0.0, *(estimate.low for _, estimate in rows)])
+    high = max([0.0, *(estimate.high for _, estimate in rows)])
     scale = Scale.across(low, high)
     return ForestPlot(
         axis=Axis(title=title, ticks=difference_ticks(scale)),

@@ -79,7 +79,7 @@ def trial_page(
         alternatives=list(_alternatives(trial)),
         controls=_forest(trial.controlled()),
         control_sentences=list(control_sentences(trial)),
-        rewards=[_under_reward(trial, reward) for reward in rewards],
+        rewards=[each for reward in rewards if (each := _under_reward(trial, reward))],
         categories=_categories(trial),
         differences=list(_differences(trial, results, rewards)),
         diversity=_diversity(trial),
@@ -164,8 +164,10 @@ def _alternatives(trial: Trial) -> Iterator[Comparisons]:
         )
 
 
-def _under_reward(trial: Trial, reward: str) -> Comparisons:
+def _under_reward(trial: Trial, reward: str) -> Comparisons | None:
     found = [comparison for comparison in trial.comparisons if comparison.reward == reward]
+    if not found:
+        return None
     header = ["", "pairs", "before", "after", "gain", "wins", "sign test p", "gap closed"]
     rows = [
         [
