@@ -7,12 +7,14 @@ outside of the store are faults. They are printed with the seed of their set, so
 """
 
 import argparse
+import math
 import os
 import random
 import resource
 import shutil
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from pathlib import Path
@@ -30,12 +32,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="seed of the first set")
     parser.add_argument("--sets", type=int, default=200, help="number of mutated sets")
     parser.add_argument("--commands", type=int, default=_COMMANDS_PER_SET, help="a set; 0 is all")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="time for all sets")
     arguments = parser.parse_args()
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         base = sealed_store(Path(folder) / "base")
         import_once()
-        total, peak, faults = Counter[Outcome](), 0, 0
+        total, peak, faults, sets = Counter[Outcome](), 0, 0, 0
         for seed in range(arguments.seed, arguments.seed + arguments.sets):
+            if time.monotonic() - started > arguments.seconds:
+                break
+            sets += 1
             for name, mutation, seen in run_set(
                 base, Path(folder) / "set", seed, arguments.commands
             ):
@@ -48,7 +55,7 @@ def main() -> int:
                         flush=True,
                     )
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(total.items()))
-        print(f"{arguments.sets} sets from seed {arguments.seed}: {counts}; peak {peak >> 20} MiB")
+        print(f"{sets} sets from seed {arguments.seed}: {counts}; peak {peak >> 20} MiB")
     return 1 if faults else 0
 
 
