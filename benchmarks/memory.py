@@ -1,12 +1,17 @@
-"""Measure whether memory grows with the number of units.
+"""Measure whether memory grows with the number of units or the size of a data set.
 
     python -m benchmarks.memory
+    python -m benchmarks.memory --set-gigabytes 0.5 3
 
 Compares resident memory late and early in a build. Worker: a real one with the demo models and
 small units, after 200 units and after 20. Driver: this process with a stand-in worker, after 10,000
 units and after 1,000. Goal: within 5% each.
+
+With ``--set-gigabytes``, it measures the peaks of all commands and of the reader over complete data
+sets of these sizes instead. A size takes three times as much room on the disk.
 """
 
+import argparse
 import os
 import tempfile
 from pathlib import Path
@@ -14,6 +19,7 @@ from pathlib import Path
 import psutil
 import ray
 
+from benchmarks.command_memory import command_memory
 from benchmarks.workload import demo_config, drive, open_in, warm_workers
 from pipeline.cluster.driver import Driver
 from pipeline.cluster.messages import HealthStatus, UnitSummary, Work
@@ -106,6 +112,12 @@ def show(name: str, seen: dict[int, int]) -> bool:
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--set-gigabytes", type=float, nargs="+", default=())
+    options = parser.parse_args()
+    if options.set_gigabytes:
+        command_memory(options.set_gigabytes)
+        return
     # The driver is measured first: what this process loads for the worker would hide its growth.
     show("driver", driver_memory())
     show("worker", worker_memory())

@@ -8,10 +8,16 @@ import numpy as np
 
 from pipeline.core.errors import VerificationError
 from pipeline.core.identity import prompt_id
-from pipeline.core.records import Outcome, Split
+from pipeline.core.records import Split
 from pipeline.diffusion.noise import source_noise, stored
 from pipeline.publish.verify.findings import Verification, message_of, read_promised
-from pipeline.publish.verify.units import Expected, content_of
+from pipeline.publish.verify.units import (
+    Expected,
+    ExpectedPair,
+    content_of,
+    digest_of,
+    digest_of_rewards,
+)
 from pipeline.storage import layout
 from pipeline.storage.formats.checked_bytes import pieces_of
 from pipeline.storage.formats.pairs import NoisePair
@@ -19,8 +25,6 @@ from pipeline.storage.layout import ShardFormat
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.sealed_files import ShardRef, read_all_ways, shard_refs
-
-Rewards = dict[str, float | None]
 
 
 def check_shards(
@@ -70,7 +74,7 @@ class _SplitCheck:
             self._found.add(key, f"{where}: pair {left.sample_id} is in no shard")
         return None if damaged else self._content.hexdigest()
 
-    def _shard(self, ref: ShardRef, outcomes: Iterator[Outcome]) -> bool:
+    def _shard(self, ref: ShardRef, outcomes: Iterator[ExpectedPair]) -> bool:
         """Check one shard; return True if it could be read."""
         self._found.shards += 1
         info = ref.info
@@ -101,7 +105,7 @@ class _SplitCheck:
         self._found.pairs += len(pairs)
         return True
 
-    def _pair(self, key: str, pair: NoisePair, outcome: Outcome | None) -> None:
+    def _pair(self, key: str, pair: NoisePair, outcome: ExpectedPair | None) -> None:
         content = content_of(pair)
         # One digest over all pairs: the formats of a split must hold the same ones, in the same
         # order.
@@ -128,24 +132,16 @@ def _faults_alone(pair: NoisePair, latent_shape: tuple[int, ...]) -> Iterator[st
             yield f"source noise is not that of seed {pair.seed}"
 
 
-def _faults_against(pair: NoisePair, outcome: Outcome | None) -> Iterator[str]:
+def _faults_against(pair: NoisePair, outcome: ExpectedPair | None) -> Iterator[str]:
     """Yield differences between a pair and the receipt of its candidate."""
     if outcome is None or pair.sample_id != outcome.sample_id:
         yield f"the receipts have {outcome.sample_id if outcome else 'nothing'} in its place"
         return
-    promised = (outcome.seed, outcome.prompt_id, outcome.prompt_id)
-    if (pair.seed, prompt_id(pair.prompt), pair.prompt_id) != promised:
+    if digest_of(pair.seed, prompt_id(pair.prompt), pair.prompt_id) != outcome.candidate:
         yield "seed or prompt are not those of its receipt"
     for name, held, given in (
         ("source", pair.source_rewards, outcome.source_rewards),
         ("golden", pair.golden_rewards, outcome.golden_rewards),
     ):
-        if _as_float32(held) != _as_float32(given):
+        if digest_of_rewards(held) != given:
             yield f"{name} rewards are not those of its receipt"
-
-
-def _as_float32(rewards: Rewards) -> Rewards:
-    # Shards store float32, receipts the computed float.
-    return {
-        name: None if score is None else float(np.float32(score)) for name, score in rewards.items()
-    }

@@ -1,8 +1,11 @@
 """Checks of receipts against the plan, and of unit objects and ledger against receipts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256 as new_sha256
+from typing import Self
+
+import numpy as np
 
 from pipeline.config.plan import Plan
 from pipeline.core.errors import ObjectNotFoundError, VerificationError
@@ -20,13 +23,52 @@ from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Receipt, read_receipt
 from pipeline.storage.sealed_files import ShardRef, read_all_ways
 
+Rewards = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExpectedPair:
+    """Digests of what a receipt promises of a kept pair. They are held for all pairs of a plan."""
+
+    sample_id: str
+    candidate: bytes
+    source_rewards: bytes
+    golden_rewards: bytes
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        """Return the digests of an outcome."""
+        return cls(
+            sample_id=outcome.sample_id,
+            candidate=digest_of(outcome.seed, outcome.prompt_id, outcome.prompt_id),
+            source_rewards=digest_of_rewards(outcome.source_rewards),
+            golden_rewards=digest_of_rewards(outcome.golden_rewards),
+        )
+
+
+def digest_of(*values: object) -> bytes:
+    """Return a short digest of numbers and texts."""
+    return new_sha256(repr(values).encode("utf-8", "backslashreplace")).digest()[:16]
+
+
+def digest_of_rewards(rewards: Rewards) -> bytes:
+    """Return a digest of rewards in float32, as shards store them. Receipts hold float64."""
+    return digest_of(
+        sorted(
+            (name, None if score is None else float(np.float32(score)))
+            for name, score in rewards.items()
+        )
+    )
+
 
 @dataclass(kw_only=True)
 class Expected:
     """Expected content of the shards, from the receipts and unit objects of a plan."""
 
-    kept: dict[Split, list[Outcome]] = field(default_factory=lambda: {split: [] for split in Split})
-    """Maps each split to the outcomes of its kept pairs, in the plan's order."""
+    kept: dict[Split, list[ExpectedPair]] = field(
+        default_factory=lambda: {split: [] for split in Split}
+    )
+    """Maps each split to its kept pairs, in the plan's order."""
     contents: dict[str, bytes] = field(default_factory=dict)
     """Maps the sample id of each pair in a unit object to the digest of its content."""
     funnel: FunnelCount = field(default_factory=FunnelCount)
@@ -103,7 +145,7 @@ def check_units(
         if ledger is not None and not ledger.holds(decided.outcomes, candidates):
             found.add(key, f"its outcomes differ from {ledger.key}")
         for outcome in decided.kept():
-            expected.kept[outcome.split].append(outcome)
+            expected.kept[outcome.split].append(ExpectedPair.of(outcome))
         expected.contents.update(_unit_object(store, plan, receipt, found))
     return expected
 
