@@ -14,18 +14,20 @@ from jobs.demo_models.data import cached_pictures, render_pictures
 from jobs.demo_models.fit import StageSettings, fit
 from jobs.demo_models.vae import cached_latents, new_vae
 from jobs.train_demo_models import _claim
-from pipeline.cli.outputs import write_output
-from pipeline.core.errors import UserError
+from pipeline.core.errors import PermanentStoreError, StoreFullError
 from pipeline.demo.scene_reward import DualEncoder, SceneReward, vocabulary_size
 from pipeline.demo.scenes import WORDS
 from pipeline.npnet import NPNet
 from pipeline.storage.durable import atomic_write, whole_file, whole_folder
 from pipeline.training.checkpoint import save_checkpoint
 from pipeline.training.fit import LossCurve
+from tests.environments import can_mount, in_fork, mount_memory
 from tests.npnet.layouts import SMALL
 
 _LIMIT = 1024
 _LARGE = b"x" * 10 * _LIMIT
+_SMALL = 4 * _LIMIT
+"""Size of a full disk: one page of memory."""
 
 
 def _write_stage(folder: Path) -> None:
@@ -77,7 +79,6 @@ _WRITERS: dict[str, Callable[[Path], object]] = {
     "checkpoint.pt": _write_checkpoint,
     "loss.jsonl": _write_curve,
     "recipe.json": lambda folder: _claim(folder / "recipe.json", _LARGE.decode()),
-    "picture.png": lambda folder: write_output(folder / "picture.png", _LARGE),
     "pieces": lambda folder: atomic_write(folder / "pieces", [_LARGE]),
     "made": _write_file,
     "made/first": _write_in_folder,
@@ -103,6 +104,26 @@ def test_killed_write_leaves_no_file_under_its_name(name: str, tmp_path: Path) -
     _WRITERS[name](tmp_path)
     assert (tmp_path / name).exists()
     assert [path for path in tmp_path.rglob("*") if path.name.endswith(".unfinished")] == []
+
+
+def _write_to_full_disk(name: str, folder: Path) -> str:
+    mount_memory(folder, _SMALL)
+    with pytest.raises(StoreFullError) as raised:
+        _WRITERS[name](folder)
+    assert not (folder / name).exists()
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("name", _WRITERS)
+def test_write_to_a_full_disk_names_file_and_room_and_leaves_none(
+    name: str, tmp_path: Path
+) -> None:
+    if not can_mount(tmp_path):
+        pytest.skip("this user may not mount a file system, even for one process alone")
+    message = in_fork(_write_to_full_disk, name, tmp_path)
+    assert str(tmp_path) in message
+    assert "No space left on device" in message
+    assert f"bytes free in {tmp_path}" in message
 
 
 def test_whole_folder_replaces_a_folder_and_keeps_it_on_an_error(tmp_path: Path) -> None:
@@ -132,5 +153,5 @@ def test_write_whole_goes_through_links_and_into_devices(tmp_path: Path) -> None
 
 def test_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UserError, match=r"file/out.png: .*[Nn]ot a directory"):
-        write_output(tmp_path / "file" / "out.png", b"data")
+    with pytest.raises(PermanentStoreError, match=r"file/out.png: .*[Nn]ot a directory"):
+        atomic_write(tmp_path / "file" / "out.png", [b"data"])

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from pipeline.core.save_weights import save_weights
 from pipeline.storage.durable import whole_file
 from pipeline.training.average import running_average
 from pipeline.training.checkpoint import Stateful, load_checkpoint, save_checkpoint
@@ -152,7 +153,7 @@ def fit(
             partial(report, stage),
         )
         with whole_file(done) as unfinished:
-            save_file(_contiguous(model.state_dict()), unfinished)
+            save_weights(_contiguous(model.state_dict()), unfinished)
     model.load_state_dict(load_file(done))
     model.eval().requires_grad_(False)
 

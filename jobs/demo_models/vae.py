@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from jobs.demo_models.data import Pictures, as_images, as_pixels
 from jobs.demo_models.fit import Draws, StageCallback, StageSettings, fit
+from pipeline.core.save_weights import save_weights
 from pipeline.demo.drawing import SIDE
 from pipeline.storage.durable import whole_file
 
@@ -96,7 +97,7 @@ def cached_latents(vae: AutoencoderKL, pictures: Pictures, folder: Path) -> Tens
     if not path.exists():
         latents = encode(vae, as_pixels(pictures.images), float(vae.config["scaling_factor"]))
         with whole_file(path) as unfinished:
-            save_file({"latents": latents.contiguous()}, unfinished)
+            save_weights({"latents": latents.contiguous()}, unfinished)
     return load_file(path)["latents"]
 
 

@@ -7,7 +7,8 @@ inside their functions, so that ``npd --help`` starts without them.
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version as package_version
 from typing import Annotated
 
@@ -28,6 +29,7 @@ from pipeline.cli.status import status
 from pipeline.cli.upkeep import gc, prune, repair, select
 from pipeline.cli.verify import verify
 from pipeline.core.errors import NPDError
+from pipeline.storage.local_errors import machine_error
 
 # transformers reads this variable when it is imported, so it must be set before any command runs.
 # Jobs import this module first for the same reason.
@@ -71,6 +73,18 @@ def main() -> None:
     run(app)
 
 
+@contextmanager
+def _machine_errors() -> Iterator[None]:
+    """Raise a ``StoreError`` for a full disk, a missing permission or too many open files."""
+    try:
+        yield
+    except OSError as error:
+        found = machine_error(error)
+        if found is None:
+            raise
+        raise found from error
+
+
 def run(command: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     """Run a command with ``arguments``, or with those of this process.
 
@@ -83,7 +97,8 @@ def run(command: typer.Typer, arguments: Sequence[str] | None = None) -> None:
         handlers=[RichHandler(console=console, show_path=False)],
     )
     try:
-        command(None if arguments is None else list(arguments))
+        with _machine_errors():
+            command(None if arguments is None else list(arguments))
     except NPDError as error:
         if wants_json(arguments):
             show_json_error(str(error), exit_code_of(error))

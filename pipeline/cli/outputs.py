@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.core.errors import UserError
-from pipeline.storage.durable import atomic_write
 
 
 def check_output(path: Path) -> None:
@@ -40,12 +39,6 @@ def _check_below(path: Path, folder: Path) -> None:
     if not there.is_dir():
         raise UserError(f"cannot write {path}: {there} is a file; choose another place")
     _check_access(path, there)
-
-
-def write_output(path: Path, data: bytes) -> None:
-    """Write a file atomically. Raise ``UserError`` if it cannot be written."""
-    with _writing(path):
-        atomic_write(path, [data])
 
 
 @contextmanager

@@ -13,11 +13,12 @@ import typer
 
 from pipeline.cli.arguments import ConfigArgument
 from pipeline.cli.console import batch_remark, prompt_lines, show
-from pipeline.cli.outputs import check_output, write_output
+from pipeline.cli.outputs import check_output
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
 from pipeline.core.errors import ModelError
 from pipeline.core.quantities import human_bytes, human_seconds
+from pipeline.storage.durable import atomic_write
 
 if TYPE_CHECKING:
     from pipeline.config.plan import Plan
@@ -49,7 +50,7 @@ def plan(
     models = ResolvedModels(settings)
     chosen = prompts_of(settings, models)
     if dropped is not None:
-        write_output(dropped, chosen.dropped)
+        atomic_write(dropped, [chosen.dropped])
     for name, value in _describe(settings, models, chosen, gpus or settings.cluster.workers):
         show(f"{name:20} {value}")
 

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.console import console, show
-from pipeline.cli.outputs import check_new_output, check_output_folder, write_output
+from pipeline.cli.outputs import check_new_output, check_output_folder
 from pipeline.config.file import bundled_configs, starter_text
+from pipeline.storage.durable import atomic_write
 
 
 def init(
@@ -25,7 +26,7 @@ def init(
         show(text, end="")
         return
     check_new_output(file)
-    write_output(file, text.encode())
+    atomic_write(file, [text.encode()])
     console.print(f"written: {file}; next: npd plan {file}", soft_wrap=True)
 
 

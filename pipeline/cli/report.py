@@ -7,9 +7,10 @@ import typer
 
 from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
 from pipeline.cli.console import console, show
-from pipeline.cli.outputs import check_output, write_output
+from pipeline.cli.outputs import check_output
 from pipeline.config.file import load_config
 from pipeline.core.errors import UserError
+from pipeline.storage.durable import atomic_write
 from pipeline.storage.open import open_store
 
 
@@ -114,5 +115,5 @@ def report(
         if made.picture is None:
             console.print("no picture: no pair was kept")
         else:
-            write_output(picture, made.picture)
+            atomic_write(picture, [made.picture])
             console.print(f"written: {picture}", soft_wrap=True)

@@ -3,18 +3,22 @@
 import logging
 import math
 import os
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
+from ray._common.utils import get_default_ray_temp_dir
 from ray._private.state import state
 from ray.exceptions import AuthenticationError, RayTaskError
 
 from pipeline.cluster.ray_address import check_cluster, find_address
 from pipeline.config.sections import ClusterConfig
 from pipeline.core.errors import ClusterError
+from pipeline.storage.local_errors import free_space
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +27,9 @@ _TOO_SLOW = "timed out during startup"
 
 _OBJECT_STORE_BYTES = 100_000_000
 """Only unit numbers and summaries pass through it; 75 MB is Ray's minimum."""
+
+_SESSION_BYTES = 20_000_000
+"""Room for the logs of a local Ray. A build of an hour writes about 2 MB."""
 
 
 @contextmanager
@@ -53,6 +60,8 @@ def ray_session(config: ClusterConfig, address: str | None = None) -> Iterator[N
 
 def _start_ray(cpus_needed: int) -> None:
     """Start a local Ray, with two more attempts if the machine is too busy to start it in 30 s."""
+    folder = Path(get_default_ray_temp_dir())
+    _check_room(folder)
     for last in (False, False, True):
         try:
             ray.init(
@@ -67,9 +76,24 @@ def _start_ray(cpus_needed: int) -> None:
         # Ray raises a plain Exception for a slow start; only its text identifies it.
         except Exception as error:
             if last or _TOO_SLOW not in str(error):
-                raise
+                raise ClusterError(
+                    f"Ray did not start on this machine: {error}. Its logs and sockets are in "
+                    f"{folder} ({free_space(folder)}); RAY_TMPDIR names another folder"
+                ) from error
             logger.warning("Ray did not start in time on this busy machine; starting it again")
             ray.shutdown()
+
+
+def _check_room(folder: Path) -> None:
+    """Raise ``ClusterError`` if the disk of Ray's folder is full, for which Ray has no error."""
+    # Without room for its files, Ray waits 30 s for a process that cannot write its port.
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if shutil.disk_usage(existing).free < _SESSION_BYTES:
+        raise ClusterError(
+            f"Ray cannot start on this machine: it keeps logs and sockets in {folder}, and needs "
+            f"{_SESSION_BYTES:,} bytes there ({free_space(folder)}). Free some space, or name "
+            "another folder with RAY_TMPDIR or TMPDIR"
+        )
 
 
 def draining_nodes() -> set[str]:

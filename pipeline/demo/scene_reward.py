@@ -12,12 +12,13 @@ from typing import Self
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from pipeline.core.determinism import full_precision
 from pipeline.core.errors import ModelError
+from pipeline.core.save_weights import save_weights
 from pipeline.core.untrusted_files import check_file, read_json
 from pipeline.core.weight_budget import skeleton
 from pipeline.core.weight_files import check_weights
@@ -148,7 +149,7 @@ class SceneReward:
         # The configuration is written last: a folder that has one also has complete weights.
         weights = {k: v.half().cpu().contiguous() for k, v in self._model.state_dict().items()}
         with whole_file(folder / WEIGHTS_FILE) as unfinished:
-            save_file(weights, unfinished)
+            save_weights(weights, unfinished)
         config = {"class": "SceneReward", "vocabulary": list(self._vocabulary)}
         atomic_write(folder / CONFIG_FILE, [(json.dumps(config, indent=1) + "\n").encode()])
 

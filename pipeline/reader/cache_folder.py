@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import BinaryIO
 
 from pipeline.core.errors import CacheError
 from pipeline.storage.file_lock import locked, try_lock
+from pipeline.storage.local_errors import free_space
 
 ANOTHER_FOLDER = (
     "give another folder with cache=Cache(folder), or, in place of the default one, with the "
@@ -86,19 +86,9 @@ def cache_errors(folder: Path, num_bytes: int) -> Iterator[None]:
         remedy = _MORE_ROOM if error.errno in _NO_ROOM else ANOTHER_FOLDER
         raise CacheError(
             f"the cache folder {folder} cannot be used for a file of {num_bytes:,} bytes "
-            f"({_free(folder)}): {reason}; files that are complete there can still be read; "
+            f"({free_space(folder)}): {reason}; files that are complete there can still be read; "
             f"{remedy}"
         ) from error
-
-
-def _free(folder: Path) -> str:
-    """Describe the free space at a folder, or at its first existing parent."""
-    while not os.access(folder, os.F_OK) and folder != folder.parent:
-        folder = folder.parent
-    try:
-        return f"{shutil.disk_usage(folder).free:,} bytes free"
-    except OSError:
-        return "free space unknown"
 
 
 def _make_room(folder: Path, num_bytes: int, limit: int, part: Path) -> None:

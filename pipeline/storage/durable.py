@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.core.errors import UserError
+from pipeline.storage.local_errors import free_space, output_errors
 from pipeline.storage.object_store import RESERVED
 
 TEMP_PREFIX = f"{RESERVED}tmp-"
@@ -66,16 +67,18 @@ def make_directory(directory: Path) -> None:
 def atomic_write(path: Path, pieces: Iterable[bytes]) -> None:
     """Write pieces to ``path`` and replace the file in one step at the end.
 
-    Links are followed. Devices and pipes are written to directly.
+    Links are followed. Devices and pipes are written to directly. Raises ``StoreError`` if the file
+    cannot be written.
     """
-    if path.exists() and not path.is_file():
-        with path.open("wb") as file:
-            file.writelines(pieces)
-        return
-    # The file that a link names is replaced, not the link.
-    path = path.resolve()
-    with temp_file(path.parent, pieces) as temp:
-        temp.replace(path)
+    with output_errors(path):
+        if path.exists() and not path.is_file():
+            with path.open("wb") as file:
+                file.writelines(pieces)
+            return
+        # The file that a link names is replaced, not the link.
+        path = path.resolve()
+        with temp_file(path.parent, pieces) as temp:
+            temp.replace(path)
 
 
 @contextmanager
@@ -83,15 +86,17 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path for a writer; its file replaces ``path`` at the end.
 
     ``path`` changes in one step, after the new file is complete and synced. Only one process at a
-    time may write it. The next writer overwrites the leftover of a killed one.
+    time may write it. The next writer overwrites the leftover of a killed one. Raises
+    ``StoreError`` for an ``OSError``, also of the writer.
     """
     unfinished = _unfinished(path)
-    try:
-        yield unfinished
-        _sync_file(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with output_errors(path):
+        try:
+            yield unfinished
+            _sync_file(unfinished)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -99,26 +104,28 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder to fill; it replaces ``path`` at the end.
 
     ``path`` never holds only some of the files. Only one process at a time may write it. The next
-    writer removes the leftover of a killed one.
+    writer removes the leftover of a killed one. Raises ``StoreError`` for an ``OSError``, also of
+    the code that fills it.
     """
     unfinished, replaced = _unfinished(path), path.with_name(f".{path.name}.replaced")
-    for leftover in (unfinished, replaced):
-        shutil.rmtree(leftover, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        # A rename may reach the disk before the content. Without these syncs, a power cut could
-        # leave a complete folder of empty files.
-        for each in unfinished.rglob("*"):
-            (sync_directory if each.is_dir() else _sync_file)(each)
-        sync_directory(unfinished)
-        # A rename cannot replace a folder that has content, so the old one moves aside first.
-        if path.exists():
-            path.rename(replaced)
-        unfinished.rename(path)
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with output_errors(path):
+        for leftover in (unfinished, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        try:
+            yield unfinished
+            # A rename may reach the disk before the content. Without these syncs, a power cut could
+            # leave a complete folder of empty files.
+            for each in unfinished.rglob("*"):
+                (sync_directory if each.is_dir() else _sync_file)(each)
+            sync_directory(unfinished)
+            # A rename cannot replace a folder that has content, so the old one moves aside first.
+            if path.exists():
+                path.rename(replaced)
+            unfinished.rename(path)
+            shutil.rmtree(replaced, ignore_errors=True)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager
@@ -131,8 +138,9 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         if error.errno not in _NO_ROOM:
             raise
         raise UserError(
-            f"no room for temporary files in {tempfile.gettempdir()}: {error.strerror}; free some "
-            "space there, or name another folder with the environment variable TMPDIR"
+            f"no room for temporary files in {tempfile.gettempdir()}: {error.strerror or error} "
+            f"({free_space(Path(tempfile.gettempdir()))}); free some space there, or name another "
+            "folder with the environment variable TMPDIR"
         ) from error
 
 

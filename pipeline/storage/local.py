@@ -141,7 +141,11 @@ class LocalStore:
         """Yield the objects whose key starts with ``prefix``, sorted by key (code points)."""
         if prefix:
             check_key(prefix.removesuffix("/"))
-        if self.root.exists() and not self.root.is_dir():
+        try:
+            is_file = self.root.exists() and not self.root.is_dir()
+        except OSError as error:
+            raise local_error("list", self.root, error) from error
+        if is_file:
             raise PermanentStoreError(f"cannot list {self.root}: it is a file, not a folder")
         for key in self._walk(prefix.rpartition("/")[0], prefix):
             path = self.root / key

@@ -1,6 +1,10 @@
 """Errors of the file system as errors of a store, with the remedy."""
 
 import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.core.errors import (
@@ -17,6 +21,9 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 _RETRYABLE = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
 
+_ANYWHERE = {*_FULL, errno.EMFILE, errno.ENFILE}
+"""Errors that a file without a name can raise."""
+
 _REMEDIES = {
     errno.EACCES: "give this user write permission or choose another output",
     errno.EPERM: "the file system forbids it (without hard links it cannot hold a store)",
@@ -27,6 +34,9 @@ _REMEDIES = {
     errno.ENOTDIR: "part of this path is a file, not a folder; choose another output",
     errno.EISDIR: "it is a folder; remove it or choose another output",
     errno.ENOSPC: "free some space and run the same command again; what is committed stays",
+    errno.ENAMETOOLONG: "a file system allows 255 bytes per name; choose a shorter one",
+    errno.EMFILE: "this process may open no more files; raise the limit (`ulimit -n`)",
+    errno.ENFILE: "this machine may open no more files; raise the limit (fs.file-max)",
     errno.EDQUOT: "raise the quota and run the same command again; what is committed stays",
 }
 
@@ -41,4 +51,33 @@ def local_error(doing: str, path: Path, error: OSError) -> StoreError:
     elif error.errno in _FULL:
         kind = StoreFullError
     remedy = _REMEDIES.get(error.errno or 0, "check the path and the file system")
-    return kind(f"cannot {doing} {path}: {error.strerror or error}; {remedy}")
+    room = f" ({free_space(path.parent)})" if kind is StoreFullError else ""
+    return kind(f"cannot {doing} {path}: {error.strerror or error}{room}; {remedy}")
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Raise the ``StoreError`` of ``local_error`` for an ``OSError`` while ``path`` is written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise  # botocore's time-outs are OSErrors too; the store that is read handles them
+        raise local_error("write", path, error) from error
+
+
+def machine_error(error: OSError) -> StoreError | None:
+    """Return the error of a full disk, a missing permission or a limit; None for another cause."""
+    if error.errno not in _REMEDIES or (error.filename is None and error.errno not in _ANYWHERE):
+        return None
+    return local_error("use", Path(os.fsdecode(error.filename or ".")), error)
+
+
+def free_space(folder: Path) -> str:
+    """Describe the free space at a folder, or at its first parent that exists."""
+    while not os.access(folder, os.F_OK) and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return f"{shutil.disk_usage(folder).free:,} bytes free in {folder}"
+    except OSError:
+        return f"free space in {folder} unknown"

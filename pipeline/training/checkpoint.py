@@ -41,10 +41,19 @@ class Stateful(Protocol):
 # names of its distributed wrapper, so another number of processes could not resume, and writes
 # several files, of which a crash would leave only some.
 def save_checkpoint(path: Path, run: Mapping[str, Any], parts: Mapping[str, Stateful]) -> None:
-    """Replace the checkpoint at ``path`` in one step. ``run`` identifies the run."""
+    """Replace the checkpoint at ``path`` in one step. ``run`` identifies the run.
+
+    Raises ``StoreError`` if it cannot be written. The last checkpoint is then unchanged.
+    """
     state = {name: part.state_dict() for name, part in parts.items()}
-    with whole_file(path) as unfinished:
-        torch.save({"format": _FORMAT, "run": dict(run), "state": state}, unfinished)
+    with whole_file(path) as unfinished, unfinished.open("wb") as file:
+        try:
+            torch.save({"format": _FORMAT, "run": dict(run), "state": state}, file)
+        except RuntimeError as error:
+            # torch reports a file that is shorter than expected, while the disk was full.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def load_checkpoint(path: Path, run: Mapping[str, Any], parts: Mapping[str, Stateful]) -> None:

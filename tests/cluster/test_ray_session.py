@@ -1,12 +1,16 @@
 """A local Ray is started again if the machine was too busy, and only then."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 
-from pipeline.cluster.ray_session import ray_session
+from pipeline.cluster.ray_session import _start_ray, ray_session
 from pipeline.config.sections import ClusterConfig
+from pipeline.core.errors import ClusterError
+from tests.environments import can_mount, in_fork, mount_memory
 
 # The message of Ray 2.60. A test cannot make the machine busy enough to cause it.
 TOO_SLOW = "The current node timed out during startup. This could happen because"
@@ -47,3 +51,19 @@ def test_ray_that_cannot_start_is_an_error(
     with pytest.raises(Exception, match=errors[-1][:20]), ray_session(ClusterConfig(workers=1)):
         pass
     assert starts.count == count
+
+
+def _start_on_a_full_disk(folder: Path) -> str:
+    mount_memory(folder, 64 * 1024)
+    os.environ["RAY_TMPDIR"] = str(folder)
+    with pytest.raises(ClusterError) as raised:
+        _start_ray(1)
+    return str(raised.value)
+
+
+def test_ray_on_a_full_disk_names_the_folder_at_once(tmp_path: Path) -> None:
+    if not can_mount(tmp_path):
+        pytest.skip("this user may not mount a file system, even for one process alone")
+    message = in_fork(_start_on_a_full_disk, tmp_path)
+    assert f"{tmp_path}/ray" in message and "RAY_TMPDIR" in message
+    assert f"65,536 bytes free in {tmp_path}" in message

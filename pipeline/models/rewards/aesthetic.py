@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pipeline.core.save_weights import save_weights
 from pipeline.models.rewards.clip import Clip, ClipReward
 from pipeline.models.rewards.pixels import pillow_pixels
 from pipeline.models.rewards.published import AESTHETIC_HEAD, REQUIRED_FILES
@@ -59,7 +59,7 @@ class Aesthetic(ClipReward):
         """Write the files that ``load`` reads, as safetensors."""
         super().save(folder)
         weights = {name: tensor.cpu() for name, tensor in self._head.state_dict().items()}
-        save_file(weights, folder / AESTHETIC_HEAD)
+        save_weights(weights, folder / AESTHETIC_HEAD)
 
     @torch.no_grad()
     def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:

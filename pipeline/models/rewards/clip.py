@@ -14,13 +14,13 @@ from typing import Any, ClassVar, Self
 
 import ftfy
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from pipeline.core.determinism import full_precision
 from pipeline.core.errors import ModelError
+from pipeline.core.save_weights import save_weights
 from pipeline.models.rewards.pixels import centre_floored, pillow_pixels
 from pipeline.models.rewards.published import (
     CONFIG,
@@ -80,7 +80,7 @@ class Clip:
         """Write the files that ``load`` reads."""
         self._model.config.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
-        save_file({n: t.cpu() for n, t in self._model.state_dict().items()}, folder / WEIGHTS)
+        save_weights({n: t.cpu() for n, t in self._model.state_dict().items()}, folder / WEIGHTS)
 
     @property
     def scale(self) -> Tensor:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import (
     BertTokenizer,
@@ -23,6 +22,7 @@ from transformers import (
 from pipeline.core.determinism import full_precision
 from pipeline.core.errors import ModelError
 from pipeline.core.identity import readable_json
+from pipeline.core.save_weights import save_weights
 from pipeline.models.rewards.aesthetic import LinearHead
 from pipeline.models.rewards.pixels import pillow_pixels
 from pipeline.models.rewards.published import (
@@ -155,7 +155,7 @@ class ImageReward:
         }
         (folder / CONFIG).write_bytes(readable_json(sizes))
         (folder / BERT_VOCABULARY).write_text("".join(f"{w}\n" for w in self._vocabulary), "utf-8")
-        save_file({n: t.cpu() for n, t in self._network.state_dict().items()}, folder / WEIGHTS)
+        save_weights({n: t.cpu() for n, t in self._network.state_dict().items()}, folder / WEIGHTS)
 
     @torch.no_grad()
     @full_precision()
