@@ -4,6 +4,8 @@ They are called in this order (``cli/build.py``). A build that runs again resume
 receipt are not computed again, and a sealed plan is not built again.
 """
 
+import random
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -109,7 +111,18 @@ def compute(
         stop=stop,
         progress=progress,
     )
-    return driver.run(unit for unit, is_done in enumerate(done) if not is_done)
+    return driver.run(unit for unit in in_random_order(len(done)) if not done[unit])
+
+
+def in_random_order(num_units: int) -> Iterator[int]:
+    """Yield the numbers of the units, in another order for every run.
+
+    Two runs of one build would otherwise compute the same units at the same time from their first
+    one to the last. The results of a running build are also a sample of the plan this way.
+    """
+    order = array("L", range(num_units))
+    random.shuffle(order)
+    return iter(order)
 
 
 def publish(context: BuildContext) -> Manifest:

@@ -22,8 +22,10 @@ from pipeline.cluster.driver import Driver
 from pipeline.cluster.messages import UnitSummary, Work
 from pipeline.config.sections import ClusterConfig
 from tests.cluster import stand_ins
+from tests.waiting import until
 
 WORKERS = 4
+DEADLINE_S = 120
 PREEMPTION = 2
 """Ray's ``DRAIN_NODE_REASON_PREEMPTION``."""
 
@@ -103,6 +105,12 @@ class Scene:
         self._nodes.append(summary.node)
 
 
+def _actors_left() -> list[str]:
+    """Return the states of the actors that run or wait."""
+    states = (actor["State"] for actor in ray._private.state.actors().values())
+    return [state for state in states if state != "DEAD"]
+
+
 def play(folder: Path) -> dict[str, Any]:
     """One machine, then four, one of them drained, one of them lost."""
     cluster = Cluster(initialize_head=True, head_node_args=HEAD)
@@ -127,7 +135,13 @@ def play(folder: Path) -> dict[str, Any]:
         while len(remaining := scene.go_on_for(30)) < WORKERS - 2 or remaining & lost_nodes:
             pass
         scene.finish()
+        # Two workers were waiting for a machine. They must not start on one that joins now.
+        cancelled = until(lambda: not _actors_left(), DEADLINE_S)
+        cluster.add_node(**NODE)
+        free = until(lambda: ray.available_resources().get("CPU") == WORKERS - 1, DEADLINE_S)
         return {
+            "cancelled_at_the_end": cancelled and not _actors_left(),
+            "free_after_the_end": free,
             "machines_at_first": len(first),
             "machines_at_last": len(remaining),
             "sent": len(scene.sent),

@@ -117,10 +117,12 @@ def test_worker_computes_nothing_for_a_unit_that_another_build_has_done(
     before = worker.heartbeat.count
     again = worker.run(Work(unit=0))
     assert first is not None
-    assert again == replace(first, compute_seconds=0.0, commit=Commit.EARLIER)
+    assert again == replace(
+        first, compute_seconds=0.0, forward_evaluations=0, commit=Commit.EARLIER
+    )
     assert worker.heartbeat.count == before, "not a step"
 
-    def unavailable(key: str) -> bytes:
+    def unavailable(*arguments: object) -> bytes:
         monkeypatch.undo()  # for the commit, which reads the receipt again
         raise RetryableStoreError("503")
 
