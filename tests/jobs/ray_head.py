@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping
 from http import HTTPStatus
 from http.client import HTTPResponse
 from pathlib import Path
@@ -34,8 +35,10 @@ class RayHead:
     and came up again. Nothing that it did not start itself is touched.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
         self._directory = directory
+        self._environment = environment or {}
+        """Further variables of the head, which workers inherit."""
         self._token_path = directory / "token"
         self._gcs_port, self._dashboard_port, self._agent_port, self._client_port = free_ports(4)
         self._process: subprocess.Popen[bytes] | None = None
@@ -87,6 +90,20 @@ class RayHead:
         """The file that lets in."""
         return self._token_path
 
+    @property
+    def service_discovery(self) -> Path:
+        """The file from which Prometheus learns the exporters of all machines."""
+        return self._directory / "session_latest" / "prom_metrics_service_discovery.json"
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """Return the processes of this cluster whose command line contains ``name``."""
+        assert self._process is not None
+        return [
+            process
+            for process in psutil.Process(self._process.pid).children(recursive=True)
+            if name in _command_line(process)
+        ]
+
     def state(self, resource: str) -> bytes:
         """Return the reply of the cluster that ``ray list <resource> --detail`` prints."""
         with self._get(f"/api/v0/{resource}?detail=true&limit=1000") as reply:
@@ -110,7 +127,9 @@ class RayHead:
             self._process = subprocess.Popen(
                 self._command(),
                 # As on a machine of a cluster: `python` is the one that has this package.
-                env=_without_ray() | self._authentication() | {"PATH": _path()},
+                env=_without_ray()
+                | self._authentication()
+                | {"PATH": _path(), **self._environment},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -125,6 +144,11 @@ class RayHead:
             log = (self._directory / "head.log").read_text(errors="replace")
             state = "ended" if self._has_ended() else "is not up"
             raise RuntimeError(f"the head {state}:\n{log[-3000:]}")
+
+    def wait_until_drivers_connect(self) -> None:
+        """Return when a driver can connect. Jobs are taken seconds later."""
+        assert until(lambda: self._has_ended() or _is_open(self._agent_port), READY_TIMEOUT_S)
+        assert not self._has_ended()
 
     def kill(self) -> None:
         """End it and all that it started, as a power cut would: nobody has time for a last word."""
@@ -186,6 +210,21 @@ def _kill_tree(pid: int) -> list[psutil.Process]:
     for process in stopped:
         _send(process, "kill")
     return stopped
+
+
+def _is_open(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _send(process: psutil.Process, signal: str) -> None:
