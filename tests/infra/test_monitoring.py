@@ -16,7 +16,6 @@ from infra.monitoring.__main__ import FOLDER, files
 from infra.monitoring.dashboard import dashboard, panels
 from infra.monitoring.rules import Thresholds, alerts, recorded
 from pipeline.cluster.metrics import METRICS
-from tests.infra.kubernetes import Peer, may_connect
 from tests.infra.prometheus_tools import command
 
 LIMITS = Thresholds()
@@ -105,30 +104,11 @@ def _lost(made: Any, read: Any, path: str = "") -> list[str]:
     return [] if made == read else [path]
 
 
-PROMETHEUS = Peer(
-    labels={"app.kubernetes.io/name": "prometheus"},
-    namespace="monitoring",
-    namespace_labels={"kubernetes.io/metadata.name": "monitoring"},
-)
 BUILD = {"app.kubernetes.io/part-of": "npd"}
 
 
 def _objects(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((FOLDER / name).read_text("utf-8")))
-
-
-def test_network_policy_opens_the_metrics_to_prometheus_alone() -> None:
-    (policy,) = _objects("network-policy.yaml")
-    kubernetes_validate.validate(policy, kubernetes_validate.latest_version(), strict=True)
-
-    def open_ports(peer: Peer) -> list[int]:
-        ports = (8080, 8265, 6379, 10001)
-        return [port for port in ports if may_connect(policy, peer, BUILD, port, namespace="npd")]
-
-    assert open_ports(PROMETHEUS) == [8080]
-    assert open_ports(Peer(labels=PROMETHEUS.labels, namespace="npd")) == []
-    stranger = Peer(labels={}, namespace="x", namespace_labels=PROMETHEUS.namespace_labels)
-    assert open_ports(stranger) == []
 
 
 def test_objects_of_the_operator_hold_rules_and_dashboard() -> None:

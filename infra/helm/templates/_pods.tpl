@@ -23,6 +23,7 @@ runAsNonRoot: true
 runAsUser: 1000
 runAsGroup: 1000
 fsGroup: 1000
+fsGroupChangePolicy: OnRootMismatch # else every file of a volume is touched at each start
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
