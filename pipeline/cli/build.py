@@ -109,6 +109,7 @@ def _compute_and_publish(
                 _show_other_attempts(tally)
                 if found := sealed(context):
                     console.print("another run of this build has sealed it")
+                    monitor.sealed_elsewhere()
                     return found, tally
                 with console.status("compacting and sealing"):
                     manifest = publish(context)

@@ -23,11 +23,11 @@ from pipeline.storage.heartbeats import (
     INTERVAL_S,
     Heartbeat,
     Phase,
+    delete_all,
     delete_ended,
     put_heartbeat,
     store_time,
 )
-from pipeline.storage.layout import heartbeat_key
 from pipeline.storage.manifest import Funnel
 from pipeline.storage.object_store import ObjectStore
 
@@ -45,7 +45,7 @@ _ERROR_CHARACTERS = 1000
 class BuildMonitor:
     """Context manager around a build that writes heartbeats and sends notifications.
 
-    A sealed build deletes its heartbeat. One that ends with an error leaves the error in it.
+    A sealed build deletes the heartbeats of its plan. One that ends with an error leaves the error.
     """
 
     def __init__(
@@ -98,8 +98,12 @@ class BuildMonitor:
         """Report that the units are done and the data set is being sealed."""
         self._phase = Phase.SEALING
 
+    def sealed_elsewhere(self) -> None:
+        """Note that another run has sealed the data set, which sends the notification."""
+        self._is_sealed = True
+
     def sealed(self, funnel: Funnel) -> None:
-        """Report that the data set is sealed with these counts."""
+        """Report that this run has sealed the data set, with these counts."""
         self._is_sealed = True
         text = f"{funnel.kept} of {funnel.candidates} candidates are kept ({funnel.kept_rate:.1%})"
         numbers = {"candidates": funnel.candidates, "kept": funnel.kept}
@@ -123,7 +127,7 @@ class BuildMonitor:
 
     def _finish(self) -> None:
         if self._is_sealed:
-            self._store.delete(heartbeat_key(self._plan_id, self._build_id))
+            delete_all(self._store, self._plan_id)
         else:
             put_heartbeat(self._store, self._heartbeat())
 

@@ -127,6 +127,12 @@ def delete_ended(store: ObjectStore, plan_id: str, now: datetime) -> None:
             store.delete(info.key)
 
 
+def delete_all(store: ObjectStore, plan_id: str) -> None:
+    """Delete the heartbeats of a sealed plan. Another build that is alive deletes its own again."""
+    for info in _listed(store, plan_id):
+        store.delete(info.key)
+
+
 def _listed(store: ObjectStore, plan_id: str) -> list[ObjectInfo]:
     listed = store.list(layout.heartbeats_prefix(plan_id))
     return [

@@ -17,6 +17,7 @@ from pipeline.core.records import Status
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind, place_of
 from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.s3 import S3Store
 
 _LISTINGS = 10
 """Listings at once. A page of a listing names the next one, so a single listing is sequential."""
@@ -48,7 +49,10 @@ def list_commits(store: ObjectStore, plan_id: str, num_units: int) -> CommitTime
                 times[place.unit] = info.modified.timestamp()
 
     with ThreadPoolExecutor(_LISTINGS) as pool:
-        for _ in pool.map(add, _prefixes(plan_id, num_units)):
+        # In a folder, each listing would read all names, and none waits for a network.
+        split = isinstance(store, S3Store)
+        prefixes = _prefixes(plan_id, num_units) if split else [layout.receipts_prefix(plan_id)]
+        for _ in pool.map(add, prefixes):
             pass
     return times
 

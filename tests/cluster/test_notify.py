@@ -17,10 +17,11 @@ from pipeline.cluster.progress import BuildProgress
 from pipeline.config.notify import NotifyConfig
 from pipeline.config.sections import Config
 from pipeline.core.errors import BuildError, BuildStoppedError
-from pipeline.storage.heartbeats import Phase, read_heartbeats
+from pipeline.storage.heartbeats import Phase, put_heartbeat, read_heartbeats
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import Funnel
 from pipeline.workflows.plan import make_plan
+from tests.heartbeats import heartbeat
 from tests.sealed import SETTINGS, write_config
 
 FUNNEL = Funnel(candidates=8, kept=6, rejected={"reward:scene": 2}, failed={}, truncated=0)
@@ -84,10 +85,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return write_config(tmp_path_factory.mktemp("config"), SETTINGS)
 
 
-def test_sealed_build_sends_its_counts_and_deletes_its_heartbeat(
+def test_sealed_build_sends_its_counts_and_deletes_all_heartbeats(
     server: Server, config: Config, tmp_path: Any
 ) -> None:
     store = LocalStore(tmp_path / "set")
+    killed = heartbeat(plan_id="plan", build_id="0d" * 16)
+    put_heartbeat(store, killed)
     monitored = BuildMonitor(store, "plan", _config(config, url=server.url), BuildProgress())
     with monitored as monitor:
         monitor.seal()

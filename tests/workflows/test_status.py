@@ -17,11 +17,12 @@ from pipeline.evaluate.progress import State
 from pipeline.publish.gc import find_unreferenced
 from pipeline.publish.verify import verify
 from pipeline.storage import layout
-from pipeline.storage.heartbeats import Heartbeat, Phase, delete_ended, put_heartbeat, store_time
+from pipeline.storage.heartbeats import Phase, delete_ended, put_heartbeat, store_time
 from pipeline.storage.local import LocalStore
 from pipeline.storage.object_store import ObjectStore
 from pipeline.workflows.status import MAX_RECEIPTS, StatusReader, status
 from tests.cli.test_json_output import check_keys
+from tests.heartbeats import heartbeat
 from tests.sealed import Built, built, damaged
 
 __all__ = ["built", "damaged"]
@@ -49,30 +50,13 @@ def age(folder: LocalStore) -> Age:
     return make_older
 
 
-def heartbeat(built: Built, phase: Phase = Phase.COMPUTING, **fields: object) -> Heartbeat:
-    """Return the heartbeat of a build that has run for ten minutes."""
-    values = {
-        "plan_id": built.plan.plan_id,
-        "build_id": "0a" * 16,
-        "host": "node-1",
-        "pid": 7,
-        "seconds": 600.0,
-        "phase": phase,
-        "workers": 2,
-        "workers_ready": 2,
-        "units_in_flight": 3,
-        **fields,
-    }
-    return Heartbeat.model_validate(values)
-
-
 def _npd(*arguments: object) -> tuple[int, str]:
     ended = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
     return ended.exit_code, ended.stdout
 
 
 def test_build_that_is_alive_is_in_progress(folder: LocalStore, built: Built, age: Age) -> None:
-    put_heartbeat(folder, heartbeat(built))
+    put_heartbeat(folder, heartbeat(built.plan.plan_id))
     (plan,) = status(folder).plans
     assert (plan.state, plan.units_in_flight) == (State.IN_PROGRESS, 3)
     done = built.plan.num_units - 1
@@ -119,7 +103,7 @@ def test_state_of_an_unsealed_plan(
     age("receipts/", commit_age)
     if phase is not None:
         # It started long ago, so only the last commit counts.
-        put_heartbeat(folder, heartbeat(built, phase, seconds=90_000.0))
+        put_heartbeat(folder, heartbeat(built.plan.plan_id, phase, seconds=90_000.0))
         age("heartbeats/", beat_age)
     (plan,) = status(folder).plans
     assert plan.state is state and reason in plan.reason
@@ -131,7 +115,7 @@ def test_state_of_an_unsealed_plan(
 def test_limit_of_a_stall_can_be_given_and_grows_with_the_units(
     folder: LocalStore, built: Built, age: Age
 ) -> None:
-    put_heartbeat(folder, heartbeat(built, seconds=90_000.0))
+    put_heartbeat(folder, heartbeat(built.plan.plan_id, seconds=90_000.0))
     age("receipts/", 1000)
     assert _npd("status", folder.root)[0] == ExitCode.STALLED
     assert _npd("status", folder.root, "--stalled-after", "1h")[0] == ExitCode.IN_PROGRESS
@@ -143,15 +127,15 @@ def test_limit_of_a_stall_can_be_given_and_grows_with_the_units(
 
 
 def test_two_builds_are_both_shown(folder: LocalStore, built: Built) -> None:
-    put_heartbeat(folder, heartbeat(built))
-    put_heartbeat(folder, heartbeat(built, build_id="0b" * 16, host="node-2"))
+    put_heartbeat(folder, heartbeat(built.plan.plan_id))
+    put_heartbeat(folder, heartbeat(built.plan.plan_id, build_id="0b" * 16, host="node-2"))
     (plan,) = status(folder).plans
     assert {each.heartbeat.host for each in plan.builds} == {"node-1", "node-2"}
     assert plan.units_in_flight == 6
 
 
 def test_table_names_what_an_operator_asks(folder: LocalStore, built: Built) -> None:
-    put_heartbeat(folder, heartbeat(built, failures_in_a_row=4))
+    put_heartbeat(folder, heartbeat(built.plan.plan_id, failures_in_a_row=4))
     code, shown = _npd("status", folder.root, "--price", "3600")
     assert code == ExitCode.IN_PROGRESS
     done, total = built.plan.num_units - 1, built.plan.num_units
@@ -168,14 +152,17 @@ def test_table_names_what_an_operator_asks(folder: LocalStore, built: Built) -> 
 def test_failed_build_leaves_its_error_without_terminal_commands(
     folder: LocalStore, built: Built
 ) -> None:
-    put_heartbeat(folder, heartbeat(built, Phase.FAILED, error="\x1b[2Jno GPU\nleft", host="\x07"))
+    put_heartbeat(
+        folder,
+        heartbeat(built.plan.plan_id, Phase.FAILED, error="\x1b[2Jno GPU\nleft", host="\x07"),
+    )
     _, shown = _npd("status", folder.root)
     assert "\x1b" not in shown and "\x07" not in shown
     assert "error         \\x1b[2Jno GPU\\nleft" in shown
 
 
 def test_json_has_the_documented_keys(folder: LocalStore, built: Built) -> None:
-    put_heartbeat(folder, heartbeat(built))
+    put_heartbeat(folder, heartbeat(built.plan.plan_id))
     code, shown = _npd("status", folder.root, "--json", "--price", 2)
     found = json.loads(shown)
     assert code == found["exit_code"] == ExitCode.IN_PROGRESS
@@ -209,7 +196,7 @@ def test_damaged_receipts_and_plans_are_findings(damaged: Path, built: Built) ->
 def test_heartbeat_is_nothing_to_gc_and_verify(store: ObjectStore, built: Built) -> None:
     built.commit(store)
     built.seal(store)
-    put_heartbeat(store, heartbeat(built))
+    put_heartbeat(store, heartbeat(built.plan.plan_id))
     assert list(find_unreferenced(store)) == []
     found = verify(store)
     assert not (found.problems or found.orphans or found.foreign)
@@ -219,7 +206,7 @@ def test_heartbeat_is_nothing_to_gc_and_verify(store: ObjectStore, built: Built)
 
 
 def test_heartbeats_that_ended_are_deleted(store: ObjectStore, built: Built) -> None:
-    put_heartbeat(store, heartbeat(built))
+    put_heartbeat(store, heartbeat(built.plan.plan_id))
     now = store_time(store)
     # The clock of a store has a resolution of seconds.
     assert abs(now - datetime.now(UTC)) < timedelta(seconds=60)
