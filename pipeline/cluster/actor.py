@@ -7,10 +7,12 @@ import ray
 
 from pipeline.cluster.messages import UNITS_IN_FLIGHT, HealthStatus
 from pipeline.cluster.metrics_publisher import MetricsPublisher
+from pipeline.cluster.software import Software, check_software
 from pipeline.cluster.worker import UnitWorker
 from pipeline.cluster.worker_handle import ActorHandle
 from pipeline.cluster.worker_metrics import worker_samples
 from pipeline.config.sections import Config
+from pipeline.core.fingerprint import Fingerprint
 
 _CONTROL_CALLS = 2
 """Concurrent calls beside the work: one ``health_check`` and one ``leave``."""
@@ -31,10 +33,16 @@ class WorkerActor(UnitWorker):
     ``leaving`` in the next health check and ends the process. A second SIGTERM has Ray's behaviour.
     """
 
-    def __init__(self, url: str, plan_id: str, config: Config) -> None:
+    def __init__(self, url: str, plan_id: str, config: Config, driver: Software) -> None:
         super().__init__(url, plan_id, config)
+        self._driver = driver
         MetricsPublisher(plan_id, lambda: worker_samples(self)).start()
         self._ray_handler = signal.signal(signal.SIGTERM, self._terminated)
+
+    def set_up(self) -> Fingerprint:
+        """Load the models. Raise ``ClusterError`` first if the driver has other software."""
+        check_software(self._driver)
+        return super().set_up()
 
     def health_check(self) -> HealthStatus:
         """Return the progress of the worker. A busy worker answers too, at once."""
@@ -68,5 +76,5 @@ def spawn_worker(url: str, plan_id: str, config: Config) -> ActorHandle:
             max_task_retries=0,
             runtime_env={"env_vars": _WORKER_ENVIRONMENT},
         )
-        .remote(url, plan_id, config)
+        .remote(url, plan_id, config, Software.here())
     )

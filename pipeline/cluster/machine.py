@@ -16,9 +16,11 @@ from platform import python_version
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from pipeline.core.fingerprint import PACKAGES
+
 PACKAGE = "noise-prompt-dataset"
 
-COMPARED = ("torch", "ray", "diffusers", "transformers", "numpy", "pyarrow", PACKAGE)
+COMPARED = (PACKAGE, "ray", *PACKAGES)
 """Packages whose versions must be equal on all machines of a cluster."""
 
 _SHARED_MEMORY = Path("/dev/shm")
@@ -79,7 +81,9 @@ def describe_machine() -> Machine:
     return Machine(
         host=socket.gethostname(),
         python=python_version(),
-        packages={name: found for name in COMPARED if (found := _installed(name)) is not None},
+        packages={
+            name: found for name in COMPARED if (found := installed_version(name)) is not None
+        },
         unmet=tuple(_unmet()),
         gpus=gpus,
         cuda=torch.version.cuda,
@@ -95,7 +99,8 @@ def describe_machine() -> Machine:
     )
 
 
-def _installed(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """Return the version of an installed package, or None."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -108,7 +113,7 @@ def _unmet() -> list[str]:
         requirement = Requirement(text)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        found = _installed(requirement.name)
+        found = installed_version(requirement.name)
         if found is None:
             messages.append(f"{requirement.name} is missing")
         elif not requirement.specifier.contains(Version(found), prereleases=True):

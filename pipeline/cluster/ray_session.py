@@ -16,6 +16,7 @@ from ray._private.state import state
 from ray.exceptions import AuthenticationError, RayTaskError
 
 from pipeline.cluster.ray_address import check_cluster, find_address
+from pipeline.cluster.software import Software, check_software
 from pipeline.config.sections import ClusterConfig
 from pipeline.core.errors import ClusterError
 from pipeline.storage.local_errors import free_space
@@ -129,13 +130,15 @@ def map_tasks(
     """Yield ``function(item)`` for each item, in order, with at most ``in_flight`` tasks running.
 
     Ray repeats a task whose machine dies. An error of ``function`` is raised without Ray's wrapper.
+    Raise ``ClusterError`` if a machine has other software than this one.
     """
     # Retries are safe: the function is pure, and an error it raises itself is not retried.
-    task = ray.remote(num_cpus=1, max_retries=3)(function)
+    task: Any = ray.remote(num_cpus=1, max_retries=3)(_on_same_software)
+    driver = Software.here()
     running: deque[Any] = deque()
     try:
         for item in items:
-            running.append(task.remote(item))
+            running.append(task.remote(driver, function, item))
             # Waiting here limits the running tasks and takes inputs only as they are needed.
             if len(running) >= in_flight:
                 yield ray.get(running.popleft())
@@ -143,3 +146,8 @@ def map_tasks(
             yield ray.get(running.popleft())
     except RayTaskError as error:
         raise error.cause if error.cause is not None else error from None
+
+
+def _on_same_software(driver: Software, function: Callable[[Item], Result], item: Item) -> Result:
+    check_software(driver)
+    return function(item)

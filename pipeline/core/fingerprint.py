@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ALGORITHM_VERSION = 2
 """Version of the computation. Increased when the same plan gives other results."""
 
-_PACKAGES = (
+PACKAGES = (
     "diffusers",
     "ftfy",
     "numpy",
@@ -27,6 +27,7 @@ _PACKAGES = (
     "torch",
     "transformers",
 )
+"""Libraries whose code decides bytes."""
 
 
 class Fingerprint(Record):
@@ -54,7 +55,7 @@ def fingerprint(device: "torch.device") -> Fingerprint:
     return Fingerprint(
         algorithm_version=ALGORITHM_VERSION,
         python=".".join(platform.python_version_tuple()[:2]),
-        packages={name: version(name) for name in _PACKAGES},
+        packages={name: version(name) for name in PACKAGES},
         device=torch.cuda.get_device_name(device) if on_gpu else _processor(),
         kernels=f"cuda {torch.version.cuda}" if on_gpu else torch.backends.cpu.get_cpu_capability(),
         threads=0 if on_gpu else torch.get_num_threads(),

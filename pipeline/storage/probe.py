@@ -5,9 +5,17 @@ Two workers could then both commit one unit, and nothing else would detect it.
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from pipeline.core.errors import ObjectNotFoundError, PermanentStoreError, StoreError
+from pipeline.core.errors import (
+    AccessDeniedError,
+    ObjectNotFoundError,
+    PermanentStoreError,
+    RetryableStoreError,
+    StoreError,
+    StoreFullError,
+)
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.s3 import S3Store
@@ -26,7 +34,8 @@ def probe(store: ObjectStore) -> None:
     if isinstance(store, S3Store):
         # A multipart upload is completed by another kind of request, and some stores ignore the
         # condition there.
-        _with_scratch_key(store.with_multipart_bytes(0), _check_put_if_absent)
+        with _step(store, "an upload in parts"):
+            _with_scratch_key(store.with_multipart_bytes(0), _check_put_if_absent)
 
 
 class _BrokenPromiseError(PermanentStoreError):
@@ -63,21 +72,49 @@ def _check_once(store: ObjectStore, check: Callable[[ObjectStore, str], None]) -
 def _check_put_if_absent(store: ObjectStore, key: str) -> None:
     if not store.put_if_absent(key, _FIRST):
         raise _broken(store, "it refuses the first write of a key as if the key were taken")
-    if store.put_if_absent(key, _SECOND):
+    # The store can be reached and written, so an error from here on is one of this kind of request.
+    with _step(store, "a second put-if-absent of a key"):
+        overwritten = store.put_if_absent(key, _SECOND)
+    if overwritten:
         raise _broken(store, "it ignores If-None-Match: a second put-if-absent overwrote the first")
-    if _read(store, key) != _FIRST:
+    with _step(store, "reading the object after it"):
+        data = _read(store, key)
+    if data != _FIRST:
         raise _broken(store, "an object does not read back as it was written")
 
 
 def _check_put_if_version(store: ObjectStore, key: str) -> None:
     store.put(key, _FIRST)
     _, stale = store.get_versioned(key)
-    if not store.put_if_version(key, _SECOND, stale):
+    with _step(store, "replacing an object at its current version"):
+        replaced = store.put_if_version(key, _SECOND, stale)
+    if not replaced:
         raise _broken(store, "it refuses to replace an object at its current version")
-    if store.put_if_version(key, _THIRD, stale):
+    with _step(store, "replacing an object at an old version"):
+        replaced = store.put_if_version(key, _THIRD, stale)
+    if replaced:
         raise _broken(store, "it ignores If-Match: a replacement of an old version was accepted")
     if _read(store, key) != _SECOND:
         raise _broken(store, "an object does not read back as it was replaced")
+
+
+@contextmanager
+def _step(store: ObjectStore, what: str) -> Iterator[None]:
+    """Add to an error of the store which request of the probe it failed."""
+    try:
+        yield
+    except (_BrokenPromiseError, AccessDeniedError, ObjectNotFoundError, StoreFullError):
+        raise
+    except RetryableStoreError as error:
+        raise RetryableStoreError(
+            f"the store at {store.url} cannot be tested: it fails at {what}: {error}. If it fails "
+            "again, it cannot be built into. infra/storage/README.md lists stores that can"
+        ) from error
+    except PermanentStoreError as error:
+        raise _BrokenPromiseError(
+            f"the store at {store.url} cannot be built into: it fails at {what}: {error}. "
+            "infra/storage/README.md lists stores that can"
+        ) from error
 
 
 def _read(store: ObjectStore, key: str) -> bytes | None:
