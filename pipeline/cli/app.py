@@ -13,7 +13,6 @@ from importlib.metadata import version as package_version
 from typing import Annotated
 
 import typer
-from rich.logging import RichHandler
 
 from pipeline.cli.build import build
 from pipeline.cli.console import console, show
@@ -22,6 +21,7 @@ from pipeline.cli.evaluate import evaluate
 from pipeline.cli.exit_codes import ExitCode, exit_code_of
 from pipeline.cli.export import export
 from pipeline.cli.json_output import show_json_error, wants_json
+from pipeline.cli.logs import ConsoleHandler
 from pipeline.cli.plan import plan
 from pipeline.cli.prepare import convert_reward, init, options
 from pipeline.cli.report import report
@@ -91,11 +91,7 @@ def run(command: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     Always raises ``SystemExit``, with an ``ExitCode``. An ``NPDError`` is printed as one message
     without a traceback.
     """
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=console, show_path=False)],
-    )
+    logging.basicConfig(level=logging.WARNING, handlers=[ConsoleHandler()])
     try:
         with _machine_errors():
             command(None if arguments is None else list(arguments))

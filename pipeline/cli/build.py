@@ -1,16 +1,29 @@
 """The command ``npd build``, which builds a data set or resumes an interrupted build."""
 
 import shlex
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.arguments import ConfigArgument
-from pipeline.cli.console import Tally, console, show_manifest, show_progress, show_prompts
+from pipeline.cli.console import (
+    batch_remark,
+    console,
+    funnel_line,
+    prompt_remarks,
+    show_manifest,
+)
+from pipeline.cli.exit_codes import ExitCode, exit_code_of
+from pipeline.cli.logs import logging_of_build, remark, report_error
+from pipeline.cli.progress import BuildView, EarlierUnits, Tally, show_progress
 from pipeline.cli.stop_signal import StopSignal
+from pipeline.cluster.progress import BuildProgress
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
-from pipeline.core.errors import BuildStoppedError
+from pipeline.core.errors import BuildStoppedError, NPDError, UserError
+from pipeline.core.log_records import LogFormat
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.open import open_store
 
@@ -33,25 +46,30 @@ def build(
         bool,
         typer.Option("--add", help="Add this plan to an output that already holds another one."),
     ] = False,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Format of the log, also in the processes of workers.")
+    ] = "text",
+    log_file: Annotated[
+        Path | None,
+        typer.Option(help="File for details. Default: one in ~/.local/state/noise-prompt-dataset."),
+    ] = None,
 ) -> None:
     """Build a data set, or resume an interrupted one. The result has the same bytes either way."""
     from pipeline.workflows.build import open_build, sealed
 
-    context = open_build(open_store(out), _settings(config, workers), add=add)
-    url = context.store.url
-    if found := sealed(context):
-        console.print("already sealed; nothing to do")
-        show_manifest(found, url)
-        return
-    manifest, tally = _compute_and_publish(
-        context, address, resume=_build_command(config, url, workers, add=add)
+    context = open_build(
+        open_store(out), _settings(config, workers), add=add, log_format=log_format
     )
-    if tally.different:
-        console.print(
-            f"warning: {tally.different} units gave a different result on a second attempt; the "
-            "first result is used, and `npd verify` lists both"
-        )
-    show_manifest(manifest, url)
+    url, plan_id = context.store.url, context.plan.plan_id
+    with logging_of_build(log_format, plan_id, log_file) as log:
+        if found := sealed(context):
+            remark("already sealed; nothing to do")
+            _show_sealed(found, url, log_format)
+            return
+        resume = _build_command(config, url, workers, add=add)
+        _show_start(context, log)
+        manifest = _run(context, address, resume=resume, log=log)
+        _show_sealed(manifest, url, log_format)
 
 
 def _settings(config: str, workers: int | None) -> Config:
@@ -63,75 +81,123 @@ def _settings(config: str, workers: int | None) -> Config:
     return settings.model_copy(update={"cluster": cluster})
 
 
-def _compute_and_publish(
-    context: "BuildContext", address: str | None, *, resume: str
-) -> tuple[Manifest, Tally]:
-    """Compute the missing units and seal the plan, with progress on the console.
+def _show_start(context: "BuildContext", log: Path | None) -> None:
+    plan, url = context.plan, context.store.url
+    workers = context.config.cluster.workers
+    remark(
+        f"plan {plan.plan_id}: {plan.num_candidates} candidates in {plan.num_units} units, "
+        f"{workers} workers"
+    )
+    for line in prompt_remarks(plan, url):
+        remark(line)
+    if smaller := batch_remark(context.config.units):
+        remark(f"batches {smaller}")
+    remark("no log file: its folders cannot be written" if log is None else f"log: {log}")
 
-    Exit with the code of a signal if one stops the build, after printing the command to resume.
+
+def _show_sealed(manifest: Manifest, url: str, log_format: LogFormat) -> None:
+    if log_format == "text":
+        show_manifest(manifest, url)
+    else:
+        remark(f"sealed at {url}: {funnel_line(manifest.funnel)}")
+    remark(f"next: npd verify {shlex.quote(url)}, npd report {shlex.quote(url)}")
+
+
+def _run(
+    context: "BuildContext", address: str | None, *, resume: str, log: Path | None
+) -> Manifest:
+    """Compute the missing units and seal the plan, with the progress on the console.
+
+    Exit with the code of a signal if one stops the build, after printing the command to resume, and
+    with that of the error if it fails, after printing what to look at.
     """
     from pipeline.cluster.ray_session import ray_session
-    from pipeline.workflows.build import (
-        compute,
-        metrics,
-        monitored,
-        new_progress,
-        publish,
-        sealed,
-        units_done,
-    )
+    from pipeline.workflows.build import metrics, new_progress, units_done
 
-    plan, url = context.plan, context.store.url
-    console.print(
-        f"plan {plan.plan_id}: {plan.num_candidates} candidates in "
-        f"{plan.num_units} units, {context.config.cluster.workers} workers"
-    )
-    show_prompts(plan, url)
     done = units_done(context)
     if sum(done):
-        console.print(f"resuming: {sum(done)} units are done")
+        remark(f"resuming: {sum(done)} units are done")
     progress = new_progress(done)
-    with (
-        ray_session(context.config.cluster, address),
-        metrics(context, progress),
-        StopSignal(_announce_stop) as stop,
-    ):
-        try:
-            with monitored(context, progress) as monitor:
-                tally = show_progress(
-                    compute(context, done, stop, progress),
-                    done=sum(done),
-                    total=plan.num_units,
-                )
-                # No unit is running any more, so a signal has nothing to wait for.
-                stop.interrupt_on_first()
-                monitor.seal()
-                _show_other_attempts(tally)
-                if found := sealed(context):
-                    console.print("another run of this build has sealed it")
-                    monitor.sealed_elsewhere()
-                    return found, tally
-                with console.status("compacting and sealing"):
-                    manifest = publish(context)
-                monitor.sealed(manifest.funnel)
-                return manifest, tally
-        except (BuildStoppedError, KeyboardInterrupt):
-            # Count receipts in the store: a unit may have been committed after its last summary.
-            durable = sum(units_done(context))
-            console.print(
-                f"stopped: {durable} of {plan.num_units} units are saved in {url}; resume with\n"
-                f"  {resume}",
-                soft_wrap=True,
-            )
-            raise typer.Exit(stop.exit_code) from None
+    try:
+        with (
+            ray_session(context.config.cluster, address),
+            metrics(context, progress),
+            StopSignal(_announce_stop) as stop,
+        ):
+            try:
+                return _compute_and_publish(context, done, stop, progress)
+            except (BuildStoppedError, KeyboardInterrupt):
+                _show_stopped(context, resume)
+                raise typer.Exit(stop.exit_code) from None
+    except NPDError as error:
+        report_error(error)
+        for line in _what_to_look_at(progress, resume, log):
+            remark(line)
+        # Once workers ran, only wrong input means that the same command fails again.
+        is_input = isinstance(error, UserError) or not progress.workers
+        raise typer.Exit(exit_code_of(error) if is_input else ExitCode.PROBLEM) from error
 
 
-def _show_other_attempts(tally: Tally) -> None:
+def _compute_and_publish(
+    context: "BuildContext", done: bytearray, stop: StopSignal, progress: BuildProgress
+) -> Manifest:
+    from pipeline.workflows.build import compute, monitored, publish, sealed
+
+    plan = context.plan
+    earlier = EarlierUnits(context.store, plan.plan_id, bytes(done))
+    view = BuildView(plan.num_candidates, plan.unit_size, progress, earlier)
+    lines = context.log_format == "json" or not console.is_terminal
+    with monitored(context, progress) as monitor:
+        tally = show_progress(compute(context, done, stop, progress), view, lines=lines)
+        # No unit is running any more, so a signal has nothing to wait for.
+        stop.interrupt_on_first()
+        monitor.seal()
+        for line in _other_attempts(tally):
+            remark(line)
+        if found := sealed(context):
+            remark("another run of this build has sealed it")
+            monitor.sealed_elsewhere()
+            return found
+        remark("compacting and sealing")
+        manifest = publish(context)
+        monitor.sealed(manifest.funnel)
+        return manifest
+
+
+def _other_attempts(tally: Tally) -> Iterator[str]:
     if tally.committed_elsewhere:
-        console.print(
+        yield (
             f"{tally.committed} units were committed by this run, {tally.committed_elsewhere} by "
             "another attempt, such as a second run of this build"
         )
+    if tally.different:
+        yield (
+            f"warning: {tally.different} units gave a different result on a second attempt; the "
+            "first result is used, and `npd verify` lists both"
+        )
+
+
+def _show_stopped(context: "BuildContext", resume: str) -> None:
+    from pipeline.workflows.build import units_done
+
+    # Count receipts in the store: a unit may have been committed after its last summary.
+    durable, total = sum(units_done(context)), context.plan.num_units
+    remark(f"stopped: {durable} of {total} units are saved in {context.store.url}; resume with")
+    remark(f"  {resume}")
+
+
+def _what_to_look_at(progress: BuildProgress, resume: str, log: Path | None) -> Iterator[str]:
+    """Yield what helps after a failed build: counts, the log and the next command."""
+    yield f"{progress.done} of {progress.total} units are saved"
+    if progress.failed_attempts:
+        failed = ", ".join(f"{n} {kind}" for kind, n in progress.failed_attempts.most_common())
+        yield f"failed attempts at units: {failed}"
+    if progress.replaced:
+        replaced = ", ".join(f"{n} {reason}" for reason, n in progress.replaced.most_common())
+        yield f"replaced workers: {replaced}"
+    if log is not None:
+        yield f"details: {log}"
+    yield f"resume with: {resume}"
 
 
 def _build_command(config: str, url: str, workers: int | None, *, add: bool) -> str:
@@ -140,7 +206,7 @@ def _build_command(config: str, url: str, workers: int | None, *, add: bool) -> 
 
 
 def _announce_stop() -> None:
-    console.print(
+    remark(
         "stopping: finished units are saved, unfinished ones are discarded; "
         "press Ctrl-C again to quit now"
     )

@@ -1,8 +1,6 @@
-"""Output of the commands: progress and summaries."""
+"""Output of the commands: remarks and summaries."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from time import perf_counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import (
@@ -13,17 +11,8 @@ from rich.console import (
     RenderHook,
     RenderResult,
 )
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
-from pipeline.cluster.messages import UnitSummary
 from pipeline.config.plan import Plan
 from pipeline.config.sections import UnitsConfig
 from pipeline.core.escape import for_terminal, for_terminal_line
@@ -31,7 +20,6 @@ from pipeline.core.prompt_funnel import PromptFunnel
 from pipeline.core.quantities import human_bytes
 from pipeline.storage.manifest import Funnel, Manifest
 from pipeline.storage.plans import dropped_key_of
-from pipeline.storage.receipts import Commit
 from pipeline.storage.versions import PlanVersion
 
 if TYPE_CHECKING:
@@ -67,56 +55,6 @@ console.push_render_hook(_EscapeText())
 def show(text: str, end: str = "\n") -> None:
     """Print a result to standard output, with control characters escaped."""
     print(for_terminal(text), end=end)
-
-
-@dataclass
-class Tally:
-    """Counts over the units computed by this run, without those of earlier runs."""
-
-    candidates: int = 0
-    kept: int = 0
-    compute_seconds: float = 0.0
-    different: int = 0
-    """Number of units whose second attempt gave other bytes than the first."""
-    committed: int = 0
-    """Number of units that this run has committed."""
-    committed_elsewhere: int = 0
-    """Number of units that another attempt committed first, such as a second run of the build."""
-
-    def add(self, summary: UnitSummary) -> None:
-        """Add one unit to the counts."""
-        self.candidates += summary.candidates
-        self.kept += summary.kept
-        self.compute_seconds += summary.compute_seconds
-        self.different += summary.commit is Commit.DIFFERENT
-        self.committed += summary.commit is Commit.MINE
-        self.committed_elsewhere += summary.commit is not Commit.MINE
-
-
-def show_progress(summaries: Iterable[UnitSummary], *, done: int, total: int) -> Tally:
-    """Show a progress bar until ``summaries`` ends, and return the counts of this run.
-
-    The bar shows units done, the kept rate, candidates per second and the time left.
-    """
-    tally = Tally()
-    begin = perf_counter()
-    columns = (
-        TextColumn("units"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rates]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("units", completed=done, total=total, rates="loading the models")
-        for summary in summaries:
-            tally.add(summary)
-            rate = tally.candidates / (perf_counter() - begin)
-            kept = tally.kept / tally.candidates
-            progress.update(bar, advance=1, rates=f"kept {kept:.0%}, {rate:.1f} candidates/s")
-    return tally
 
 
 def show_manifest(manifest: Manifest, url: str) -> None:
@@ -200,12 +138,12 @@ def funnel_line(funnel: Funnel) -> str:
     return ", ".join(parts)
 
 
-def show_prompts(plan: Plan, url: str) -> None:
-    """Print the prompt funnel of a plan and the location of its list of dropped prompts."""
+def prompt_remarks(plan: Plan, url: str) -> Iterator[str]:
+    """Yield the prompt funnel of a plan and the location of its list of dropped prompts."""
     for name, counts in prompt_lines(plan.prompt_funnel):
-        console.print(f"{name}: {counts}")
+        yield f"{name}: {counts}"
     if (key := dropped_key_of(plan)) is not None:
-        console.print(f"dropped prompts, with their reasons: {url}/{key}", soft_wrap=True)
+        yield f"dropped prompts, with their reasons: {url}/{key}"
 
 
 def prompt_lines(funnel: PromptFunnel) -> Iterator[tuple[str, str]]:

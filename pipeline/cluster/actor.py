@@ -9,10 +9,11 @@ from pipeline.cluster.messages import UNITS_IN_FLIGHT, HealthStatus
 from pipeline.cluster.metrics_publisher import MetricsPublisher
 from pipeline.cluster.software import Software, check_software
 from pipeline.cluster.worker import UnitWorker
-from pipeline.cluster.worker_handle import ActorHandle
+from pipeline.cluster.worker_handle import ActorHandle, worker_name
 from pipeline.cluster.worker_metrics import worker_samples
 from pipeline.config.sections import Config
 from pipeline.core.fingerprint import Fingerprint
+from pipeline.core.log_records import LogFormat, log_to_stderr
 
 _CONTROL_CALLS = 2
 """Concurrent calls beside the work: one ``health_check`` and one ``leave``."""
@@ -33,7 +34,16 @@ class WorkerActor(UnitWorker):
     ``leaving`` in the next health check and ends the process. A second SIGTERM has Ray's behaviour.
     """
 
-    def __init__(self, url: str, plan_id: str, config: Config, driver: Software) -> None:
+    def __init__(
+        self,
+        url: str,
+        plan_id: str,
+        config: Config,
+        driver: Software,
+        log_format: LogFormat = "text",
+    ) -> None:
+        actor_id = ray.get_runtime_context().get_actor_id()
+        log_to_stderr(log_format, plan_id, worker_name(actor_id or ""))
         super().__init__(url, plan_id, config)
         self._driver = driver
         MetricsPublisher(plan_id, lambda: worker_samples(self)).start()
@@ -62,7 +72,9 @@ class WorkerActor(UnitWorker):
         signal.signal(signal.SIGTERM, self._ray_handler)
 
 
-def spawn_worker(url: str, plan_id: str, config: Config) -> ActorHandle:
+def spawn_worker(
+    url: str, plan_id: str, config: Config, log_format: LogFormat = "text"
+) -> ActorHandle:
     """Start a ``WorkerActor`` with the configured GPUs and CPUs."""
     # Ray neither restarts the actor nor repeats its calls: the driver decides what follows a
     # failure.
@@ -76,5 +88,5 @@ def spawn_worker(url: str, plan_id: str, config: Config) -> ActorHandle:
             max_task_retries=0,
             runtime_env={"env_vars": _WORKER_ENVIRONMENT},
         )
-        .remote(url, plan_id, config, Software.here())
+        .remote(url, plan_id, config, Software.here(), log_format)
     )

@@ -13,7 +13,8 @@ from time import monotonic
 from pipeline.cluster.failures import FailureTracker
 from pipeline.cluster.messages import UnitSummary, Work
 from pipeline.cluster.progress import BuildProgress
-from pipeline.cluster.ray_session import free_resources
+from pipeline.cluster.ray_session import all_resources, free_resources
+from pipeline.cluster.shortage import describe_shortage
 from pipeline.cluster.worker_handle import ActorHandle, CallResult, Worker
 from pipeline.cluster.worker_pool import WorkerPool
 from pipeline.config.sections import ClusterConfig
@@ -25,8 +26,8 @@ logger = logging.getLogger(__name__)
 _WAIT_S = 1.0
 """Seconds between checks for a stop request and for late units."""
 
-_SILENCE_S = 30.0
-"""Seconds without a ready worker after which the driver logs that it is waiting."""
+_SILENCE_S = 60.0
+"""Seconds without a started worker after which the driver logs what is not free."""
 
 _UPLOAD_GRACE_S = 60.0
 """Seconds that workers have to finish their uploads after a stop request."""
@@ -95,7 +96,7 @@ class Driver:
             pool.close()
 
     def _drain(self, pool: WorkerPool, queue: Iterator[int]) -> Iterator[UnitSummary]:
-        last_ready = monotonic()
+        last_started = monotonic()
         while not self._stop():
             self._fill(pool, queue)
             self._progress.retries = len(self._retries)
@@ -104,14 +105,13 @@ class Driver:
             for ended in pool.wait(_WAIT_S):
                 if summary := self._settle(pool, ended):
                     yield summary
-            if any(worker.ready for worker in pool.workers):
-                last_ready = monotonic()
-            elif monotonic() - last_ready > _SILENCE_S:
+            if any(worker.process is not None for worker in pool.workers):
+                last_started = monotonic()
+            elif monotonic() - last_started > _SILENCE_S:
                 logger.warning(
-                    "still waiting for a worker to start; free resources in the cluster: %s",
-                    free_resources(),
+                    "%s", describe_shortage(self._config, free_resources(), all_resources())
                 )
-                last_ready = monotonic()
+                last_started = monotonic()
         yield from self._drain_and_stop(pool)
 
     def _drain_and_stop(self, pool: WorkerPool) -> Iterator[UnitSummary]:
@@ -167,20 +167,22 @@ class Driver:
     def _duplicate(self, pool: WorkerPool) -> Work | None:
         """Return a late unit to compute on a second worker, or None. The first receipt wins."""
         # A unit is duplicated at most once, and not while its failures are being examined.
-        running = {
-            work.unit: seconds
-            for _, work, seconds in pool.running()
-            if work.unit not in self._duplicated and work.unit not in self._failures
-        }
+        running, works = {}, {}
+        for _, work, seconds in pool.running():
+            if work.unit not in self._duplicated and work.unit not in self._failures:
+                running[work.unit], works[work.unit] = seconds, work
         unit = self._pace.straggler(running)
         if unit is None:
             return None
         logger.warning(
-            "unit %d is late after %.0f s and is also sent to a second worker", unit, running[unit]
+            "unit %d is late after %.0f s and is also sent to a second worker",
+            unit,
+            running[unit],
+            extra={"unit": unit},
         )
         self._duplicated.add(unit)
         self._progress.late += 1
-        return Work(unit=unit)
+        return works[unit].again()
 
     def _settle(self, pool: WorkerPool, ended: CallResult) -> UnitSummary | None:
         """Process the end of a call. Return a summary if it completes a unit, else None."""
@@ -206,7 +208,11 @@ class Driver:
         if self._is_duplicate_of_done(work.unit):
             self._progress.count_commit(summary.commit)
             if summary.commit is Commit.DIFFERENT:
-                logger.warning("unit %d gave a different result on its second attempt", work.unit)
+                logger.warning(
+                    "unit %d gave a different result on its second attempt",
+                    work.unit,
+                    extra={"unit": work.unit, "attempt": work.attempt},
+                )
             return None
         # A unit that another build has done took no time, and would make all others look late.
         if summary.commit is not Commit.EARLIER:

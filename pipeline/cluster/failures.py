@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from pipeline.cluster.bisection import Bisection
-from pipeline.cluster.messages import Failure, Work
+from pipeline.cluster.messages import LOST_WORKER, Failure, Work
 from pipeline.core.errors import (
     BuildError,
     DeviceMemory,
@@ -78,21 +78,27 @@ class FailureTracker:
         """
         self._check_final(work, failure)
         if not self._held_against(work, failure):
-            return work
+            return work.again()
         self._failures[work.unit] += 1
         # Out of memory is not a matter of chance, and each attempt costs the start of a process
         # that loads the models.
         is_memory = isinstance(failure.error, DeviceMemoryError)
         attempts = min(self._max_attempts, _MEMORY_ATTEMPTS) if is_memory else self._max_attempts
-        logger.warning(
+        # The loss of a worker is one message, which names all its units.
+        is_known = failure.fault.kind in LOST_WORKER
+        logger.log(
+            logging.INFO if is_known else logging.WARNING,
             "unit %d failed (%d of %d): %s",
             work.unit,
             self._failures[work.unit],
             attempts,
             failure.fault.last_line,
+            extra={"unit": work.unit, "attempt": work.attempt},
         )
+        if not is_known:
+            logger.info("unit %d: %s", work.unit, failure.fault.message, extra={"unit": work.unit})
         if self._failures[work.unit] < attempts:
-            return work
+            return work.again()
         # No candidate causes these errors: the batch size is part of the plan, and the store does
         # not depend on candidates. Testing candidates separately would only take longer.
         if isinstance(failure.error, DeviceMemoryError | StoreError):
@@ -135,6 +141,7 @@ class FailureTracker:
                 work.unit,
                 position,
                 fault.last_line,
+                extra={"unit": work.unit},
             )
         return following
 
@@ -159,7 +166,9 @@ class FailureTracker:
 
     def _examine(self, unit: int) -> Work:
         size = self._unit_size(unit)
-        logger.warning("unit %d: its %d candidates are tested separately", unit, size)
+        logger.warning(
+            "unit %d: its %d candidates are tested separately", unit, size, extra={"unit": unit}
+        )
         del self._failures[unit]
         self._bisections[unit] = Bisection(unit, size, confirmations=self._max_attempts)
         self._examined.add(unit)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from pipeline.core.errors import NPDError
@@ -11,6 +11,10 @@ from pipeline.storage.receipts import Commit, Receipt
 
 UNITS_IN_FLIGHT = 2
 """Units sent to a worker at a time: one computes while the other is packed and uploaded."""
+
+
+LOST_WORKER = frozenset({"worker_died", "worker_hung"})
+"""Kinds of faults that end a worker, with all its units."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,12 @@ class Work:
     """Maps positions of candidates that are left out, because they fail, to their faults."""
     probe: tuple[int, ...] | None = None
     """Positions to compute without committing; all others are left out. None if not a probe."""
+    attempt: int = field(default=1, compare=False)
+    """Number of times the unit was sent to a worker, this time included. For logs only."""
+
+    def again(self) -> "Work":
+        """Return the same work for another attempt."""
+        return replace(self, attempt=self.attempt + 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from ray._private.state import state
 from ray.exceptions import AuthenticationError, RayTaskError
 
 from pipeline.cluster.ray_address import check_cluster, find_address
+from pipeline.cluster.ray_output import ray_output_logged
 from pipeline.cluster.software import Software, check_software
 from pipeline.config.sections import ClusterConfig
 from pipeline.core.errors import ClusterError
@@ -45,6 +47,15 @@ def ray_session(config: ClusterConfig, address: str | None = None) -> Iterator[N
     if ray.is_initialized():
         yield
         return
+    with ray_output_logged():
+        _connect(config, address)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _connect(config: ClusterConfig, address: str | None) -> None:
     try:
         if found := find_address(address):
             check_cluster(found)
@@ -53,10 +64,6 @@ def ray_session(config: ClusterConfig, address: str | None = None) -> Iterator[N
             _start_ray(math.ceil(config.workers * config.cpus_per_worker))
     except (AuthenticationError, ConnectionError) as error:
         raise ClusterError(f"cannot use Ray: {error}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _start_ray(cpus_needed: int) -> None:
@@ -118,6 +125,31 @@ def node_addresses() -> dict[str, str]:
 def free_resources() -> dict[str, float]:
     """Return the currently free amount of each resource, such as CPU and GPU."""
     return dict(ray.available_resources())
+
+
+def all_resources() -> dict[str, float]:
+    """Return the amount of each resource of the cluster, free or not."""
+    return dict(ray.cluster_resources())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorProcess:
+    """Process of an actor. Its constructor may still be running, or the process may be dead."""
+
+    pid: int
+    address: str
+    """IP address of its machine."""
+
+
+def process_of(actor: Any) -> ActorProcess | None:
+    """Return the process of an actor, or None while it waits for resources.
+
+    Ray 2.60 has a public call for this only with its dashboard.
+    """
+    found = state.actor_table(actor._actor_id.hex())
+    if not found or not found["Pid"]:
+        return None
+    return ActorProcess(pid=found["Pid"], address=found["Address"]["IPAddress"])
 
 
 Item = TypeVar("Item")

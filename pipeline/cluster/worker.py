@@ -5,6 +5,7 @@ one is uploaded, the next one computes. All computation runs on one dedicated th
 thread count of torch is a property of the thread that computes.
 """
 
+import logging
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,8 @@ from pipeline.storage.open import open_store
 from pipeline.storage.plans import read_plan, read_prompt_table
 from pipeline.storage.receipts import Commit, Receipt, commit_unit, read_receipt
 
+logger = logging.getLogger(__name__)
+
 _COMMIT_PATIENCE_S = 300.0
 """Seconds during which a commit is repeated, after the retries of the store are used up."""
 
@@ -88,7 +91,9 @@ class UnitWorker:
     def set_up(self) -> Fingerprint:
         """Load the models once. Raise ``ModelError`` if they are not those of the plan."""
         if self._models is None:
+            begin = perf_counter()
             self._models = self._compute.submit(self._load).result()
+            logger.info("models loaded in %.1f s", perf_counter() - begin)
             self.activity.rest()
         return self._models.fingerprint
 
@@ -113,6 +118,15 @@ class UnitWorker:
         with self.activity.uploading():
             commit = self._commit(receipt, produced.data)
         summary = UnitSummary.of(receipt, commit)
+        logger.info(
+            "unit %d: %d of %d candidates kept, computed in %.1f s, committed: %s",
+            work.unit,
+            summary.kept,
+            summary.candidates,
+            seconds,
+            commit,
+            extra={"unit": work.unit, "attempt": work.attempt},
+        )
         self.activity.add_seconds(produced.stage_seconds)
         self.activity.add(summary)
         return summary
@@ -132,13 +146,20 @@ class UnitWorker:
         """Commit a unit, and repeat the commit while the store is unavailable."""
         # Computing the unit again would cost GPU time, while repeating a commit is harmless: the
         # data has the name of its content, and the receipt is put only if absent.
-        begin = monotonic()
+        begin, is_repeated = monotonic(), False
         while True:
             try:
                 return commit_unit(self._store, receipt, data)
             except RetryableStoreError:
                 if self.heartbeat.leaving or monotonic() - begin > _COMMIT_PATIENCE_S:
                     raise
+            if not is_repeated:
+                logger.warning(
+                    "unit %d: the store is unavailable; the commit is repeated",
+                    receipt.unit,
+                    extra={"unit": receipt.unit},
+                )
+            is_repeated = True
             self.activity.commit_retries += 1
             self.heartbeat.rest(_COMMIT_PAUSE_S)
 

@@ -1,14 +1,27 @@
 """Records of the workers in a build, their running work and its results."""
 
+import logging
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from pipeline.cluster.messages import UNITS_IN_FLIGHT, Failure, UnitSummary, Work
+from ray.exceptions import RayTaskError
+
+from pipeline.cluster.messages import UNITS_IN_FLIGHT, Failure, Fault, UnitSummary, Work
+from pipeline.cluster.ray_session import ActorProcess, process_of
+
+logger = logging.getLogger(__name__)
+
+_NAME_DIGITS = 8
 
 # Ray's handles carry no usable types.
 ActorHandle = Any
 ObjectRef = Any
+
+
+def worker_name(actor_id: str) -> str:
+    """Return the name of a worker in messages: the first digits of Ray's id of its actor."""
+    return actor_id[:_NAME_DIGITS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +46,8 @@ class Worker:
     leaving: bool = False
     failed: bool = False
     """True if it leaves because of an error of its GPU."""
+    process: ActorProcess | None = None
+    """Its process; None while it waits for resources."""
     node: str | None = None
     """Ray's id of its machine; None until the first health check is answered."""
     running: dict[ObjectRef, tuple[Work, float]] = field(default_factory=dict)
@@ -49,7 +64,37 @@ class Worker:
             return "leaving"
         if self.ready:
             return "ready"
-        return "loading" if self.node is not None else "waiting"
+        return "waiting" if self.process is None else "loading"
+
+    @property
+    def name(self) -> str:
+        """Name in messages. Ray's logs and dashboard show the id that it begins."""
+        return worker_name(self.actor._actor_id.hex())
+
+    def __str__(self) -> str:
+        if self.process is None:
+            return f"worker {self.name}"
+        return f"worker {self.name} (pid {self.process.pid} on {self.process.address})"
+
+    @property
+    def retried(self) -> str:
+        """Units that are tried again if the worker is lost, as the end of a message."""
+        units = [
+            f"unit {work.unit} (attempt {work.attempt + 1})"
+            for work, _ in self.running.values()
+            if work.probe is None
+        ]
+        return f"; tried again: {', '.join(units)}" if units else ""
+
+    def find_process(self) -> None:
+        """Ask Ray for the process, unless it is known."""
+        if self.process is None:
+            self.process = process_of(self.actor)
+
+    def log(self, event: str, level: int = logging.WARNING) -> None:
+        """Log an event of the worker, after its name and process."""
+        self.find_process()
+        logger.log(level, "%s %s", self, event, extra={"worker": self.name})
 
     @property
     def free(self) -> bool:
@@ -68,3 +113,8 @@ class Worker:
         return CallResult(
             worker=self, work=work, summary=summary, failure=failure, seconds=monotonic() - sent
         )
+
+
+def fault_of(error: RayTaskError) -> Fault:
+    """Return the fault of an error, with the type of its cause instead of Ray's wrapper."""
+    return Fault(kind=type(error.cause or error).__name__, message=str(error).strip())

@@ -18,7 +18,7 @@ from pipeline.cluster.failures import exceeds_device
 from pipeline.cluster.messages import Failure, Fault, Work
 from pipeline.cluster.progress import BuildProgress
 from pipeline.cluster.ray_session import draining_nodes, living_nodes
-from pipeline.cluster.worker_handle import ActorHandle, CallResult, ObjectRef, Worker
+from pipeline.cluster.worker_handle import ActorHandle, CallResult, ObjectRef, Worker, fault_of
 from pipeline.config.sections import ClusterConfig
 from pipeline.core.errors import (
     BuildError,
@@ -28,8 +28,6 @@ from pipeline.core.errors import (
     RetryableStoreError,
     WorkerLeavingError,
 )
-
-logger = logging.getLogger(__name__)
 
 _CHECK_INTERVAL_S = 5.0
 """Seconds between health checks of the workers and queries for drained machines."""
@@ -123,7 +121,7 @@ class WorkerPool:
         progress.running = len({work.unit for _, work, _ in self.running()})
         progress.workers = Counter(worker.state for worker in self.workers)
         progress.progressed_at = min((worker.progressed_at for worker in busy), default=None)
-        holding = sum(worker.node is not None for worker in self.workers)
+        holding = sum(worker.process is not None for worker in self.workers)
         progress.worker_seconds += (now - self._observed) * holding
         self._observed = now
 
@@ -159,6 +157,7 @@ class WorkerPool:
         del self._calls[ref]
         if ref not in worker.running:
             worker.ready = True
+            worker.log("has loaded its models", logging.INFO)
             self._failed_starts = 0
             return
         work, sent = worker.running.pop(ref)
@@ -175,7 +174,7 @@ class WorkerPool:
                 raise cause or BuildError(f"a worker could not load its models:\n{error}")
             if isinstance(cause, DeviceMemoryError) and exceeds_device(cause.memory):
                 raise BuildError(f"a worker could not load its models: {cause}")
-            logger.warning("a worker could not start and is replaced: %s", cause)
+            worker.log(f"could not start and is replaced: {cause}")
             self._count_failed_start(cause)
             self._replace(worker, "failed_start")
             return
@@ -189,7 +188,7 @@ class WorkerPool:
         worker.leaving = worker.leaving or worker.failed
         # Neither a stop request nor an unavailable store is caused by a candidate.
         external = leaving or isinstance(cause, RetryableStoreError)
-        failure = Failure(fault=_fault(error), error=cause, blamed=not external)
+        failure = Failure(fault=fault_of(error), error=cause, blamed=not external)
         yield worker.result(work, sent, failure=failure)
         self._replace_if_left(worker)
 
@@ -206,7 +205,8 @@ class WorkerPool:
         else:
             # A worker that was asked to leave is expected to end, so its work is not blamed.
             what, reason, blamed = "died", "died", not worker.leaving
-        logger.warning("a worker %s and is replaced: %s", what, fault.last_line)
+        worker.log(f"{what} and is replaced{worker.retried}")
+        worker.log(fault.message, logging.INFO)
         yield from self._abandon(worker, fault, reason, blamed=blamed)
 
     def _abandon(
@@ -231,10 +231,12 @@ class WorkerPool:
         asked = set(self._health_checks.values())
         for worker in [*self.workers]:
             if worker.node in draining and not worker.leaving:
-                logger.warning("a worker's machine is drained; the worker is replaced")
+                worker.log("is replaced, because its machine is drained")
                 self._ask_to_leave(worker)
                 self._replace_if_left(worker)
-            elif stalled := self._stalled_seconds(worker):
+                continue
+            worker.find_process()
+            if stalled := self._stalled_seconds(worker):
                 yield from self._hung(worker, stalled)
             # A worker that has not answered yet is not asked again, so calls do not pile up.
             elif worker not in asked:
@@ -273,14 +275,14 @@ class WorkerPool:
         return still if worker.running and still > self._config.hang_seconds else None
 
     def _hung(self, worker: Worker, seconds: float) -> Iterator[CallResult]:
-        logger.warning("a worker has made no progress for %.0f s and is replaced", seconds)
+        worker.log(f"has made no progress for {seconds:.0f} s and is replaced{worker.retried}")
         fault = Fault(kind="worker_hung", message=f"the worker did not move for {seconds:.0f} s")
         if not worker.ready:
             self._count_failed_start(fault.message)
         yield from self._abandon(worker, fault, "hung", blamed=True)
 
     def _mark_leaving(self, worker: Worker) -> None:
-        logger.warning("a worker was asked to leave and is replaced")
+        worker.log("was asked to leave and is replaced")
         worker.leaving = True
 
     def _ask_to_leave(self, worker: Worker) -> None:
@@ -294,8 +296,3 @@ class WorkerPool:
                 f"workers died {self._failed_starts} times while starting; check that there is "
                 f"enough memory for the models. The last error:\n{error}"
             )
-
-
-def _fault(error: RayTaskError) -> Fault:
-    """Return the fault of an error, with the type of its cause instead of Ray's wrapper."""
-    return Fault(kind=type(error.cause or error).__name__, message=str(error).strip())

@@ -21,6 +21,7 @@ from pipeline.config.notify import NotifyConfig
 from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
 from pipeline.core.errors import PlanConflictError
+from pipeline.core.log_records import LogFormat
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.publish.compact import CompactedShard, ShardTask, compact
 from pipeline.publish.seal import seal
@@ -42,9 +43,13 @@ class BuildContext:
     config: Config
     plan: Plan
     prompts: PromptTable
+    log_format: LogFormat = "text"
+    """Format of the logs of workers."""
 
 
-def open_build(store: ObjectStore, config: Config, *, add: bool = False) -> BuildContext:
+def open_build(
+    store: ObjectStore, config: Config, *, add: bool = False, log_format: LogFormat = "text"
+) -> BuildContext:
     """Make the plan of a configuration and store it, or find it in the store.
 
     Raise ``UserError`` if the configuration names missing files, ``StoreError`` if the store cannot
@@ -58,7 +63,9 @@ def open_build(store: ObjectStore, config: Config, *, add: bool = False) -> Buil
     probe(store)
     _check_other_plans(store, plan, add=add)
     stored = write_plan(store, plan, prompts, chosen.dropped)
-    return BuildContext(store=store, config=config, plan=stored, prompts=prompts)
+    return BuildContext(
+        store=store, config=config, plan=stored, prompts=prompts, log_format=log_format
+    )
 
 
 def sealed(context: BuildContext) -> Manifest | None:
@@ -105,7 +112,7 @@ def compute(
     # Workers send no notifications, and the URL for them is a secret.
     config = context.config.model_copy(update={"notify": NotifyConfig()})
     driver = Driver(
-        lambda: spawn_worker(context.store.url, context.plan.plan_id, config),
+        lambda: spawn_worker(context.store.url, context.plan.plan_id, config, context.log_format),
         context.config.cluster,
         unit_size=lambda unit: len(context.plan.unit_range(unit)),
         stop=stop,

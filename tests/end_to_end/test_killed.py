@@ -1,5 +1,8 @@
 """Builds resume after their driver or workers are killed, and end in the undisturbed bytes."""
 
+import json
+import logging
+import re
 import signal
 import subprocess
 import time
@@ -13,8 +16,10 @@ import pytest
 
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.config.file import load_config
+from pipeline.core.records import Status
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
+from pipeline.storage.receipts import read_receipt
 from pipeline.workflows import build as steps
 from tests.end_to_end.builds import (
     DEADLINE_S,
@@ -36,8 +41,13 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 def killed(config_path: Path, tmp_path: Path) -> Iterator[Path]:
     """A build whose driver was killed half-way, and whose processes have all ended."""
     out = tmp_path / "out"
-    command = module_command("pipeline.cli", "build", config_path, "--out", out)
-    with subprocess.Popen(command, start_new_session=True) as driver:
+    command = module_command(
+        "pipeline.cli", "build", config_path, "--out", out, "--log-format", "json"
+    )
+    with (
+        (tmp_path / "stderr").open("wb") as stderr,
+        subprocess.Popen(command, start_new_session=True, stderr=stderr) as driver,
+    ):
         _wait_for_receipts(out, 2, driver)
         driver.send_signal(signal.SIGSTOP)  # so that it starts nothing during the search
         # Ray's processes; they must end with the driver that started them.
@@ -91,6 +101,18 @@ def test_killed_build_is_resumed_by_the_same_command_to_the_same_bytes(
     again = npd("build", config_path, "--out", killed, "--workers", 1)
     assert again.code == 0, again.err
     assert f"resuming: {len(before)} units are done" in again.err
+    # The share of kept candidates counts the units of the killed run, too.
+    receipts = [read_receipt(store, plan_id(killed), unit) for unit in range(NUM_UNITS)]
+    kept = sum(receipt.count(Status.KEPT) for receipt in receipts)
+    kept_share = kept / sum(len(receipt.outcomes) for receipt in receipts)
+    assert f"units {NUM_UNITS} of {NUM_UNITS} (100%), kept {kept_share:.0%}, " in again.err
+    # The log of the killed run is one JSON object per line.
+    records = [json.loads(line) for line in (killed.parent / "stderr").read_text().splitlines()]
+    keys = {"time", "level", "logger", "plan", "unit", "worker", "attempt", "message", "error"}
+    assert all(record.keys() == keys for record in records)
+    assert {record["plan"] for record in records} == {plan_id(killed)}
+    loaded = [record for record in records if record["message"].endswith("has loaded its models")]
+    assert loaded and all(record["worker"] in record["message"] for record in loaded)
     assert before.items() <= stored_receipts(store).items(), "receipts do not change"
     assert sealed_bytes(killed) == sealed_bytes(undisturbed)
     assert npd("verify", killed).code == 0
@@ -146,8 +168,13 @@ def test_build_with_killed_and_terminated_workers_ends_in_the_same_bytes(
     workers[1].terminate()
     done += [summary.unit for summary in summaries]
     assert sorted(done) == list(range(NUM_UNITS))
-    assert "a worker died and is replaced" in caplog.text
-    assert "a worker was asked to leave and is replaced" in caplog.text
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    lost = [record for record in warnings if "died and is replaced" in record.getMessage()]
+    # One line names the worker, its process and the units that are tried again.
+    assert len(lost) == 1 and f"(pid {workers[0].pid} on " in lost[0].getMessage()
+    assert re.search(r"; tried again: unit \d+ \(attempt 2\)", lost[0].getMessage())
+    assert "was asked to leave and is replaced" in caplog.text
+    assert len(warnings) == 2, caplog.text
     steps.publish(opened)
     assert sealed_bytes(tmp_path) == sealed_bytes(undisturbed)
 

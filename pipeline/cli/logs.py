@@ -1,0 +1,123 @@
+"""Logging of a build: what the person sees, and a file with the details.
+
+The terminal shows remarks and warnings of this program. The file has all of its records, the
+complete errors of workers, and what Ray prints.
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.cli.console import console
+from pipeline.core.errors import NPDError, UserError
+from pipeline.core.log_records import OURS, JsonFormatter, LogFormat, TextFormatter, with_level
+
+_person = logging.getLogger("npd")
+
+
+def remark(message: str) -> None:
+    """Print a line for the person, or a record of the log if that is JSON."""
+    _person.info(message, extra={"is_remark": True})
+
+
+def report_progress(message: str) -> None:
+    """Print a line about the progress, with its time if the output is not a terminal."""
+    _person.info(message)
+
+
+def report_error(error: NPDError) -> None:
+    """Print the error that ends a command."""
+    _person.error(str(error), extra={"is_remark": True})
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints remarks, warnings and errors of this program on the console.
+
+    With a JSON formatter, it prints all records of this program, and warnings of others.
+    """
+
+    def __init__(self, formatter: JsonFormatter | None = None) -> None:
+        super().__init__()
+        self._json = formatter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the record, unless it is a detail."""
+        is_ours = record.name.partition(".")[0] in OURS
+        is_warning = record.levelno >= logging.WARNING
+        if self._json is not None:
+            if is_ours or is_warning:
+                console.file.write(f"{self._json.format(record)}\n")
+                console.file.flush()
+        elif record.name == _person.name or (is_ours and is_warning):
+            _print(record)
+
+
+@contextmanager
+def logging_of_build(
+    log_format: LogFormat, plan_id: str, log_file: Path | None
+) -> Iterator[Path | None]:
+    """Log to standard error in a format, and to a file. Yield its path, or None without one.
+
+    By default the file is in the folder of the user for such files, or in that for temporary files
+    if it cannot be written. Raise ``UserError`` if ``log_file`` cannot be written.
+    """
+    as_json = JsonFormatter(plan_id) if log_format == "json" else None
+    handlers: list[logging.Handler] = [ConsoleHandler(as_json)]
+    file = _open(log_file, plan_id)
+    if file is not None:
+        file.setFormatter(as_json or TextFormatter())
+        handlers.append(file)
+    root = logging.getLogger()
+    before = [each for each in root.handlers if isinstance(each, ConsoleHandler)]
+    levels = {name: logging.getLogger(name).level for name in OURS}
+    _replace(root, before, handlers)
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
+    try:
+        yield None if file is None else Path(file.baseFilename)
+    finally:
+        _replace(root, handlers, before)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        if file is not None:
+            file.close()
+
+
+def _replace(
+    logger: logging.Logger, old: Sequence[logging.Handler], new: Sequence[logging.Handler]
+) -> None:
+    for handler in old:
+        logger.removeHandler(handler)
+    for handler in new:
+        logger.addHandler(handler)
+
+
+def _print(record: logging.LogRecord) -> None:
+    message = with_level(record)
+    # In a terminal the time of a line is the time at which it appears.
+    if not console.is_terminal and not getattr(record, "is_remark", False):
+        message = f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%d %H:%M:%S} {message}"
+    style = {logging.WARNING: "yellow", logging.ERROR: "red"}.get(record.levelno)
+    console.print(message, style=style, soft_wrap=True)
+
+
+def _open(log_file: Path | None, plan_id: str) -> logging.FileHandler | None:
+    if log_file is not None:
+        try:
+            return logging.FileHandler(log_file, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write the log {log_file}: {error.strerror}") from error
+    state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
+    name = f"{plan_id}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
+    for folder in (state / "noise-prompt-dataset", Path(tempfile.gettempdir())):
+        try:
+            folder.expanduser().mkdir(parents=True, exist_ok=True)
+            return logging.FileHandler(folder.expanduser() / name, encoding="utf-8")
+        # A container may have no home and a read-only root. A build does not need its log.
+        except (OSError, RuntimeError):
+            continue
+    return None
