@@ -73,11 +73,15 @@ class MetricsPublisher:
     def _run(self) -> None:
         while True:
             stopping = self._stop.is_set()
-            for sample in self._read():
-                self._publish(sample)
+            self.publish()
             if stopping:
                 return
             self._stop.wait(_INTERVAL_S)
+
+    def publish(self) -> None:
+        """Read and record all samples once."""
+        for sample in self._read():
+            self._publish(sample)
 
     def _publish(self, sample: Sample) -> None:
         tags = {"plan": self._plan_id, **sample.tags}

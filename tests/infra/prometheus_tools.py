@@ -61,6 +61,17 @@ class Prometheus:
             return json.load(reply)["data"]
 
 
+def scraping(discovery: Path, rules: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the configuration of a server that scrapes every second what Ray lists in a file."""
+    (folder / "rules.json").write_text(json.dumps(rules))  # JSON is YAML
+    targets = {"files": [str(discovery)], "refresh_interval": "1s"}
+    return {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(folder / "rules.json")],
+        "scrape_configs": [{"job_name": "ray", "file_sd_configs": [targets]}],
+    }
+
+
 @contextmanager
 def running(folder: Path, config: Mapping[str, Any]) -> Iterator[Prometheus]:
     """Run Prometheus with a configuration and its data in ``folder``."""

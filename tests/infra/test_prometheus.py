@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from infra.monitoring.dashboard import panels
 from infra.monitoring.rules import Thresholds, alerts, recorded, rule_groups
 from pipeline.config.file import BUNDLED
 from tests import sealed
-from tests.infra.prometheus_tools import Prometheus, command, running
+from tests.infra.prometheus_tools import Prometheus, command, running, scraping
 from tests.jobs.ray_head import ROOT, RayHead
 from tests.waiting import until
 
@@ -33,6 +32,8 @@ LIMITS = Thresholds(
     vanished_for="10s",
 )
 """The rules of production over seconds."""
+
+RULES = rule_groups(LIMITS)
 
 REPORT_MS = 2000
 """Milliseconds between two reports of Ray, 10 s by default."""
@@ -86,7 +87,9 @@ def scene(s3_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         # Not in pytest's folder: the paths of Ray's sockets must be shorter than 108 characters.
         tempfile.TemporaryDirectory(prefix="npd-ray-") as ray_folder,
         RayHead(Path(ray_folder), environment) as head,
-        running(folder, _configuration(folder, head)) as prometheus,
+        running(
+            folder, scraping(head.service_discovery, rule_groups(LIMITS), folder)
+        ) as prometheus,
         log.open("wb") as output,
     ):
         head.wait_until_drivers_connect()
@@ -106,22 +109,6 @@ def scene(s3_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         finally:
             driver.kill()
             driver.wait()
-
-
-def _configuration(folder: Path, head: RayHead) -> dict[str, Any]:
-    (folder / "rules.yaml").write_text(yaml.dump(rule_groups(LIMITS)))
-    return {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(folder / "rules.yaml")],
-        "scrape_configs": [
-            {
-                "job_name": "ray",
-                "file_sd_configs": [
-                    {"files": [str(head.service_discovery)], "refresh_interval": "1s"}
-                ],
-            }
-        ],
-    }
 
 
 def _as_sent(expression: str) -> str:
