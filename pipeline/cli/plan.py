@@ -5,14 +5,16 @@ figures of the model, so a build can be planned before renting a GPU or download
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.arguments import ConfigArgument
 from pipeline.cli.console import batch_remark, prompt_lines, show
+from pipeline.cli.json_output import JsonOption, show_json
 from pipeline.cli.outputs import check_output
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
@@ -30,6 +32,23 @@ if TYPE_CHECKING:
 Lines = Iterator[tuple[str, str]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Figures:
+    """Estimate of a build, measured with the models or from published speeds."""
+
+    plan: "Plan"
+    evaluations: int
+    """Forward evaluations per candidate."""
+    pair_bytes: int
+    seconds_per_candidate: float | None = None
+    """Measured on this machine; None if models are missing."""
+    missing: list[ModelError] = field(default_factory=list)
+    """An error for each missing model. Without all models, the plan has no id."""
+    architecture: "Architecture | None" = None
+    """Architecture whose published speeds are used; None if the speed was measured."""
+    costs: list["GpuHours"] = field(default_factory=list)
+
+
 def plan(
     config: ConfigArgument,
     gpus: Annotated[
@@ -39,6 +58,7 @@ def plan(
         Path | None,
         typer.Option(help="Also write the dropped prompts and their reasons to this Parquet file."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Estimate what a build will compute and cost, without building anything."""
     from pipeline.models.resolved_models import ResolvedModels
@@ -51,53 +71,50 @@ def plan(
     chosen = prompts_of(settings, models)
     if dropped is not None:
         atomic_write(dropped, [chosen.dropped])
-    for name, value in _describe(settings, models, chosen, gpus or settings.cluster.workers):
+    workers = gpus or settings.cluster.workers
+    found = _figures(settings, models, chosen)
+    if as_json:
+        show_json(_json(settings, found, workers))
+        return
+    for name, value in _describe(settings, found, workers):
         show(f"{name:20} {value}")
 
 
-def _describe(
-    config: Config, models: "ResolvedModels", chosen: "ChosenPrompts", gpus: int
-) -> Lines:
+def _figures(config: Config, models: "ResolvedModels", chosen: "ChosenPrompts") -> _Figures:
     from pipeline.costs.plan_costs import missing_models
     from pipeline.costs.published import architecture_of
 
     missing = missing_models(config)
-    architecture = architecture_of(config.model)
     if not missing:
-        yield from _measured(config, models, chosen, gpus)
-    elif architecture is None:
+        return _measured(config, models, chosen)
+    architecture = architecture_of(config.model)
+    if architecture is None:
         raise ModelError("\n".join(map(str, missing)))
-    else:
-        # A plan id covers the digests of the model files, so it is unknown without them.
-        yield "plan", "no id until all models are present"
-        for error in missing:
-            yield "missing", str(error)
-        yield from _published(config, chosen, architecture, gpus)
+    return _published(config, chosen, architecture, missing)
 
 
-def _measured(
-    config: Config, models: "ResolvedModels", chosen: "ChosenPrompts", workers: int
-) -> Lines:
-    """Yield the estimate measured with the models on this machine."""
+def _measured(config: Config, models: "ResolvedModels", chosen: "ChosenPrompts") -> _Figures:
+    """Return the estimate measured with the models on this machine."""
     from pipeline.evaluate.estimate import estimate
     from pipeline.workflows.plan import plan_of
 
     plan, prompts = plan_of(config, models, chosen)
     cost = estimate(plan, prompts, config, models)
-    seconds = plan.largest_share(workers) * cost.seconds_per_candidate
-    yield "plan", plan.plan_id
-    yield from _sizes(plan, config, cost.evaluations_per_candidate, cost.bytes_per_pair)
-    yield (
-        "time",
-        f"about {human_seconds(seconds)} on {_used(plan, workers)} as fast as this machine "
-        f"({cost.seconds_per_candidate:.3f} s per candidate)",
+    return _Figures(
+        plan=plan,
+        evaluations=cost.evaluations_per_candidate,
+        pair_bytes=cost.bytes_per_pair,
+        seconds_per_candidate=cost.seconds_per_candidate,
     )
 
 
 def _published(
-    config: Config, chosen: "ChosenPrompts", architecture: "Architecture", gpus: int
-) -> Lines:
-    """Yield the estimate from published figures of the model."""
+    config: Config,
+    chosen: "ChosenPrompts",
+    architecture: "Architecture",
+    missing: list[ModelError],
+) -> _Figures:
+    """Return the estimate from published figures of the model."""
     from pipeline.costs.plan_costs import gpu_hours, pair_bytes
     from pipeline.stages.build_spec import BuildSpec
     from pipeline.workflows.plan import draft_plan
@@ -112,13 +129,64 @@ def _published(
         3 * prod(architecture.size(config.model)),
         prompts.prompts,
     )
-    yield from _sizes(plan, config, evaluations, size)
-    costs = gpu_hours(architecture, config.model, plan.num_candidates, evaluations, images)
-    for cost in costs:
-        yield f"{cost.speed.gpu}, {cost.speed.software}", _hours(cost, plan, gpus)
-    if not costs:
-        height, width = architecture.size(config.model)
-        yield "GPU-hours", f"no published speed of {architecture.name} at {height} × {width}"
+    return _Figures(
+        plan=plan,
+        evaluations=evaluations,
+        pair_bytes=size,
+        missing=missing,
+        architecture=architecture,
+        costs=gpu_hours(architecture, config.model, plan.num_candidates, evaluations, images),
+    )
+
+
+def _describe(config: Config, found: _Figures, workers: int) -> Lines:
+    plan = found.plan
+    yield "plan", plan.plan_id or "no id until all models are present"
+    for error in found.missing:
+        yield "missing", str(error)
+    yield from _sizes(plan, config, found.evaluations, found.pair_bytes)
+    if found.seconds_per_candidate is not None:
+        seconds = plan.largest_share(workers) * found.seconds_per_candidate
+        yield (
+            "time",
+            f"about {human_seconds(seconds)} on {_used(plan, workers)} as fast as this machine "
+            f"({found.seconds_per_candidate:.3f} s per candidate)",
+        )
+    for cost in found.costs:
+        yield f"{cost.speed.gpu}, {cost.speed.software}", _hours(cost, plan, workers)
+    if found.architecture is not None and not found.costs:
+        height, width = found.architecture.size(config.model)
+        yield "GPU-hours", f"no published speed of {found.architecture.name} at {height} × {width}"
+
+
+def _json(config: Config, found: _Figures, workers: int) -> dict[str, Any]:
+    plan, each = found.plan, found.seconds_per_candidate
+    return {
+        "plan_id": plan.plan_id or None,
+        "missing": list(map(str, found.missing)),
+        "prompts": plan.num_prompts,
+        "rows": plan.prompt_funnel.rows,
+        "dropped": plan.prompt_funnel.dropped,
+        "candidates": plan.num_candidates,
+        "units": plan.num_units,
+        "unit_size": plan.unit_size,
+        "evaluations_per_candidate": found.evaluations,
+        "bytes_per_pair": found.pair_bytes,
+        "bytes_at_most": plan.num_candidates * found.pair_bytes * len(config.output.formats),
+        "workers": min(workers, plan.num_units),
+        "seconds_per_candidate": each,
+        "seconds": None if each is None else plan.largest_share(workers) * each,
+        "published": [
+            {
+                "gpu": cost.speed.gpu,
+                "software": cost.speed.software,
+                "source": cost.speed.source,
+                "gpu_seconds": cost.hours * 3600,
+                "seconds": cost.seconds_per_candidate * plan.largest_share(workers),
+            }
+            for cost in found.costs
+        ],
+    }
 
 
 def _sizes(plan: "Plan", config: Config, evaluations: int, pair_bytes: int) -> Lines:

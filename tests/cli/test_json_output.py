@@ -78,6 +78,13 @@ def npd_json(*arguments: object, exit_code: int = 0) -> dict[str, Any]:
     return found
 
 
+def test_plan_without_models_has_no_id_and_published_speeds() -> None:
+    found = npd_json("plan", "sdxl", "--gpus", 4)
+    check_keys("plan", found)
+    assert found["plan_id"] is None and found["missing"] and found["seconds"] is None
+    assert found["published"][0]["gpu_seconds"] > 0
+
+
 def test_verify_reports_damage_orphans_and_foreign_files(damaged: Path, built: Built) -> None:
     (damaged / layout.receipt_key(built.plan.plan_id, 1)).unlink()
     (damaged / layout.unit_key(built.plan.plan_id, 0, "f" * 64)).write_bytes(b"x")
