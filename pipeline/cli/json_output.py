@@ -6,7 +6,7 @@ units (seconds, bytes), times are ISO 8601 in UTC, and what is unknown is null.
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic_core import to_json
@@ -15,6 +15,10 @@ from pipeline.cli.console import show
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.publish.gc import UnreferencedObject
 from pipeline.storage.manifest import Funnel, Manifest
+
+if TYPE_CHECKING:
+    # Not imported at run time: it imports numpy, which `npd --help` does not need.
+    from pipeline.evaluate.compare import Estimate
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object (docs/json-output.md) instead.")
@@ -42,6 +46,13 @@ def show_json_error(message: str, exit_code: ExitCode) -> None:
 def funnel_json(funnel: Funnel) -> dict[str, Any]:
     """Return the counts of candidates for ``show_json``."""
     return {**funnel.model_dump(), "kept_share": funnel.kept_rate}
+
+
+def estimate_json(estimate: "Estimate | None") -> dict[str, float] | None:
+    """Return a value with its 95% interval for ``show_json``."""
+    if estimate is None:
+        return None
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:

@@ -1,17 +1,24 @@
 """The command ``npd report``, which reports on a sealed data set, and on a build as a page."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
 from pipeline.cli.console import console, show
+from pipeline.cli.json_output import JsonOption, estimate_json, funnel_json, show_json
 from pipeline.cli.outputs import check_output
 from pipeline.config.file import load_config
 from pipeline.core.errors import UserError
 from pipeline.storage.durable import atomic_write
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.open import open_store
+
+if TYPE_CHECKING:
+    # Not imported at run time: they import torch, which takes seconds.
+    from pipeline.evaluate.report import ReportRow
+    from pipeline.workflows.report import PlanReport
 
 
 def report(
@@ -55,6 +62,7 @@ def report(
         str, typer.Option(help="Field with the category in --categories.")
     ] = "category",
     unsigned: UnsignedOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Report on a sealed data set: funnel, gains, controls and a picture of sample pairs.
 
@@ -80,12 +88,17 @@ def report(
     page = page_options(price, categories, prompt_column, category_column) if html else None
     if page is None and (price is not None or categories is not None):
         raise UserError("--price and --categories are for the page; add --html")
+    listed: list[dict[str, Any]] = []
+    pages: list[str] = []
     running = running_plans(store, plan) if page is not None and version is None else []
     for plan_id in running:
         assert page is not None, "plans that run are listed for their pages only"
         key = running_plan_page(store, plan_id, page, target=target)
+        pages.append(key)
         console.print(f"written: {target.url}/{key}", soft_wrap=True)
     if running and not is_any_sealed(store, plan):
+        if as_json:
+            show_json({"url": target.url, "pages": pages, "plans": listed})
         return
     current = sealed_plans(store, plan)
     if picture is not None:
@@ -103,12 +116,16 @@ def report(
         made = report_plan(
             store, manifest, settings, guidance, target=target, is_current=sealed in current
         )
-        show(made.text)
+        if as_json:
+            listed.append(_plan_json(manifest, made, is_current=sealed in current))
+        else:
+            show(made.text)
         for key in made.keys:
             console.print(f"written: {target.url}/{key}", soft_wrap=True)
         if page is not None:
             is_current = sealed in current
             key = sealed_plan_page(store, manifest, page, target=target, is_current=is_current)
+            pages.append(key)
             console.print(f"written: {target.url}/{key}", soft_wrap=True)
         if picture is None:
             continue
@@ -117,3 +134,36 @@ def report(
         else:
             atomic_write(picture, [made.picture])
             console.print(f"written: {picture}", soft_wrap=True)
+    if as_json:
+        show_json({"url": target.url, "pages": pages, "plans": listed})
+
+
+def _plan_json(manifest: Manifest, made: "PlanReport", *, is_current: bool) -> dict[str, Any]:
+    candidates, kept = made.rows()
+    return {
+        "plan_id": manifest.plan_id,
+        "version": manifest.version,
+        "is_current": is_current,
+        "keys": made.keys,
+        "funnel": funnel_json(manifest.funnel),
+        "candidates": list(map(_row_json, candidates)),
+        "kept": list(map(_row_json, kept)),
+    }
+
+
+def _row_json(row: "ReportRow") -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "evaluations": row.evaluations,
+        "rewards": [
+            {
+                "reward": reward,
+                "pairs": gain and gain.num_pairs,
+                "standard": gain and gain.standard,
+                "mean": gain and gain.other,
+                "gain": gain and estimate_json(gain.gain),
+                "win_share": gain and estimate_json(gain.wins),
+            }
+            for reward, gain in row.gains.items()
+        ],
+    }

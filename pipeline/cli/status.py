@@ -9,7 +9,7 @@ import typer
 from pipeline.cli.arguments import UnsignedOption, UrlArgument, parse_duration
 from pipeline.cli.console import console, show, version_line
 from pipeline.cli.exit_codes import ExitCode
-from pipeline.cli.json_output import JsonOption, funnel_json, show_json
+from pipeline.cli.json_output import JsonOption, estimate_json, funnel_json, show_json
 from pipeline.core.errors import RetryableStoreError, UserError
 from pipeline.core.escape import for_terminal_line
 from pipeline.core.quantities import human_seconds
@@ -17,7 +17,6 @@ from pipeline.storage.open import open_store
 
 if TYPE_CHECKING:
     # Not imported at run time: it imports numpy, which `npd --help` does not need.
-    from pipeline.evaluate.compare import Estimate
     from pipeline.evaluate.progress import Cost
     from pipeline.storage.heartbeats import StoredHeartbeat
     from pipeline.workflows.status import PlanStatus, StoreStatus
@@ -237,7 +236,7 @@ def _plan_json(plan: "PlanStatus", price: float | None) -> dict[str, Any]:
         "receipts_unreadable": len(plan.damaged),
         "candidates_read": tally.candidates,
         "kept_read": tally.kept,
-        "kept_share": _estimate_json(tally.kept_share()),
+        "kept_share": estimate_json(tally.kept_share()),
         "rejected": tally.rejected,
         "failed": tally.failed,
         "worker_seconds_read": tally.worker_seconds,
@@ -263,12 +262,6 @@ def _plan_json(plan: "PlanStatus", price: float | None) -> dict[str, Any]:
             for version in plan.versions
         ],
     }
-
-
-def _estimate_json(estimate: "Estimate | None") -> dict[str, float] | None:
-    if estimate is None:
-        return None
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 def _heartbeat_json(each: "StoredHeartbeat") -> dict[str, Any]:

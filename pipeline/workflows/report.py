@@ -1,7 +1,9 @@
 """Report and example picture of a plan, stored with the data set."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
 from pipeline.core.determinism import be_deterministic
 from pipeline.core.errors import (
@@ -13,7 +15,7 @@ from pipeline.core.errors import (
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.evaluate.controls import plain_guidance
 from pipeline.evaluate.examples import draw_grid, example_pairs, shown_reward
-from pipeline.evaluate.report import make_report
+from pipeline.evaluate.report import ReportRow, candidate_rows, kept_rows, make_report
 from pipeline.evaluate.scores import ScoreTable, read_scores
 from pipeline.evaluate.stored_controls import (
     GuidanceControl,
@@ -44,6 +46,17 @@ class PlanReport:
     """Example pairs as PNG; None if no images are stored or no pair was kept."""
     keys: list[str]
     """Keys of the text and of the picture, if any, in the store they were written to."""
+    plan: Plan
+    scores: ScoreTable = field(compare=False, repr=False)
+    controls: Sequence[ReportRow] = field(compare=False, repr=False)
+    """Controls that were measured with the models."""
+
+    def rows(self) -> tuple[list[ReportRow], list[ReportRow]]:
+        """Return the rows of the tables of all candidates and of the kept pairs."""
+        if not self.scores.judged().any():
+            return [], []
+        candidates = candidate_rows(self.plan, self.scores, self.controls)
+        return candidates, kept_rows(self.plan, self.scores)
 
 
 def report_plan(
@@ -70,18 +83,25 @@ def report_plan(
         probe(target)
         measured = _guidance_control(store, manifest, scores, config, guidance)
         add_control(target, manifest.plan_id, measured)
-    text = _write_text(store, target, keys[0], manifest, scores)
+    text, controls = _write_text(store, target, keys[0], manifest, scores)
     picture = _picture(store, manifest, scores)
     if picture is not None:
         keys.append(layout.report_key(manifest.plan_id, f"{prefix}pairs.png"))
         target.put(keys[1], picture)
-    return PlanReport(text=text, picture=picture, keys=keys)
+    return PlanReport(
+        text=text,
+        picture=picture,
+        keys=keys,
+        plan=manifest.plan,
+        scores=scores,
+        controls=controls,
+    )
 
 
 def _write_text(
     store: ObjectStore, target: ObjectStore, key: str, manifest: Manifest, scores: ScoreTable
-) -> str:
-    """Write the report with all stored controls, and return it."""
+) -> tuple[str, Sequence[ReportRow]]:
+    """Write the report with all stored controls, and return both."""
     for _ in range(_SWAPS):
         # The stored report is read before the controls. Another report that stores a control in
         # between also replaces the stored report, and then this one is made again.
@@ -92,9 +112,9 @@ def _write_text(
         _refuse_lost_controls(f"{target.url}/{key}", before, text)
         data = text.encode()
         if version is None and target.put_if_absent(key, data):
-            return text
+            return text, rows
         if version is not None and target.put_if_version(key, data, version):
-            return text
+            return text, rows
     raise RetryableStoreError(f"{target.url}/{key} keeps changing; try again")
 
 

@@ -96,6 +96,16 @@ def test_verify_reports_damage_orphans_and_foreign_files(damaged: Path, built: B
     assert found["orphans"] and found["not_listed"] is None
 
 
+def test_report_has_the_numbers_of_its_tables(damaged: Path, built: Built) -> None:
+    found = npd_json("report", damaged)
+    check_keys("report", found)
+    (plan,) = found["plans"]
+    gains = {row["reward"]: row for row in plan["candidates"][0]["rewards"]}
+    assert gains.keys() == {"scene", "oracle"}
+    text = (damaged / plan["keys"][0]).read_text("utf-8")
+    assert f"{gains['scene']['gain']['value']:+.3f}" in text
+
+
 def test_gc_lists_and_deletes(damaged: Path, built: Built) -> None:
     (damaged / layout.unit_key(built.plan.plan_id, 0, "f" * 64)).write_bytes(b"other")
     found = npd_json("gc", damaged)
