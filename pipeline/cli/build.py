@@ -100,7 +100,7 @@ def _show_sealed(manifest: Manifest, url: str, log_format: LogFormat) -> None:
         show_manifest(manifest, url)
     else:
         remark(f"sealed at {url}: {funnel_line(manifest.funnel)}")
-    remark(f"next: npd verify {shlex.quote(url)}, npd report {shlex.quote(url)}")
+    remark(f"next: npd verify {shlex.quote(url)} && npd report {shlex.quote(url)}")
 
 
 def _run(

@@ -1,5 +1,6 @@
 """Output of the commands: remarks and summaries."""
 
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,11 @@ def show(text: str, end: str = "\n") -> None:
     print(for_terminal(text), end=end)
 
 
+def show_next(*words: str) -> None:
+    """Print the command that a person runs next."""
+    console.print(f"next: {shlex.join(words)}", soft_wrap=True)
+
+
 def show_manifest(manifest: Manifest, url: str) -> None:
     """Print the summary of a sealed version: a table of shards, the selection and the funnel."""
     table = Table(title=f"Noise Prompt Dataset {manifest.plan_id}", title_justify="left")
@@ -69,6 +75,9 @@ def show_manifest(manifest: Manifest, url: str) -> None:
             size = human_bytes(sum(shard.num_bytes for shard in shards))
             table.add_row(split, shard_format, str(pairs), str(len(shards)), size)
     console.print(table)
+    names = {name for of_split in manifest.shards.values() for name in of_split}
+    if len(names) > 1:
+        console.print(f"each of the {len(names)} formats holds all {manifest.funnel.kept} pairs")
     # With one reward every rule decides alike, so the rule is not shown.
     rule = "" if len(manifest.selection) == 1 else f" ({manifest.plan.rule})"
     console.print(f"version {manifest.version}, kept where better{rule}: {margins_line(manifest)}")
@@ -110,11 +119,21 @@ def show_verification(found: "Verification") -> None:
         show(f"foreign files are never read or deleted{also}")
     show(
         f"{found.manifests} plan{'' if found.manifests == 1 else 's'}, {found.units} units, "
-        f"{found.candidates} candidates, {found.shards} shards with {found.pairs} pairs over all "
-        f"formats, {human_bytes(found.num_bytes)} read: "
+        f"{found.candidates} candidates, {found.shards} shards with {_pairs(found)}, "
+        f"{human_bytes(found.num_bytes)} read: "
         f"{len(found.orphans)} orphans, {len(found.disagreements)} disagreements, "
         f"{len(found.problems)} problems"
     )
+
+
+def _pairs(found: "Verification") -> str:
+    """Return the number of pairs. Each format holds all of them."""
+    counts = found.pairs_by_format
+    if len(counts) > 1 and len(set(counts.values())) == 1:
+        return f"{found.pairs // len(counts)} pairs in each of {len(counts)} formats"
+    if len(counts) > 1:
+        return ", ".join(f"{count} pairs in {name}" for name, count in sorted(counts.items()))
+    return f"{found.pairs} pairs"
 
 
 def batch_remark(units: UnitsConfig) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.arguments import ConfigArgument
-from pipeline.cli.console import batch_remark, prompt_lines, show
+from pipeline.cli.console import batch_remark, prompt_lines, show, show_next
 from pipeline.cli.json_output import JsonOption, show_json
 from pipeline.cli.outputs import check_output
 from pipeline.config.file import load_config
@@ -78,6 +78,8 @@ def plan(
         return
     for name, value in _describe(settings, found, workers):
         show(f"{name:20} {value}")
+    if not found.missing:
+        show_next("npd", "build", config, "--out", "URL")
 
 
 def _figures(config: Config, models: "ResolvedModels", chosen: "ChosenPrompts") -> _Figures:

@@ -8,7 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli.arguments import PlanOption, UrlArgument, parse_duration, parse_margin
-from pipeline.cli.console import console, show, show_manifest, show_verification, version_line
+from pipeline.cli.console import (
+    console,
+    show,
+    show_manifest,
+    show_next,
+    show_verification,
+    version_line,
+)
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.cli.json_output import (
     JsonOption,
@@ -110,6 +117,7 @@ def select(
     if not made.is_new:
         console.print(f"this selection already exists, as version {made.manifest.version}")
     show_manifest(made.manifest, store.url)
+    show_next("npd", "verify", store.url)
 
 
 def prune(

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
-from pipeline.cli.console import console, show_verification
+from pipeline.cli.console import console, show_next, show_verification
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.cli.json_output import JsonOption, show_json, unreferenced_json
+from pipeline.storage.layout import Kind
 from pipeline.storage.open import open_store
 
 if TYPE_CHECKING:
@@ -32,8 +33,18 @@ def verify(
         show_json(_verification_json(found))
     else:
         show_verification(found)
+        show_next("npd", *_next(found, store.url))
     if found.problems:
         raise typer.Exit(ExitCode.PROBLEM)
+
+
+def _next(found: "Verification", url: str) -> list[str]:
+    if not found.problems:
+        return ["report", url]
+    # Units and the list of dropped prompts are computed again, which needs the configuration.
+    kinds = {place.kind for problem in found.problems if (place := problem.place)}
+    needs_config = kinds & {Kind.UNIT, Kind.RECEIPT, Kind.DROPPED}
+    return ["repair", url, *(["--config", "CONFIG"] if needs_config else [])]
 
 
 def _verification_json(found: "Verification") -> dict[str, Any]:

@@ -100,3 +100,17 @@ def test_verify_lists_orphans_and_passes(damaged: Path, orphan: Path) -> None:
     assert f"orphan: {orphan.relative_to(damaged)}: {why}" in out
     assert "`npd gc`" in out
     assert out.endswith("1 orphans, 0 disagreements, 0 problems\n")
+
+
+def test_verify_names_the_command_that_comes_next(damaged: Path, built: Built) -> None:
+    url = damaged.as_uri()
+    ended = CliRunner().invoke(app, ["verify", str(damaged)])
+    assert "pairs in each of 2 formats" in ended.stdout
+    assert ended.stderr.splitlines()[-1] == f"next: npd report {url}"
+    shard = next((damaged / "shards" / built.plan.plan_id / "v1").glob("*.tar"))
+    shard.unlink()
+    ended = CliRunner().invoke(app, ["verify", str(damaged)])
+    assert ended.stderr.splitlines()[-1] == f"next: npd repair {url}"
+    (damaged / layout.receipt_key(built.plan.plan_id, 1)).unlink()
+    ended = CliRunner().invoke(app, ["verify", str(damaged)])
+    assert ended.stderr.splitlines()[-1] == f"next: npd repair {url} --config CONFIG"

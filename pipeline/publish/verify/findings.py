@@ -1,5 +1,6 @@
 """Counts and problems of a verification."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from pipeline.core.errors import ObjectNotFoundError, VerificationError
@@ -36,6 +37,8 @@ class Verification:
     candidates: int = 0
     shards: int = 0
     pairs: int = 0
+    """Number of pairs over all formats, each of which holds all of them."""
+    pairs_by_format: Counter[str] = field(default_factory=Counter)
     num_bytes: int = 0
     """Total size of shards and ledgers in bytes."""
     problems: list[Problem] = field(default_factory=list)

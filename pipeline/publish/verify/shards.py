@@ -103,6 +103,7 @@ class _SplitCheck:
         for pair, outcome in zip(pairs, expected, strict=True):
             self._pair(info.key, pair, outcome)
         self._found.pairs += len(pairs)
+        self._found.pairs_by_format[self.format] += len(pairs)
         return True
 
     def _pair(self, key: str, pair: NoisePair, outcome: ExpectedPair | None) -> None:
