@@ -1,5 +1,7 @@
 """Read mutated data sets with every reader and command: ``python -m tests.fuzz --sets 2000``.
 
+``--kind`` mutates other things that somebody else made: models, rewards, networks, prompts.
+
 A command over data that somebody else made must end with a result, a finding or an ``NPDError``. A
 signal, a hang, a traceback, too much memory, a control character in the output and a file written
 outside of the store are faults. They are printed with the seed of their set, so that
@@ -17,11 +19,14 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.fuzz.attempts import ATTEMPTS, MEMORY, Observed, Outcome, import_once, observe
+from tests.fuzz.guest_mutations import mutate as mutate_guest
+from tests.fuzz.guests import GUESTS, Guest
 from tests.fuzz.mutations import mutate
-from tests.fuzz.stores import canary_is_intact, new_place, sealed_store
+from tests.fuzz.stores import canary_is_intact, in_a_child, new_place, sealed_store
 
 _COMMANDS_PER_SET = 5
 
@@ -29,6 +34,7 @@ _COMMANDS_PER_SET = 5
 def main() -> int:
     """Run the sets of the arguments and print the counts; return 1 if there was a fault."""
     parser = argparse.ArgumentParser(description="Read mutated data sets.")
+    parser.add_argument("--kind", choices=["stores", *GUESTS], default="stores")
     parser.add_argument("--seed", type=int, default=1, help="seed of the first set")
     parser.add_argument("--sets", type=int, default=200, help="number of mutated sets")
     parser.add_argument("--commands", type=int, default=_COMMANDS_PER_SET, help="a set; 0 is all")
@@ -36,7 +42,9 @@ def main() -> int:
     arguments = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        base = sealed_store(Path(folder) / "base")
+        guest = GUESTS.get(arguments.kind)
+        make = sealed_store if guest is None else guest_folder(guest)
+        base = in_a_child(make, Path(folder) / "base")
         import_once()
         total, peak, faults, sets = Counter[Outcome](), 0, 0, 0
         for seed in range(arguments.seed, arguments.seed + arguments.sets):
@@ -44,7 +52,7 @@ def main() -> int:
                 break
             sets += 1
             for name, mutation, seen in run_set(
-                base, Path(folder) / "set", seed, arguments.commands
+                base, Path(folder) / "set", seed, arguments.commands, guest
             ):
                 total[seen.outcome] += 1
                 peak = max(peak, seen.peak_bytes)
@@ -59,23 +67,41 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def run_set(base: Path, place: Path, seed: int, commands: int) -> list[tuple[str, str, Observed]]:
-    """Mutate a copy of the store ``base``; return each command with the mutation and outcome."""
+def run_set(
+    base: Path, place: Path, seed: int, commands: int, guest: Guest | None = None
+) -> list[tuple[str, str, Observed]]:
+    """Mutate a copy of ``base``, a store or a guest's folder.
+
+    Return each command with the mutation and the outcome.
+    """
     rng = random.Random(seed)
     store = new_place(base, place)
-    mutation = _mutated(store, seed)
-    names = list(ATTEMPTS) if commands == 0 else rng.sample(list(ATTEMPTS), commands)
+    mutation = _mutated(store, seed, guest)
+    attempts = ATTEMPTS if guest is None else guest.attempts
+    count = len(attempts) if commands == 0 else min(commands, len(attempts))
+    names = rng.sample(list(attempts), count)
     results = []
     for name in names:
         shutil.rmtree(place / "out", ignore_errors=True)
-        seen = observe(ATTEMPTS[name], store)
+        seen = observe(attempts[name], store)
         if not canary_is_intact(place):
             seen = Observed(Outcome.ESCAPE, "a file outside of the store was changed")
         results.append((name, mutation, seen))
     return results
 
 
-def _mutated(store: Path, seed: int) -> str:
+def guest_folder(guest: Guest) -> Callable[[Path], Path]:
+    """Return a function that writes the intact folder of a guest."""
+
+    def make(folder: Path) -> Path:
+        folder.mkdir()
+        guest.make(folder)
+        return folder
+
+    return make
+
+
+def _mutated(store: Path, seed: int, guest: Guest | None) -> str:
     """Mutate in a forked process: pyarrow's threads must not exist where commands are forked."""
     description = store.parent / "mutation"
     child = os.fork()
@@ -84,7 +110,9 @@ def _mutated(store: Path, seed: int) -> str:
         # A mutation may read an object that another one made gigabytes large.
         resource.setrlimit(resource.RLIMIT_AS, (4 * MEMORY, 4 * MEMORY))
         try:
-            description.write_text(ascii(mutate(store, random.Random(seed))), encoding="utf-8")
+            rng = random.Random(seed)
+            done = mutate(store, rng) if guest is None else mutate_guest(store / guest.part, rng)
+            description.write_text(ascii(done), encoding="utf-8")
             status = 0
         except Exception:  # printed here, because this process ends without its parent's handlers
             traceback.print_exc()

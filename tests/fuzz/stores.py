@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 CANARY = b"outside of the store\n"
@@ -9,21 +11,31 @@ CANARY = b"outside of the store\n"
 
 
 def sealed_store(folder: Path) -> Path:
-    """Build and seal a small data set in another process; return its folder."""
+    """Build and seal a small data set; return its folder."""
+    from tests.sealed import built_once
+
+    folder.mkdir(parents=True)
+    built_once(folder)
+    return folder / "sealed"
+
+
+def in_a_child(make: Callable[[Path], Path], folder: Path) -> Path:
+    """Call ``make`` with ``folder`` in a forked process; return the folder that it returns."""
+    # Commands are forked later, and may not inherit threads.
+    made = folder.with_name("made")
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            from tests.sealed import built_once
-
-            folder.mkdir(parents=True)
-            built_once(folder)
+            made.write_text(str(make(folder)), encoding="utf-8")
             status = 0
+        except Exception:  # printed here, because this process ends without its parent's handlers
+            traceback.print_exc()
         finally:
             os._exit(status)
     if os.waitpid(child, 0)[1]:
-        raise RuntimeError("the data set that is mutated could not be built")
-    return folder / "sealed"
+        raise RuntimeError("the folder that is mutated could not be made")
+    return Path(made.read_text(encoding="utf-8"))
 
 
 def new_place(base: Path, place: Path) -> Path:
