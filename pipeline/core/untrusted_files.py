@@ -15,6 +15,8 @@ from pipeline.core.errors import UserError
 JSON_BYTES = 64 * 2**20
 """Maximum size of a JSON file or a vocabulary. The largest published tokenizers have 34 MB."""
 
+_VOCABULARIES = ("added_tokens.json", "tokenizer.json", "vocab.json")
+
 _SNAPSHOTS, _BLOBS = "snapshots", "blobs"
 """Folders of a repository in the cache of huggingface_hub. A snapshot links to blobs."""
 
@@ -60,6 +62,15 @@ def read_json(path: Path, error: type[UserError], limit: int = JSON_BYTES) -> di
     if not isinstance(content, dict):
         raise error(f"{path}: expected a JSON object, not {type(content).__name__}")
     return content
+
+
+def check_vocabulary(path: Path, content: object, error: type[UserError]) -> None:
+    """Raise ``error`` for a number in a tokenizer's JSON that no vocabulary has.
+
+    Memory is taken for as many words as the largest number.
+    """
+    if path.name in _VOCABULARIES:
+        check_numbers(path, content, error)
 
 
 def values_in(content: object) -> Iterator[tuple[str, object]]:

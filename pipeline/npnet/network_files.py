@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipeline.core.errors import ModelError
 from pipeline.core.identity import canonical_json, file_sha256, readable_json, sha256
 from pipeline.core.records import Record
-from pipeline.core.untrusted_files import check_file, check_numbers, read_json
+from pipeline.core.untrusted_files import check_file, check_numbers, check_size, read_json
 from pipeline.core.validation import explain
 from pipeline.core.weight_files import check_weights
 from pipeline.npnet.config import Layout
@@ -82,10 +82,12 @@ def read_description(folder: Path) -> Description:
 def network_digest(folder: str | Path) -> str:
     """Return the SHA-256 of a network's two files. Other files in the folder do not count.
 
-    Raises ``ModelError`` if one is missing.
+    Raises ``ModelError`` if one is missing or damaged.
     """
     path = Path(folder)
-    files = {name: file_sha256(_file(path, name)) for name in (CONFIG_FILE, WEIGHTS_FILE)}
+    check_size(_file(path, CONFIG_FILE), ModelError, _CONFIG_BYTES)
+    check_weights(_file(path, WEIGHTS_FILE))
+    files = {name: file_sha256(path / name) for name in (CONFIG_FILE, WEIGHTS_FILE)}
     return sha256(canonical_json(files))
 
 

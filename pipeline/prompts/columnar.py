@@ -36,6 +36,7 @@ _CONTINUATION, _NO_MORE = b"\xff" * 4, b"\0" * 4
 
 def read_parquet(path: Path, source: PromptSourceConfig) -> Iterator[str | None]:
     """Yield the prompt of each row, or None if it is null. Raise ``PromptFileError``."""
+    check_file(path, PromptFileError)
     try:
         expansion = Expansion.of(path)
         with pq.ParquetFile(path) as file:
@@ -53,6 +54,7 @@ def read_parquet(path: Path, source: PromptSourceConfig) -> Iterator[str | None]
 
 def read_arrow(path: Path, source: PromptSourceConfig) -> Iterator[str | None]:
     """Yield the prompt of each row, or None if it is null. Raise ``PromptFileError``."""
+    check_file(path, PromptFileError)
     try:
         expansion = Expansion.of(path)
         with pa.memory_map(str(path)) as file:
@@ -92,8 +94,7 @@ def saved_files(folder: Path, split: str | None) -> list[Path]:
     for path in paths:
         if path.parent != folder:
             raise PromptFileError(f"{folder / _STATE}: {path} is not a file of this folder")
-        if path.exists():  # a missing one is reported when it is read
-            check_file(path, PromptFileError, folder)
+        check_file(path, PromptFileError, folder)
     return paths
 
 

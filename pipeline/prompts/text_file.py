@@ -7,6 +7,9 @@ at a time, so the memory does not depend on the size of the file.
 
 import gzip
 import io
+import os
+import select
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +29,9 @@ Codec = Literal["gzip", "zstd"]
 
 CODECS: dict[str, Codec] = {".gz": "gzip", ".zst": "zstd"}
 """Maps suffixes of file names to codecs."""
+
+PIPE_WAIT_S = 8.0
+"""Time that a program has for its first line, if it writes prompts into a pipe."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -101,7 +107,7 @@ def opened_bytes(path: Path) -> Iterator[BinaryIO]:
     """
     codec = codec_of(path)
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             start = file.peek(_LONGEST_MARK)[:_LONGEST_MARK]  # not seek: the file may be a pipe
             if codec is None:
                 _refuse_marked(path, start)
@@ -124,6 +130,22 @@ def opened_bytes(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, PromptFileError):
             raise
         raise PromptFileError(f"{path}: cannot be read: {error}") from None
+
+
+def _opened(path: Path) -> io.BufferedReader:
+    """Open a file, or a pipe such as that of ``<(command)`` in a shell."""
+    if not stat.S_ISFIFO(path.stat().st_mode):
+        return path.open("rb")
+    # Without O_NONBLOCK, opening a pipe waits for a writer, and there may be none.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    readable, _, _ = select.select([descriptor], [], [], PIPE_WAIT_S)
+    if not readable:
+        os.close(descriptor)
+        raise PromptFileError(
+            f"{path}: a pipe into which nothing was written for {PIPE_WAIT_S:.0f} s"
+        )
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "rb")
 
 
 class Counted(io.RawIOBase):

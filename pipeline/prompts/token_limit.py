@@ -66,6 +66,10 @@ def _limit(folder: Path, of_family: int | None, max_tokens: int | None) -> Token
     except Exception as error:  # for a damaged file, the tokenizers library raises Exception itself
         raise ModelError(f"{folder}: cannot be loaded as a tokenizer: {error}") from error
     limit = of_family or tokenizer.model_max_length
+    if not isinstance(limit, int | float) or limit < 1:
+        raise ModelError(
+            f"{folder}: has model_max_length {limit!r}, which is not a number of tokens"
+        )
     if max_tokens is None and limit > _NO_LENGTH:
         raise ModelError(f"{folder}: has no model_max_length; set prompts.max_tokens")
     longest = limit if max_tokens is None else min(limit, max_tokens)

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from pipeline.config.prompts import PromptSourceConfig
 from pipeline.core.errors import PromptFileError
+from pipeline.core.untrusted_files import check_file
 from pipeline.prompts.jsonl import json_object, text_field
 from pipeline.prompts.limits import LONGEST, Expansion
 
@@ -45,6 +46,7 @@ def read_webdataset(path: Path, source: PromptSourceConfig) -> Iterator[str | No
     Raise ``PromptFileError``, also if no sample of the file has the member, if the tar does not end
     at its end mark, or if it expands too much.
     """
+    check_file(path, PromptFileError)
     wanted = source.member.removeprefix(".").lower()
     suffixes: set[str] = set()
     try:

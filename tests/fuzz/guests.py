@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 
 from pipeline.config.model import LoraConfig, ModelConfig
@@ -112,12 +113,19 @@ def _resume(place: Path) -> None:
     load_checkpoint(place / "run" / "checkpoint.pt", guest_folders.RUN, parts)
 
 
+def _use_system_memory() -> None:
+    # Arrow's own allocator reserves 1 GiB of addresses at its first use, which is the limit here.
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
 def _read_prompts(place: Path) -> None:
+    _use_system_memory()
     for path in guest_folders.sources(place):
         assert read_source(PromptSourceConfig(name="s", path=str(path)))
 
 
 def _choose_prompts(place: Path) -> None:
+    _use_system_memory()
     for path in guest_folders.sources(place):
         config = PromptsConfig(path=str(path), near_duplicates=0.9, sample=4)
         assert choose_prompts(config, place, {}).prompts

@@ -169,7 +169,7 @@ def test_saved_folder_without_the_column_names_those_it_has(saved: Path) -> None
 def test_saved_folder_that_lost_a_file_is_reported(saved: Path, tmp_path: Path) -> None:
     state = (saved / "one" / "state.json").read_text()
     (tmp_path / "state.json").write_text(state)
-    assert "data-00000-of-00003.arrow: not Arrow" in error_of(tmp_path, column="caption")
+    assert "data-00000-of-00003.arrow: cannot be read" in error_of(tmp_path, column="caption")
     (tmp_path / "state.json").write_text("{")
     assert "state.json: not valid JSON" in error_of(tmp_path)
 

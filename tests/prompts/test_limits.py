@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.prompts import limits, webdataset
+from pipeline.prompts import limits, text_file, webdataset
 from tests.prompts.reading import error_of, rows_of
 
 LONG = "a" * 3_000_000
@@ -170,3 +170,17 @@ def test_files_outside_of_a_folder_are_not_read(tmp_path: Path) -> None:
     assert "private.arrow is not a file of this folder" in error_of(folder)
     (folder / "state.json").write_text("[" * 100_000)
     assert "state.json: not valid JSON: nested too deeply" in error_of(folder)
+
+
+def test_a_pipe_is_read_and_one_without_a_writer_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_file, "PIPE_WAIT_S", 0.1)
+    for name in ("p.txt", "p.tar", "p.parquet", "p.arrow"):
+        os.mkfifo(tmp_path / name)
+        assert f"{name}: " in error_of(tmp_path / name)
+    reader, writer = os.pipe()
+    os.write(writer, b"a red cube\n")
+    os.close(writer)
+    assert rows_of(Path(f"/dev/fd/{reader}"), format="text") == ["a red cube"]
+    os.close(reader)

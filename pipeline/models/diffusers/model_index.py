@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ModelError
-from pipeline.core.untrusted_files import read_json
+from pipeline.core.untrusted_files import check_file, check_vocabulary, read_json
 from pipeline.models.diffusers.families import FAMILIES, Family
+from pipeline.models.named_code import refuse_code
 
 INDEX = "model_index.json"
 
@@ -119,7 +120,10 @@ def read_index(folder: Path) -> ModelIndex:
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Raise ``ModelError`` for a tokenizer without its vocabulary."""
+    """Raise ``ModelError`` for a tokenizer of a model without its vocabulary, or that is forged.
+
+    A forged one has links out of the model, names code, or has words of absurd numbers.
+    """
     # transformers would build a tokenizer without any word, for which all prompts are the same.
     if not any(all(any(folder.glob(name)) for name in form) for form in _VOCABULARIES):
         forms = ", ".join(" with ".join(form) for form in _VOCABULARIES)
@@ -127,6 +131,11 @@ def check_tokenizer(folder: Path) -> None:
             f"{folder}: a tokenizer without a vocabulary; the folder must have one of {forms}. "
             "Fetch its files again"
         )
+    for path in sorted(folder.glob("*.json")):
+        check_file(path, ModelError, folder.parent)
+        content = read_json(path, ModelError)
+        refuse_code(path, content)
+        check_vocabulary(path, content, ModelError)
 
 
 def _family(path: Path, name: object) -> Family:

@@ -14,7 +14,7 @@ from pipeline.config.model import ModelConfig
 from pipeline.config.section import SourceConfig
 from pipeline.core.errors import ModelError
 from pipeline.core.identity import canonical_json, file_sha256, files_digest, sha256
-from pipeline.core.untrusted_files import check_file
+from pipeline.core.untrusted_files import check_file, check_size
 from pipeline.models.diffusers.model_index import INDEX, ModelIndex, read_index
 from pipeline.models.source import OnThisMachine, ResolvedSource, locate, matching, resolve_source
 
@@ -59,6 +59,8 @@ class ResolvedModel(OnThisMachine):
         found = tuple(matching(self.folder, _patterns(self.variants)))
         for path in found:
             check_file(path, ModelError, self.folder)
+            if path.suffix != ".safetensors":
+                check_size(path, ModelError)
         return found
 
     @cached_property

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ModelError
-from pipeline.core.untrusted_files import check_file, check_numbers, check_size, read_json
+from pipeline.core.untrusted_files import (
+    check_file,
+    check_numbers,
+    check_size,
+    read_json,
+)
 from pipeline.core.weight_files import WeightSizes
 from pipeline.models.diffusers.components import CONFIG
 from pipeline.models.diffusers.model_index import CONFIG_BYTES, INDEX

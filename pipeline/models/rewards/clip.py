@@ -172,7 +172,7 @@ def _config(folder: Path) -> CLIPConfig:
     read_sizes(folder)
     try:
         return CLIPConfig.from_pretrained(folder, local_files_only=True)
-    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+    except Exception as error:  # the errors of its validation have no common type
         raise ModelError(f"{folder / CONFIG} does not describe a CLIP model: {error}") from error
 
 

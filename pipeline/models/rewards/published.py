@@ -12,7 +12,13 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.core.errors import ModelError
-from pipeline.core.untrusted_files import check_file, check_numbers, check_size, read_json
+from pipeline.core.untrusted_files import (
+    check_file,
+    check_numbers,
+    check_size,
+    check_vocabulary,
+    read_json,
+)
 from pipeline.models.named_code import refuse_code
 
 WEIGHTS = "model.safetensors"
@@ -105,6 +111,8 @@ def check_folder(kind: str, folder: Path) -> None:
             check_file(path, ModelError, folder)
             if path.suffix in (".json", ".txt"):
                 check_size(path, ModelError)
+            if path.suffix == ".json" and path.name != CONFIG:
+                check_vocabulary(path, read_json(path, ModelError), ModelError)
 
 
 def read_sizes(folder: Path) -> dict[str, Any]:

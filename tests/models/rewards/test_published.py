@@ -106,6 +106,7 @@ def test_load_with_a_damaged_file_names_it(
         ({"text_config": {"num_hidden_layers": 10**9}}, r"config\.json: num_hidden_layers is"),
         ({"text_config": {"num_hidden_layers": 10**5}}, r"declares a network of more than"),
         ({"vision_config": {"hidden_size": 2**20}}, r"declares a network of more than"),
+        ({"text_config": {"initializer_range": "x"}}, r"config\.json does not describe a CLIP"),
         ({"vision_config": {"patch_size": 0}}, r"the sizes beside it describe no network"),
         ({"auto_map": {"AutoModel": "code.Network"}}, r"auto_map asks for code .*never run"),
     ],
@@ -130,4 +131,14 @@ def test_load_with_a_link_out_of_the_folder_is_rejected(
     (folder / "model.safetensors").rename(folder.parent / "outside")
     (folder / "model.safetensors").symlink_to(folder.parent / "outside")
     with pytest.raises(ModelError, match=r"model\.safetensors: a link to .*outside of"):
+        published_class("clip_score").load(folder, CPU)
+
+
+def test_load_with_a_word_of_an_absurd_number_takes_no_memory(
+    published: Mapping[str, Path], folder: Path
+) -> None:
+    shutil.copytree(published["clip_score"], folder)
+    path = folder / "vocab.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"cube": 10**9}))
+    with pytest.raises(ModelError, match=r"vocab\.json: cube is 1,000,000,000; at most 1,048,576"):
         published_class("clip_score").load(folder, CPU)
