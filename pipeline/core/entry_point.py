@@ -3,7 +3,8 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -36,17 +37,33 @@ def make_entry(entry: str, code: str | None, options: Mapping[str, Any]) -> Any:
     """
     module, name = _parts(entry)
     _outermost(entry, module, code)
-    # Both the import and the call run custom code, which may change torch settings.
     try:
-        with preserve_settings():
+        with custom_code(entry):
             made = getattr(importlib.import_module(module), name)
     except (ImportError, SyntaxError, AttributeError) as error:
         raise EntryPointError(f"{entry}: cannot be imported: {error}") from error
     try:
-        with preserve_settings():
+        with custom_code(entry):
             return made(**deepcopy(dict(options)))
     except (TypeError, ValueError) as error:
         raise EntryPointError(f"{entry}: refuses options {dict(options)}: {error}") from error
+
+
+@contextmanager
+def custom_code(what: str) -> Iterator[None]:
+    """Run custom code, restore torch settings that it changes, and keep it from ending the process.
+
+    ``what`` names it. Raise ``EntryPointError`` if it calls ``sys.exit``, which would end a command
+    without an error.
+    """
+    try:
+        with preserve_settings():
+            yield
+    except SystemExit as error:
+        raise EntryPointError(
+            f"{what}: tried to end the process with sys.exit({error.code!r}); custom code must "
+            "raise an error instead"
+        ) from error
 
 
 def _parts(entry: str) -> tuple[str, str]:

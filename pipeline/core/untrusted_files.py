@@ -64,13 +64,18 @@ def read_json(path: Path, error: type[UserError], limit: int = JSON_BYTES) -> di
     return content
 
 
-def check_vocabulary(path: Path, content: object, error: type[UserError]) -> None:
+def check_vocabulary(path: Path, content: dict[str, Any], error: type[UserError]) -> None:
     """Raise ``error`` for a number in a tokenizer's JSON that no vocabulary has.
 
-    Memory is taken for as many words as the largest number.
+    Memory is taken for as many words as the largest number. Names of settings must be printable,
+    because the tokenizers library prints unknown ones.
     """
     if path.name in _VOCABULARIES:
         check_numbers(path, content, error)
+    if path.name.startswith("tokenizer"):
+        settings = {key: value for key, value in content.items() if key != "model"}
+        if strange := [key for key, _ in values_in(settings) if not key.isprintable()]:
+            raise error(f"{path}: {strange[0]!r} is not the name of a setting")
 
 
 def values_in(content: object) -> Iterator[tuple[str, object]]:

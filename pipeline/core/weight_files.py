@@ -6,18 +6,21 @@ the types are limited as well.
 """
 
 import pickletools
+import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from pipeline.core.errors import ModelError
 from pipeline.core.untrusted_files import check_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HEADER_BYTES = 32 * 2**20
 """Maximum size of a safetensors header. Metadata of LoRAs take up to a few MB."""
@@ -29,6 +32,9 @@ _PICKLE_BYTES = 4 * 2**20
 """Maximum size of a pickle without its tensors. Published ones have less than 1 MB."""
 
 _LENGTH_BYTES = 8
+
+_STOPS = re.compile(rb'"data_offsets"\s*:\s*\[\s*\d+\s*,\s*(\d{1,20})\s*\]')
+"""Ends of the tensors in a header."""
 
 _INTEGERS = ("BOOL", "U", "I")
 """Prefixes of the types that hold no weights. Loading would cast quantised values to weights."""
@@ -54,7 +60,7 @@ class WeightSizes:
     """Number of values in all tensors."""
 
     @classmethod
-    def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+    def of_tensors(cls, tensors: "Mapping[str, Tensor]") -> Self:
         """Return the sizes of tensors in memory."""
         elements = sum(tensor.numel() for tensor in tensors.values())
         return cls(tensors=len(tensors), elements=elements)
@@ -80,12 +86,20 @@ def check_weights(path: Path) -> WeightSizes:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+            header = file.read(min(length, HEADER_BYTES))
         if size < _LENGTH_BYTES or length > min(size - _LENGTH_BYTES, HEADER_BYTES):
             raise ModelError(
                 f"{path} is damaged (its header has {length:,} bytes, the file {size:,}, and a "
                 f"header at most {HEADER_BYTES:,}); fetch it again"
             )
-        with safe_open(path, framework="pt") as opened:
+        # The library maps the file before it compares the sizes, and a file may be 8 GiB of zeros.
+        stop = max(map(int, _STOPS.findall(header)), default=0)
+        if _LENGTH_BYTES + length + stop != size:
+            raise ModelError(
+                f"{path} is damaged (it has {size:,} bytes, and its tensors end at byte "
+                f"{_LENGTH_BYTES + length + stop:,}); fetch it again"
+            )
+        with safe_open(path, framework="np") as opened:
             names = opened.keys()
             if len(names) > MOST_TENSORS:
                 raise ModelError(
@@ -124,7 +138,7 @@ def check_pickle(path: Path) -> None:
         raise ModelError(f"{path} is damaged ({error}); fetch it again") from error
 
 
-def check_loaded(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def check_loaded(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     """Raise ``ModelError`` for tensors that have more values than the file they were read from.
 
     A pickle may describe a large tensor by a few repeated values.

@@ -8,11 +8,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from pipeline.config.prompts import SafetyConfig
-from pipeline.core.entry_point import make_entry
+from pipeline.core.entry_point import custom_code, make_entry
 from pipeline.core.errors import EntryPointError, PromptChoiceError, PromptFileError
 from pipeline.core.records import DropReason
 from pipeline.prompts.prompt import Drop, PromptFilter, SourcePrompt, code_points, is_visible
@@ -23,6 +24,9 @@ SAFE = "safe"
 
 PROMPTS_AT_ONCE = 256
 """Number of prompts per call of a safety filter."""
+
+_LONGEST_LABEL = 200
+"""Maximum number of characters in the label of a safety filter. Labels are counted and printed."""
 
 # Chinese and Japanese put no space between words, so each of their characters counts as a word.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -151,6 +155,10 @@ def drop_unsafe(prompts: Sequence[SourcePrompt], config: SafetyConfig) -> Iterat
     that the filter raises.
     """
     safety: SafetyFilter = make_entry(config.entry, config.code, config.options)
+    if not callable(getattr(safety, "verdicts", None)):
+        raise EntryPointError(
+            f"{config.entry} has no method verdicts(prompts); see docs/prompts.md"
+        )
     for start in range(0, len(prompts), PROMPTS_AT_ONCE):
         texts = [prompt.text for prompt in prompts[start : start + PROMPTS_AT_ONCE]]
         for verdict in _verdicts(safety, texts, config.entry):
@@ -159,16 +167,37 @@ def drop_unsafe(prompts: Sequence[SourcePrompt], config: SafetyConfig) -> Iterat
 
 def _verdicts(safety: SafetyFilter, texts: Sequence[str], entry: str) -> Sequence[str | None]:
     try:
-        found = list(safety.verdicts(texts))
+        with custom_code(entry):
+            made = safety.verdicts(texts)
+            # A text is a sequence too, but not of verdicts. One more than expected is enough.
+            is_list = isinstance(made, Iterable) and not isinstance(made, str | bytes | Mapping)
+            found = list(islice(made, len(texts) + 1)) if is_list else None
+    except EntryPointError:
+        raise
     except Exception as error:  # user code may raise anything; the error is raised again
         error.add_note(f"in the safety filter {entry}, on {len(texts)} prompts from {texts[0]!r}")
         raise
+    if found is None:
+        raise EntryPointError(
+            f"{entry}: verdicts returned {type(made).__name__}; it must return one verdict for "
+            "each prompt"
+        )
     if len(found) != len(texts):
-        raise EntryPointError(f"{entry}: returned {len(found)} verdicts for {len(texts)} prompts")
+        count = "more" if len(found) > len(texts) else len(found)
+        raise EntryPointError(f"{entry}: returned {count} verdicts for {len(texts)} prompts")
     for text, verdict in zip(texts, found, strict=True):
-        if verdict is not None and (not isinstance(verdict, str) or verdict in ("", SAFE)):
+        if verdict is not None and not _is_label(verdict):
             raise EntryPointError(
-                f"{entry}: the verdict on {text!r} is {verdict!r}; return None if the prompt is "
-                "safe, or else a short label"
+                f"{entry}: the verdict on {text!r} is {repr(verdict)[:_LONGEST_LABEL]}; return "
+                "None if the prompt is safe, or else a short label"
             )
     return found
+
+
+def _is_label(verdict: object) -> bool:
+    return (
+        isinstance(verdict, str)
+        and verdict not in ("", SAFE)
+        and verdict.isprintable()
+        and len(verdict) <= _LONGEST_LABEL
+    )

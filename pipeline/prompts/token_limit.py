@@ -124,9 +124,13 @@ class TokenCounter:
         return [self._special + sum(map(self._words.__getitem__, words)) for words in split]
 
     def _count(self, texts: Sequence[str], *, special: bool) -> list[int]:
-        encoded = self._tokenizer(
-            self._expanded(texts), truncation=False, verbose=False, add_special_tokens=special
-        )
+        try:
+            encoded = self._tokenizer(
+                self._expanded(texts), truncation=False, verbose=False, add_special_tokens=special
+            )
+        except Exception as error:  # the tokenizers library raises Exception itself
+            where = self._tokenizer.name_or_path
+            raise ModelError(f"{where}: the tokenizer cannot be used: {error}") from error
         return [len(ids) for ids in encoded["input_ids"]]
 
     def _expanded(self, texts: Sequence[str]) -> list[str]:

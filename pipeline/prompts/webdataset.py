@@ -29,6 +29,9 @@ MOST_MEMBERS = 500_000
 
 _SUFFIXES_SHOWN = 20
 
+_LONGEST_END = 2**26
+"""Most bytes of the zeros at the end. Programs write up to 1 MiB."""
+
 _GZIP = b"\x1f\x8b"
 
 # Errors of the tar module for headers that no program writes.
@@ -167,5 +170,7 @@ def _check_end(path: Path, tar: tarfile.TarFile) -> None:
                 )
             raise tarfile.ReadError(f"damaged header at byte {tar.offset}")
         marked += len(block)
+        if marked > _LONGEST_END:
+            raise PromptFileError(f"{path}: its end mark has more than {_LONGEST_END:,} bytes")
     if marked < tarfile.BLOCKSIZE:
         raise tarfile.ReadError("the end mark is missing")

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from pipeline.core.determinism import preserve_settings
+from pipeline.core.entry_point import custom_code
 from pipeline.core.errors import UserError
 from pipeline.core.records import Candidate
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
@@ -104,7 +104,7 @@ def propose(
     """
     for name, proposer in proposers.items():
         # A proposer may be custom code: it must not change the torch settings of the next stages.
-        with preserve_settings():
+        with custom_code(f"proposer {name!r}"):
             made = proposer.propose(denoiser, prompts.copy(), source.copy())
         if not isinstance(made, Sequence):
             raise UserError(

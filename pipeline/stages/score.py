@@ -5,7 +5,7 @@ from math import isfinite
 
 from torch import Tensor
 
-from pipeline.core.determinism import preserve_settings
+from pipeline.core.entry_point import custom_code
 from pipeline.core.errors import EntryPointError
 from pipeline.models.reward import Reward
 from pipeline.stages.sample import SampledImages
@@ -41,7 +41,7 @@ def _scores(
 ) -> list[float]:
     # Images that are not finite are scored too, as black ones. Leaving them out would change the
     # batch, and with it the rounding of the other scores.
-    with preserve_settings():
+    with custom_code(f"reward {name!r}"):
         scores: object = reward.score(list(prompts), images.pixels.clone())
     if not isinstance(scores, Tensor) or scores.shape != (len(prompts),) or scores.is_complex():
         found = (

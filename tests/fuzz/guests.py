@@ -12,11 +12,11 @@ import torch
 
 from pipeline.config.model import LoraConfig, ModelConfig
 from pipeline.config.prompts import PromptsConfig, PromptSourceConfig
-from pipeline.config.section import SourceConfig
+from pipeline.config.rewards import RewardConfig
 from pipeline.models.diffusers.resolved_model import resolve_model, variants_in
 from pipeline.models.load import load_denoiser, load_text_encoder
+from pipeline.models.resolved_models import resolve_reward
 from pipeline.models.rewards.kinds import convert, published_class
-from pipeline.models.source import resolve_source
 from pipeline.npnet import NPNet
 from pipeline.npnet.network_files import network_digest
 from pipeline.prompts.choosing import choose_prompts
@@ -27,6 +27,10 @@ from tests.fuzz import guest_folders
 from tests.fuzz.attempts import Attempt
 
 _CPU = torch.device("cpu")
+
+# Arrow's allocator reserves 1 GiB of addresses at its first use. Commands inherit them, and their
+# limit counts what they take beyond.
+_FIRST_USE = pa.allocate_buffer(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +88,10 @@ def _load_lora(place: Path) -> None:
 def _reward(kind: str) -> Attempt:
     def run(place: Path) -> None:
         folder = place / "reward"
-        assert resolve_source(SourceConfig(path=str(folder))).digest
+        config = RewardConfig.model_validate(
+            {"name": "r", "kind": kind, "path": str(folder), "margin": 0.0}
+        )
+        assert resolve_reward(config).digest
         published_class(kind).load(folder, _CPU)
 
     return run
@@ -113,19 +120,12 @@ def _resume(place: Path) -> None:
     load_checkpoint(place / "run" / "checkpoint.pt", guest_folders.RUN, parts)
 
 
-def _use_system_memory() -> None:
-    # Arrow's own allocator reserves 1 GiB of addresses at its first use, which is the limit here.
-    pa.set_memory_pool(pa.system_memory_pool())
-
-
 def _read_prompts(place: Path) -> None:
-    _use_system_memory()
     for path in guest_folders.sources(place):
         assert read_source(PromptSourceConfig(name="s", path=str(path)))
 
 
 def _choose_prompts(place: Path) -> None:
-    _use_system_memory()
     for path in guest_folders.sources(place):
         config = PromptsConfig(path=str(path), near_duplicates=0.9, sample=4)
         assert choose_prompts(config, place, {}).prompts

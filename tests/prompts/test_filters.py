@@ -142,6 +142,13 @@ def test_unsafe_are_dropped_with_the_verdict(tmp_path: Path) -> None:
         ("return [None]", "returned 1 verdicts for 2 prompts"),
         ("return [None, False]", "the verdict on 'b' is False"),
         ("return ['', None]", "the verdict on 'a' is ''"),
+        ("return ['\\x1b[31m', None]", "the verdict on 'a' is '"),
+        ("return ['x' * 300, None]", "the verdict on 'a' is 'xxx"),
+        ("return 'ab'", "verdicts returned str; it must return one verdict for each prompt"),
+        ("return {'a': None, 'b': None}", "verdicts returned dict"),
+        ("return None", "verdicts returned NoneType"),
+        ("return iter(str, None)", "returned more verdicts for 2 prompts"),
+        ("import sys; sys.exit(0)", r"tried to end the process with sys\.exit\(0\)"),
         (
             "return ['safe', None]",
             "the verdict on 'a' is 'safe'; return None if",

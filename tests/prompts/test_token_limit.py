@@ -83,8 +83,18 @@ def test_limits_without_a_tokenizer_or_its_length_are_refused(model: Path, tmp_p
 
 def test_limits_of_a_damaged_tokenizer_are_refused(model: Path) -> None:
     (model / "tokenizer_2" / "tokenizer_config.json").write_text("{")
-    with pytest.raises(ModelError, match="tokenizer_2: cannot be loaded as a tokenizer"):
+    with pytest.raises(ModelError, match=r"tokenizer_2/tokenizer_config\.json: not valid JSON"):
         token_limits(model, BOTH)
+
+
+def test_tokenizer_that_cannot_be_used_is_refused(model: Path) -> None:
+    path = model / "tokenizer_2" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"] = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "missing"}
+    path.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"tokenizer_2: .*cannot be (used|loaded)"):
+        for limit in token_limits(model, BOTH, max_tokens=20):
+            limit.counter.counts(["a red circle"])
 
 
 def test_limits_of_a_tokenizer_without_words_are_refused(model: Path) -> None:

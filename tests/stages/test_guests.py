@@ -260,3 +260,38 @@ def test_scores_of_any_real_type_are_taken_and_those_that_are_not_finite_are_non
         (torch.tensor([1.0, 2.0], requires_grad=True), [1.0, 2.0]),
     ):
         assert score_images({"fixed": Returns(made)}, ["a", "b"], images) == {"fixed": expected}
+
+
+def test_a_guest_that_ends_the_process_is_named() -> None:
+    class Ends:
+        proposals, evaluations = 1, 0
+
+        def score(self, prompts: Sequence[str], images: Tensor) -> Tensor:
+            sys.exit(0)
+
+        def propose(
+            self, denoiser: Denoiser, prompts: EncodedPrompts, source: Source
+        ) -> Sequence[ProposedNoise]:
+            sys.exit(1)
+
+    images = SampledImages(pixels=torch.zeros(1, 4, 4, 3, dtype=torch.uint8), finite=(True,))
+    with pytest.raises(EntryPointError, match=r"reward 'ends': tried to end .* sys\.exit\(0\)"):
+        score_images({"ends": Ends()}, ["a"], images)
+    denoiser, _ = demo_models()
+    encoded = denoiser.encode_prompts(["a", "b"])
+    with pytest.raises(EntryPointError, match=r"proposer 'ends': tried to end .*exit\(1\)"):
+        list(propose({"ends": Ends()}, denoiser, encoded, Source(noise=NOISE)))
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import sys\nsys.exit(0)", "class Ends:\n def __init__(self):\n  raise SystemExit(3)"],
+)
+def test_a_guest_that_ends_the_process_when_it_is_made_is_named(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "npd_ends", raising=False)
+    (tmp_path / "npd_ends.py").write_text(source)
+    with pytest.raises(EntryPointError, match=r"npd_ends:Ends: tried to end the process with sys"):
+        make_entry("npd_ends:Ends", str(tmp_path), {})

@@ -15,6 +15,7 @@ from pipeline.config.section import SourceConfig
 from pipeline.core.errors import ModelError
 from pipeline.core.identity import canonical_json, file_sha256, files_digest, sha256
 from pipeline.core.untrusted_files import check_file, check_size
+from pipeline.core.weight_files import check_weights
 from pipeline.models.diffusers.model_index import INDEX, ModelIndex, read_index
 from pipeline.models.source import OnThisMachine, ResolvedSource, locate, matching, resolve_source
 
@@ -59,7 +60,10 @@ class ResolvedModel(OnThisMachine):
         found = tuple(matching(self.folder, _patterns(self.variants)))
         for path in found:
             check_file(path, ModelError, self.folder)
-            if path.suffix != ".safetensors":
+            # Before it is hashed: a file may be much larger than its tensors.
+            if path.suffix == ".safetensors":
+                check_weights(path)
+            else:
                 check_size(path, ModelError)
         return found
 

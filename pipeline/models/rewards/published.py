@@ -19,10 +19,13 @@ from pipeline.core.untrusted_files import (
     check_vocabulary,
     read_json,
 )
+from pipeline.core.weight_files import check_pickle, check_weights
 from pipeline.models.named_code import refuse_code
 
 WEIGHTS = "model.safetensors"
 """Name of the weights in a folder, unless they are still in the published pickle."""
+
+_PICKLES = (".bin", ".pt", ".pth")
 
 _CONFIG_BYTES = 4 * 2**20
 
@@ -111,6 +114,10 @@ def check_folder(kind: str, folder: Path) -> None:
             check_file(path, ModelError, folder)
             if path.suffix in (".json", ".txt"):
                 check_size(path, ModelError)
+            if path.suffix == ".safetensors":
+                check_weights(path)
+            if path.suffix in _PICKLES:
+                check_pickle(path)
             if path.suffix == ".json" and path.name != CONFIG:
                 check_vocabulary(path, read_json(path, ModelError), ModelError)
 

@@ -17,12 +17,6 @@ from pipeline.core.weight_files import WeightSizes, check_loaded, check_pickle, 
 
 _UNREADABLE = (AttributeError, RuntimeError, TypeError, ValueError)
 
-_UNBUILDABLE = (
-    *(ArithmeticError, AssertionError, AttributeError, LookupError),
-    *(RecursionError, RuntimeError, TypeError, ValueError),
-)
-"""Errors of torch and transformers for sizes that fit no network."""
-
 Tensors = dict[str, Tensor]
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -61,9 +55,9 @@ def fill(build: Callable[[], Module], tensors: Tensors, path: Path) -> Module:
     # Compared without memory first: the sizes come from a file beside the weights.
     try:
         declared = skeleton(build, WeightSizes.of_tensors(tensors), path)
-    except _UNBUILDABLE as error:
-        if isinstance(error, ModelError):
-            raise
+    except ModelError:
+        raise
+    except Exception as error:  # sizes that fit no network have errors without a common type
         raise ModelError(f"{path}: the sizes beside it describe no network: {error}") from error
     _refuse_other_parameters(declared, tensors, path)
     # Built without weights: random ones would take seconds and twice the memory.

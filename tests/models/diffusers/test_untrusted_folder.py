@@ -147,6 +147,15 @@ def large(folder: Path) -> None:
     os.truncate(folder / "tokenizer" / "tokenizer.json", 2**30)
 
 
+def strange_setting(folder: Path) -> None:
+    path = folder / "tokenizer" / "tokenizer.json"
+    edit(path, added_tokens=[{"content": "x", "a\x1b[31m": True}])
+
+
+def sparse_weights(folder: Path) -> None:
+    os.truncate(folder / "text_encoder" / "model.safetensors", 2**36)
+
+
 def damaged_tokenizer(folder: Path) -> None:
     (folder / "tokenizer" / "tokenizer.json").write_text('{"version": "1.0", "model": {}}')
 
@@ -175,6 +184,8 @@ def damaged_tokenizer(folder: Path) -> None:
         (integers, r"conv_in\.weight is of type I8, which holds no weights"),
         (nested, r"unet/config\.json: not valid JSON: nested too deeply"),
         (large, r"tokenizer\.json: has 1,073,741,824 bytes; at most 67,108,864"),
+        (strange_setting, r"tokenizer\.json: .* is not the name of a setting"),
+        (sparse_weights, r"text_encoder/model\.safetensors is damaged"),
         (damaged_tokenizer, r"tiny: the model cannot be loaded: "),
     ],
 )
