@@ -24,7 +24,7 @@ FREE_ROWS = 500_000
 CHARACTERS_PER_ROW = 8
 """Least number of characters in a row, on average over the rows beyond ``FREE_ROWS``."""
 
-FREE_BYTES = 64 * 2**20
+FREE_BYTES = 16 * 2**20
 """Number of bytes to which a file may expand, however small it is."""
 
 MAX_RATIO = 100
