@@ -8,6 +8,7 @@ import pytest
 LONGEST_FIRST = (
     "tests/end_to_end/test_killed.py",
     "tests/jobs/test_submit.py",
+    "tests/infra/test_wheel.py",
     "tests/end_to_end/test_two_drivers.py",
     "tests/end_to_end/test_same_bytes.py",
     "tests/infra/test_prometheus.py",

@@ -6,22 +6,29 @@ file systems without such locks raise an ``OSError`` that names the cause.
 
 import errno
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 from typing import IO, Any
 
 _UNAVAILABLE = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
+LONG_WAIT_S = 30.0
+"""Seconds of waiting for a lock after which ``when_long`` is called."""
+
 
 @contextmanager
-def locked(file: int | IO[Any]) -> Iterator[None]:
+def locked(file: int | IO[Any], *, when_long: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold the exclusive lock of an open file; wait for it, and release it at the end.
 
+    ``when_long`` is called once, in another thread, if the wait takes longer than ``LONG_WAIT_S``.
     A lock that this open file already holds is kept. The lock is released explicitly, because
     closing the file is not enough: a process forked meanwhile, such as a DataLoader worker, has a
     copy of the descriptor, and a lock lasts as long as any copy is open.
     """
-    _flock(file, fcntl.LOCK_EX)
+    if when_long is None or not try_lock(file):
+        with _alarm(when_long):
+            _flock(file, fcntl.LOCK_EX)
     try:
         yield
     finally:
@@ -38,6 +45,20 @@ def try_lock(file: int | IO[Any]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextmanager
+def _alarm(when_long: Callable[[], object] | None) -> Iterator[None]:
+    if when_long is None:
+        yield
+        return
+    alarm = Timer(LONG_WAIT_S, when_long)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        yield
+    finally:
+        alarm.cancel()
 
 
 def _flock(file: int | IO[Any], operation: int) -> None:

@@ -10,6 +10,7 @@ Limits:
   that leads out of the folder is followed.
 """
 
+import logging
 import os
 import stat
 import time
@@ -45,6 +46,8 @@ from pipeline.storage.object_store import (
     sha256_of,
     too_large,
 )
+
+logger = logging.getLogger(__name__)
 
 _LOCK_NAME = f"{RESERVED}lock"
 
@@ -240,10 +243,18 @@ class LocalStore:
         make_directory(self.root)
         descriptor = os.open(self.root / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
-            with locked(descriptor):
+            with locked(descriptor, when_long=self._warn_of_lock):
                 yield
         finally:
             os.close(descriptor)
+
+    def _warn_of_lock(self) -> None:
+        # A writer holds the lock for milliseconds, unless it was suspended in between.
+        logger.warning(
+            "still waiting for %s, which another process holds. If that one is suspended (Ctrl-Z, "
+            "SIGSTOP), continue it or end it",
+            self.root / _LOCK_NAME,
+        )
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[Path]:

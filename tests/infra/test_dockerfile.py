@@ -113,6 +113,16 @@ def test_requirements_are_those_of_the_project_and_installed_with_the_lock(
     assert "--constraint /tmp/constraints.txt --requirement /tmp/requirements.txt" in install
 
 
+def test_image_lists_its_packages_after_the_last_one_is_installed(
+    instructions: list[tuple[str, str]],
+) -> None:
+    runs = [value for name, value in instructions if name == "RUN"]
+    (listing,) = (index for index, run in enumerate(runs) if "cyclonedx-py environment" in run)
+    assert "/usr/local/bin/python --output-file /usr/share/sbom/" in runs[listing]
+    assert not any("pip install" in run for run in runs[listing:])
+    assert any(re.search(r"cyclonedx-bom==\d+\.\d+\.\d+$", run) for run in runs)
+
+
 def test_constraints_pin_all_dependencies() -> None:
     pinned = pins(CONSTRAINTS)
     assert unlocked(PROJECT["dependencies"], pinned) == set()
