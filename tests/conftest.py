@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests: one thread per process, one S3 server, one Ray."""
 
+import atexit
 import os
 
 # Before anything imports torch or numpy. Two threads on a busy two-core machine are 2.7 x slower
@@ -35,6 +36,10 @@ _ROOM = 8e9
 # a disk the tests would spend half of their time waiting for it.
 if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM:
     tempfile.tempdir = os.environ["TMPDIR"] = str(_MEMORY)
+
+# Builds write their logs there, and not into the home of the person who runs the tests.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="npd-tests-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 # No test measures time, so a slow example is not an error.
 settings.register_profile(
