@@ -51,7 +51,8 @@ def local_error(doing: str, path: Path, error: OSError) -> StoreError:
     elif error.errno in _FULL:
         kind = StoreFullError
     remedy = _REMEDIES.get(error.errno or 0, "check the path and the file system")
-    room = f" ({free_space(path.parent)})" if kind is StoreFullError else ""
+    # The free space includes that of the unfinished file, which is removed by now.
+    room = f" ({free_space(path.parent)}, not enough)" if kind is StoreFullError else ""
     return kind(f"cannot {doing} {path}: {error.strerror or error}{room}; {remedy}")
 
 
