@@ -6,15 +6,17 @@ complete errors of workers, and what Ray prints.
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.cli.console import console
 from pipeline.core.errors import NPDError, UserError
 from pipeline.core.log_records import OURS, JsonFormatter, LogFormat, TextFormatter, with_level
+from pipeline.storage.local_errors import free_space
 
 _person = logging.getLogger("npd")
 
@@ -54,6 +56,38 @@ class ConsoleHandler(logging.Handler):
                 console.file.flush()
         elif record.name == _person.name or (is_ours and is_warning):
             _print(record)
+
+
+class LogFile(logging.FileHandler):
+    """Log file of a build. If its disk is full, it ends with one warning, and the build goes on."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8")
+        self._has_failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, unless an earlier one could not be written."""
+        if not self._has_failed:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - a name of logging
+        """Warn once about an error of the file system, where ``logging`` prints a traceback."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._has_failed = True
+        _person.warning(
+            "the log %s cannot be written: %s (%s); the build goes on without it",
+            self.baseFilename,
+            error.strerror,
+            free_space(Path(self.baseFilename).parent),
+        )
+
+    def close(self) -> None:
+        """Close the file. What a full disk does not hold is lost."""
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager
@@ -105,10 +139,10 @@ def _print(record: logging.LogRecord) -> None:
     console.print(message, style=style, soft_wrap=True)
 
 
-def _open(log_file: Path | None, plan_id: str) -> logging.FileHandler | None:
+def _open(log_file: Path | None, plan_id: str) -> LogFile | None:
     if log_file is not None:
         try:
-            return logging.FileHandler(log_file, encoding="utf-8")
+            return LogFile(log_file)
         except OSError as error:
             raise UserError(f"cannot write the log {log_file}: {error.strerror}") from error
     state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
@@ -116,7 +150,7 @@ def _open(log_file: Path | None, plan_id: str) -> logging.FileHandler | None:
     for folder in (state / "noise-prompt-dataset", Path(tempfile.gettempdir())):
         try:
             folder.expanduser().mkdir(parents=True, exist_ok=True)
-            return logging.FileHandler(folder.expanduser() / name, encoding="utf-8")
+            return LogFile(folder.expanduser() / name)
         # A container may have no home and a read-only root. A build does not need its log.
         except (OSError, RuntimeError):
             continue

@@ -69,9 +69,15 @@ def output_errors(path: Path) -> Iterator[None]:
 
 def machine_error(error: OSError) -> StoreError | None:
     """Return the error of a full disk, a missing permission or a limit; None for another cause."""
-    if error.errno not in _REMEDIES or (error.filename is None and error.errno not in _ANYWHERE):
+    if error.errno not in _REMEDIES:
         return None
-    return local_error("use", Path(os.fsdecode(error.filename or ".")), error)
+    if error.filename is not None:
+        return local_error("use", Path(os.fsdecode(error.filename)), error)
+    # Only these have a remedy without the name of the file.
+    if error.errno not in _ANYWHERE:
+        return None
+    kind = StoreFullError if error.errno in _FULL else RetryableStoreError
+    return kind(f"cannot write or open a file: {error.strerror}; {_REMEDIES[error.errno]}")
 
 
 def free_space(folder: Path) -> str:

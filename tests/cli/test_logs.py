@@ -11,6 +11,7 @@ from pipeline.cli.logs import logging_of_build, remark, report_error, report_pro
 from pipeline.cluster.ray_output import ray_output_logged
 from pipeline.core.errors import BuildError, UserError
 from pipeline.core.log_records import LogFormat
+from tests.environments import can_mount, in_fork, mount_memory
 
 _PLAN = "0123456789abcdef"
 
@@ -91,3 +92,23 @@ def test_what_ray_prints_from_a_thread_is_logged(
         print("a result")
     assert capsys.readouterr().out == "a result\n"
     assert caplog.messages == ["Ray: (raylet) A worker died"]
+
+
+def test_log_on_a_full_disk_ends_with_one_warning_and_the_build_goes_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if not can_mount(tmp_path):
+        pytest.skip("this user may not mount a file system, even for one process alone")
+    in_fork(_log_on_full_disk, tmp_path)
+    printed = capfd.readouterr().err
+    assert printed.count("cannot be written: No space left on device") == 1
+    assert "the build goes on without it" in printed
+    assert "last line" in printed and "Traceback" not in printed
+
+
+def _log_on_full_disk(folder: Path) -> None:
+    mount_memory(folder, 4096)
+    with logging_of_build("text", _PLAN, folder / "build.log"):
+        for number in range(100):
+            remark(f"line {number} of a hundred, until the one page of the disk is full")
+        remark("last line")
