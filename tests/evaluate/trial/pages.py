@@ -17,7 +17,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("img", "meta"):
+        if tag not in ("br", "img", "input", "meta"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
