@@ -34,7 +34,7 @@ export NPD_RAYJOB_CRD ?= $(abspath $(wildcard ../shared/schemas/ray.io_rayjobs.y
 demo: $(READY)
 	$(BIN)/npd build demo --out '$(OUT)'
 	$(BIN)/npd verify '$(OUT)'
-	$(BIN)/npd report '$(OUT)' --config demo --guidance 5.5
+	$(BIN)/npd report '$(OUT)' --config demo --guidance 5.5 --html
 
 demo-s3: $(READY_DEV)
 	$(BIN)/python -m infra.storage.seaweedfs --dir out/seaweedfs --bucket npd -- sh -ec '\

@@ -1,7 +1,7 @@
 """Escaping of text that comes from data: names, prompts, reasons, keys, messages of errors.
 
 Such text may hold terminal commands or markup, made by accident or on purpose. Each place that
-shows text has one function here. Pages are templates with automatic escaping.
+shows text has one function here. The templates of pages escape markup by themselves.
 """
 
 import re

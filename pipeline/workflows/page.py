@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config.plan import Plan
-from pipeline.core.errors import AccessDeniedError, UserError
+from pipeline.core.errors import AccessDeniedError, UserError, VerificationError
 from pipeline.demo.scenes import scene_categories
 from pipeline.evaluate.scores import read_scores
 from pipeline.evaluate.set_page.page import SetContent, set_page
@@ -58,7 +58,7 @@ def sealed_plan_page(
     Raises ``VerificationError`` if something that it shows is damaged.
     """
     plan = manifest.plan
-    prompts = read_prompts(store, plan)
+    prompts = _prompts_of(store, plan)
     record = RunRecord(num_units=plan.num_units)
     for receipt in receipts_of(store, plan, range(plan.num_units)):
         record.add(receipt)
@@ -91,7 +91,7 @@ def running_plan_page(
     Raises ``VerificationError`` if something that it shows is damaged.
     """
     plan = read_plan(store, plan_id)
-    prompts = read_prompts(store, plan)
+    prompts = _prompts_of(store, plan)
     record = RunRecord(num_units=plan.num_units)
     collector = ScoreCollector(plan, prompts)
     done = done_units(store, plan_id, plan.num_units)
@@ -141,6 +141,20 @@ def is_any_sealed(store: ObjectStore, plan_id: str | None) -> bool:
 def _sealed(store: ObjectStore) -> set[str]:
     success = read_success(store)
     return set() if success is None else {each.plan_id for each in success.manifests}
+
+
+def _prompts_of(store: ObjectStore, plan: Plan) -> PromptTable:
+    """Read the prompts of a plan. Raises ``VerificationError`` if its counts do not follow."""
+    prompts = read_prompts(store, plan)
+    candidates = prompts.table.num_rows * plan.seeds_per_prompt
+    units = -(-candidates // plan.unit_size)
+    # Memory and requests grow with both, so a forged plan must not choose them.
+    if (plan.num_candidates, plan.num_units) != (candidates, units):
+        raise VerificationError(
+            f"{store.url}/{layout.plan_key(plan.plan_id)}: {plan.num_candidates:,} candidates in "
+            f"{plan.num_units:,} units, and its prompts make {candidates:,} in {units:,}"
+        )
+    return prompts
 
 
 def _if_stored(plan: Plan, reader: PairReader) -> PairReader | None:

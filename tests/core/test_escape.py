@@ -7,7 +7,7 @@ from rich.console import Console
 
 from pipeline.cli import console as output
 from pipeline.core.errors import UserError
-from pipeline.core.escape import for_markdown, for_terminal, for_terminal_line
+from pipeline.core.escape import for_markdown, for_page, for_terminal, for_terminal_line
 from pipeline.evaluate.document import ReportSection, Table, to_markdown
 
 HOSTILE = "a\x1b[31m\x1b]8;;http://x\x07b\u202ec\x9bd[red]e[link=http://x]f"
@@ -26,6 +26,18 @@ def test_no_control_character_is_left(character: str) -> None:
         escaped = escape(f"a{character}b")
         assert character not in escaped
         assert escaped.isprintable()
+
+
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x07", "\x1b", "\x7f", "\x9b", "\u202e", "\u2066", "\u200e", "\ud800"]
+)
+def test_page_shows_characters_that_would_act_on_it(character: str) -> None:
+    assert for_page(f"a{character}b").encode() == f"a{character!a}b".replace("'", "").encode()
+
+
+def test_page_keeps_joiners_that_scripts_and_emoji_need() -> None:
+    text = "می\u200cخواهم 👩\u200d🚀\n\tnext"
+    assert for_page(text) == text
 
 
 def test_console_and_results_are_escaped(

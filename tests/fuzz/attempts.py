@@ -40,6 +40,7 @@ _IMPORTED_LATE = (
     "pipeline.publish.export.formats",
     "pipeline.publish.prune",
     "pipeline.publish.select",
+    "pipeline.workflows.page",
     "pipeline.workflows.repair",
     "pyarrow.dataset",
     "yaml",
@@ -98,6 +99,12 @@ def _read_table(store: Path) -> None:
         table[index]
 
 
+def _page_of_a_build(store: Path) -> None:
+    """Make the page of the same store as if it were not sealed."""
+    (store / "_SUCCESS").unlink(missing_ok=True)
+    _PAGE(store)
+
+
 def _command(*arguments: str) -> Attempt:
     def run(store: Path) -> None:
         places = {"URL": str(store), "OUT": str(store.parent / "out")}
@@ -107,6 +114,8 @@ def _command(*arguments: str) -> Attempt:
 
     return run
 
+
+_PAGE = _command("report", "URL", "--html", "--out", "OUT")
 
 ATTEMPTS: Mapping[str, Attempt] = {
     "read": _read,
@@ -118,7 +127,8 @@ ATTEMPTS: Mapping[str, Attempt] = {
     "table": _read_table,
     "status": _command("status", "URL"),
     "verify": _command("verify", "URL"),
-    "report": _command("report", "URL", "--out", "OUT"),
+    "page": _PAGE,
+    "page of a build": _page_of_a_build,
     "gc": _command("gc", "URL", "--older-than", "0s", "--delete"),
     "select": _command("select", "URL", "--margin", "scene=0.1"),
     "prune": _command("prune", "URL", "--delete"),

@@ -14,6 +14,8 @@ from pipeline.evaluate.scores import ScoreTable
 
 _LIMIT = 6.0
 """End of the axes in standard errors."""
+_MOST_VALUES = 2**40
+"""Number of values that no noise has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +36,10 @@ def noise_charts(plan: Plan, scores: ScoreTable, latent_shape: Sequence[int]) ->
     units. Returns None if no golden noise was made.
     """
     present = np.isfinite(scores.std)
-    if not present.any() or not latent_shape:
+    # The shape of a receipt is not trusted.
+    size = prod(latent_shape) if latent_shape and min(latent_shape) > 0 else 0
+    if not present.any() or not 0 < size < _MOST_VALUES:
         return None
-    size = prod(latent_shape)
     gate = plan.settings.gate
     charts = []
     for name, title, centre, error, limit in (

@@ -12,6 +12,7 @@ from pipeline.evaluate.examples import shown_reward
 from pipeline.evaluate.pages.charts import Chart, distributions, histogram
 from pipeline.evaluate.pages.figures import HeadlineNumber
 from pipeline.evaluate.pages.forest import ForestPlot, forest_plot
+from pipeline.evaluate.pages.pictures import LARGEST
 from pipeline.evaluate.pages.render import render
 from pipeline.evaluate.proposals import describe_proposers
 from pipeline.evaluate.report import (
@@ -25,7 +26,12 @@ from pipeline.evaluate.report import (
 from pipeline.evaluate.scores import ScoreTable
 from pipeline.evaluate.set_page.costs import cost_sentences
 from pipeline.evaluate.set_page.noise import noise_charts
-from pipeline.evaluate.set_page.pairs import PairReader, choose_pairs, shown_pairs
+from pipeline.evaluate.set_page.pairs import (
+    PairReader,
+    ShownPair,
+    choose_pairs,
+    shown_pairs,
+)
 from pipeline.evaluate.set_page.progress import last_end, progress_of
 from pipeline.evaluate.set_page.provenance import failures_table, funnel_table, provenance_table
 from pipeline.evaluate.set_page.run_record import RunRecord
@@ -208,7 +214,11 @@ def _latent_shape(content: SetContent) -> Sequence[int]:
     return content.record.latent_shape
 
 
-def _about_pictures(content: SetContent, pairs: Sequence[object]) -> str:
-    if content.plan.settings.output.images == "none":
+def _about_pictures(content: SetContent, pairs: Sequence[ShownPair]) -> str:
+    if content.reader is None:
         return "The data set stores no images, so scores are shown alone."
-    return "Pictures are scaled down to at most 256 pixels."
+    text = f"Pictures are scaled down to at most {LARGEST} pixels."
+    missing = sum(not pair.tiles for pair in pairs)
+    if missing:
+        text += f" {missing} pairs have no picture, because reading all would take too long."
+    return text

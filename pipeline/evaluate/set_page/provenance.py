@@ -10,6 +10,7 @@ from pipeline.evaluate.set_page.run_record import RunRecord
 from pipeline.storage.manifest import Funnel, Manifest
 
 _MOST_REASONS = 30
+_REASON_CHARACTERS = 200
 _MOST_FINGERPRINTS = 10
 
 
@@ -30,7 +31,10 @@ def funnel_table(plan: Plan, funnel: Funnel) -> Table:
     rows.append(["kept", f"{funnel.kept:,}", share(funnel.kept)])
     for verb, reasons in (("rejected", funnel.rejected), ("failed", funnel.failed)):
         ranked = sorted(reasons.items(), key=lambda item: -item[1])
-        rows += [[f"{verb}, {why}", f"{n:,}", share(n)] for why, n in ranked[:_MOST_REASONS]]
+        rows += [
+            [f"{verb}, {why[:_REASON_CHARACTERS]}", f"{n:,}", share(n)]
+            for why, n in ranked[:_MOST_REASONS]
+        ]
         if rest := sum(n for _, n in ranked[_MOST_REASONS:]):
             rows.append([f"{verb}, for other reasons", f"{rest:,}", share(rest)])
     rows.append(["prompt truncated", f"{funnel.truncated:,}", share(funnel.truncated)])
@@ -40,7 +44,7 @@ def funnel_table(plan: Plan, funnel: Funnel) -> Table:
 def failures_table(record: RunRecord) -> Table | None:
     """Return the failures by reason with one error of each; None if nothing failed."""
     rows = [
-        [reason, f"{count:,}", record.examples.get(reason, "no message")]
+        [reason[:_REASON_CHARACTERS], f"{count:,}", record.examples.get(reason, "no message")]
         for reason, count in record.failures.most_common(_MOST_REASONS)
     ]
     return Table(["reason", "candidates", "last line of one error"], rows) if rows else None

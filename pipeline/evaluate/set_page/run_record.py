@@ -27,6 +27,7 @@ _THREADS = 8
 _AHEAD = 32
 """Number of receipts that are requested before they are used. It bounds the memory."""
 _EXAMPLE_CHARACTERS = 300
+_NAME_CHARACTERS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,8 +131,8 @@ def _receipt(store: ObjectStore, plan: Plan, unit: int) -> Receipt | None:
 
 def _unit_run(receipt: Receipt) -> UnitRun:
     return UnitRun(
-        host=receipt.host,
-        device=receipt.fingerprint.device,
+        host=receipt.host[:_NAME_CHARACTERS],
+        device=receipt.fingerprint.device[:_NAME_CHARACTERS],
         on_gpu=receipt.fingerprint.kernels.startswith("cuda"),
         started=_seconds_since_1970(receipt.started),
         # A negative time can only be a wrong clock or a forged receipt.
