@@ -80,11 +80,16 @@ def _metric_lines() -> list[str]:
 
 
 def _alert_lines() -> list[str]:
+    # A vertical bar would end the cell, even in code.
     rows = [
-        f"| `{alert.name}` | {alert.severity} | `{alert.expression}` | {alert.action} |"
+        f"| `{alert.name}` | {alert.severity} | `{_escaped(alert.expression)}` | {alert.action} |"
         for alert in alerts(Thresholds())
     ]
     return ["| alert | severity | fires if | what to do |", "|---|---|---|---|", *rows]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _yaml(content: dict[str, Any]) -> str:

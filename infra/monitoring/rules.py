@@ -171,18 +171,12 @@ def alerts(limits: Thresholds) -> list[Alert]:
 
 def rule_groups(limits: Thresholds) -> dict[str, Any]:
     """Return the content of a rule file of Prometheus."""
-    return {
-        "groups": [
-            {
-                "name": "npd-records",
-                "rules": [
-                    {"record": name, "expr": expression}
-                    for name, expression in recorded(limits).items()
-                ],
-            },
-            {"name": "npd-alerts", "rules": [_rule(alert) for alert in alerts(limits)]},
-        ]
-    }
+    records = [
+        {"record": name, "expr": expression} for name, expression in recorded(limits).items()
+    ]
+    # One group: its rules are evaluated in order, so an alert sees what was just recorded.
+    rules = [*records, *(_rule(alert) for alert in alerts(limits))]
+    return {"groups": [{"name": "npd", "rules": rules}]}
 
 
 def _rule(alert: Alert) -> dict[str, Any]:
