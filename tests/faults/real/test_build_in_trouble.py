@@ -15,7 +15,7 @@ from pipeline.cluster.messages import UNITS_IN_FLIGHT
 from pipeline.config.file import load_config
 from pipeline.storage.local import LocalStore
 from pipeline.storage.open import open_store
-from tests.faults.real.audit import AuditResult, Sealed, StoreAudit, num_again, read_sealed
+from tests.faults.real.audit import AuditResult, Sealed, StoreAudit, read_sealed
 from tests.faults.real.build_process import BuildProcess, write_config
 from tests.faults.real.gate import Gate
 from tests.faults.real.ray_node import worker_processes
@@ -128,7 +128,9 @@ def test_build_in_trouble_uses_nodes_that_join_and_ends_in_the_same_bytes(
     assert audit.close(undisturbed) == AuditResult()
     units = {seen.unit for seen in gate.uploads(PLACE)}
     assert units == set(range(NUM_UNITS))
-    assert num_again(gate.uploads(PLACE)) > 0, "no fault had an effect"
+    # Their units need not be uploaded again: the receipts that were held count.
+    printed = " ".join(build.log.read_text(encoding="utf-8").split())
+    assert printed.count("and is replaced") >= 2, "no fault had an effect"
 
 
 def _add_node(cluster: Cluster) -> Node:
