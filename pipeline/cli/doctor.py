@@ -52,7 +52,7 @@ def doctor(
         listed = [{**asdict(each), "remedy": each.remedy or None} for each in findings]
         show_json({"is_ready": is_ready, "findings": listed})
     else:
-        show(f"{levels[Level.PROBLEM]} problems, {levels[Level.WARNING]} warnings")
+        show(f"problems: {levels[Level.PROBLEM]}, warnings: {levels[Level.WARNING]}")
     raise typer.Exit(ExitCode.DONE if is_ready else ExitCode.PROBLEM)
 
 

@@ -200,6 +200,16 @@ def test_machines_of_a_cluster(here: Machine, ray_cluster: None, tmp_path: Path)
     )
 
 
+@pytest.mark.usefixtures("environment")
+def test_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another test of this process may have started a Ray, which would be used.
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        code, shown = _npd("--address", f"127.0.0.1:{unused.getsockname()[1]}")
+    assert code == 1 and "PROBLEM  Ray: no Ray cluster answers at 127.0.0.1" in shown
+
+
 def test_machines_that_differ_or_do_not_answer(here: Machine) -> None:
     packages = here.packages | {"torch": "2.9.0"}
     other = replace(here, host="other", python="3.12.1", packages=packages, max_open_files=256)
