@@ -5,9 +5,17 @@ the digests of the model files and all settings except ``[cluster]``. It covers 
 files and not their paths. The same configuration therefore finds and resumes the same plan.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer, TypeAdapter
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    TypeAdapter,
+    model_validator,
+)
 
 from pipeline.config.model import LoraSettings, ModelSettings
 from pipeline.config.proposers import (
@@ -166,6 +174,20 @@ class Plan(Record):
     """Number of repeated prompts left out, in plans of version 2 only."""
     num_candidates: int
     num_units: int
+
+    @model_validator(mode="after")
+    def _check_numbers(self) -> Self:
+        """Reject a plan of a data set that was changed: commands loop over its units."""
+        if self.num_candidates != self.num_prompts * self.seeds_per_prompt:
+            raise ValueError(
+                f"{self.num_candidates} candidates for {self.num_prompts} prompts with "
+                f"{self.seeds_per_prompt} seeds"
+            )
+        if self.num_units != -(-self.num_candidates // self.unit_size):
+            raise ValueError(f"{self.num_units} units for {self.num_candidates} candidates")
+        if not self.margins:
+            raise ValueError("no reward selects")
+        return self
 
     def identity(self) -> str:
         """Return the id computed from the content. A plan with another ``plan_id`` is damaged."""

@@ -22,7 +22,7 @@ from pipeline.core.validation import explain
 from pipeline.evaluate.compare import Gain
 from pipeline.evaluate.report import ReportRow
 from pipeline.storage import layout
-from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.object_store import MAX_RECORD_BYTES, ObjectStore
 
 _NAME = "controls.json"
 
@@ -75,7 +75,7 @@ def read_controls(stores: Iterable[ObjectStore], plan_id: str) -> list[GuidanceC
     found: dict[float, GuidanceControl] = {}
     for store in stores:
         try:
-            data = store.get(key)
+            data = store.get(key, MAX_RECORD_BYTES)
         # Without the permission to list, a missing object looks like a forbidden one.
         except (ObjectNotFoundError, AccessDeniedError):
             continue

@@ -10,7 +10,7 @@ it was removed. So does a reader that was open already and finds a shard missing
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, VerificationError
 from pipeline.core.identity import readable_json, sha256
 from pipeline.core.records import SCHEMA_VERSION
 from pipeline.publish.gc import Amount
@@ -78,8 +78,12 @@ def prune(store: ObjectStore, superseded: Superseded) -> Amount:
 
 def _of_plan(store: ObjectStore, plan_id: str, numbers: Collection[int]) -> Iterator[Superseded]:
     versions = {version.number: version for version in read_versions(store, plan_id)}
-    # Only sealed plans are listed, and each of them has a current version.
-    current = next(version.number for version in versions.values() if version.is_current)
+    current = next((version.number for version in versions.values() if version.is_current), None)
+    if current is None:
+        raise VerificationError(
+            f"{store.url}/{layout.SUCCESS_KEY}: the version of plan {plan_id} that it names is not "
+            "stored; `npd repair` repairs it"
+        )
     for number in numbers:
         if number == current:
             raise UserError(

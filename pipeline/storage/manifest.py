@@ -7,6 +7,7 @@ hosts or attempt ids. Its consistency is checked at every read, without looking 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from math import prod
 
 from pydantic_core import from_json
 
@@ -155,7 +156,9 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
     formats: set[str] = set(plan.settings.output.formats)
     if manifest.selection.keys() != plan.margins.keys():
         yield f"its selection has the rewards {_listed(manifest.selection)}"
-    if not manifest.latent_shape or min(manifest.latent_shape) < 1:
+    shape = manifest.latent_shape
+    # A noise is a list of fixed size in an Arrow file, which has at most so many values.
+    if not shape or min(shape) < 1 or prod(shape) >= 2**31:
         yield f"the latent shape is {manifest.latent_shape}"
     yield from _of_counts(manifest)
     # Pairs can be counted only if no split or format is missing.

@@ -16,7 +16,7 @@ from pipeline.core.errors import AccessDeniedError, ObjectNotFoundError, Verific
 from pipeline.core.records import Status
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind, place_of
-from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.object_store import MAX_RECORD_BYTES, ObjectStore
 from pipeline.storage.s3 import S3Store
 
 _LISTINGS = 10
@@ -111,7 +111,7 @@ def read_unit_counts(store: ObjectStore, plan_id: str, unit: int) -> UnitCounts:
     """
     key = layout.receipt_key(plan_id, unit)
     try:
-        receipt = _Receipt.model_validate_json(store.get(key))
+        receipt = _Receipt.model_validate_json(store.get(key, MAX_RECORD_BYTES))
     except ValidationError as error:
         raise VerificationError(f"{store.url}/{key}: no receipt: {error}") from None
     if (receipt.plan_id, receipt.unit) != (plan_id, unit):

@@ -1,7 +1,9 @@
 """Small files that would decode to gigabytes are rejected before memory is taken."""
 
 import io
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ from pipeline.reader import NoisePairDataset, NoisePairTable
 from pipeline.storage.formats.pictures import MAX_PIXELS, open_picture, pixels_of
 from pipeline.storage.open import open_store
 from pipeline.storage.sealed_files import ledger_bytes
+from pipeline.workflows.status import status
 from tests.fuzz.forge import forge, forge_manifest
+from tests.peak_memory import peak_memory_below
 from tests.sealed import manifest_of
 
-_MANY = 3_000_000
+_MANY = 300_000
 
 
 def _with_many_rows(path: Path) -> bytes:
@@ -117,3 +121,62 @@ def test_manifest_that_promises_more_pairs_than_numbers_can_count_is_rejected(
     forge_manifest(damaged, edit)
     with pytest.raises(VerificationError, match="damaged"):
         NoisePairDataset(str(damaged))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "_SUCCESS",
+        "manifests/*/v1.json",
+        "plans/*/plan.json",
+        "plans/*/prompts.parquet",
+        "plans/*/dropped-*.parquet",
+        "receipts/*/00000001.json",
+        "units/*/00000001-*.arrow",
+        "shards/*/v1/train-000000-*.arrow",
+        "shards/*/v1/train-000000-*.tar",
+        "ledgers/*/v1-*.parquet",
+    ],
+)
+def test_object_of_gigabytes_that_take_no_space_is_a_finding(damaged: Path, pattern: str) -> None:
+    (path,) = damaged.glob(pattern)
+    os.truncate(path, 2**34)
+    store = open_store(str(damaged))
+    key = str(path.relative_to(damaged))
+    with peak_memory_below(300_000_000):
+        assert key in {problem.key for problem in verify(store).problems}
+        with suppress(VerificationError):
+            status(store)
+
+
+def _set(*path: str, value: object) -> Callable[[dict[str, Any]], None]:
+    def edit(content: dict[str, Any]) -> None:
+        for name in path[:-1]:
+            content = content[name]
+        content[path[-1]] = value
+
+    return edit
+
+
+def _select_by_nothing(content: dict[str, Any]) -> None:
+    for reward in content["plan"]["settings"]["rewards"]:
+        reward["select"] = False
+    content["selection"] = {}
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (_set("plan", "num_units", value=10**12), "1000000000000 units for 48 candidates"),
+        (_set("plan", "num_candidates", value=10**15), "candidates for 24 prompts"),
+        (_set("latent_shape", value=[2**20, 2**20]), "the latent shape is"),
+        (_select_by_nothing, "no reward selects"),
+    ],
+)
+def test_manifest_whose_plan_contradicts_itself_is_rejected(
+    damaged: Path, edit: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    forge_manifest(damaged, edit)
+    with pytest.raises(VerificationError, match=message):
+        NoisePairDataset(str(damaged))
+    assert any(message in problem.text for problem in verify(open_store(str(damaged))).problems)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.errors import RetryableStoreError, UserError
+from pipeline.core.errors import RetryableStoreError, UserError, VerificationError
 from pipeline.core.records import Split
 from pipeline.publish.gc import ReferenceStatus, delete_garbage, find_garbage, find_unreferenced
 from pipeline.publish.prune import Superseded, find_superseded, prune
@@ -122,6 +122,17 @@ class _Dies(LocalStore):
     def delete(self, key: str) -> None:
         self._spend()
         super().delete(key)
+
+
+def test_success_that_names_a_version_that_is_not_stored_is_an_error(
+    two_versions: TwoVersions,
+) -> None:
+    store = two_versions.store
+    success = read_success(store)
+    assert success is not None
+    store.delete(success.manifests[0].key)
+    with pytest.raises(VerificationError, match=r"_SUCCESS: the version .* is not stored"):
+        find_superseded(store)
 
 
 def test_removal_that_breaks_off_anywhere_leaves_a_sound_store_and_is_finished(

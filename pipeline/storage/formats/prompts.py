@@ -81,7 +81,7 @@ class PromptTable:
 
     def is_of(self, plan: Plan) -> bool:
         """Return True if every column matches the prompts of ``plan``."""
-        if self.sha256() != plan.prompts_sha256:
+        if self.table.num_rows != plan.num_prompts or self.sha256() != plan.prompts_sha256:
             return False
         # The digest covers the prompts only. The other columns are derived from them and compared.
         fractions = plan.settings.splits.fractions()
