@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
-from pipeline.core.escape import for_markdown
+from pipeline.core.escape import for_markdown, for_terminal, for_terminal_line
 from pipeline.publish.export.spec import ExportSpec
 
 DATA = "data"
@@ -42,7 +42,7 @@ def _header(spec: ExportSpec) -> DatasetCardData:
     # The hub needs a split for every file, also for the list of all candidates.
     candidates = [{"split": "candidates", "path": CANDIDATES}]
     return DatasetCardData(
-        pretty_name=f"Noise Prompt Dataset {model}".strip(),
+        pretty_name=for_terminal_line(f"Noise Prompt Dataset {model}".strip()),
         license=spec.licences.data,
         task_categories=["text-to-image"],
         size_categories=[size_category(sum(_counts(spec).values()))],
@@ -93,7 +93,8 @@ def _body(spec: ExportSpec) -> Iterator[str]:
     yield "All settings that determine the result:"
     yield ""
     yield "```json"
-    yield json.dumps(manifest.plan.settings.stored(), indent=2, sort_keys=True, ensure_ascii=False)
+    stored = manifest.plan.settings.stored()
+    yield for_terminal(json.dumps(stored, indent=2, sort_keys=True, ensure_ascii=False))
     yield "```"
     yield ""
     yield "## Licences"

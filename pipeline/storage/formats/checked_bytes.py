@@ -120,6 +120,9 @@ class CheckedBytes:
 
     def check(self, start: int, stop: int) -> None:
         """Raise ``VerificationError`` if bytes ``start`` to ``stop`` are damaged."""
+        # Use of mapped bytes behind the end of the file would end the process with SIGBUS.
+        if isinstance(self.mapped, mmap.mmap) and self.mapped.size() < self.num_bytes:
+            raise self._damaged(f"{self.mapped.size():,} bytes now, {self.num_bytes:,} when opened")
         if self._known is None or stop <= start:
             return
         first, behind = start // self._piece_bytes, -(-stop // self._piece_bytes)

@@ -1,5 +1,6 @@
 """Hugging Face export: loaded by ``datasets``, with the card parsed."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import yaml
 from datasets import load_dataset
 from huggingface_hub import DatasetCard
 
+from pipeline.core.escape import for_terminal
 from pipeline.core.records import Split
-from pipeline.publish.export import Licences
-from pipeline.publish.export.card import size_category
+from pipeline.publish.export import Licences, specify_export
+from pipeline.publish.export.card import card, size_category
+from pipeline.storage.open import open_store
 from tests.publish.export.exports import SHAPE, export_to, our_samples
 from tests.sealed import manifest_of
 
@@ -135,6 +138,22 @@ def test_card_tells_provenance_funnel_and_licences(sealed_folder: Path, tmp_path
     assert "| the diffusion model | openrail++ |" in body
     assert "| the prompts | cc0-1.0 |" in body
     assert "| the reward scene (scene) | apache-2.0 |" in body
+
+
+def test_card_shows_text_of_the_data_set_escaped(sealed_folder: Path) -> None:
+    spec = specify_export(open_store(str(sealed_folder)), "hf")
+    settings = spec.manifest.plan.settings
+    model = settings.model.model_copy(update={"name": "a\x1b[31m\u202e<script>b"})
+    plan = spec.manifest.plan.model_copy(
+        update={"settings": settings.model_copy(update={"model": model})}
+    )
+    computed = spec.manifest.fingerprints[0].model_copy(update={"device": "<img src=x>|\x9b"})
+    manifest = spec.manifest.model_copy(update={"plan": plan, "fingerprints": [computed]})
+    text = card(replace(spec, manifest=manifest))
+    assert for_terminal(text) == text
+    before_settings, _, _ = text.partition("```json")
+    assert "<img" not in before_settings.replace("\\<img", "")
+    assert "\\|\\x9b" in before_settings
 
 
 def test_card_without_licences_says_so(bare_folder: Path, tmp_path: Path) -> None:

@@ -2,11 +2,21 @@
 
 import base64
 import io
+import os
+from pathlib import Path
 
 import pytest
 import xxhash
 
-from pipeline.storage.formats.checked_bytes import PIECE_BYTES, Pieces, digest_of, pieces_of
+from pipeline.core.errors import VerificationError
+from pipeline.storage.formats.checked_bytes import (
+    PIECE_BYTES,
+    CheckedBytes,
+    Pieces,
+    ShardInfo,
+    digest_of,
+    pieces_of,
+)
 
 
 def test_digest_is_xxh3_of_64_bits() -> None:
@@ -31,3 +41,22 @@ def test_pieces_are_those_of_slices(count: int) -> None:
 def test_pieces_that_are_no_base64_are_refused() -> None:
     with pytest.raises(ValueError):
         Pieces(num_bytes=1, xxh3_64="?" + base64.b64encode(b"x" * 8).decode()).digests()
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_file_that_became_shorter_is_an_error_and_not_a_signal(
+    tmp_path: Path, verify: bool
+) -> None:
+    path = tmp_path / "shard"
+    path.write_bytes(bytes(3 * PIECE_BYTES))
+    with path.open("rb") as file:
+        pieces = pieces_of(file)
+        info = ShardInfo(
+            key="k", sha256="0" * 64, num_samples=1, num_bytes=3 * PIECE_BYTES, pieces=pieces
+        )
+        known = memoryview(bytearray(3)) if verify else None
+        content = CheckedBytes(file, info, known, "URL")
+    content.check(0, 10)
+    os.truncate(path, PIECE_BYTES)
+    with pytest.raises(VerificationError, match=r"URL: damaged \(131,072 bytes now"):
+        content.check(2 * PIECE_BYTES, 3 * PIECE_BYTES)
