@@ -168,7 +168,9 @@ def test_build_with_killed_and_terminated_workers_ends_in_the_same_bytes(
     workers[1].terminate()
     done += [summary.unit for summary in summaries]
     assert sorted(done) == list(range(NUM_UNITS))
-    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    # Units may be late on a busy machine, which is another warning.
+    of_workers = [each for each in caplog.records if each.name == "pipeline.cluster.worker_handle"]
+    warnings = [record for record in of_workers if record.levelno >= logging.WARNING]
     lost = [record for record in warnings if "died and is replaced" in record.getMessage()]
     # One line names the worker, its process and the units that are tried again.
     assert len(lost) == 1 and f"(pid {workers[0].pid} on " in lost[0].getMessage()
