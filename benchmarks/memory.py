@@ -22,9 +22,10 @@ import ray
 from benchmarks.command_memory import command_memory
 from benchmarks.workload import demo_config, drive, open_in, warm_workers
 from pipeline.cluster.driver import Driver
-from pipeline.cluster.messages import HealthStatus, UnitSummary, Work
+from pipeline.cluster.messages import HealthStatus, Work
 from pipeline.cluster.ray_session import ray_session
 from pipeline.config.sections import ClusterConfig
+from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.storage.receipts import Commit
 
 GOAL = 0.05

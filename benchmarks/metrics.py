@@ -18,11 +18,11 @@ from time import process_time, thread_time
 import torch
 
 from benchmarks.workload import demo_config, open_in, read_options
-from pipeline.cluster.messages import UnitSummary, Work
+from pipeline.cluster.messages import Work
 from pipeline.cluster.metrics_publisher import MetricsPublisher
 from pipeline.cluster.ray_session import ray_session
 from pipeline.cluster.worker import UnitWorker
-from pipeline.cluster.worker_metrics import worker_samples
+from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.stages.stage_clock import Stage, StageClock
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Commit, read_receipt
@@ -42,7 +42,7 @@ def main() -> None:
         worker = UnitWorker(opened.store.url, plan_id, config)
         worker.set_up()
         worker.run(Work(unit=0))
-        publisher = MetricsPublisher(plan_id, lambda: worker_samples(worker))
+        publisher = MetricsPublisher(plan_id, worker.samples)
 
         pairs = []
         for repeat in range(options.repeats):
@@ -74,7 +74,7 @@ def _unit_seconds(worker: UnitWorker, plan_id: str, unit: int, *, on: bool) -> f
     """Return the CPU seconds of this process for one unit."""
     begin = process_time()
     if on:
-        with MetricsPublisher(plan_id, lambda: worker_samples(worker)):
+        with MetricsPublisher(plan_id, worker.samples):
             worker.run(Work(unit=unit))
     else:
         worker.run(Work(unit=unit))

@@ -25,9 +25,10 @@ import ray
 
 from pipeline.cluster.actor import spawn_worker
 from pipeline.cluster.driver import Driver
-from pipeline.cluster.messages import UnitSummary, Work
+from pipeline.cluster.messages import Work
 from pipeline.config.file import load_config
 from pipeline.config.sections import ClusterConfig, Config
+from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.storage.open import open_store
 from pipeline.workflows.build import BuildContext, open_build
 

@@ -11,7 +11,7 @@ import yaml
 
 from infra.monitoring.dashboard import dashboard
 from infra.monitoring.rules import Thresholds, alerts, rule_groups
-from pipeline.cluster.metrics import METRICS
+from pipeline.monitor.metrics import METRICS
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER.parents[1] / "docs" / "monitoring.md"

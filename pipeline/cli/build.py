@@ -19,11 +19,11 @@ from pipeline.cli.exit_codes import ExitCode, exit_code_of
 from pipeline.cli.logs import logging_of_build, remark, report_error
 from pipeline.cli.progress import BuildView, EarlierUnits, Tally, show_progress
 from pipeline.cli.stop_signal import StopSignal
-from pipeline.cluster.progress import BuildProgress
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
 from pipeline.core.errors import BuildStoppedError, NPDError, UserError
 from pipeline.core.log_records import LogFormat
+from pipeline.monitor.progress import BuildProgress
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.open import open_store
 

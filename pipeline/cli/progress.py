@@ -13,10 +13,10 @@ from rich.text import Text
 
 from pipeline.cli.console import console
 from pipeline.cli.logs import report_progress
-from pipeline.cluster.messages import UnitSummary
-from pipeline.cluster.progress import BuildProgress
 from pipeline.core.errors import StoreError
 from pipeline.core.quantities import human_seconds
+from pipeline.monitor.progress import BuildProgress
+from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.receipts import Commit
 from pipeline.storage.unit_counts import UnitCounts, read_all_counts

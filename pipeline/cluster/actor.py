@@ -10,7 +10,6 @@ from pipeline.cluster.metrics_publisher import MetricsPublisher
 from pipeline.cluster.software import Software, check_software
 from pipeline.cluster.worker import UnitWorker
 from pipeline.cluster.worker_handle import ActorHandle, worker_name
-from pipeline.cluster.worker_metrics import worker_samples
 from pipeline.config.sections import Config
 from pipeline.core.fingerprint import Fingerprint
 from pipeline.core.log_records import LogFormat, log_to_stderr
@@ -46,7 +45,7 @@ class WorkerActor(UnitWorker):
         log_to_stderr(log_format, plan_id, worker_name(actor_id or ""))
         super().__init__(url, plan_id, config)
         self._driver = driver
-        MetricsPublisher(plan_id, lambda: worker_samples(self)).start()
+        MetricsPublisher(plan_id, self.samples).start()
         self._ray_handler = signal.signal(signal.SIGTERM, self._terminated)
 
     def set_up(self) -> Fingerprint:

@@ -11,14 +11,15 @@ from statistics import median
 from time import monotonic
 
 from pipeline.cluster.failures import FailureTracker
-from pipeline.cluster.messages import UnitSummary, Work
-from pipeline.cluster.progress import BuildProgress
+from pipeline.cluster.messages import Work
 from pipeline.cluster.ray_session import all_resources, free_resources
 from pipeline.cluster.shortage import describe_shortage
 from pipeline.cluster.worker_handle import ActorHandle, CallResult, Worker
 from pipeline.cluster.worker_pool import WorkerPool
 from pipeline.config.sections import ClusterConfig
 from pipeline.core.errors import BuildStoppedError
+from pipeline.monitor.progress import BuildProgress
+from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.storage.receipts import Commit
 
 logger = logging.getLogger(__name__)

@@ -1,13 +1,9 @@
-"""Messages between the driver and the workers: work, its failures, summaries, health checks."""
+"""Messages between the driver and the workers: work, its failures, health checks."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
 
 from pipeline.core.errors import NPDError
-from pipeline.core.records import Outcome, Status
-from pipeline.storage.receipts import Commit, Receipt
 
 UNITS_IN_FLIGHT = 2
 """Units sent to a worker at a time: one computes while the other is packed and uploaded."""
@@ -63,93 +59,6 @@ class Failure:
     """The error if it is an ``NPDError``, else None."""
     blamed: bool
     """False if the work cannot have caused the failure, for example when its machine was lost."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GainSums:
-    """Sums over the gains (golden − source) of candidates under one reward."""
-
-    scored: int = 0
-    """Number of candidates with a score of both images."""
-    wins: int = 0
-    """Number of candidates with a gain above 0."""
-    gain: float = 0.0
-    """Sum of the gains above 0."""
-    loss: float = 0.0
-    """Sum of the gains below 0, without their sign."""
-    squares: float = 0.0
-    """Sum of the squared gains."""
-
-    @classmethod
-    def of(cls, outcomes: Iterable[Outcome], reward: str) -> Self:
-        """Return the sums of ``outcomes`` under ``reward``."""
-        gains = [
-            golden - source
-            for outcome in outcomes
-            if (source := outcome.source_rewards[reward]) is not None
-            and (golden := outcome.golden_rewards[reward]) is not None
-        ]
-        return cls(
-            scored=len(gains),
-            wins=sum(gain > 0 for gain in gains),
-            gain=sum(max(gain, 0.0) for gain in gains),
-            loss=sum(max(-gain, 0.0) for gain in gains),
-            squares=sum(gain * gain for gain in gains),
-        )
-
-    def __add__(self, other: Self) -> Self:
-        return type(self)(
-            scored=self.scored + other.scored,
-            wins=self.wins + other.wins,
-            gain=self.gain + other.gain,
-            loss=self.loss + other.loss,
-            squares=self.squares + other.squares,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnitSummary:
-    """Counts of one finished unit. Latents never pass through the driver."""
-
-    unit: int
-    candidates: int
-    kept: int
-    rejected: int
-    failed: int
-    compute_seconds: float
-    commit: Commit
-    forward_evaluations: int = 0
-    reasons: Mapping[tuple[Status, str], int] = field(default_factory=dict)
-    """Maps status and reason to the number of candidates that were rejected or failed."""
-    gains: Mapping[tuple[str, Status], GainSums] = field(default_factory=dict)
-    """Maps reward and status to the gains of the candidates with that status."""
-
-    @classmethod
-    def of(cls, receipt: Receipt, commit: Commit) -> Self:
-        """Return the counts of a unit that is committed."""
-        outcomes = receipt.outcomes
-        return cls(
-            unit=receipt.unit,
-            candidates=len(outcomes),
-            kept=receipt.count(Status.KEPT),
-            rejected=receipt.count(Status.REJECTED),
-            failed=receipt.count(Status.FAILED),
-            compute_seconds=receipt.compute_seconds,
-            commit=commit,
-            forward_evaluations=receipt.forward_evaluations,
-            reasons=Counter(
-                (outcome.status, outcome.reason)
-                for outcome in outcomes
-                if outcome.reason is not None
-            ),
-            gains={
-                (reward, status): GainSums.of(
-                    (outcome for outcome in outcomes if outcome.status is status), reward
-                )
-                for reward in (outcomes[0].source_rewards if outcomes else ())
-                for status in (Status.KEPT, Status.REJECTED)
-            },
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,14 +6,14 @@ a number in this process, and Ray sends it every 10 s if it can.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
 from ray.util import metrics as ray_metrics
 
-from pipeline.cluster.metrics import METRICS, Kind, Metric
+from pipeline.monitor.metrics import METRICS, Kind, Metric
+from pipeline.monitor.samples import Sample
 
 _INTERVAL_S = 1.0
 """Seconds between two readings. Ray drops a gauge that is not set again before its next report."""
@@ -21,16 +21,6 @@ _INTERVAL_S = 1.0
 _ZERO = 5e-324
 """Smallest positive float. Ray's counters reject 0, and Prometheus does not count the increase of a
 series that appears with its first event. Added to a number that is not tiny, it changes nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """Value of one series: the current value of a gauge, or the total of a counter so far."""
-
-    metric: Metric
-    value: float
-    tags: Mapping[str, str] = field(default_factory=dict)
-    """Labels except ``plan``."""
 
 
 class MetricsPublisher:

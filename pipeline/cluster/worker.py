@@ -17,10 +17,9 @@ from time import monotonic, perf_counter
 
 import torch
 
-from pipeline.cluster.activity import WorkerActivity
 from pipeline.cluster.heartbeat import Heartbeat
 from pipeline.cluster.heartbeat_denoiser import HeartbeatDenoiser
-from pipeline.cluster.messages import UnitSummary, Work
+from pipeline.cluster.messages import Work
 from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
 from pipeline.core.determinism import be_deterministic
@@ -40,6 +39,9 @@ from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.model_identity import with_digests
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.models.reward import Reward
+from pipeline.monitor.activity import WorkerActivity
+from pipeline.monitor.samples import Sample, worker_samples
+from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposer_files import check_proposers, load_proposers
@@ -83,10 +85,10 @@ class UnitWorker:
         self.heartbeat = Heartbeat()
         self.activity = WorkerActivity()
 
-    @property
-    def device(self) -> torch.device | None:
-        """Device of the models; None before they are loaded."""
-        return None if self._models is None else self._models.denoiser.device
+    def samples(self) -> Iterator[Sample]:
+        """Yield the current value of each of its metrics."""
+        device = None if self._models is None else self._models.denoiser.device
+        return worker_samples(self.activity, self.heartbeat.count, device)
 
     def set_up(self) -> Fingerprint:
         """Load the models once. Raise ``ModelError`` if they are not those of the plan."""

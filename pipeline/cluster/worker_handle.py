@@ -7,8 +7,9 @@ from typing import Any
 
 from ray.exceptions import RayTaskError
 
-from pipeline.cluster.messages import UNITS_IN_FLIGHT, Failure, Fault, UnitSummary, Work
+from pipeline.cluster.messages import UNITS_IN_FLIGHT, Failure, Fault, Work
 from pipeline.cluster.ray_session import ActorProcess, process_of
+from pipeline.monitor.unit_summary import UnitSummary
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 
 from pipeline.cluster.failures import exceeds_device
 from pipeline.cluster.messages import Failure, Fault, Work
-from pipeline.cluster.progress import BuildProgress
 from pipeline.cluster.ray_session import draining_nodes, living_nodes
 from pipeline.cluster.worker_handle import ActorHandle, CallResult, ObjectRef, Worker, fault_of
 from pipeline.config.sections import ClusterConfig
@@ -28,6 +27,7 @@ from pipeline.core.errors import (
     RetryableStoreError,
     WorkerLeavingError,
 )
+from pipeline.monitor.progress import BuildProgress
 
 _CHECK_INTERVAL_S = 5.0
 """Seconds between health checks of the workers and queries for drained machines."""

@@ -11,11 +11,7 @@ from dataclasses import dataclass
 
 from pipeline.cluster.actor import spawn_worker
 from pipeline.cluster.driver import Driver
-from pipeline.cluster.driver_metrics import driver_samples
-from pipeline.cluster.messages import UnitSummary
 from pipeline.cluster.metrics_publisher import MetricsPublisher
-from pipeline.cluster.monitor import BuildMonitor
-from pipeline.cluster.progress import BuildProgress
 from pipeline.cluster.ray_session import map_tasks
 from pipeline.config.notify import NotifyConfig
 from pipeline.config.plan import Plan
@@ -23,6 +19,10 @@ from pipeline.config.sections import Config
 from pipeline.core.errors import PlanConflictError
 from pipeline.core.log_records import LogFormat
 from pipeline.models.resolved_models import ResolvedModels
+from pipeline.monitor.build_monitor import BuildMonitor
+from pipeline.monitor.progress import BuildProgress
+from pipeline.monitor.samples import driver_samples
+from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.publish.compact import CompactedShard, ShardTask, compact
 from pipeline.publish.seal import seal
 from pipeline.storage.formats.prompts import PromptTable

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.progress import BuildView, EarlierUnits, Rate
-from pipeline.cluster.messages import UnitSummary
-from pipeline.cluster.progress import BuildProgress
+from pipeline.monitor.progress import BuildProgress
+from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.storage.local import LocalStore
 from pipeline.storage.receipts import Commit
 

@@ -12,8 +12,8 @@ from ray.exceptions import RayActorError
 
 from pipeline.cluster import driver
 from pipeline.cluster.driver import Driver
-from pipeline.cluster.messages import UnitSummary
 from pipeline.config.sections import ClusterConfig
+from pipeline.monitor.unit_summary import UnitSummary
 from tests.cluster import stand_ins
 
 CALLS_AT_ONCE = 8

@@ -19,8 +19,9 @@ import ray
 from ray.cluster_utils import Cluster
 
 from pipeline.cluster.driver import Driver
-from pipeline.cluster.messages import UnitSummary, Work
+from pipeline.cluster.messages import Work
 from pipeline.config.sections import ClusterConfig
+from pipeline.monitor.unit_summary import UnitSummary
 from tests.cluster import stand_ins
 from tests.waiting import until
 

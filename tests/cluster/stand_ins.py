@@ -11,7 +11,8 @@ from pathlib import Path
 import ray
 
 from pipeline.cluster.heartbeat import Heartbeat
-from pipeline.cluster.messages import HealthStatus, UnitSummary, Work
+from pipeline.cluster.messages import HealthStatus, Work
+from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.storage.receipts import Commit
 
 BARRIER_TIMEOUT_S = 300

@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.cli.progress import Tally
 from pipeline.cluster import driver
-from pipeline.cluster.messages import UnitSummary
 from pipeline.core.errors import BuildError, BuildStoppedError, ModelError, PermanentStoreError
+from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.storage.receipts import Commit
 from tests.cluster import failing_workers, lost_workers, slow_workers, stand_ins
 from tests.cluster.driving import Spawn, nothing_is_late, run_units, unit_numbers

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from infra.storage.seaweedfs import SeaweedFS
-from pipeline.cluster.monitor import BuildMonitor
-from pipeline.cluster.progress import BuildProgress
+from pipeline.monitor.build_monitor import BuildMonitor
+from pipeline.monitor.progress import BuildProgress
 from pipeline.reader import Cache, NoisePairDataset
 from pipeline.storage import layout
 from pipeline.storage.open import open_store

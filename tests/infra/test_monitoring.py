@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from infra.monitoring.__main__ import FOLDER, files
 from infra.monitoring.dashboard import dashboard, panels
 from infra.monitoring.rules import Thresholds, alerts, recorded
-from pipeline.cluster.metrics import METRICS
+from pipeline.monitor.metrics import METRICS
 from tests.infra.prometheus_tools import command
 
 LIMITS = Thresholds()

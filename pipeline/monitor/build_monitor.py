@@ -14,11 +14,11 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from pipeline.cluster.alarms import Alarms, Event
-from pipeline.cluster.notify import notifier_of
-from pipeline.cluster.progress import BuildProgress
 from pipeline.config.sections import ClusterConfig, Config
 from pipeline.core.errors import BuildStoppedError, NPDError, StoreError
+from pipeline.monitor.alarms import Alarms, Event
+from pipeline.monitor.notify import notifier_of
+from pipeline.monitor.progress import BuildProgress
 from pipeline.storage.heartbeats import (
     INTERVAL_S,
     Heartbeat,

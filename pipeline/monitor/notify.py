@@ -16,9 +16,9 @@ from queue import Full, Queue
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.cluster.alarms import Event
 from pipeline.config.notify import NotifyConfig, is_web_url
 from pipeline.core.escape import for_terminal_line
+from pipeline.monitor.alarms import Event
 
 logger = logging.getLogger(__name__)
 

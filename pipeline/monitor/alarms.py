@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from pipeline.cluster.keep_rate import Drift
-from pipeline.cluster.progress import BuildProgress
 from pipeline.config.notify import EventName, NotifyConfig
+from pipeline.monitor.progress import BuildProgress, Drift
 
 
 @dataclass(frozen=True, kw_only=True)

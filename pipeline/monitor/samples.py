@@ -1,15 +1,20 @@
-"""Metrics of the driver, from the progress of a build."""
+"""Current values of all metrics, from the counts of the driver, a worker and a process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from time import monotonic
 
-from pipeline.cluster import metrics
-from pipeline.cluster.messages import GainSums
-from pipeline.cluster.metrics_publisher import Sample
-from pipeline.cluster.process_metrics import process_samples
-from pipeline.cluster.progress import BuildProgress
+import psutil
+import torch
+
 from pipeline.config.sections import Config
 from pipeline.core.records import Status
+from pipeline.monitor import metrics
+from pipeline.monitor.activity import WorkerActivity
+from pipeline.monitor.metrics import Metric
+from pipeline.monitor.progress import BuildProgress
+from pipeline.monitor.unit_summary import GainSums
+from pipeline.storage.s3_requests import Result, request_counts
 
 _WORKER_STATES = ("waiting", "loading", "ready", "leaving")
 
@@ -23,6 +28,16 @@ _REASONS = (
     "left",
 )
 """Reasons for which workers are replaced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Value of one series: the current value of a gauge, or the total of a counter so far."""
+
+    metric: Metric
+    value: float
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Labels except ``plan``."""
 
 
 def driver_samples(progress: BuildProgress, config: Config) -> Iterator[Sample]:
@@ -93,3 +108,51 @@ def _gains(sums: GainSums, tags: dict[str, str]) -> Iterator[Sample]:
     yield Sample(metric=metrics.REWARD_GAIN, value=sums.gain, tags=tags)
     yield Sample(metric=metrics.REWARD_LOSS, value=sums.loss, tags=tags)
     yield Sample(metric=metrics.REWARD_GAIN_SQUARES, value=sums.squares, tags=tags)
+
+
+def worker_samples(
+    activity: WorkerActivity, steps: int, device: torch.device | None
+) -> Iterator[Sample]:
+    """Yield the current value of each series of a worker.
+
+    ``steps`` counts its steps, and ``device`` is None until its models are loaded.
+    """
+    yield Sample(metric=metrics.WORKER_STEPS, value=steps)
+    for status, count in activity.candidates.items():
+        tags = {"status": status.value}
+        yield Sample(metric=metrics.WORKER_CANDIDATES, value=count, tags=tags)
+    for stage, seconds in activity.stage_seconds.items():
+        tags = {"stage": stage.value}
+        yield Sample(metric=metrics.STAGE_SECONDS, value=seconds, tags=tags)
+    yield Sample(metric=metrics.WORKER_IDLE_SECONDS, value=activity.idle_seconds)
+    uploads, lag = activity.uploads
+    yield Sample(metric=metrics.UPLOADS_PENDING, value=uploads)
+    yield Sample(metric=metrics.UPLOAD_LAG_SECONDS, value=lag)
+    yield Sample(metric=metrics.COMMIT_RETRIES, value=activity.commit_retries)
+    # Only after the models are loaded: this thread must not be the first to use the GPU.
+    if device is not None and device.type == "cuda":
+        for kind, value in _gpu_memory(device).items():
+            yield Sample(metric=metrics.GPU_MEMORY, value=value, tags={"kind": kind})
+    yield from process_samples("worker")
+
+
+def _gpu_memory(device: torch.device) -> dict[str, int]:
+    return {
+        "allocated": torch.cuda.memory_allocated(device),
+        "reserved": torch.cuda.memory_reserved(device),
+        "peak": torch.cuda.max_memory_allocated(device),
+        "total": torch.cuda.get_device_properties(device).total_memory,
+    }
+
+
+def process_samples(process: str) -> Iterator[Sample]:
+    """Yield the series of this process. ``process`` is ``driver`` or ``worker``."""
+    memory = psutil.Process().memory_info().rss
+    yield Sample(metric=metrics.PROCESS_MEMORY, value=memory, tags={"process": process})
+    results, retries = request_counts()
+    # A store in a folder makes no requests, and its series would only be in the way.
+    if results:
+        for result in Result:
+            tags = {"result": result.value}
+            yield Sample(metric=metrics.STORE_REQUESTS, value=results.get(result, 0), tags=tags)
+        yield Sample(metric=metrics.STORE_RETRIES, value=retries)

@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster.driver_metrics import driver_samples
 from pipeline.cluster.messages import Work
-from pipeline.cluster.metrics import METRICS
-from pipeline.cluster.metrics_publisher import Sample
-from pipeline.cluster.progress import BuildProgress
 from pipeline.cluster.worker import UnitWorker
-from pipeline.cluster.worker_metrics import worker_samples
 from pipeline.config.sections import Config
 from pipeline.core.records import Status
+from pipeline.monitor.metrics import METRICS
+from pipeline.monitor.progress import BuildProgress
+from pipeline.monitor.samples import Sample, driver_samples
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import write_plan
 from pipeline.storage.receipts import read_receipt
@@ -44,7 +42,7 @@ def test_metrics_of_a_unit_are_those_of_its_receipt(tmp_path: Path) -> None:
     progress.worker_seconds = 100.0
 
     receipt = read_receipt(store, plan.plan_id, 0)
-    driver, of_worker = _values(driver_samples(progress, config)), _values(worker_samples(worker))
+    driver, of_worker = _values(driver_samples(progress, config)), _values(worker.samples())
     found = Counter((one.status.value, one.reason or "") for one in receipt.outcomes)
     assert len(found) > 1, "some are kept and some are not"
     for (status, reason), count in found.items():

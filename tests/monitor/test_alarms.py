@@ -3,10 +3,9 @@
 import random
 from time import monotonic
 
-from pipeline.cluster.alarms import Alarms
-from pipeline.cluster.keep_rate import KeepRate
-from pipeline.cluster.progress import BuildProgress
 from pipeline.config.notify import NotifyConfig
+from pipeline.monitor.alarms import Alarms
+from pipeline.monitor.progress import BuildProgress, KeepRate
 
 UNIT = 64
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 
-from pipeline.cluster.messages import UnitSummary
 from pipeline.core.records import Status
+from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.stages.stage_clock import Stage
 
 

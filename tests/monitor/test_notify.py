@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster.alarms import Event
-from pipeline.cluster.monitor import BuildMonitor
-from pipeline.cluster.notify import Notifier, notifier_of
-from pipeline.cluster.progress import BuildProgress
 from pipeline.config.notify import NotifyConfig
 from pipeline.config.sections import Config
 from pipeline.core.errors import BuildError, BuildStoppedError
+from pipeline.monitor.alarms import Event
+from pipeline.monitor.build_monitor import BuildMonitor
+from pipeline.monitor.notify import Notifier, notifier_of
+from pipeline.monitor.progress import BuildProgress
 from pipeline.storage.heartbeats import Phase, put_heartbeat, read_heartbeats
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import Funnel
