@@ -138,7 +138,7 @@ def test_build_that_ends_early_sends_and_leaves_its_reason(
 def test_build_that_fails_repeatedly_sends_it_once(
     server: Server, config: Config, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.cluster.monitor._CHECK_S", 0.01)
+    monkeypatch.setattr("pipeline.monitor.build_monitor._CHECK_S", 0.01)
     progress = BuildProgress(failures_in_a_row=5)
     store = LocalStore(tmp_path / "set")
     with BuildMonitor(store, "plan", _config(config, url=server.url), progress) as monitor:
@@ -178,7 +178,7 @@ def test_server_that_refuses_is_one_warning_without_the_secret(
 def test_server_that_does_not_answer_delays_nothing(
     server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.cluster.notify._CLOSE_S", 0.01)
+    monkeypatch.setattr("pipeline.monitor.notify._CLOSE_S", 0.01)
     server.release.clear()
     notifier = Notifier(server.url, NotifyConfig(), FACTS)
     notifier.send(Event(name="sealed", text="first"))
