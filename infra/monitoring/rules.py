@@ -42,7 +42,7 @@ class Alert:
     """``critical``: the build does not progress, or its data are wrong. ``warning``: look today."""
     summary: str
     action: str
-    """What to do."""
+    """Action for a person."""
     wait: str = "0s"
     """Time for which the expression must hold."""
 

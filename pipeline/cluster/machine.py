@@ -40,7 +40,7 @@ class Disk:
     """File system of a folder."""
 
     use: str
-    """What the folder is used for."""
+    """Use of the folder."""
     folder: str
     total_bytes: int
     free_bytes: int

@@ -36,7 +36,7 @@ class MetricsPublisher:
         self._published: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
         """Totals of the counters at the last reading."""
         self._stop = threading.Event()
-        # A daemon, because a process that is told to end must not wait for it.
+        # A daemon, because a process that ends must not wait for it.
         self._thread = threading.Thread(target=self._run, name="npd-metrics", daemon=True)
 
     def __enter__(self) -> Self:

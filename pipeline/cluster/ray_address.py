@@ -43,7 +43,7 @@ class RayAddress:
 
     text: str
     origin: str
-    """Where it was given: ``--address`` or ``RAY_ADDRESS``."""
+    """Source of the address: ``--address`` or ``RAY_ADDRESS``."""
 
     def __str__(self) -> str:
         return f"{self.text} (from {self.origin})"

@@ -1,4 +1,4 @@
-"""What workers that have not started ask for, and what of it the cluster has."""
+"""Resources that waiting workers ask for, compared with those of the cluster."""
 
 from collections.abc import Iterator, Mapping
 

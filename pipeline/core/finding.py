@@ -19,12 +19,12 @@ class Finding:
     """Result of one check."""
 
     check: str
-    """What was checked, such as ``clock of the store``."""
+    """Name of the check, such as ``clock of the store``."""
     level: Level
     found: str
-    """What was found. Holds no secrets."""
+    """Result of the check, without secrets."""
     remedy: str = ""
-    """What to do; empty if nothing is to be done."""
+    """Action for a person; empty if none is needed."""
 
 
 def ok(check: str, found: str) -> Finding:

@@ -73,7 +73,7 @@ class Finding:
     kind: str
     """pydantic's error type."""
     text: str
-    """What is wrong, without the key."""
+    """Description of the error, without the key."""
 
     @property
     def dotted(self) -> str:

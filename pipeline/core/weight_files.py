@@ -53,7 +53,7 @@ _PICKLED_TYPES = (
 
 @dataclass(frozen=True, kw_only=True)
 class WeightSizes:
-    """What weight files hold."""
+    """Amount of weights in files."""
 
     tensors: int
     elements: int

@@ -25,13 +25,13 @@ from typing import BinaryIO
 from pipeline.core.errors import ObjectNotFoundError, PermanentStoreError
 from pipeline.storage.confinement import open_beneath, path_beneath
 from pipeline.storage.durable import (
-    TEMP_PREFIX,
     make_directory,
     sync_directory,
     temp_file,
 )
 from pipeline.storage.file_lock import locked
 from pipeline.storage.local_errors import local_error
+from pipeline.storage.local_folders import names_in, temporary_files
 from pipeline.storage.object_store import (
     CHUNK_BYTES,
     MAX_OBJECT_BYTES,
@@ -174,7 +174,7 @@ class LocalStore:
         """Remove temporary files of crashed writers that are old enough; return their number."""
         newest_kept = time.time() - older_than_s
         removed = 0
-        for path in _temporary_files(self.root):
+        for path in temporary_files(self.root):
             try:
                 if path.lstat().st_mtime <= newest_kept:
                     path.unlink()
@@ -214,7 +214,7 @@ class LocalStore:
     def _walk(self, folder: str, prefix: str) -> Iterator[str]:
         """Yield keys below a folder in order; memory holds the names of one folder per level."""
         # Not recursive, because folders may be nested deeper than Python's stack.
-        levels = [(folder, iter(_names(self.root / folder)))]
+        levels = [(folder, iter(names_in(self.root / folder)))]
         while levels:
             folder, names = levels[-1]
             name = next(names, None)
@@ -227,7 +227,7 @@ class LocalStore:
                     yield key
             elif key.startswith(prefix) or prefix.startswith(key):
                 below = key.removesuffix("/")
-                levels.append((below, iter(_names(self.root / below))))
+                levels.append((below, iter(names_in(self.root / below))))
 
     def _prune(self, folder: Path) -> None:
         while folder != self.root:
@@ -280,35 +280,3 @@ class LocalStore:
 def _info(key: str, status: os.stat_result) -> ObjectInfo:
     modified = datetime.fromtimestamp(status.st_mtime, tz=UTC)
     return ObjectInfo(key=key, num_bytes=status.st_size, modified=modified)
-
-
-def _temporary_files(root: Path) -> Iterator[Path]:
-    """Yield all files of ``temp_file`` below a folder, without following links."""
-    folders = [root]
-    while folders:
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(Path(entry))
-                elif entry.name.startswith(TEMP_PREFIX):
-                    yield Path(entry)
-
-
-def _names(folder: Path) -> list[str]:
-    """Return the names in a folder, folders with a trailing '/', in the order of their keys.
-
-    The '/' gives the right order: 'a-b' sorts before 'a/b', although 'a' sorts before 'a-b'.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(
-                f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
-                for entry in entries
-                if not entry.name.startswith(RESERVED)
-                # A linked folder could form a loop. is_dir is False for a link to itself.
-                and not (entry.is_symlink() and Path(entry).is_dir())
-            )
-    except (FileNotFoundError, NotADirectoryError):
-        return []  # does not exist, or was deleted during the walk
-    except OSError as error:
-        raise local_error("list", folder, error) from error

@@ -24,7 +24,7 @@ from pipeline.storage.success import read_success
 
 @dataclass(frozen=True, kw_only=True)
 class PageOptions:
-    """What a page shows besides the content of the store."""
+    """Options of a page besides the content of the store."""
 
     categories: Mapping[str, Sequence[str]] | None = None
     """Maps prompts to their categories. None for those that the demo's captions have."""

@@ -181,7 +181,7 @@ def status(store: ObjectStore) -> StoreStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class _Judged:
-    """What is known of the builds of a plan that is not sealed."""
+    """Builds of a plan that is not sealed, as its heartbeats show them."""
 
     now: datetime
     last_commit: float | None

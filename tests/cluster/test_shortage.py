@@ -1,4 +1,4 @@
-"""What is said when no worker starts."""
+"""Messages while no worker starts."""
 
 import pytest
 

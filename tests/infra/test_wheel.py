@@ -101,7 +101,7 @@ def test_wheel_contains_all_files_of_the_packages(wheel: Path) -> None:
 
 @needs_root
 def test_wheel_builds_the_demo_in_a_read_only_root(environment: Path, tmp_path: Path) -> None:
-    """As user 1000, without the checkout, and with the writable folders of the pods."""
+    """Run as user 1000, without the checkout, and with the writable folders of the pods."""
     if not can_mount(tmp_path):
         pytest.skip("this machine allows no mounts")
     demo = _packages(environment) / "pipeline" / "demo"

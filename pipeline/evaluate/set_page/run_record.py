@@ -54,7 +54,7 @@ class UnitRun:
 
 @dataclass(kw_only=True)
 class RunRecord:
-    """What the receipts of a plan record about its build."""
+    """Record of a build in the receipts of its plan."""
 
     num_units: int
     """Number of units of the plan."""
