@@ -18,15 +18,15 @@ logger = logging.getLogger(__name__)
 @contextmanager
 def ray_output_logged() -> Iterator[None]:
     """Log what other threads print, and the records of Ray, while the context is open."""
-    own = logging.getLogger("ray")
-    handlers, propagates = own.handlers[:], own.propagate
-    own.handlers.clear()
-    own.propagate = True
+    rays = logging.getLogger("ray")
+    handlers, propagates = rays.handlers[:], rays.propagate
+    rays.handlers.clear()
+    rays.propagate = True
     try:
         with redirect_stdout(_MainThreadOutput(sys.stdout)):
             yield
     finally:
-        own.handlers[:], own.propagate = handlers, propagates
+        rays.handlers[:], rays.propagate = handlers, propagates
 
 
 class _MainThreadOutput(io.TextIOBase):
@@ -48,7 +48,8 @@ class _MainThreadOutput(io.TextIOBase):
         self._inner.flush()
 
     def isatty(self) -> bool:
-        return self._inner.isatty()
+        # colorama, which Ray loads, asks once more when the process ends.
+        return not self._inner.closed and self._inner.isatty()
 
     def fileno(self) -> int:
         return self._inner.fileno()

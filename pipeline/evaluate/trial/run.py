@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from pipeline.core.determinism import be_deterministic
-from pipeline.core.errors import NPDError
+from pipeline.core.errors import NPDError, UserError
 from pipeline.core.identity import canonical_json, readable_json, sha256, short
 from pipeline.evaluate.document import to_markdown
 from pipeline.evaluate.trial.arm_specs import seeds_needed
@@ -37,6 +37,9 @@ from pipeline.storage.durable import atomic_write
 
 EXAMPLES = 8
 """Number of samples on the page of each kind: largest gains, largest losses and random."""
+
+
+_RESULT = "trial.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,8 @@ def prepare(
 ) -> TrialRun:
     """Choose the samples and split them into chunks.
 
-    Raises ``UserError`` like ``draw_samples``, and ``ModelError``.
+    Raises ``UserError`` like ``draw_samples`` and for a folder that holds another trial, and
+    ``ModelError``.
     """
     # The number of threads is part of the chunks' names, so it must be set before them.
     be_deterministic()
@@ -79,7 +83,7 @@ def prepare(
         frozenset() if data is None else data.seeds,
     )
     chunks = list(chunks_of(samples, settings.batch_size, settings.seeds_per_prompt))
-    return TrialRun(
+    run = TrialRun(
         setup=setup,
         chunks=chunks,
         files=chunk_files(setup, chunks, folder / "chunks"),
@@ -87,6 +91,13 @@ def prepare(
         data=data,
         categories=categories,
     )
+    # The arms, controls and figures of the other trial would be replaced.
+    if (folder / _RESULT).exists() and not run.done:
+        raise UserError(
+            f"{folder}: holds the result of a trial with other settings; choose another --out, or "
+            f"remove {_RESULT} to replace it"
+        )
+    return run
 
 
 def compute(run: TrialRun, workers: int) -> Generator[int, None, None]:
@@ -106,7 +117,7 @@ def publish(run: TrialRun) -> Trial:
     page = trial_page(trial, results, examples, run.data, training)
     described = {**setup.described(), "data": _described(run.data), "examples": asdict(examples)}
     for name, content in {
-        "trial.json": readable_json(to_json(trial, results, described)),
+        _RESULT: readable_json(to_json(trial, results, described)),
         "trial.html": page.encode(),
         "summary.md": to_markdown(sections).encode(),
         "summary.html": summary_page(sections).encode(),

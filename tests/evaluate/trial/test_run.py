@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.core.errors import UserError
 from pipeline.evaluate.compare import Estimate
 from pipeline.evaluate.trial.arm_specs import GOLDEN, STANDARD
 from pipeline.evaluate.trial.results import ChunkResult
@@ -127,3 +128,12 @@ def test_two_processes_have_the_results_of_one(done: Done, tmp_path: Path) -> No
     assert sorted(compute(run, workers=2)) == [0, 1, 2]
     assert_same(run, done.run)
     assert not list((run.folder / "chunks").glob("*.partial"))
+
+
+def test_result_of_a_trial_with_other_settings_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "trial").mkdir()
+    result = tmp_path / "trial" / "trial.json"
+    result.write_text("{}")
+    with pytest.raises(UserError, match="holds the result of a trial with other settings"):
+        small_trial(tmp_path)
+    assert result.read_text() == "{}"
