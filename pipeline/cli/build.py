@@ -141,13 +141,15 @@ def _run(
 def _compute_and_publish(
     context: "BuildContext", done: bytearray, stop: StopSignal, progress: BuildProgress
 ) -> Manifest:
+    from pipeline.cluster.ray_session import ray_failures_named
     from pipeline.workflows.build import compute, monitored, publish, sealed
 
     plan = context.plan
     earlier = EarlierUnits(context.store, plan.plan_id, bytes(done))
     view = BuildView(plan.num_candidates, plan.unit_size, progress, earlier)
     lines = context.log_format == "json" or not console.is_terminal
-    with monitored(context, progress) as monitor:
+    # Inside the monitor, whose heartbeat and notification name the error that ended the build.
+    with monitored(context, progress) as monitor, ray_failures_named():
         tally = show_progress(compute(context, done, stop, progress), view, lines=lines)
         # No unit is running any more, so a signal has nothing to wait for.
         stop.interrupt_on_first()

@@ -1,7 +1,7 @@
 """Commands that maintain an existing data set: gc, select, prune and repair."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
@@ -34,6 +34,7 @@ from pipeline.publish.gc import (
     delete_garbage,
     find_unreferenced,
 )
+from pipeline.storage.heartbeats import store_time
 from pipeline.storage.local import LocalStore
 from pipeline.storage.open import open_store
 
@@ -50,12 +51,12 @@ def gc(
     as_json: JsonOption = False,
 ) -> None:
     """List or delete objects that nothing can ever refer to again. Safe while builds run."""
-    now = datetime.now(UTC)
     grace = parse_duration(older_than)
     store = open_store(url)
     # Otherwise a misspelled address would be reported as free of garbage.
     if not any(True for _ in store.list("")):
         raise UserError(f"{store.url}: nothing is stored here; check the address")
+    now = store_time(store)
     listed: list[dict[str, Any]] = []
 
     def garbage() -> Iterator[UnreferencedObject]:

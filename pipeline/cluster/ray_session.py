@@ -14,19 +14,27 @@ from typing import Any, TypeVar
 import ray
 from ray._common.utils import get_default_ray_temp_dir
 from ray._private.state import state
-from ray.exceptions import AuthenticationError, RayTaskError
+from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from pipeline.cluster.ray_address import check_cluster, find_address
 from pipeline.cluster.ray_output import ray_output_logged
 from pipeline.cluster.software import Software, check_software
 from pipeline.config.sections import ClusterConfig
-from pipeline.core.errors import ClusterError
+from pipeline.core.errors import BuildError, ClusterError
 from pipeline.storage.local_errors import free_space
 
 logger = logging.getLogger(__name__)
 
 _TOO_SLOW = "timed out during startup"
 """Text of Ray's error for a node that did not start within 30 s. The limit cannot be configured."""
+
+_RESTARTED = "WrongClusterID"
+"""Text of Ray's error for a head that was restarted. Ray has no type for it."""
+
+_AGAIN = "Run the same command again: it continues from the units that are saved"
+
+_NODE_CHECK_S = 5.0
+"""Seconds of waiting for a task after which the node of this process is checked."""
 
 _OBJECT_STORE_BYTES = 100_000_000
 """Only unit numbers and summaries pass through it; 75 MB is Ray's minimum."""
@@ -39,7 +47,8 @@ _SESSION_BYTES = 20_000_000
 def ray_session(config: ClusterConfig, address: str | None = None) -> Iterator[None]:
     """Connect to Ray at ``address`` or ``RAY_ADDRESS``, or start a local Ray.
 
-    Raise ``ClusterError`` if no cluster can be used at the address.
+    Raise ``ClusterError`` if no cluster can be used at the address, and ``BuildError`` if it is
+    lost later.
 
     An existing session is used and left running. A local Ray reports as many CPUs as the configured
     workers need. If the machine has fewer, the workers share them.
@@ -50,9 +59,35 @@ def ray_session(config: ClusterConfig, address: str | None = None) -> Iterator[N
     with ray_output_logged():
         _connect(config, address)
         try:
-            yield
+            with ray_failures_named():
+                yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def ray_failures_named() -> Iterator[None]:
+    """Raise ``BuildError`` for an error of Ray itself, such as that of a head that has died."""
+    try:
+        yield
+    except RayTaskError:
+        raise  # an error of the code that Ray ran, with its traceback
+    except RayError as error:
+        raise BuildError(_failure(error)) from error
+
+
+def _failure(error: RayError) -> str:
+    # A head that restarts without its memory refuses its old clients with an error about tokens.
+    if _RESTARTED in str(error):
+        return (
+            "the head of the Ray cluster was restarted and does not know this build any more. "
+            f"{_AGAIN}"
+        )
+    cause = (str(error).strip().splitlines() or [""])[0]
+    return (
+        f"Ray has failed ({type(error).__name__}: {cause}). Check that its head and the node of "
+        f"this machine run (`ray status`). {_AGAIN}"
+    )
 
 
 def _connect(config: ClusterConfig, address: str | None) -> None:
@@ -117,6 +152,19 @@ def living_nodes() -> set[str]:
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
+def check_own_node() -> None:
+    """Raise ``BuildError`` if Ray reports the node of this process as dead.
+
+    Ray starts no actor of a process without a node, and waits for ever without an error.
+    """
+    node = ray.get_runtime_context().get_node_id()
+    if node not in living_nodes():
+        raise BuildError(
+            "Ray reports the node of this machine as dead: its raylet has ended, or the head was "
+            f"restarted. Check that it runs (`ray status`; its id was {node}). {_AGAIN}"
+        )
+
+
 def node_addresses() -> dict[str, str]:
     """Map the id of each living machine to its IP address."""
     return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
@@ -162,7 +210,8 @@ def map_tasks(
     """Yield ``function(item)`` for each item, in order, with at most ``in_flight`` tasks running.
 
     Ray repeats a task whose machine dies. An error of ``function`` is raised without Ray's wrapper.
-    Raise ``ClusterError`` if a machine has other software than this one.
+    Raise ``ClusterError`` if a machine has other software than this one, and ``BuildError`` if the
+    node of this process dies.
     """
     # Retries are safe: the function is pure, and an error it raises itself is not retried.
     task: Any = ray.remote(num_cpus=1, max_retries=3)(_on_same_software)
@@ -173,11 +222,17 @@ def map_tasks(
             running.append(task.remote(driver, function, item))
             # Waiting here limits the running tasks and takes inputs only as they are needed.
             if len(running) >= in_flight:
-                yield ray.get(running.popleft())
+                yield _result(running.popleft())
         while running:
-            yield ray.get(running.popleft())
+            yield _result(running.popleft())
     except RayTaskError as error:
         raise error.cause if error.cause is not None else error from None
+
+
+def _result(call: Any) -> Any:
+    while not ray.wait([call], timeout=_NODE_CHECK_S)[0]:
+        check_own_node()
+    return ray.get(call)
 
 
 def _on_same_software(driver: Software, function: Callable[[Item], Result], item: Item) -> Result:

@@ -16,7 +16,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 
 from pipeline.cluster.failures import exceeds_device
 from pipeline.cluster.messages import Failure, Fault, Work
-from pipeline.cluster.ray_session import draining_nodes, living_nodes
+from pipeline.cluster.ray_session import check_own_node, draining_nodes, living_nodes
 from pipeline.cluster.worker_handle import ActorHandle, CallResult, ObjectRef, Worker, fault_of
 from pipeline.config.sections import ClusterConfig
 from pipeline.core.errors import (
@@ -38,7 +38,8 @@ class WorkerPool:
 
     All workers are requested at once. Those without resources wait until the cluster grows.
     ``spawn`` starts an actor with the methods of ``WorkerActor``. ``wait`` raises ``BuildError`` if
-    workers cannot load their models. ``progress`` receives the state of the workers.
+    workers cannot load their models, or the node of this process dies. ``progress`` receives the
+    state of the workers.
     """
 
     def __init__(
@@ -227,6 +228,7 @@ class WorkerPool:
 
     def _check_health(self) -> Iterator[CallResult]:
         """Ask drained workers to leave, replace hung ones and send health checks to the others."""
+        check_own_node()
         draining = draining_nodes()
         asked = set(self._health_checks.values())
         for worker in [*self.workers]:

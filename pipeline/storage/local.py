@@ -13,7 +13,6 @@ Limits:
 import logging
 import os
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -172,7 +171,10 @@ class LocalStore:
 
     def remove_leftovers(self, older_than_s: float) -> int:
         """Remove temporary files of crashed writers that are old enough; return their number."""
-        newest_kept = time.time() - older_than_s
+        # By the clock that dates files here: another machine, whose clock may differ by hours, may
+        # serve this folder to several writers.
+        with temp_file(self.root, []) as newest:
+            newest_kept = newest.stat().st_mtime - older_than_s
         removed = 0
         for path in temporary_files(self.root):
             try:

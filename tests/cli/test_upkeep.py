@@ -65,6 +65,17 @@ def test_gc_removes_what_writers_that_were_killed_left_in_a_folder(damaged: Path
     assert young.exists() and not left.exists()
 
 
+def test_gc_with_a_clock_hours_ahead_keeps_files_of_running_writers(
+    damaged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing = damaged / "units" / ".npd-tmp-1"
+    writing.write_bytes(b"half")
+    then = time.time() + 5 * 3600
+    monkeypatch.setattr(time, "time", lambda: then)
+    assert "0 temporary files" in _npd("gc", damaged, "--older-than", "0s", "--delete")
+    assert writing.exists()
+
+
 @pytest.mark.parametrize("text", ["", "1", "d", "1w", "-1d", "1.5h"])
 def test_gc_age_that_is_no_duration_is_refused(damaged: Path, text: str) -> None:
     with pytest.raises(UserError, match="as 30m or 1d"):

@@ -1,15 +1,18 @@
-"""A local Ray is started again if the machine was too busy, and only then."""
+"""A local Ray that starts too slowly, and errors for a Ray that is lost later."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+from ray.exceptions import AuthenticationError, RayError, RpcError
 
-from pipeline.cluster.ray_session import _start_ray, ray_session
+from pipeline.cluster.ray_session import _start_ray, ray_failures_named, ray_session
 from pipeline.config.sections import ClusterConfig
-from pipeline.core.errors import ClusterError
+from pipeline.core.errors import BuildError, ClusterError
 from tests.environments import can_mount, in_fork, mount_memory
 
 # The message of Ray 2.60. A test cannot make the machine busy enough to cause it.
@@ -67,3 +70,38 @@ def test_ray_on_a_full_disk_names_the_folder_at_once(tmp_path: Path) -> None:
     message = in_fork(_start_on_a_full_disk, tmp_path)
     assert f"{tmp_path}/ray" in message and "RAY_TMPDIR" in message
     assert f"65,536 bytes free in {tmp_path}" in message
+
+
+# Messages of Ray 2.60 after `kill -9` of a head, started again at the same port or not.
+RESTARTED = "RPC error: WrongClusterID: Perhaps the client is accessing GCS after it has restarted."
+GONE = "Failed to connect to GCS"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (AuthenticationError(RESTARTED), "the head of the Ray cluster was restarted"),
+        (RpcError(GONE), f"RpcError: {GONE}"),
+    ],
+)
+def test_a_lost_head_is_named(error: RayError, text: str) -> None:
+    with pytest.raises(BuildError, match=text) as raised, ray_failures_named():
+        raise error
+    assert "token" not in str(raised.value) and "the same command" in str(raised.value)
+
+
+def test_a_node_that_died_ends_a_build_with_an_error() -> None:
+    lost = subprocess.run(
+        [sys.executable, "-m", "tests.cluster.lost_node"],
+        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    # Ray prints to standard output too.
+    starts = ("result: ", "run_task: ", "wait_for_the_loss: ")
+    result, task, loss = [line for line in lost.stdout.splitlines() if line.startswith(starts)]
+    assert result == "result: ['1']", lost.stderr
+    assert "run_task: Ray has failed (LocalRayletDiedError" in task
+    assert "wait_for_the_loss: Ray reports the node of this machine as dead" in loss
+    assert "the same command" in task and "the same command" in loss
