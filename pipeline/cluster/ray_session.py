@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 import ray
 from ray._common.utils import get_default_ray_temp_dir
+from ray._private import worker
 from ray._private.state import state
+from ray.core.generated import gcs_pb2
 from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from pipeline.cluster.ray_address import check_cluster, find_address
@@ -148,8 +150,18 @@ def draining_nodes() -> set[str]:
 
 
 def living_nodes() -> set[str]:
-    """Return the ids of the machines that Ray reports as alive."""
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    """Return the ids of the machines that Ray reports as alive.
+
+    Waits for a head that is restarting. Raises ``RayError`` if the new one is another cluster.
+    """
+    # `ray.nodes` aborts the process in that case, with a stack trace of its C++ code.
+    connection: Any = worker.global_worker
+    nodes = connection.gcs_client.get_all_node_info()
+    return {
+        node_id.hex()
+        for node_id, node in nodes.items()
+        if node.state == gcs_pb2.GcsNodeInfo.GcsNodeState.ALIVE
+    }
 
 
 def check_own_node() -> None:
