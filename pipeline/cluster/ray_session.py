@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -227,6 +228,8 @@ def map_tasks(
     """
     # Retries are safe: the function is pure, and an error it raises itself is not retried.
     task: Any = ray.remote(num_cpus=1, max_retries=3)(_on_same_software)
+    # `ray list tasks` and the dashboard show the function, and not the check before it.
+    task = task.options(name=_name(function))
     driver = Software.here()
     running: deque[Any] = deque()
     try:
@@ -239,6 +242,11 @@ def map_tasks(
             yield _result(running.popleft())
     except RayTaskError as error:
         raise error.cause if error.cause is not None else error from None
+
+
+def _name(function: Callable[..., Any]) -> str:
+    inner = function.func if isinstance(function, partial) else function
+    return str(getattr(inner, "__qualname__", inner))
 
 
 def _result(call: Any) -> Any:

@@ -1,5 +1,6 @@
 """Fixtures: a real Chromium, and pages of data sets and of a trial with hostile texts."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class HostilePages:
 
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> HostilePages:
-    folder = tmp_path_factory.mktemp("hostile")
+    folder, path = tmp_path_factory.mktemp("hostile"), [*sys.path]
     built = build_hostile(folder / "config")
     sealed, running = folder / "sealed", folder / "running"
     manifest = built.sealed_in(str(sealed))
@@ -57,6 +58,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> HostilePages:
     half = open_store(str(running))
     running_key = running_plan_page(half, built.plan.plan_id, PageOptions(), target=half)
     trial = _trial(folder)
+    # Other tests must not find the judge's module.
+    sys.path[:] = path
+    sys.modules.pop("brightness")
     return HostilePages(
         built=built,
         sealed=sealed,

@@ -6,6 +6,7 @@ Answers and errors have botocore's format, with the codes and statuses of Amazon
 
 import io
 from collections.abc import Callable, Iterator
+from hashlib import md5
 from typing import Any, TypeVar
 
 from botocore.config import Config
@@ -78,14 +79,16 @@ class MemoryS3:
 
     def _get(self, key: str, byte_range: str | None) -> Answer:
         found = self._found("GetObject", key)
-        data = found.data
+        data, sent = found.data, {}
         if byte_range is not None:
             first, _, last = byte_range.removeprefix("bytes=").partition("-")
             if int(first) >= len(data):
                 raise _client_error("GetObject", 416, "InvalidRange")
             data = data[int(first) : int(last) + 1]
+            end = int(first) + len(data) - 1
+            sent = {"ContentRange": f"bytes {first}-{end}/{len(found.data)}"}
         body = StreamingBody(io.BytesIO(data), len(data))
-        return {"Body": body, "ETag": found.etag, "ContentLength": len(data)}
+        return {"Body": body, "ETag": found.etag, "ContentLength": len(data), **sent}
 
     def _head(self, key: str) -> Answer:
         found = self._found("HeadObject", key)
@@ -99,7 +102,7 @@ class MemoryS3:
         absent = if_none_match == "*"
         if not self._objects.put(key, body, if_absent=absent, if_etag=if_match):
             raise client_error("PutObject", 412)
-        return {}
+        return {"ETag": f'"{md5(body).hexdigest()}"'}
 
     def _delete(self, key: str) -> Answer:
         self._objects.delete(key)
@@ -135,8 +138,9 @@ class _Pages:
         size, after = PaginationConfig["PageSize"], ""
         while True:
             entries = self._page(Prefix, after, size)
-            yield {"Contents": entries} if entries else {}
-            if len(entries) < size:
+            more = len(entries) == size
+            yield {"IsTruncated": more, **({"Contents": entries} if entries else {})}
+            if not more:
                 return
             after = entries[-1]["Key"]
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from pipeline.config.model import ModelConfig
 from pipeline.core.errors import ModelError
@@ -58,6 +60,8 @@ IN_HALF = (PLAIN - {name for name in PLAIN if name.startswith("unet/")}) | HALF
 
 
 def _content(name: str) -> bytes:
+    if name.endswith(".safetensors"):
+        return save({"weight": torch.zeros(1)}, {"name": name})
     return json.dumps(INDEX).encode() if name == "model_index.json" else name.encode()
 
 
@@ -102,7 +106,7 @@ def test_digest_covers_the_used_files_alone_on_disk_and_on_the_hub(
         (tmp_path / "folder" / name).write_bytes(b"something else")
     assert _digest(local) == digest
     for name in used - {"model_index.json"}:
-        (tmp_path / "folder" / name).write_bytes(b"something else")
+        (tmp_path / "folder" / name).write_bytes(_content(f"other/{name}"))
         assert _digest(local) != digest, name
         (tmp_path / "folder" / name).write_bytes(_content(name))
 
