@@ -6,6 +6,7 @@ units (seconds, bytes), times are ISO 8601 in UTC, and what is unknown is null.
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,8 +40,10 @@ def wants_json(arguments: Sequence[str] | None = None) -> bool:
 
 
 def show_json_error(message: str, exit_code: ExitCode) -> None:
-    """Print the error that ends a command as JSON."""
-    show_json({"error": message, "exit_code": exit_code})
+    """Print the error that ends a command as JSON, if standard output can be written."""
+    # The error itself may be that it cannot. It stands on standard error, too.
+    with suppress(OSError):
+        show_json({"error": message, "exit_code": exit_code})
 
 
 def funnel_json(funnel: Funnel) -> dict[str, Any]:

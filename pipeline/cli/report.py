@@ -49,7 +49,7 @@ def report(
     ] = False,
     price: Annotated[
         float | None,
-        typer.Option(min=0, help="Price of a worker, with its GPU, per hour; for the page."),
+        typer.Option(min=0, max=1e9, help="Price of a worker and its GPU per hour; for the page."),
     ] = None,
     categories: Annotated[
         Path | None,

@@ -32,6 +32,7 @@ def status(
         float | None,
         typer.Option(
             min=0,
+            max=1e9,
             help="Price of a worker with its GPU per hour. Default: that of the build.",
         ),
     ] = None,

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import AccessDeniedError, ObjectNotFoundError, VerificationError
 from pipeline.core.records import Status
+from pipeline.core.validation import explain
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind, place_of
 from pipeline.storage.object_store import MAX_RECORD_BYTES, ObjectStore
@@ -113,7 +114,7 @@ def read_unit_counts(store: ObjectStore, plan_id: str, unit: int) -> UnitCounts:
     try:
         receipt = _Receipt.model_validate_json(store.get(key, MAX_RECORD_BYTES))
     except ValidationError as error:
-        raise VerificationError(f"{store.url}/{key}: no receipt: {error}") from None
+        raise VerificationError(f"{store.url}/{key}: no receipt: {explain(error)}") from None
     if (receipt.plan_id, receipt.unit) != (plan_id, unit):
         raise VerificationError(f"{store.url}/{key}: the receipt of another unit")
     reasons: dict[Status, Counter[str]] = {status: Counter() for status in Status}

@@ -11,9 +11,10 @@ from pipeline.cluster.machine import Machine, describe_machine
 from pipeline.cluster.node_checks import describe_nodes
 from pipeline.cluster.ray_session import free_resources, ray_session
 from pipeline.config.file import load_config
+from pipeline.config.notify import NotifyConfig, is_web_url
 from pipeline.config.sections import ClusterConfig, Config
 from pipeline.core.errors import ModelError, NPDError
-from pipeline.core.finding import Finding, ok, problem
+from pipeline.core.finding import Finding, ok, problem, warning
 from pipeline.core.quantities import human_bytes
 from pipeline.core.weight_files import WeightSizes
 from pipeline.costs.plan_costs import missing_models
@@ -47,6 +48,7 @@ def examine(config_name: str | None, out: str | None, address: str | None) -> It
     yield from found
     weight_bytes = None
     if config is not None:
+        yield from _check_webhook(config.notify)
         weight_bytes, found = _check_models(config)
         yield from found
     yield check_gpus(here, config, weight_bytes)
@@ -63,6 +65,15 @@ def _load(name: str | None) -> tuple[Config | None, list[Finding]]:
     except NPDError as error:
         return None, [problem("configuration", str(error))]
     return config, [ok("configuration", f"{name} is valid")]
+
+
+def _check_webhook(config: NotifyConfig) -> Iterator[Finding]:
+    if config.url_env is not None and not is_web_url(os.environ.get(config.url_env, "")):
+        yield warning(
+            "notifications",
+            f"the variable {config.url_env} holds no URL, so nothing will be sent",
+            "set it where the driver runs",
+        )
 
 
 def _check_models(config: Config) -> tuple[int | None, list[Finding]]:

@@ -155,6 +155,14 @@ def test_configuration_with_a_mistake(tmp_path: Path) -> None:
     assert code == 1 and "PROBLEM  configuration: " in shown
 
 
+@pytest.mark.usefixtures("environment")
+def test_webhook_without_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NPD_TEST_WEBHOOK", raising=False)
+    write_config(tmp_path, {**SETTINGS, "notify": {"url_env": "NPD_TEST_WEBHOOK"}})
+    code, shown = _npd(tmp_path / "build.toml")
+    assert code == 0 and "notifications: the variable NPD_TEST_WEBHOOK holds no URL" in shown
+
+
 def test_machine_with_little_room(here: Machine) -> None:
     full = Disk(use="cache", folder="/cache", total_bytes=GB, free_bytes=GB // 2, is_writable=True)
     sealed = replace(full, use="temporary", is_writable=False, free_bytes=10 * GB)
