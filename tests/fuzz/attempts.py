@@ -4,6 +4,7 @@ import faulthandler
 import os
 import resource
 import select
+import shutil
 import signal
 import sys
 import traceback
@@ -101,7 +102,11 @@ def _read_table(store: Path) -> None:
 
 def _page_of_a_build(store: Path) -> None:
     """Make the page of the same store as if it were not sealed."""
-    (store / "_SUCCESS").unlink(missing_ok=True)
+    success = store / "_SUCCESS"
+    if success.is_dir() and not success.is_symlink():
+        shutil.rmtree(success)
+    else:
+        success.unlink(missing_ok=True)
     _PAGE(store)
 
 
