@@ -13,8 +13,9 @@ PAGE = ROOT / "docs" / "troubleshooting.md"
 FROM_LIBRARIES = (
     "Unable to locate credentials",
     "DataLoader worker … is killed by signal: Bus error",
+    "Failed to connect to GCS within 60 seconds",
 )
-"""Quoted messages of boto3 and PyTorch."""
+"""Quoted messages of boto3, PyTorch and Ray."""
 
 _QUOTE = re.compile(r'"([^"]+)"')
 _PLACEHOLDER = re.compile(r"\s*(?:…|\bHOST\b|\bN\b|`)\s*")
