@@ -202,7 +202,7 @@ class S3Store:
             raise ObjectNotFoundError(f"no object {key!r} in {self.url}")
         if existing.num_bytes != content.num_bytes:
             return False
-        stored = self._call("get", key, lambda: sha256_of(self._pieces(key, existing.num_bytes)))
+        stored = self._call("get", key, lambda: self._digest(key, existing.num_bytes))
         return stored == sha256_of(chunks(content))
 
     def _upload(self, key: str, content: Content, condition: dict[str, str]) -> None:
@@ -223,11 +223,13 @@ class S3Store:
         answer = self.client.head_object(**self._target(key))
         return info_of(key, answer["ContentLength"], answer["LastModified"])
 
-    def _pieces(self, key: str, num_bytes: int) -> Iterator[bytes]:
+    def _digest(self, key: str, num_bytes: int) -> str | None:
+        """Return the SHA-256 of an object, or None if it does not have ``num_bytes`` any more."""
         answer = self.client.get_object(**self._target(key))
         if answer["ContentLength"] != num_bytes:
-            raise ValueError(f"{num_bytes} bytes are stored, it sends {answer['ContentLength']}")
-        yield from answer["Body"].iter_chunks(CHUNK_BYTES)
+            answer["Body"].close()
+            return None  # another writer has replaced it since its size was read
+        return sha256_of(answer["Body"].iter_chunks(CHUNK_BYTES))
 
     def _listed(self, prefix: str) -> Iterator[ObjectInfo]:
         root = f"{self.prefix}/" if self.prefix else ""

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import ObjectNotFoundError, VerificationError
-from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.object_store import ObjectInfo, ObjectStore
+from pipeline.storage.open import open_store
 from pipeline.storage.s3 import S3Store
 
 NUM_THREADS = 16
@@ -116,6 +117,26 @@ def test_put_if_version_race_loses_no_increment(store: ObjectStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(increment, map(str, range(16))))
     assert store.get("counter").split()[0] == b"16"
+
+
+def test_object_that_changes_its_size_while_a_refusal_is_settled(
+    s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(s3_url)
+    assert isinstance(store, S3Store)
+    store.put("counter", b"old")
+    _, version = store.get_versioned("counter")
+    store.put("counter", b"one")  # another writer, with as many bytes as ours
+    head = S3Store.head
+
+    def replaced_after_head(self: S3Store, key: str) -> ObjectInfo | None:
+        found = head(self, key)
+        store.put("counter", b"another")
+        return found
+
+    monkeypatch.setattr(S3Store, "head", replaced_after_head)
+    assert store.put_if_version("counter", b"two", version) is False
+    assert store.get("counter") == b"another"
 
 
 def test_list_is_sorted_by_code_points(store: ObjectStore) -> None:
