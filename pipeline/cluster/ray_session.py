@@ -119,8 +119,7 @@ def _start_ray(cpus_needed: int) -> None:
                 logging_level=logging.ERROR,
             )
             return
-        # Ray raises a plain Exception for a slow start; only its text identifies it.
-        except Exception as error:
+        except Exception as error:  # Ray raises it for a slow start; only its text identifies it
             if last or _TOO_SLOW not in str(error):
                 raise ClusterError(
                     f"Ray did not start on this machine: {error}. Its logs and sockets are in "

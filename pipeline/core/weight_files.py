@@ -126,7 +126,7 @@ def check_pickle(path: Path) -> None:
             _check_legacy(path)
     except (
         MemoryError,  # a string that claims to be longer than the file
-        NotImplementedError,
+        NotImplementedError,  # a method of compression that zipfile lacks
         OSError,
         OverflowError,
         RuntimeError,  # an encrypted member

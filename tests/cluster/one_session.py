@@ -2,7 +2,7 @@
 
     RAY_ADDRESS=… python -m tests.cluster.one_session
 
-A token is read once in a process, so each needs one of its own.
+A token is read once in a process, so each needs another process.
 """
 
 from pipeline.cluster.ray_session import ray_session

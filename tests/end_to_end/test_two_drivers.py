@@ -28,7 +28,7 @@ COMMITTED = re.compile(r"(\d+) units were committed by this run, (\d+) by anothe
 
 @contextmanager
 def _driver(config: Path, url: object, *, address: str | None = None) -> Iterator[Driver]:
-    """Start ``npd build`` with one worker, in a Ray of its own or in the cluster at ``address``."""
+    """Start ``npd build`` with one worker, in a new Ray or in the cluster at ``address``."""
     cluster = () if address is None else ("--address", address)
     command = module_command(
         "pipeline.cli", "build", config, "--out", url, "--workers", 1, *cluster
@@ -97,7 +97,7 @@ def test_driver_that_was_suspended_ends_after_another_one_has_sealed(
 def test_retry_and_the_attempt_before_it_share_the_units(
     config_path: Path, undisturbed: Path, s3_url: str
 ) -> None:
-    """Each attempt has a Ray of its own, as after a retry of KubeRay. The store is S3."""
+    """Each attempt starts its Ray, as after a retry of KubeRay. The store is S3."""
     with _driver(config_path, s3_url) as first:
         _wait_for_receipts(s3_url, 1, first)
         first.send_signal(signal.SIGSTOP)  # the first attempt is still there, and looks lost

@@ -18,7 +18,7 @@ from tests.sealed import manifest_of
 
 PAGES = ("sealed", "running", "trial", "summary")
 
-# What hostile text would add to the document: elements of its own, handlers, and links.
+# What hostile text would add to the document: new elements, handlers, and links.
 ADDED = """() => [...document.querySelectorAll(
     "script, iframe, object, embed, link, base, form, a, img, svg, style, textarea, title")]
   .filter((each) => each.matches("iframe, object, embed, link, base, textarea")
