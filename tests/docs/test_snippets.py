@@ -90,19 +90,20 @@ def _understood(words: list[str]) -> bool:
 
 @pytest.mark.parametrize("file", [*FILES, ROOT / "infra" / "README.md"], ids=_name)
 def test_commands_of_a_file_are_understood(file: Path) -> None:
-    text = file.read_text("utf-8")
+    text, wrong = file.read_text("utf-8"), []
     for words in commands(text):
         try:
             _understood(words)
         except (TyperException, KeyError) as error:
-            pytest.fail(f"{_name(file)}: {' '.join(words)}: {error}")
+            wrong.append((words, str(error)))
     for words in mentions(text):
         try:
             _understood(words)
         except (NoSuchOption, KeyError) as error:
-            pytest.fail(f"{_name(file)}: {' '.join(words)}: {error}")
+            wrong.append((words, str(error)))
         except TyperException:
             continue  # a mention need not be complete, but its names must exist
+    assert wrong == []
 
 
 def test_commands_are_found_and_a_wrong_one_is_not_understood() -> None:

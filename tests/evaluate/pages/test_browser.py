@@ -151,6 +151,7 @@ def test_print_is_light_and_without_controls(browser: Browser, hostile: HostileP
         expect(found.page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
         expect(found.page.locator("form")).to_be_hidden()
         expect(found.page.locator("nav")).to_be_hidden()
+        assert found.page.locator(".sample").first.is_visible(), "the pairs are printed"
 
 
 def test_card_and_report_as_html_do_nothing(browser: Browser, hostile: HostilePages) -> None:
