@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from infra.monitoring.dashboard import Panel, panels
+from infra.monitoring.panels import Panel, panels
 
 SHOWN = (
     "Units",

@@ -202,8 +202,8 @@ class S3Store:
             raise ObjectNotFoundError(f"no object {key!r} in {self.url}")
         if existing.num_bytes != content.num_bytes:
             return False
-        stored = self._call("get", key, lambda: self._digest(key, existing.num_bytes))
-        return stored == sha256_of(chunks(content))
+        digest = sha256_of(chunks(content))
+        return self._call("get", key, lambda: self._digest(key, content.num_bytes)) == digest
 
     def _upload(self, key: str, content: Content, condition: dict[str, str]) -> None:
         full_key = self._target(key)["Key"]

@@ -13,7 +13,8 @@ import yaml
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from infra.monitoring.__main__ import FOLDER, files
-from infra.monitoring.dashboard import dashboard, panels
+from infra.monitoring.dashboard import dashboard
+from infra.monitoring.panels import panels
 from infra.monitoring.rules import Thresholds, alerts, recorded
 from pipeline.monitor.metrics import METRICS
 from tests.infra.prometheus_tools import command

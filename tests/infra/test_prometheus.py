@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from infra.monitoring.dashboard import panels
+from infra.monitoring.panels import panels
 from infra.monitoring.rules import Thresholds, alerts, recorded, rule_groups
 from pipeline.config.file import BUNDLED
 from tests import sealed
