@@ -48,6 +48,7 @@ class StandIn:
         return UnitSummary(
             unit=work.unit,
             candidates=64,
+            judged=64,
             kept=32,
             rejected=32,
             failed=0,

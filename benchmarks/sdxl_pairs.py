@@ -103,7 +103,7 @@ def write_pairs(
     )
     plan = plan.model_copy(update={"plan_id": plan.identity()})
     writer = _Writer(open_store(url), plan, latent_shape)
-    funnel = FunnelCount()
+    funnel = FunnelCount(plan)
     funnel.add(outcomes)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,

@@ -15,7 +15,6 @@ from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.identity import sha256
-from pipeline.core.records import SCHEMA_VERSION
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.models.load import load_denoiser, load_rewards
 from pipeline.models.resolved_models import ResolvedModels
@@ -132,7 +131,7 @@ def receipt_of(plan: Plan, unit: int, produced: ProducedUnit, **run: Any) -> Rec
         **run,
     }
     return Receipt(
-        schema_version=SCHEMA_VERSION,
+        schema_version=plan.schema_version,
         plan_id=plan.plan_id,
         unit=unit,
         data_key=layout.unit_key(plan.plan_id, unit, digest),

@@ -141,7 +141,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (
                 _rate("worker_candidates", "NodeAddress, WorkerId", 'status="kept"')
                 + " / "
-                + _rate("worker_candidates", "NodeAddress, WorkerId"),
+                + _rate("worker_candidates", "NodeAddress, WorkerId", 'status!="unjudged"'),
                 "{{NodeAddress}} {{WorkerId}}",
             ),
             description="A worker that differs from the others may have a broken GPU",

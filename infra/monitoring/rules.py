@@ -60,10 +60,10 @@ def recorded(limits: Thresholds) -> dict[str, str]:
 
     gain, loss = of_judge("reward_gain"), of_judge("reward_loss")
     return {
-        "npd:candidates:recent": recent("candidates"),
+        "npd:candidates:recent": recent("candidates", 'status!="unjudged"'),
         "npd:keep_rate:recent": recent("candidates", 'status="kept"') + " / npd:candidates:recent",
         "npd:keep_rate:so_far": 'sum by (plan) (ray_npd_candidates_total{status="kept"})'
-        " / (sum by (plan) (ray_npd_candidates_total) >= 1)",
+        ' / (sum by (plan) (ray_npd_candidates_total{status!="unjudged"}) >= 1)',
         "npd:judged:recent": of_judge("reward_scored"),
         "npd:judge_gain:recent": f"({gain} - {loss}) / npd:judged:recent",
         "npd:judge_gain_error:recent": "sqrt(clamp_min("

@@ -77,7 +77,9 @@ def show_manifest(manifest: Manifest, url: str) -> None:
     console.print(table)
     names = {name for of_split in manifest.shards.values() for name in of_split}
     if len(names) > 1:
-        console.print(f"each of the {len(names)} formats holds all {manifest.funnel.kept} pairs")
+        console.print(
+            f"each of the {len(names)} formats holds all {manifest.funnel.in_shards} pairs"
+        )
     # With one reward every rule decides alike, so the rule is not shown.
     rule = "" if len(manifest.selection) == 1 else f" ({manifest.plan.rule})"
     console.print(f"version {manifest.version}, kept where better{rule}: {margins_line(manifest)}")
@@ -90,7 +92,7 @@ def version_line(version: PlanVersion) -> str:
     mark = " (current)" if version.is_current else ""
     if version.manifest is None:
         return f"{mark}: {'removed' if version.is_removed else f'damaged: {version.damage}'}"
-    pairs = f"{version.manifest.funnel.kept} pairs"
+    pairs = f"{version.manifest.funnel.in_shards} pairs"
     return f"{mark}: {pairs}, kept where better: {margins_line(version.manifest)}"
 
 
@@ -149,7 +151,10 @@ def batch_remark(units: UnitsConfig) -> str | None:
 
 def funnel_line(funnel: Funnel) -> str:
     """Return the funnel as one line: kept, rejected and failed candidates with their reasons."""
-    parts = [f"{funnel.kept} of {funnel.candidates} candidates kept ({funnel.kept_rate:.1%})"]
+    judged = "candidates" if funnel.judged is None else "judged candidates"
+    parts = [f"{funnel.kept} of {funnel.num_judged} {judged} kept ({funnel.kept_rate:.1%})"]
+    if funnel.judged is not None:
+        parts.append(f"{funnel.unjudged} pairs stored without being judged")
     parts += [f"{count} rejected by {reason}" for reason, count in funnel.rejected.items()]
     parts += [f"{count} failed by {reason}" for reason, count in funnel.failed.items()]
     if funnel.truncated:

@@ -48,7 +48,12 @@ def show_json_error(message: str, exit_code: ExitCode) -> None:
 
 def funnel_json(funnel: Funnel) -> dict[str, Any]:
     """Return the counts of candidates for ``show_json``."""
-    return {**funnel.model_dump(), "kept_share": funnel.kept_rate}
+    return {
+        **funnel.model_dump(),
+        "judged": funnel.num_judged,
+        "unjudged": funnel.unjudged,
+        "kept_share": funnel.kept_rate,
+    }
 
 
 def estimate_json(estimate: "Estimate | None") -> dict[str, float] | None:

@@ -37,8 +37,8 @@ class _Figures:
     """Estimate of a build, measured with the models or from published speeds."""
 
     plan: "Plan"
-    evaluations: int
-    """Forward evaluations per candidate."""
+    evaluations: float
+    """Mean forward evaluations per candidate."""
     pair_bytes: int
     seconds_per_candidate: float | None = None
     """Measured on this machine; None if models are missing."""
@@ -123,8 +123,8 @@ def _published(
 
     plan, prompts = draft_plan(config, chosen)
     spec = BuildSpec.of(plan)
-    # Each candidate samples its source image once, and one image per proposed golden noise.
-    evaluations, images = spec.evaluations(), 1 + spec.proposals
+    # Each judged candidate samples its source image once, and one image per golden noise.
+    evaluations, images = spec.mean_evaluations(), spec.mean_images()
     size = pair_bytes(
         config.output,
         architecture.latent_values(config.model),
@@ -191,7 +191,7 @@ def _json(config: Config, found: _Figures, workers: int) -> dict[str, Any]:
     }
 
 
-def _sizes(plan: "Plan", config: Config, evaluations: int, pair_bytes: int) -> Lines:
+def _sizes(plan: "Plan", config: Config, evaluations: float, pair_bytes: int) -> Lines:
     candidates = plan.num_candidates
     # An upper bound: it assumes that every candidate is kept.
     total = candidates * pair_bytes * len(config.output.formats)
@@ -202,7 +202,7 @@ def _sizes(plan: "Plan", config: Config, evaluations: int, pair_bytes: int) -> L
         yield "batches", remark
     yield (
         "forward evaluations",
-        f"{evaluations} per candidate, {candidates * evaluations:,} in total",
+        f"{evaluations:g} per candidate, {round(candidates * evaluations):,} in total",
     )
     yield (
         "bytes",

@@ -38,6 +38,7 @@ class Tally:
     """Counts over the units computed by this run, without those of earlier runs."""
 
     candidates: int = 0
+    judged: int = 0
     kept: int = 0
     compute_seconds: float = 0.0
     different: int = 0
@@ -50,6 +51,7 @@ class Tally:
     def add(self, summary: UnitSummary) -> None:
         """Add one unit to the counts."""
         self.candidates += summary.candidates
+        self.judged += summary.judged
         self.kept += summary.kept
         self.compute_seconds += summary.compute_seconds
         self.different += summary.commit is Commit.DIFFERENT
@@ -91,7 +93,7 @@ class EarlierUnits:
     """Counts of the units that earlier runs have done, read from their receipts in a thread."""
 
     def __init__(self, store: ObjectStore, plan_id: str, done: bytes) -> None:
-        self.candidates = 0
+        self.judged = 0
         self.kept = 0
         units = [unit for unit, is_done in enumerate(done) if is_done]
         # A daemon, because the end of a build does not wait for numbers that are only shown.
@@ -103,7 +105,7 @@ class EarlierUnits:
         try:
             for _, counts in read_all_counts(store, plan_id, units):
                 if isinstance(counts, UnitCounts):
-                    self.candidates += counts.candidates
+                    self.judged += counts.judged
                     self.kept += counts.kept
         except StoreError as error:
             logger.info("the kept share leaves out earlier units: %s", error)
@@ -141,8 +143,8 @@ class BuildView:
         now = monotonic()
         if self._progress.workers.get("ready"):
             self._rate.start(now)
-        if candidates := self.tally.candidates + self._earlier.candidates:
-            yield f"kept {(self.tally.kept + self._earlier.kept) / candidates:.0%}"
+        if judged := self.tally.judged + self._earlier.judged:
+            yield f"kept {(self.tally.kept + self._earlier.kept) / judged:.0%}"
         rate = self._rate.per_second(now)
         if rate:
             yield f"{rate:.1f} candidates/s"

@@ -17,7 +17,7 @@ from pipeline.storage.open import open_store
 
 if TYPE_CHECKING:
     # Not imported at run time: it imports numpy, which `npd --help` does not need.
-    from pipeline.evaluate.progress import Cost
+    from pipeline.evaluate.progress import Cost, Tally
     from pipeline.storage.heartbeats import StoredHeartbeat
     from pipeline.workflows.status import PlanStatus, StoreStatus
 
@@ -166,12 +166,16 @@ def _counts(plan: "PlanStatus") -> Iterator[tuple[str, str]]:
     part = "" if tally.units == plan.units_done else f", in {tally.units} of the receipts"
     yield (
         "kept",
-        f"{tally.kept} of {tally.candidates} candidates, {share.value:.1%} "
+        f"{tally.kept} of {tally.judged} {_judged_name(tally)}, {share.value:.1%} "
         f"[{share.low:.1%}, {share.high:.1%}]{part}",
     )
     if tally.rejected:
         yield "rejected", _reasons(tally.rejected.most_common(), tally.candidates)
     yield "failed", _reasons(tally.failed.most_common(), tally.candidates) or f"none{part}"
+
+
+def _judged_name(tally: "Tally") -> str:
+    return "candidates" if tally.judged == tally.candidates else "judged candidates"
 
 
 def _reasons(counts: list[tuple[str, int]], candidates: int) -> str:
@@ -236,6 +240,7 @@ def _plan_json(plan: "PlanStatus", price: float | None) -> dict[str, Any]:
         "receipts_read": tally.units,
         "receipts_unreadable": len(plan.damaged),
         "candidates_read": tally.candidates,
+        "judged_read": tally.judged,
         "kept_read": tally.kept,
         "kept_share": estimate_json(tally.kept_share()),
         "rejected": tally.rejected,

@@ -33,7 +33,6 @@ from pipeline.core.errors import (
 )
 from pipeline.core.fingerprint import Fingerprint, fingerprint
 from pipeline.core.identity import sha256
-from pipeline.core.records import SCHEMA_VERSION
 from pipeline.diffusion.denoiser import Denoiser
 from pipeline.models.load import default_device, load_denoiser, load_rewards
 from pipeline.models.model_identity import with_digests
@@ -204,7 +203,7 @@ class UnitWorker:
     ) -> Receipt:
         digest = sha256(produced.data)
         return Receipt(
-            schema_version=SCHEMA_VERSION,
+            schema_version=self._plan.schema_version,
             plan_id=self._plan.plan_id,
             unit=work.unit,
             data_key=layout.unit_key(self._plan.plan_id, work.unit, digest),

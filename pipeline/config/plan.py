@@ -29,15 +29,16 @@ from pipeline.config.rewards import RewardSettings
 from pipeline.config.section import Name, PositiveInt, Section, Seed
 from pipeline.config.sections import (
     GateConfig,
+    JudgingConfig,
     OutputConfig,
     SamplingConfig,
     SelectionConfig,
     SplitsConfig,
     UnitsConfig,
 )
-from pipeline.core.identity import canonical_json, sha256, short
+from pipeline.core.identity import canonical_json, is_sampled, sha256, short
 from pipeline.core.prompt_funnel import PromptFunnel
-from pipeline.core.records import Record, RuleName
+from pipeline.core.records import NEWEST_SCHEMA_VERSION, Record, RuleName
 
 # Dropped prompts do not affect the result, and an id cannot cover itself.
 _NOT_DECIDING = {"plan_id", "prompt_funnel", "num_duplicates"}
@@ -131,6 +132,8 @@ class PlanSettings(Record):
     rewards: tuple[PlannedReward, ...]
     selection: SelectionConfig = SelectionConfig()
     gate: GateConfig
+    judging: JudgingConfig = JudgingConfig()
+    """Candidates that are judged; all of them in plans before version 4."""
     units: UnitsConfig
     output: OutputConfig
     model: PlannedModel
@@ -187,6 +190,8 @@ class Plan(Record):
             raise ValueError(f"{self.num_units} units for {self.num_candidates} candidates")
         if not self.margins:
             raise ValueError("no reward selects")
+        if self.judges_all != (self.schema_version < NEWEST_SCHEMA_VERSION):
+            raise ValueError(f"schema_version {self.schema_version} with this [judging]")
         return self
 
     def identity(self) -> str:
@@ -226,6 +231,16 @@ class Plan(Record):
             for kind, section in older.items()
             if section is not None
         )
+
+    @property
+    def judges_all(self) -> bool:
+        """True if every candidate is judged."""
+        return self.settings.judging.policy == "all"
+
+    def judges(self, sample_id: str) -> bool:
+        """Return True if the candidate with this sample id is judged."""
+        share = self.settings.judging.share
+        return share is None or is_sampled(sample_id, share)
 
     @property
     def rule(self) -> RuleName:

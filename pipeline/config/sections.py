@@ -86,6 +86,25 @@ class GateConfig(Section):
     """Largest |excess kurtosis| in units of √(24/D)."""
 
 
+class JudgingConfig(Section):
+    """Choice of the candidates whose images are sampled and scored.
+
+    Most evaluations of a pair sample its two images, which only tell whether it is kept.
+    """
+
+    policy: Literal["all", "sample"] = "all"
+    """``all``: every candidate. ``sample``: a random share. The other pairs are stored without
+    scores if their golden noise is within the gate."""
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the candidates that are judged, for the policy ``sample``."""
+
+    @model_validator(mode="after")
+    def _share(self) -> Self:
+        if (self.policy == "sample") != (self.share is not None):
+            raise ValueError('policy = "sample" and share belong together; set both or neither')
+        return self
+
+
 class UnitsConfig(Section):
     """Grouping of candidates; part of the result, because kernels differ with the batch."""
 
@@ -160,6 +179,7 @@ class Config(Section):
     rewards: Annotated[tuple[RewardConfig, ...], Field(strict=False, min_length=1)]
     selection: SelectionConfig = SelectionConfig()
     gate: GateConfig = GateConfig()
+    judging: JudgingConfig = JudgingConfig()
     units: UnitsConfig = UnitsConfig()
     output: OutputConfig = OutputConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -189,6 +209,15 @@ class Config(Section):
             raise ValueError(
                 "golden noise is proposed either by [redenoise] or by [npnet] or by [[proposers]]; "
                 "set one of the three"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _images_of_all(self) -> Self:
+        if self.judging.policy == "sample" and self.output.images != "none":
+            raise ValueError(
+                'output.images needs judging.policy = "all": a pair that is not judged has no '
+                "images"
             )
         return self
 

@@ -104,13 +104,22 @@ def seeds_apart(name: str, count: int, taken: Collection[int] = ()) -> list[int]
     return seeds
 
 
+def is_sampled(sample_id: str, share: float) -> bool:
+    """Return True if a candidate (by sample id) is in a random sample of the given share.
+
+    The result depends on the id alone. The sample of a smaller share is part of that of a larger
+    one.
+    """
+    return _position(f"judging/{sample_id}") < share
+
+
 def split_for(prompt: str, fractions: Mapping[Split, float]) -> Split:
     """Return the split of a prompt (by id), from its hash and the cumulative fractions.
 
     The split depends on the prompt alone, so no prompt is in two splits when several plans share a
     data set.
     """
-    position = int(sha256(f"split/{prompt}".encode())[:16], 16) / 2**64
+    position = _position(f"split/{prompt}")
     edge = 0.0
     for split in Split:
         edge += fractions[split]
@@ -119,3 +128,8 @@ def split_for(prompt: str, fractions: Mapping[Split, float]) -> Split:
     # Through rounding the fractions may add up to slightly less than 1. Positions beyond the last
     # edge are training data.
     return Split.TRAIN
+
+
+def _position(name: str) -> float:
+    """Return a number in [0, 1], uniformly distributed over names."""
+    return int(sha256(name.encode())[:16], 16) / 2**64

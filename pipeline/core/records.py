@@ -1,7 +1,7 @@
 """Core records of the pipeline: candidates, outcomes and noise statistics.
 
 A *candidate* is a prompt with a seed, before scoring. Its *outcome* records that it was kept, was
-rejected with a reason, or failed with a reason. Every candidate has an outcome.
+rejected with a reason, failed with a reason, or was not judged. Every candidate has an outcome.
 """
 
 from enum import StrEnum
@@ -15,7 +15,12 @@ SCHEMA_VERSION = 3
 2   oldest version that can be read
 3   several proposals per candidate: receipts and ledger record the chosen one, the cost and the
     scores of the others; plans hold a list of proposers, weights and the selection rule
+4   candidates that are not judged: status ``unjudged``, column ``judged``. Only plans that judge a
+    sample are written with it, so that older programs can read all others.
 """
+
+NEWEST_SCHEMA_VERSION = 4
+"""Newest version that can be read; the version of plans that judge a sample."""
 
 OLDEST_SCHEMA_VERSION = 2
 """Oldest version that can be read, verified, selected from and exported."""
@@ -48,6 +53,8 @@ class Status(StrEnum):
     """Scored, but not better by the margin, or outside the gate."""
     FAILED = "failed"
     """Could not be scored, for example because a value was NaN or infinite."""
+    UNJUDGED = "unjudged"
+    """Not in the sample that is judged; its golden noise is within the gate."""
 
 
 class DropReason(StrEnum):
@@ -146,13 +153,25 @@ class Outcome(Record):
     was computed, and before version 3."""
     losing_proposals: tuple[LosingProposal, ...] = ()
     """All proposals except the best, in the order of the proposers."""
+    judged: Annotated[bool, Field(exclude_if=bool)] = True
+    """False if the candidate is not in the sample that is judged, whatever its status. Stored only
+    then, because receipts of plans that judge every candidate do not have it."""
 
     @model_validator(mode="after")
     def _check_status(self) -> Self:
         """Reject an outcome that contradicts itself, as in a receipt that was changed."""
-        is_kept = self.status is Status.KEPT
-        if is_kept != (self.reason is None):
+        if self.in_shards != (self.reason is None):
             raise ValueError(f"{self.status} with the reason {self.reason!r}")
-        if is_kept and not self.num_bytes:
-            raise ValueError("kept without a stored pair")
+        if self.in_shards and not self.num_bytes:
+            raise ValueError(f"{self.status} without a stored pair")
+        if self.judged == (self.status is Status.UNJUDGED) and self.in_shards:
+            raise ValueError(f"{self.status}, and judged is {self.judged}")
+        scores = (*self.source_rewards.values(), *self.golden_rewards.values())
+        if not self.judged and any(score is not None for score in scores):
+            raise ValueError("a candidate that is not judged has scores")
         return self
+
+    @property
+    def in_shards(self) -> bool:
+        """True if the pair is part of the data set: it is kept, or it is not judged."""
+        return self.status in (Status.KEPT, Status.UNJUDGED)

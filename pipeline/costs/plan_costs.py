@@ -68,10 +68,10 @@ class GpuHours:
 
     speed: Speed
     candidates: int
-    evaluations: int
-    """Forward evaluations per candidate."""
-    images: int
-    """Decoded images per candidate."""
+    evaluations: float
+    """Mean forward evaluations per candidate."""
+    images: float
+    """Mean decoded images per candidate."""
 
     @property
     def seconds_per_candidate(self) -> float:
@@ -87,14 +87,18 @@ class GpuHours:
     def arithmetic(self) -> str:
         """Return the calculation of the hours as text, with every factor."""
         speed = self.speed
-        each = f"{self.evaluations} × {speed.evaluation_seconds:.4f} s"
+        each = f"{self.evaluations:g} × {speed.evaluation_seconds:.4f} s"
         if speed.decode_seconds:
-            each += f" + {self.images} × {speed.decode_seconds:.3f} s decoding"
+            each += f" + {self.images:g} × {speed.decode_seconds:.3f} s decoding"
         return f"{self.candidates:,} × ({each}) = {self.hours:,.2f} GPU-hours"
 
 
 def gpu_hours(
-    architecture: Architecture, model: ModelConfig, candidates: int, evaluations: int, images: int
+    architecture: Architecture,
+    model: ModelConfig,
+    candidates: int,
+    evaluations: float,
+    images: float,
 ) -> list[GpuHours]:
     """Return the GPU-hours for each published speed of an architecture.
 

@@ -31,8 +31,8 @@ class BuildEstimate:
 
     candidates: int
     units: int
-    evaluations_per_candidate: int
-    """Number of forward evaluations; an upper bound for exact inversion."""
+    evaluations_per_candidate: float
+    """Mean number of forward evaluations; an upper bound for exact inversion."""
     bytes_per_pair: int
     """Size of a kept pair in one format, in bytes: its noises and its images."""
     seconds_per_candidate: float
@@ -76,12 +76,12 @@ def estimate(
     return BuildEstimate(
         candidates=plan.num_candidates,
         units=plan.num_units,
-        evaluations_per_candidate=recipe.evaluations(),
+        evaluations_per_candidate=recipe.mean_evaluations(),
         bytes_per_pair=pair_bytes(
             recipe.output, prod(denoiser.latent_shape), prod(images.pixels.shape[1:]), texts
         ),
         seconds_per_candidate=(
-            recipe.evaluations() * evaluation + (1 + recipe.proposals) * (decoding + judging)
+            recipe.mean_evaluations() * evaluation + recipe.mean_images() * (decoding + judging)
         )
         / size,
     )

@@ -64,13 +64,15 @@ def example_pairs(
     ``VerificationError`` if a shard is damaged or does not hold the pair that the ledger names.
     """
     kept = np.flatnonzero(scores.kept)
+    there = scores.splits[scores.in_shards]
+    numbers = np.cumsum(scores.in_shards)[kept] - 1  # of each kept pair, over all splits
     splits, ids = scores.splits[kept], scores.sample_ids[kept]
     gains = (scores.golden[reward] - scores.source[reward])[kept]
     examples = []
     for quantile, index in _at_quantiles(gains):
         split = Split(splits[index])
         # Shards hold the pairs of a split in ledger order.
-        place = int((splits[:index] == splits[index]).sum())
+        place = int((there[: numbers[index]] == splits[index]).sum())
         pair = _read_pair(store, manifest, split, place)
         if pair.sample_id != ids[index]:
             raise VerificationError(

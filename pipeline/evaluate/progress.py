@@ -33,6 +33,8 @@ class Tally:
 
     units: int = 0
     candidates: int = 0
+    judged: int = 0
+    """Number of candidates in the sample that is judged; usually all."""
     kept: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     """Maps each reason to the number of candidates rejected for it."""
@@ -52,34 +54,35 @@ class Tally:
         """Add one unit."""
         self.units += 1
         self.candidates += counts.candidates
+        self.judged += counts.judged
         self.kept += counts.kept
         self.rejected.update(counts.rejected)
         self.failed.update(counts.failed)
         self.worker_seconds += counts.compute_seconds
         self.devices[counts.device] += 1
         self.longest_seconds = max(self.longest_seconds, counts.compute_seconds)
-        self._squares += counts.candidates**2
+        self._squares += counts.judged**2
         self._kept_squares += counts.kept**2
-        self._products += counts.kept * counts.candidates
+        self._products += counts.kept * counts.judged
 
     def kept_share(self) -> Estimate | None:
-        """Return the share of kept candidates with its 95% interval; None without candidates.
+        """Return the kept share of judged candidates with its 95% interval; None without any.
 
         Candidates of one prompt are alike and mostly share a unit. The interval is therefore that
         of as many independent candidates as have the variance that is seen between units.
         """
-        if not self.candidates:
+        if not self.judged:
             return None
-        return win_rate(self.kept / self._clustering(), self.candidates / self._clustering())
+        return win_rate(self.kept / self._clustering(), self.judged / self._clustering())
 
     def _clustering(self) -> float:
         """Return the variance of the share between units over that of independent candidates."""
-        share = self.kept / self.candidates
-        independent = share * (1 - share) / self.candidates
+        share = self.kept / self.judged
+        independent = share * (1 - share) / self.judged
         if self.units < 2 or not independent:
             return 1.0
         residuals = self._kept_squares - 2 * share * self._products + share**2 * self._squares
-        between = self.units / (self.units - 1) * residuals / self.candidates**2
+        between = self.units / (self.units - 1) * residuals / self.judged**2
         return max(1.0, between / independent)
 
 

@@ -17,6 +17,7 @@ from pipeline.evaluate.controls import (
     independent_seed,
 )
 from pipeline.evaluate.document import ReportSection, Table, to_markdown
+from pipeline.evaluate.judged_sample import about_unjudged
 from pipeline.evaluate.proposals import best_proposers, describe_proposers
 from pipeline.evaluate.scores import ScoreTable
 from pipeline.stages.build_spec import BuildSpec
@@ -48,6 +49,8 @@ def make_report(manifest: Manifest, scores: ScoreTable, extra: Sequence[ReportRo
         _proposals(manifest.plan, scores),
     ]
     plan = manifest.plan
+    if unjudged := about_unjudged(manifest.funnel, scores):
+        sections.append(ReportSection("Unjudged pairs", [unjudged]))
     if scores.judged().any():
         sections.append(_all_candidates(plan, candidate_rows(plan, scores, extra)))
         kept = kept_rows(plan, scores)
@@ -70,7 +73,11 @@ def _funnel(funnel: Funnel) -> ReportSection:
         return f"{count / funnel.candidates:.1%}" if funnel.candidates else "-"
 
     rows = [["candidates", str(funnel.candidates), ""]]
+    if funnel.judged is not None:
+        rows.append(["judged", str(funnel.judged), share(funnel.judged)])
     rows.append(["kept", str(funnel.kept), share(funnel.kept)])
+    if funnel.judged is not None:
+        rows.append(["not judged, stored", str(funnel.unjudged), share(funnel.unjudged)])
     rows += [[f"rejected, {why}", str(n), share(n)] for why, n in funnel.rejected.items()]
     rows += [[f"failed, {why}", str(n), share(n)] for why, n in funnel.failed.items()]
     rows.append(["prompt truncated", str(funnel.truncated), share(funnel.truncated)])

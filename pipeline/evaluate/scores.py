@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.evaluate.compare import Mask, Names, Values
+from pipeline.stages.select import is_within_gate
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.sealed_files import read_ledger
@@ -24,6 +25,12 @@ class ScoreTable:
     """Name of each candidate's split."""
     kept: Mask
     """True if the candidate was kept."""
+    in_shards: Mask
+    """True if the pair is in the shards, which hold the pairs of a split in the same order."""
+    sampled: Mask
+    """True if the candidate is in the sample that is judged; usually all are."""
+    within_gate: Mask
+    """True if the golden noise is within the gate, whatever its image scores."""
     source: Mapping[str, Values]
     """Maps each reward's name to the scores of the source images; NaN if there is no score."""
     golden: Mapping[str, Values]
@@ -63,6 +70,9 @@ def read_scores(store: ObjectStore, manifest: Manifest) -> ScoreTable:
         prompt_ids=np.array(ledger.prompt_ids()),
         splits=np.array(ledger.splits()),
         kept=ledger.kept(),
+        in_shards=ledger.in_shards(),
+        sampled=ledger.judged(),
+        within_gate=np.array([is_within_gate(*each) for each in ledger.outcomes()], bool),
         source={name: values.astype(float) for name, values in ledger.source_rewards().items()},
         golden={name: values.astype(float) for name, values in ledger.golden_rewards().items()},
         noise_stats={name: np.array(values) for name, values in ledger.noise_stats().items()},

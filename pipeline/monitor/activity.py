@@ -67,6 +67,7 @@ class WorkerActivity:
             self._candidates[Status.KEPT] += summary.kept
             self._candidates[Status.REJECTED] += summary.rejected
             self._candidates[Status.FAILED] += summary.failed
+            self._candidates[Status.UNJUDGED] += summary.candidates - summary.judged
 
     @property
     def candidates(self) -> dict[Status, int]:

@@ -105,8 +105,11 @@ class BuildMonitor:
     def sealed(self, funnel: Funnel) -> None:
         """Report that this run has sealed the data set, with these counts."""
         self._is_sealed = True
-        text = f"{funnel.kept} of {funnel.candidates} candidates are kept ({funnel.kept_rate:.1%})"
-        numbers = {"candidates": funnel.candidates, "kept": funnel.kept}
+        judged = funnel.num_judged
+        text = f"{funnel.kept} of {judged} judged candidates are kept ({funnel.kept_rate:.1%})"
+        if judged == funnel.candidates:
+            text = f"{funnel.kept} of {judged} candidates are kept ({funnel.kept_rate:.1%})"
+        numbers = {"candidates": funnel.candidates, "judged": judged, "kept": funnel.kept}
         self._send(Event(name="sealed", text=text, numbers=numbers))
 
     def _send(self, event: Event) -> None:

@@ -89,7 +89,8 @@ CANDIDATES = _counter(
     "candidates",
     "candidates",
     ("status", "reason"),
-    "Candidates of finished units, by outcome; the reason is empty for kept ones",
+    "Candidates of finished units, by outcome; the reason is empty for kept ones. All candidates "
+    "that were not judged have the status `unjudged`",
 )
 REWARD_SCORED = _counter(
     "reward_scored",

@@ -37,7 +37,7 @@ class Drift:
 
 
 class KeepRate:
-    """Share of kept candidates by unit, in constant memory.
+    """Share of the judged candidates that are kept, by unit, in constant memory.
 
     Units are compared, and not candidates, because candidates of one prompt are alike.
     """
@@ -51,11 +51,11 @@ class KeepRate:
         self._squares = 0.0
         """Sum of squared deviations from the mean, by Welford's method."""
 
-    def add(self, kept: int, candidates: int) -> None:
-        """Add a unit that is done."""
-        if not candidates:
+    def add(self, kept: int, judged: int) -> None:
+        """Add a unit that is done, unless none of its candidates were judged."""
+        if not judged:
             return
-        self._recent.append(kept / candidates)
+        self._recent.append(kept / judged)
         if len(self._recent) == _RECENT:
             self.drift = self._test()
             for share in self._recent:
@@ -130,7 +130,7 @@ class BuildProgress:
             self.candidates[status, reason] += count
         for key, sums in summary.gains.items():
             self.gains[key] = self.gains.get(key, GainSums()) + sums
-        self.keep_rate.add(summary.kept, summary.candidates)
+        self.keep_rate.add(summary.kept, summary.judged)
         self.forward_evaluations += summary.forward_evaluations
         self.count_commit(summary.commit)
 

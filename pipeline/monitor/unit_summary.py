@@ -51,20 +51,32 @@ class GainSums:
         )
 
 
+def _status(outcome: Outcome) -> Status:
+    return outcome.status if outcome.judged else Status.UNJUDGED
+
+
 @dataclass(frozen=True, kw_only=True)
 class UnitSummary:
     """Counts of one finished unit. Latents never pass through the driver."""
 
     unit: int
     candidates: int
+    judged: int
+    """Number of candidates in the sample that is judged; usually all."""
     kept: int
     rejected: int
+    """Number of judged candidates that were rejected."""
     failed: int
+    """Number of judged candidates that failed."""
     compute_seconds: float
     commit: Commit
     forward_evaluations: int = 0
     reasons: Mapping[tuple[Status, str], int] = field(default_factory=dict)
-    """Maps status and reason to the number of candidates that were rejected or failed."""
+    """Maps status and reason to the number of candidates that were not kept.
+
+    The status of each candidate that was not judged is ``UNJUDGED``. Its reason is empty if the
+    pair is stored.
+    """
     gains: Mapping[tuple[str, Status], GainSums] = field(default_factory=dict)
     """Maps reward and status to the gains of the candidates with that status."""
 
@@ -72,23 +84,25 @@ class UnitSummary:
     def of(cls, receipt: Receipt, commit: Commit) -> Self:
         """Return the counts of a unit that is committed."""
         outcomes = receipt.outcomes
+        statuses = Counter(map(_status, outcomes))
         return cls(
             unit=receipt.unit,
             candidates=len(outcomes),
-            kept=receipt.count(Status.KEPT),
-            rejected=receipt.count(Status.REJECTED),
-            failed=receipt.count(Status.FAILED),
+            judged=len(outcomes) - statuses[Status.UNJUDGED],
+            kept=statuses[Status.KEPT],
+            rejected=statuses[Status.REJECTED],
+            failed=statuses[Status.FAILED],
             compute_seconds=receipt.compute_seconds,
             commit=commit,
             forward_evaluations=receipt.forward_evaluations,
             reasons=Counter(
-                (outcome.status, outcome.reason)
+                (_status(outcome), outcome.reason or "")
                 for outcome in outcomes
-                if outcome.reason is not None
+                if outcome.status is not Status.KEPT
             ),
             gains={
                 (reward, status): GainSums.of(
-                    (outcome for outcome in outcomes if outcome.status is status), reward
+                    (outcome for outcome in outcomes if _status(outcome) is status), reward
                 )
                 for reward in (outcomes[0].source_rewards if outcomes else ())
                 for status in (Status.KEPT, Status.REJECTED)

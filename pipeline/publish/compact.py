@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.core.errors import VerificationError
 from pipeline.core.identity import file_sha256
-from pipeline.core.records import Split, Status
+from pipeline.core.records import Split
 from pipeline.storage import layout
 from pipeline.storage.durable import scratch_folder
 from pipeline.storage.formats.checked_bytes import Pieces, ShardInfo, pieces_of
@@ -113,7 +113,7 @@ def plan_shards(receipts: Iterable[Receipt], shard_bytes: int) -> Iterator[Shard
     for receipt in receipts:
         for row, outcome in enumerate(receipt.stored()):
             # Row numbers count rejected pairs too, which a plan may store for later selections.
-            if outcome.status is not Status.KEPT:
+            if not outcome.in_shards:
                 continue
             shard = open_shards[outcome.split]
             if shard.units and shard.num_bytes + outcome.num_bytes > shard_bytes:

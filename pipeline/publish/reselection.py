@@ -39,8 +39,10 @@ class Reselection:
 def decide_again(outcome: Outcome, selection: Selection) -> Outcome:
     """Return an outcome, with its losing proposals, as another selection decides it.
 
-    Candidates that failed, or whose inversion did not converge, keep their status.
+    Candidates that failed, were not judged, or whose inversion did not converge, keep their status.
     """
+    if not outcome.judged:
+        return outcome
     losing = tuple(
         _decided(proposal, outcome.source_rewards, selection)
         for proposal in outcome.losing_proposals

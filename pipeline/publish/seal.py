@@ -136,7 +136,7 @@ class _Summary:
         self._prompts = prompts
         self._ledger = ledger
         self._fingerprints: dict[bytes, Fingerprint] = {}
-        self.funnel = FunnelCount()
+        self.funnel = FunnelCount(plan)
         self.latent_shape: tuple[int, ...] = ()
 
     def of(self, receipts: Iterable[Receipt]) -> Iterator[Receipt]:
@@ -155,7 +155,7 @@ class _Summary:
     def _check(self, receipt: Receipt, candidates: Sequence[Candidate]) -> None:
         """Raise ``VerificationError`` for a receipt that cannot belong to the plan."""
         where = f"the receipt of unit {receipt.unit} of plan {self._plan.plan_id}"
-        if not receipt.lists(candidates):
+        if not receipt.lists(candidates, self._plan):
             raise VerificationError(f"{where} lists other candidates than the plan")
         if self.latent_shape not in ((), receipt.latent_shape):
             raise VerificationError(

@@ -41,10 +41,11 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
     A sample is a dictionary with ``plan_id``, ``sample_id``, ``prompt``, ``prompt_id`` (str),
     ``seed`` (int), ``source_noise`` and ``golden_noise`` (tensors (C, H, W) of ``dtype``; a source
     noise that is not stored is rebuilt from its seed), ``source_rewards`` and ``golden_rewards``
-    (dict of float, NaN without a score), ``noise_stats`` (dict of float) and, if they are stored,
-    ``source_image`` and ``golden_image`` (uint8 tensors (H, W, 3)). With ``batch_size`` it is a
-    batch: lists of str, tensors with a first dimension B, and float32 (B,) in place of float. Pass
-    it to ``DataLoader(pairs, batch_size=None)``.
+    (dict of float, NaN without a score), ``noise_stats`` (dict of float), ``judged`` (bool, False
+    if the pair has no scores) and, if they are stored, ``source_image`` and ``golden_image`` (uint8
+    tensors (H, W, 3)). With ``batch_size`` it is a batch: lists of str, tensors with a first
+    dimension B, and tensors (B,) in place of numbers. Pass it to
+    ``DataLoader(pairs, batch_size=None)``.
 
     Args:
         url: Store, or a list of ``Source`` to mix. An epoch draws weight·n of the n pairs of each
@@ -62,6 +63,8 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
             repeats the first pairs of the epoch, "keep" gives the first ranks one more.
         plans, min_gain, prompt: Read only pairs of these plan ids, with at least this gain by
             reward, and whose prompt matches this regular expression.
+        judged: True reads only pairs that were judged, False only the others. Default: both. A plan
+            that judges a sample stores the other pairs without scores.
         columns: Columns to decode. Default: all.
         view: "preference" returns ``winner_noise``, ``loser_noise`` and ``reward_gap`` under
             ``reward`` instead of noises and scores, and leaves out pairs without that score.
@@ -95,6 +98,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         plans: Sequence[str] | None = None,
         min_gain: Mapping[str, float] | None = None,
         prompt: str | None = None,
+        judged: bool | None = None,
         dtype: torch.dtype = torch.float16,
         columns: Sequence[str] = COLUMNS,
         view: Literal["pair", "preference"] = "pair",
@@ -112,7 +116,7 @@ class NoisePairDataset(IterableDataset[dict[str, Any]]):
         check_at_least(0, seed=seed, shuffle_bytes=shuffle_bytes, prefetch=prefetch)
         check_view(view, reward)
         self._ranks = Ranks(rank, world_size)
-        filters = filters_from(plans, min_gain, prompt, reward)
+        filters = filters_from(plans, min_gain, prompt, reward, judged=judged)
         sources = sources_of(url, version, unsigned=unsigned)
         self._catalog = read_catalog(sources, split_named(split), filters, cache)
         self._spec = SampleSpec(

@@ -17,6 +17,7 @@ from pipeline.reader.shared_memory import Layout, SharedMemoryBatch, shared_empt
 from pipeline.storage.formats.pairs import (
     GOLDEN_REWARDS,
     IMAGES,
+    JUDGED,
     NOISES,
     NUMBERS,
     REWARDS,
@@ -33,7 +34,7 @@ Sample = dict[str, Any]
 
 PLAN_ID = "plan_id"
 SAMPLE_TEXTS = (PLAN_ID, *TEXTS)
-COLUMNS = (*SAMPLE_TEXTS, SEED, *NOISES, *NUMBERS, *IMAGES)
+COLUMNS = (*SAMPLE_TEXTS, SEED, *NOISES, *NUMBERS, JUDGED, *IMAGES)
 _PREFERENCE = ("winner_noise", "loser_noise", "reward_gap")
 """Columns of a preference, which replace ``NOISES`` and ``REWARDS``."""
 
@@ -116,6 +117,8 @@ def to_sample(row: Row, spec: SampleSpec) -> Sample:
             sample[name] = columns.texts[name][index]
         elif name == SEED:
             sample[name] = int(columns.seeds[index])
+        elif name == JUDGED:
+            sample[name] = _is_judged(row)
         elif name in NOISES:
             # Copy in numpy, because torch warns about arrays that are not writable.
             noise = torch.from_numpy(_noise(row, name, spec).copy())
@@ -146,6 +149,8 @@ def to_batch(rows: Sequence[Row], spec: SampleSpec, *, shared: bool) -> Sample:
             batch[name] = [columns.texts[name][index] for columns, index in rows]
         elif name == SEED:
             batch[name] = torch.from_numpy(np.array([c.seeds[i] for c, i in rows], np.int64))
+        elif name == JUDGED:
+            batch[name] = torch.tensor([_is_judged(row) for row in rows])
         elif name in NOISES:
             batch[name] = _noises(rows, name, spec, room.get(name))
         elif name in pictures:
@@ -157,6 +162,11 @@ def to_batch(rows: Sequence[Row], spec: SampleSpec, *, shared: bool) -> Sample:
                 key: torch.from_numpy(_column(rows, name, key)) for key in _keys(rows, name, spec)
             }
     return batch if spec.reward is None else _as_preference(batch, spec.reward)
+
+
+def _is_judged(row: Row) -> bool:
+    columns, index = row
+    return columns.judged is None or bool(columns.judged[index])
 
 
 def _pictures(rows: Sequence[Row], spec: SampleSpec) -> dict[str, EncodedPictures]:

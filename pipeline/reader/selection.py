@@ -28,6 +28,8 @@ class Filters:
     """Regular expression that must match anywhere in the prompt."""
     scored: tuple[str, ...] = ()
     """Rewards for which both noises must have a score."""
+    judged: bool | None = None
+    """True reads only pairs that were judged, False only the others. None reads both."""
 
     def __post_init__(self) -> None:
         for name, gain in self.min_gain.items():
@@ -43,7 +45,8 @@ class Filters:
     @property
     def by_row(self) -> bool:
         """True if the filters select individual pairs and not only plans."""
-        return bool(self.min_gain or self.scored) or self.prompt is not None
+        optional = (self.prompt, self.judged)
+        return bool(self.min_gain or self.scored) or any(value is not None for value in optional)
 
     def described(self) -> dict[str, object]:
         """Return the active filters as a JSON-compatible dictionary."""
@@ -52,6 +55,7 @@ class Filters:
             "min_gain": dict(sorted(self.min_gain.items())),
             "prompt": self.prompt,
             "scored": sorted(self.scored),
+            "judged": None if self.judged is None else str(self.judged),
         }
         return {name: value for name, value in conditions.items() if value}
 
@@ -61,6 +65,8 @@ def filters_from(
     min_gain: Mapping[str, float] | None,
     prompt: str | None,
     reward: str | None = None,
+    *,
+    judged: bool | None = None,
 ) -> Filters:
     """Return the filters of a reader's arguments. With ``reward``, both noises need its score."""
     return Filters(
@@ -68,6 +74,7 @@ def filters_from(
         min_gain=min_gain or {},
         prompt=prompt,
         scored=() if reward is None else (reward,),
+        judged=judged,
     )
 
 
@@ -85,26 +92,28 @@ def check_rewards(filters: Filters, manifest: Manifest, where: str) -> None:
 def rows_passing(filters: Filters, manifest: Manifest, split: Split, ledger: Ledger) -> Mask:
     """Return a boolean mask of the pairs of a split that pass, in the order of its shards.
 
-    The ledger holds all candidates in the plan's order. The shards hold the kept candidates in the
-    same order. Raises ``VerificationError`` if their numbers differ.
+    The ledger holds all candidates in the plan's order. The shards hold the kept and the unjudged
+    candidates in the same order. Raises ``VerificationError`` if their numbers differ.
     """
-    kept = ledger.kept(split)
-    num_kept = int(kept.sum())
+    there = ledger.in_shards(split)
+    num_pairs = int(there.sum())
     # Rows are matched with the shards by position alone, so at least the numbers must agree.
-    if num_kept != manifest.num_samples(split):
+    if num_pairs != manifest.num_samples(split):
         raise VerificationError(
-            f"{manifest.ledger.key}: {num_kept} pairs of {split} are kept, "
+            f"{manifest.ledger.key}: lists {num_pairs} pairs of {split}, "
             f"the shards hold {manifest.num_samples(split)}"
         )
-    passing = np.ones(num_kept, bool)
+    passing = np.ones(num_pairs, bool)
+    if filters.judged is not None:
+        passing &= ledger.judged()[there] == filters.judged
     rewards = (*filters.min_gain, *filters.scored)
     golden, source = (ledger.golden_rewards(), ledger.source_rewards()) if rewards else ({}, {})
     for name in rewards:
-        gain = (golden[name] - source[name])[kept]
+        gain = (golden[name] - source[name])[there]
         # A missing score is NaN. Comparisons with NaN are false, so the pair does not pass.
         passing &= gain >= filters.min_gain.get(name, -math.inf)
     if filters.prompt is not None:
-        passing &= ledger.prompts_match(filters.prompt)[kept]
+        passing &= ledger.prompts_match(filters.prompt)[there]
     return passing
 
 

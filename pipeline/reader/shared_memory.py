@@ -20,7 +20,14 @@ from torch import Tensor, multiprocessing
 _SMALL_BYTES = 4096
 """Size of the largest tensor that is sent as bytes and not in shared memory."""
 # numpy has no bfloat16, and ``Tensor.numpy`` rejects it.
-_NUMPY = (torch.float16, torch.float32, torch.float64, torch.int64, torch.uint8)
+_NUMPY = (
+    torch.bool,
+    torch.float16,
+    torch.float32,
+    torch.float64,
+    torch.int64,
+    torch.uint8,
+)
 
 
 class SharedMemoryBatch(dict[str, Any]):

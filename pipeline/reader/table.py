@@ -45,13 +45,14 @@ class NoisePairTable(Dataset[dict[str, Any]]):
         plans: Sequence[str] | None = None,
         min_gain: Mapping[str, float] | None = None,
         prompt: str | None = None,
+        judged: bool | None = None,
         dtype: torch.dtype = torch.float16,
         columns: Sequence[str] = COLUMNS,
         verify: bool = True,
         cache: Cache | None = None,
         mapped_bytes: int = 64_000_000_000,
     ) -> None:
-        filters = filters_from(plans, min_gain, prompt)
+        filters = filters_from(plans, min_gain, prompt, judged=judged)
         self._catalog = read_catalog(
             [Source(url, version=version, unsigned=unsigned)], split_named(split), filters, cache
         )

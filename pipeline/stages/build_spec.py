@@ -11,6 +11,7 @@ from pipeline.config.proposers import (
     ZigzagProposer,
 )
 from pipeline.config.sections import GateConfig, OutputConfig, SamplingConfig
+from pipeline.core.records import SCHEMA_VERSION
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts, Guidance
 from pipeline.diffusion.sample import sample_evaluations
 from pipeline.stages.propose import ProposedNoise, Proposer, Source
@@ -33,6 +34,10 @@ class BuildSpec:
     gate: GateConfig
     output: OutputConfig
     batch_size: int
+    judged_share: float | None = None
+    """Share of the candidates that are judged. None judges all of them."""
+    schema_version: int = SCHEMA_VERSION
+    """Version of the columns of unit objects."""
 
     @classmethod
     def of(cls, plan: Plan) -> "BuildSpec":
@@ -48,6 +53,8 @@ class BuildSpec:
             gate=settings.gate,
             output=settings.output,
             batch_size=settings.units.batch_size,
+            judged_share=settings.judging.share,
+            schema_version=plan.schema_version,
         )
 
     @property
@@ -62,12 +69,33 @@ class BuildSpec:
         )
 
     def evaluations(self) -> int:
-        """Return the maximum number of forward evaluations for one candidate.
+        """Return the maximum number of forward evaluations for one judged candidate.
 
         It covers the source image, the golden noises and their images.
         """
-        making = sum(proposer.evaluations for proposer in self.proposers.values())
-        return making + (1 + self.proposals) * self.image_evaluations()
+        return self._making() + (1 + self.proposals) * self.image_evaluations()
+
+    def unjudged_evaluations(self) -> int:
+        """Return the maximum number of forward evaluations for a candidate that is not judged.
+
+        The source image counts only if golden noise is made from it.
+        """
+        return self._making() + (self.image_evaluations() if self.from_images else 0)
+
+    def mean_evaluations(self) -> float:
+        """Return the maximum number of forward evaluations for a candidate, on average."""
+        if self.judged_share is None:
+            return self.evaluations()
+        # A source image from which golden noise is made is sampled again to be judged.
+        judged = (1 + self.proposals) * self.image_evaluations()
+        return self.unjudged_evaluations() + self.judged_share * judged
+
+    def mean_images(self) -> float:
+        """Return the number of decoded and scored images for a candidate, on average."""
+        return (1 + self.proposals) * (1.0 if self.judged_share is None else self.judged_share)
+
+    def _making(self) -> int:
+        return sum(proposer.evaluations for proposer in self.proposers.values())
 
     def golden_evaluations(self) -> int:
         """Return the maximum number of forward evaluations for a golden image alone.

@@ -94,6 +94,7 @@ class ScoreRule:
             yield name, before, better
 
 
+NOT_FINITE = "noise:not_finite"
 NOT_CONVERGED = "inversion:not_converged"
 
 
@@ -122,9 +123,22 @@ class Selection:
         """Return the status and the reason of one candidate. The reason is None if it is kept."""
         if reason := self._failure(judged):
             return Status.FAILED, reason
-        if reason := self._gate_reason(judged) or self._margin_reason(judged):
+        if reason := self._gate_reason_of(judged) or self._margin_reason(judged):
             return Status.REJECTED, reason
         return Status.KEPT, None
+
+    def decide_unjudged(
+        self, noise_stats: NoiseStats | None, *, converged: bool
+    ) -> tuple[Status, str | None]:
+        """Return the status and the reason of a candidate without images, by its noise alone.
+
+        ``noise_stats`` is None if the golden noise is not finite.
+        """
+        if noise_stats is None:
+            return Status.FAILED, NOT_FINITE
+        if reason := self._gate_reason(noise_stats, converged=converged):
+            return Status.REJECTED, reason
+        return Status.UNJUDGED, None
 
     def preference(self, judged: Judged) -> tuple[int, float]:
         """Return a sort key for the golden noises of one candidate; the greatest is the best.
@@ -135,26 +149,34 @@ class Selection:
         """
         if self._failure(judged):
             return 0, 0.0
-        reference = 1 if self._gate_reason(judged) else 2 if self._margin_reason(judged) else 3
+        reference = 1 if self._gate_reason_of(judged) else 2 if self._margin_reason(judged) else 3
         return reference, self.rule.merit(judged.source_rewards, judged.golden_rewards)
 
     def _failure(self, judged: Judged) -> str | None:
         if judged.noise_stats is None:
-            return "noise:not_finite"
+            return NOT_FINITE
         if not judged.images_finite:
             return "image:not_finite"
         if name := self.rule.missing(judged.source_rewards, judged.golden_rewards):
             return f"reward:{name}:no_score"
         return None
 
-    def _gate_reason(self, judged: Judged) -> str | None:
-        if not judged.converged:
-            return NOT_CONVERGED
+    def _gate_reason_of(self, judged: Judged) -> str | None:
         assert judged.noise_stats is not None
-        return gate_reason(judged.noise_stats, self.num_values, self.gate)
+        return self._gate_reason(judged.noise_stats, converged=judged.converged)
+
+    def _gate_reason(self, stats: NoiseStats, *, converged: bool) -> str | None:
+        return gate_reason(stats, self.num_values, self.gate) if converged else NOT_CONVERGED
 
     def _margin_reason(self, judged: Judged) -> str | None:
         return self.rule.objection(judged.source_rewards, judged.golden_rewards)
+
+
+def is_within_gate(status: str, reason: str | None) -> bool:
+    """Return True if a golden noise is within the gate, whatever its image scores."""
+    if status == Status.REJECTED:
+        return not (reason or "").startswith(("gate:", NOT_CONVERGED))
+    return status != Status.FAILED
 
 
 def gate_reason(stats: NoiseStats, num_values: int, gate: GateConfig) -> str | None:

@@ -4,22 +4,24 @@ This module uses neither Ray nor a store. A plain loop over ``produce_unit`` ret
 as a cluster.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 
-from pipeline.config.sections import OutputConfig
-from pipeline.core.records import Candidate, Outcome, Status
+from pipeline.core.records import Candidate, Outcome
 from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.models.reward import Reward
-from pipeline.stages.batch import Models, ProducedBatch, produce_batch
+from pipeline.stages.batch import Models
 from pipeline.stages.build_spec import BuildSpec
+from pipeline.stages.judging import UnitInputs, judge_all, judge_sample
 from pipeline.stages.propose import Proposer
-from pipeline.stages.sample import encode_image
 from pipeline.stages.stage_clock import Stage, StageClock
 from pipeline.storage.formats.arrow_shard import pack_pairs
-from pipeline.storage.formats.pairs import NoisePair, PairSchema
+from pipeline.storage.formats.pairs import PairSchema
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,75 +62,26 @@ def produce_unit(
     proposers = {**spec.proposers, **(loaded or {})}
     models = Models(denoiser=denoiser, rewards=rewards, proposers=proposers)
     clock = StageClock(denoiser.device)
-    made: list[_Made] = []
     with torch.inference_mode():
         with clock.measure(Stage.ENCODE):
             encoded = _encode_once(denoiser, candidates, skipped)
-        # Skipped candidates are padded and the batches are never repacked. Kernels may round
-        # differently when the composition of a batch changes, so repacking would change the bytes
-        # of the other candidates.
-        for rows in _batches(len(candidates), spec.batch_size):
-            of_batch = [candidates[row] for row in rows]
-            reasons = {row - rows.start: skipped[row] for row in rows if row in skipped}
-            # A batch of skipped candidates only is not computed. The exception is a unit that is
-            # skipped entirely: it is computed with padding alone, to tell a broken machine from a
-            # failing candidate.
-            if len(reasons) == len(rows) and len(skipped) < len(candidates):
-                made.append(_left_out(of_batch, reasons, rewards))
-            else:
-                made.append(_make(of_batch, encoded.take(rows), reasons, models, spec, clock))
-    pairs = [pair for each in made for pair in each.pairs]
-    schema = PairSchema(latent_shape=denoiser.latent_shape, reward_names=tuple(rewards))
+        inputs = UnitInputs(candidates=candidates, encoded=encoded, skipped=skipped)
+        judge = judge_all if spec.judged_share is None else judge_sample
+        made = list(judge(inputs, models, spec, clock))
+    # A sample is judged after the other candidates, so the results are put in order.
+    pairs = _in_order(each.pairs for each in made)
+    schema = PairSchema(
+        latent_shape=denoiser.latent_shape,
+        reward_names=tuple(rewards),
+        schema_version=spec.schema_version,
+    )
     with clock.measure(Stage.PACK):
         data = pack_pairs(pairs, schema, spec.output.rows_per_batch)
     return ProducedUnit(
-        outcomes=tuple(outcome for each in made for outcome in each.outcomes),
+        outcomes=tuple(_in_order(each.outcomes for each in made)),
         data=data,
         forward_evaluations=sum(each.forward_evaluations for each in made),
         stage_seconds=clock.seconds,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Made:
-    """Result of one batch of a unit."""
-
-    outcomes: list[Outcome]
-    pairs: list[NoisePair]
-    forward_evaluations: int
-
-
-def _left_out(
-    candidates: Sequence[Candidate], skipped: Mapping[int, str], rewards: Iterable[str]
-) -> _Made:
-    # Recorded without rewards, exactly as if the batch had been computed with padding.
-    failed = [_failed(candidate, skipped[row], rewards) for row, candidate in enumerate(candidates)]
-    return _Made(outcomes=failed, pairs=[], forward_evaluations=0)
-
-
-def _make(
-    candidates: Sequence[Candidate],
-    encoded: EncodedPrompts,
-    skipped: Mapping[int, str],
-    models: Models,
-    spec: BuildSpec,
-    clock: StageClock,
-) -> _Made:
-    computed = [_padding(one) if row in skipped else one for row, one in enumerate(candidates)]
-    # The outcomes of padding are replaced below, so its rewards are never recorded.
-    batch = produce_batch(computed, encoded, models, spec, clock)
-    with clock.measure(Stage.PACK):
-        pairs = _pairs(candidates, batch, skipped, spec.output)
-    outcomes = [
-        _failed(candidate, skipped[row], models.rewards)
-        if row in skipped
-        else _outcome(candidate, batch, row, pairs.get(row), truncated=encoded.truncated[row])
-        for row, candidate in enumerate(candidates)
-    ]
-    return _Made(
-        outcomes=outcomes,
-        pairs=[*pairs.values()],
-        forward_evaluations=batch.forward_evaluations,
     )
 
 
@@ -150,99 +103,6 @@ def _encode_once(
     return encoded.take([row[prompt] for prompt in prompts])
 
 
-def _batches(total: int, size: int) -> Iterator[range]:
-    return (range(start, min(start + size, total)) for start in range(0, total, size))
-
-
-def _padding(candidate: Candidate) -> Candidate:
-    """Return the padding for a skipped candidate: an empty prompt and seed 0."""
-    return candidate.model_copy(update={"prompt": "", "seed": 0})
-
-
-def _failed(candidate: Candidate, reason: str, rewards: Iterable[str]) -> Outcome:
-    """Return the outcome of a candidate that was skipped."""
-    return Outcome(
-        candidate=candidate.index,
-        sample_id=candidate.sample_id,
-        prompt_id=candidate.prompt_id,
-        split=candidate.split,
-        seed=candidate.seed,
-        status=Status.FAILED,
-        reason=reason,
-        truncated=False,
-        source_rewards=dict.fromkeys(rewards),
-        golden_rewards=dict.fromkeys(rewards),
-        noise_stats=None,
-        num_bytes=0,
-    )
-
-
-def _outcome(
-    candidate: Candidate,
-    batch: ProducedBatch,
-    row: int,
-    pair: NoisePair | None,
-    *,
-    truncated: bool,
-) -> Outcome:
-    """Return the outcome of a computed candidate, taken from its best golden noise.
-
-    ``pair`` is None if the pair is not stored.
-    """
-    proposal = batch.best[row]
-    best = proposal.best
-    return Outcome(
-        candidate=candidate.index,
-        sample_id=candidate.sample_id,
-        prompt_id=candidate.prompt_id,
-        split=candidate.split,
-        seed=candidate.seed,
-        status=best.status,
-        reason=best.reason,
-        truncated=truncated,
-        source_rewards=dict(best.judged.source_rewards),
-        golden_rewards=dict(best.judged.golden_rewards),
-        noise_stats=best.judged.noise_stats,
-        num_bytes=0 if pair is None else pair.num_bytes,
-        proposal=best.name,
-        forward_evaluations=batch.candidate_evaluations(row),
-        losing_proposals=proposal.losers,
-    )
-
-
-def _pairs(
-    candidates: Sequence[Candidate],
-    batch: ProducedBatch,
-    skipped: Mapping[int, str],
-    output: OutputConfig,
-) -> dict[int, NoisePair]:
-    """Return the pairs of a batch that are stored, by row."""
-    wanted = {Status.KEPT, Status.REJECTED} if output.store_rejected else {Status.KEPT}
-    return {
-        row: _pair(candidates[row], batch, row, output)
-        for row, proposal in enumerate(batch.best)
-        if row not in skipped and proposal.best.status in wanted
-    }
-
-
-def _pair(candidate: Candidate, batch: ProducedBatch, row: int, output: OutputConfig) -> NoisePair:
-    best = batch.best[row].best
-    assert best.judged.noise_stats is not None, "a candidate without statistics has failed"
-    # Only a candidate that is stored costs the encoding of its images.
-    files = [
-        None if output.images == "none" else encode_image(pixels, output.images)
-        for pixels in (batch.source_pixels[row], best.pixels)
-    ]
-    return NoisePair(
-        sample_id=candidate.sample_id,
-        prompt=candidate.prompt,
-        prompt_id=candidate.prompt_id,
-        seed=candidate.seed,
-        source_noise=batch.source_noise[row].numpy() if output.source_noise else None,
-        golden_noise=best.golden_noise.numpy(),
-        source_rewards=dict(best.judged.source_rewards),
-        golden_rewards=dict(best.judged.golden_rewards),
-        noise_stats=best.judged.noise_stats,
-        source_image=files[0],
-        golden_image=files[1],
-    )
+def _in_order(parts: Iterable[Mapping[int, _Value]]) -> list[_Value]:
+    joined = {row: value for part in parts for row, value in part.items()}
+    return [joined[row] for row in sorted(joined)]

@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from math import prod
+from typing import Annotated
 
+from pydantic import Field
 from pydantic_core import from_json
 
 from pipeline.config.plan import Plan
@@ -16,8 +18,8 @@ from pipeline.core.errors import VerificationError
 from pipeline.core.fingerprint import Fingerprint
 from pipeline.core.identity import readable_json
 from pipeline.core.records import (
+    NEWEST_SCHEMA_VERSION,
     OLDEST_SCHEMA_VERSION,
-    SCHEMA_VERSION,
     Outcome,
     Record,
     Split,
@@ -29,11 +31,11 @@ from pipeline.storage.formats.checked_bytes import ShardInfo, is_complete
 from pipeline.storage.formats.ledger import LedgerInfo
 from pipeline.storage.layout import ShardFormat
 
-_READABLE = range(OLDEST_SCHEMA_VERSION, SCHEMA_VERSION + 1)
+_READABLE = range(OLDEST_SCHEMA_VERSION, NEWEST_SCHEMA_VERSION + 1)
 
 
 class Funnel(Record):
-    """Counts of candidates. Each candidate is kept, rejected or failed."""
+    """Counts of candidates. Each candidate is kept, rejected, failed or unjudged."""
 
     candidates: int
     kept: int
@@ -43,17 +45,33 @@ class Funnel(Record):
     """Maps each reason to the number of candidates that failed with it."""
     truncated: int
     """Number of candidates, of any status, whose prompt the text encoder truncated."""
+    unjudged: Annotated[int, Field(ge=0, exclude_if=lambda count: count == 0)] = 0
+    """Number of candidates that are stored without being judged."""
+    judged: Annotated[int | None, Field(exclude_if=lambda count: count is None)] = None
+    """Number of candidates in the sample that is judged. None if all are judged."""
+
+    @property
+    def num_judged(self) -> int:
+        """Number of candidates that are judged."""
+        return self.candidates if self.judged is None else self.judged
 
     @property
     def kept_rate(self) -> float:
-        """Fraction of candidates that were kept; 0 if there are none."""
-        return self.kept / self.candidates if self.candidates else 0.0
+        """Fraction of the judged candidates that were kept; 0 if there are none."""
+        return self.kept / self.num_judged if self.num_judged else 0.0
+
+    @property
+    def in_shards(self) -> int:
+        """Number of pairs in the data set: kept ones and unjudged ones."""
+        return self.kept + self.unjudged
 
 
 class FunnelCount:
-    """Accumulator of outcomes for a ``Funnel``."""
+    """Accumulator of outcomes for a ``Funnel`` of a plan."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan) -> None:
+        self._judges_all = plan.judges_all
+        self._judged = 0
         self._statuses: Counter[Status] = Counter()
         self._reasons: dict[Status, Counter[str]] = {
             Status.REJECTED: Counter(),
@@ -66,6 +84,7 @@ class FunnelCount:
         for outcome in outcomes:
             self._statuses[outcome.status] += 1
             self._truncated += outcome.truncated
+            self._judged += outcome.judged
             if outcome.reason is not None:
                 self._reasons[outcome.status][outcome.reason] += 1
 
@@ -78,6 +97,8 @@ class FunnelCount:
             rejected=dict(sorted(self._reasons[Status.REJECTED].items())),
             failed=dict(sorted(self._reasons[Status.FAILED].items())),
             truncated=self._truncated,
+            unjudged=self._statuses[Status.UNJUDGED],
+            judged=None if self._judges_all else self._judged,
         )
 
 
@@ -140,11 +161,11 @@ def stored_schema_version(data: bytes) -> object:
 
 def other_version(where: str, version: object) -> str:
     """Return the error message for a file of an unreadable schema version."""
-    is_newer = isinstance(version, int) and version > SCHEMA_VERSION
+    is_newer = isinstance(version, int) and version > NEWEST_SCHEMA_VERSION
     remedy = "upgrade noise-prompt-dataset" if is_newer else "read it with the one that wrote it"
     return (
         f"{where}: written with schema_version {version}, this reads {OLDEST_SCHEMA_VERSION} to "
-        f"{SCHEMA_VERSION}; {remedy}"
+        f"{NEWEST_SCHEMA_VERSION}; {remedy}"
     )
 
 
@@ -165,14 +186,19 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
     faults = [fault for split in Split for fault in _of_split(manifest, split, formats)]
     yield from faults
     if not faults:
-        held, kept = sum(map(manifest.num_samples, Split)), manifest.funnel.kept
-        if held != kept:
-            yield f"its shards hold {held} pairs, and its funnel keeps {kept}"
+        held, counted = sum(map(manifest.num_samples, Split)), manifest.funnel.in_shards
+        if held != counted:
+            yield f"its shards hold {held} pairs, and its funnel keeps {counted}"
 
 
 def _of_counts(manifest: Manifest) -> Iterator[str]:
     funnel, ledger, wanted = manifest.funnel, manifest.ledger, manifest.plan.num_candidates
-    counted = funnel.kept + sum(funnel.rejected.values()) + sum(funnel.failed.values())
+    dropped = sum(funnel.rejected.values()) + sum(funnel.failed.values())
+    counted = funnel.in_shards + dropped
+    if (funnel.judged is None) != manifest.plan.judges_all:
+        yield f"its funnel counts {funnel.judged} judged candidates"
+    elif not funnel.kept <= funnel.num_judged <= wanted - funnel.unjudged:
+        yield f"its funnel has {funnel.num_judged} judged and {funnel.unjudged} other candidates"
     if not counted == funnel.candidates == wanted:
         yield f"its funnel has {funnel.candidates} candidates, and {counted} by what became of them"
     if ledger.num_rows != wanted:

@@ -11,6 +11,7 @@ from enum import StrEnum
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
+from pipeline.config.plan import Plan
 from pipeline.core.errors import ObjectNotFoundError, VerificationError
 from pipeline.core.fingerprint import Fingerprint
 from pipeline.core.identity import sha256
@@ -51,6 +52,11 @@ class Receipt(Record):
     compute_seconds: float
     """Seconds from the encoding of the first prompt to the last score."""
 
+    @property
+    def num_judged(self) -> int:
+        """Number of candidates that were judged."""
+        return sum(outcome.judged for outcome in self.outcomes)
+
     def count(self, status: Status) -> int:
         """Return the number of candidates with this status."""
         return sum(outcome.status is status for outcome in self.outcomes)
@@ -59,15 +65,21 @@ class Receipt(Record):
         """Return True if two attempts at one unit computed the same result."""
         return (self.data_sha256, self.outcomes) == (other.data_sha256, other.outcomes)
 
-    def lists(self, candidates: Sequence[Candidate]) -> bool:
-        """Return True if the outcomes are those of the given candidates, in their order."""
-        return [(each.candidate, each.sample_id, each.split) for each in self.outcomes] == [
-            (each.index, each.sample_id, each.split) for each in candidates
+    def lists(self, candidates: Sequence[Candidate], plan: Plan) -> bool:
+        """Return True if the outcomes are those of some candidates of a plan, in their order.
+
+        Exactly the candidates must be judged that the plan judges.
+        """
+        return [
+            (each.candidate, each.sample_id, each.split, each.judged) for each in self.outcomes
+        ] == [
+            (each.index, each.sample_id, each.split, plan.judges(each.sample_id))
+            for each in candidates
         ]
 
-    def kept(self) -> Iterator[Outcome]:
-        """Return the outcomes of the kept pairs, in the plan's order."""
-        return (outcome for outcome in self.outcomes if outcome.status is Status.KEPT)
+    def in_shards(self) -> Iterator[Outcome]:
+        """Return the outcomes of the pairs that are part of the data set, in the plan's order."""
+        return (outcome for outcome in self.outcomes if outcome.in_shards)
 
     def stored(self) -> Iterator[Outcome]:
         """Return the outcomes of the data object's rows, in order; some may be rejected."""

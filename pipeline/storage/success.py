@@ -14,7 +14,7 @@ from pipeline.core.errors import (
     VerificationError,
 )
 from pipeline.core.identity import readable_json, sha256
-from pipeline.core.records import SCHEMA_VERSION, Record
+from pipeline.core.records import NEWEST_SCHEMA_VERSION, SCHEMA_VERSION, Record
 from pipeline.core.validation import explain
 from pipeline.storage import layout
 from pipeline.storage.layout import Kind
@@ -82,7 +82,7 @@ def parse_success(where: str, data: bytes) -> Success:
         # Before the content: a newer version may have other fields, and the error should name the
         # version and not a field.
         version = stored_schema_version(data)
-        if isinstance(version, int) and version > SCHEMA_VERSION:
+        if isinstance(version, int) and version > NEWEST_SCHEMA_VERSION:
             raise VerificationError(other_version(where, version))
         success = Success.model_validate_json(data)
     except ValueError as error:  # also pydantic's

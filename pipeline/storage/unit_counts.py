@@ -74,6 +74,7 @@ def _prefixes(plan_id: str, num_units: int) -> Iterator[str]:
 class _Outcome(BaseModel):
     status: Status
     reason: str | None
+    judged: bool = True
 
 
 class _Fingerprint(BaseModel):
@@ -95,6 +96,8 @@ class UnitCounts:
     """Counts of one committed unit."""
 
     candidates: int
+    judged: int
+    """Number of candidates in the sample that is judged; usually all."""
     kept: int
     rejected: dict[str, int]
     """Maps each reason to the number of candidates rejected for it."""
@@ -122,6 +125,7 @@ def read_unit_counts(store: ObjectStore, plan_id: str, unit: int) -> UnitCounts:
         reasons[outcome.status][outcome.reason or ""] += 1
     return UnitCounts(
         candidates=len(receipt.outcomes),
+        judged=sum(outcome.judged for outcome in receipt.outcomes),
         kept=reasons[Status.KEPT].total(),
         rejected=dict(reasons[Status.REJECTED]),
         failed=dict(reasons[Status.FAILED]),

@@ -59,7 +59,7 @@ def sealed_plan_page(
     """
     plan = manifest.plan
     prompts = _prompts_of(store, plan)
-    record = RunRecord(num_units=plan.num_units)
+    record = RunRecord(plan=plan)
     for receipt in receipts_of(store, plan, range(plan.num_units)):
         record.add(receipt)
     scores = read_scores(store, manifest)
@@ -92,7 +92,7 @@ def running_plan_page(
     """
     plan = read_plan(store, plan_id)
     prompts = _prompts_of(store, plan)
-    record = RunRecord(num_units=plan.num_units)
+    record = RunRecord(plan=plan)
     collector = ScoreCollector(plan, prompts)
     done = done_units(store, plan_id, plan.num_units)
     for receipt in receipts_of(store, plan, done):

@@ -5,12 +5,14 @@ from pathlib import Path
 from pipeline.config.plan import Plan, PlannedPrompts, PlannedReward, PlanSettings
 from pipeline.config.rewards import RewardSettings
 from pipeline.config.sections import Config
+from pipeline.core.errors import UserError
 from pipeline.core.fingerprint import ALGORITHM_VERSION
-from pipeline.core.records import SCHEMA_VERSION
+from pipeline.core.records import NEWEST_SCHEMA_VERSION, SCHEMA_VERSION
 from pipeline.models.diffusers.call_options import OPTIONS, refuse_options
 from pipeline.models.model_identity import model_settings, with_digests, with_leading_offset
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.prompts.choosing import ChosenPrompts, choose_prompts
+from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.proposer_files import check_networks, proposer_settings
 from pipeline.storage.formats.prompts import PromptTable
 
@@ -76,8 +78,9 @@ def _plan(
 ) -> tuple[Plan, PromptTable]:
     table = PromptTable.of(chosen.prompts, config.splits.fractions())
     num_candidates = len(chosen.prompts) * config.prompts.seeds_per_prompt
+    judges_all = config.judging.policy == "all"
     plan = Plan(
-        schema_version=SCHEMA_VERSION,
+        schema_version=SCHEMA_VERSION if judges_all else NEWEST_SCHEMA_VERSION,
         algorithm_version=ALGORITHM_VERSION,
         plan_id="",
         settings=settings,
@@ -87,6 +90,11 @@ def _plan(
         num_candidates=num_candidates,
         num_units=-(-num_candidates // config.units.size),
     )
+    if not plan.judges_all and (proposals := BuildSpec.of(plan).proposals) != 1:
+        raise UserError(
+            f'[judging] policy = "sample" needs a single golden noise for each candidate, and '
+            f"this plan proposes {proposals}: the best of several is known only if all are judged"
+        )
     return plan, table
 
 
@@ -94,7 +102,7 @@ def _settings(config: Config) -> PlanSettings:
     """Return the settings that affect the result, without the digests of models."""
     # Defaults are stored like set values: a later version may have others, and the plan's id must
     # not depend on how a configuration is written.
-    return PlanSettings(
+    settings = PlanSettings(
         prompts=PlannedPrompts(
             seeds_per_prompt=config.prompts.seeds_per_prompt, seed=config.prompts.seed
         ),
@@ -111,6 +119,11 @@ def _settings(config: Config) -> PlanSettings:
         output=config.output.explicit(),
         model=model_settings(config.model),
     )
+    # The section is newer than the other settings. Plans that judge every candidate do not store
+    # it, so that their ids stay.
+    if config.judging.policy == "all":
+        return settings
+    return settings.model_copy(update={"judging": config.judging.explicit()})
 
 
 def _with_digests(settings: PlanSettings, models: ResolvedModels) -> PlanSettings:

@@ -36,10 +36,11 @@ def recompute_on_ray(
         damage = f"{len(units)} units of plan {plan.plan_id} have to be computed again ({numbers})"
         if config is None:
             raise UserError(f"{damage}; give the configuration of the build with --config")
-        if plan.schema_version != SCHEMA_VERSION:
+        if plan.schema_version < SCHEMA_VERSION:
             raise UserError(
                 f"{damage}, and the plan was written with schema_version {plan.schema_version}, "
-                f"this computes {SCHEMA_VERSION}; repair it with the version that built it"
+                f"this computes {SCHEMA_VERSION} or later; repair it with the version that built "
+                "it"
             )
         # A plan id covers the contents of all input files, so equal ids mean equal computations.
         given = make_plan(config)[0].plan_id

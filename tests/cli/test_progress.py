@@ -48,6 +48,7 @@ def _summary(kept: int) -> UnitSummary:
     return UnitSummary(
         unit=0,
         candidates=10,
+        judged=10,
         kept=kept,
         rejected=10 - kept,
         failed=0,
@@ -64,7 +65,7 @@ def test_figures_count_earlier_units_and_workers(tmp_path: Path) -> None:
     progress.workers = {"loading": 1, "waiting": 2}
     assert view.workers() == "0 of 3 workers ready, 1 loading models, 2 not started yet"
     # An earlier run kept 9 of 10 candidates, and this one 5 of 10.
-    earlier.candidates, earlier.kept = 10, 9
+    earlier.judged, earlier.kept = 10, 9
     progress.workers = {"ready": 1}
     assert "kept 90%" in view.line()
     progress.done = 2

@@ -60,6 +60,7 @@ class Worker:
         return UnitSummary(
             unit=work.unit,
             candidates=SIZE,
+            judged=SIZE,
             kept=2,
             rejected=2,
             failed=len(work.failing_candidates),

@@ -69,8 +69,8 @@ def _samples(shard: ShardPlan, receipts: list[Receipt]) -> list[Outcome]:
     for unit in shard.units:
         receipt = receipts[int(unit.data_key.removeprefix("units/"))]
         assert unit.data_sha256 == receipt.data_sha256
-        kept = list(receipt.kept())
-        found += [kept[row] for row in unit.rows]
+        pairs = list(receipt.in_shards())
+        found += [pairs[row] for row in unit.rows]
     return found
 
 
@@ -92,7 +92,7 @@ def test_shards_hold_every_kept_pair_once_in_order(
         mine = sorted((s for s in shards if s.split is split), key=lambda shard: shard.index)
         assert [shard.index for shard in mine] == list(range(len(mine)))
         found = [outcome for shard in mine for outcome in _samples(shard, receipts)]
-        expected = [o for r in receipts for o in r.kept() if o.split is split]
+        expected = [o for r in receipts for o in r.in_shards() if o.split is split]
         assert found == expected
 
 

@@ -24,13 +24,15 @@ def cost_sentences(record: RunRecord, funnel: Funnel, price: float | None) -> It
         yield f"{on_gpu:,.0f} of these seconds are on GPUs."
     candidates = sum(unit.candidates for unit in record.units)
     text = f"{seconds / candidates:,.3g} s for a candidate" if candidates else ""
-    if funnel.kept and candidates:
-        yield f"{text}, {seconds / funnel.kept:,.3g} s for a kept pair."
+    # Pairs that are stored without being judged are pairs of the data set, too.
+    pairs, kind_of_pair = funnel.in_shards, "kept pair" if funnel.judged is None else "pair"
+    if pairs and candidates:
+        yield f"{text}, {seconds / pairs:,.3g} s for a {kind_of_pair}."
     elif text:
         yield f"{text}."
     if price is not None:
         total = seconds / 3600 * price
-        each = f", and a kept pair {total / funnel.kept:,.3g}" if funnel.kept else ""
+        each = f", and a {kind_of_pair} {total / pairs:,.3g}" if pairs else ""
         yield f"At {price:g} per worker and hour, the computation costs {total:,.2f}{each}."
     yield (
         "Only the computation of committed units counts: not the loading of models, idle workers, "

@@ -145,9 +145,12 @@ def _figures(content: SetContent) -> Iterator[HeadlineNumber]:
         )
         yield HeadlineNumber(value=percent(gain.wins), about="of candidates won, ties count half")
     yield HeadlineNumber(value=f"{funnel.kept:,}", about="pairs kept")
+    judged = "candidates" if funnel.judged is None else "judged candidates"
     yield HeadlineNumber(
-        value=f"{funnel.kept_rate:.1%}", about=f"of {funnel.candidates:,} candidates kept"
+        value=f"{funnel.kept_rate:.1%}", about=f"of {funnel.num_judged:,} {judged} kept"
     )
+    if funnel.unjudged:
+        yield HeadlineNumber(value=f"{funnel.unjudged:,}", about="pairs stored without judging")
 
 
 def _gains(

@@ -175,8 +175,8 @@ class SealedPairs:
         """Yield split, shard, row and position of each pair."""
         wanted = list(positions)
         for split in Split:
-            # Shards hold the kept pairs of a split in the order of the plan.
-            order = np.flatnonzero(self.scores.kept & (self.scores.splits == split.value))
+            # Shards hold the pairs of a split in the order of the plan.
+            order = np.flatnonzero(self.scores.in_shards & (self.scores.splits == split.value))
             ends = _ends(shard_refs(self.store, self.manifest, split))
             for position in wanted:
                 if self.scores.splits[position] == split.value:
@@ -184,7 +184,7 @@ class SealedPairs:
                     index = bisect_right(ends, place)
                     if index == len(ends):
                         raise VerificationError(
-                            f"{self.store.url}: the ledger keeps more pairs of {split} than the "
+                            f"{self.store.url}: the ledger lists more pairs of {split} than the "
                             "shards hold; run `npd verify`"
                         )
                     yield split, index, place - (ends[index - 1] if index else 0), position

@@ -26,6 +26,7 @@ class Machine:
     device: str
     units: int
     candidates: int
+    judged: int
     kept: int
     seconds: float
 
@@ -39,6 +40,10 @@ class _Bin:
     @property
     def candidates(self) -> int:
         return sum(unit.candidates for unit in self.units)
+
+    @property
+    def judged(self) -> int:
+        return sum(unit.judged for unit in self.units)
 
     @property
     def kept(self) -> int:
@@ -116,11 +121,11 @@ def _timeline(units: Sequence[UnitRun], overall: float) -> Timeline | None:
     shares = [
         (
             (index + 0.5) * width / size,
-            win_rate(each.kept, each.candidates),
-            f"{each.kept:,} of {each.candidates:,} candidates kept in {len(each.units)} units",
+            win_rate(each.kept, each.judged),
+            f"{each.kept:,} of {each.judged:,} candidates kept in {len(each.units)} units",
         )
         for index, each in enumerate(bins)
-        if each.candidates
+        if each.judged
     ]
     speeds = [
         ((index + 0.5) * width / size, each.candidates / width) for index, each in enumerate(bins)
@@ -147,6 +152,7 @@ def _machines(units: Sequence[UnitRun]) -> list[Machine]:
             device=device,
             units=len(group),
             candidates=sum(unit.candidates for unit in group),
+            judged=sum(unit.judged for unit in group),
             kept=sum(unit.kept for unit in group),
             seconds=sum(unit.seconds for unit in group),
         )
@@ -158,7 +164,7 @@ def _machines(units: Sequence[UnitRun]) -> list[Machine]:
 def _machines_plot(machines: Sequence[Machine], overall: float) -> ForestPlot | None:
     if not machines:
         return None
-    rows = [(each.host, win_rate(each.kept, each.candidates)) for each in machines]
+    rows = [(each.host, win_rate(each.kept, each.judged)) for each in machines if each.judged]
     return share_plot(rows, "kept share", overall)
 
 
@@ -171,7 +177,7 @@ def _machines_table(machines: Sequence[Machine]) -> Table | None:
             each.device,
             f"{each.units:,}",
             f"{each.candidates:,}",
-            f"{each.kept / each.candidates:.1%}",
+            f"{each.kept / each.judged:.1%}" if each.judged else "-",
             f"{each.seconds / each.candidates:.3g}",
         ]
         for each in machines

@@ -28,7 +28,11 @@ def funnel_table(plan: Plan, funnel: Funnel) -> Table:
     rows.append(["prompts", f"{plan.num_prompts:,}", ""])
     rows.append(["candidates planned", f"{plan.num_candidates:,}", ""])
     rows.append(["candidates done", f"{funnel.candidates:,}", share(funnel.candidates)])
+    if funnel.judged is not None:
+        rows.append(["judged", f"{funnel.judged:,}", share(funnel.judged)])
     rows.append(["kept", f"{funnel.kept:,}", share(funnel.kept)])
+    if funnel.judged is not None:
+        rows.append(["not judged, stored", f"{funnel.unjudged:,}", share(funnel.unjudged)])
     for verb, reasons in (("rejected", funnel.rejected), ("failed", funnel.failed)):
         ranked = sorted(reasons.items(), key=lambda item: -item[1])
         rows += [

@@ -17,6 +17,7 @@ from pipeline.core.fingerprint import Fingerprint
 from pipeline.core.records import NoiseStats, Outcome, Status
 from pipeline.evaluate.compare import Values
 from pipeline.evaluate.scores import ScoreTable
+from pipeline.stages.select import is_within_gate
 from pipeline.storage import layout
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.manifest import Funnel, FunnelCount
@@ -42,6 +43,7 @@ class UnitRun:
     seconds: float
     """Seconds from the encoding of the first prompt to the last score."""
     candidates: int
+    judged: int
     kept: int
     evaluations: int
     """Forward evaluations, each of one latent."""
@@ -56,8 +58,7 @@ class UnitRun:
 class RunRecord:
     """Record of a build in the receipts of its plan."""
 
-    num_units: int
-    """Number of units of the plan."""
+    plan: Plan
     units: list[UnitRun] = field(default_factory=list)
     """Units with a receipt, in their order."""
     failures: Counter[str] = field(default_factory=Counter)
@@ -66,7 +67,10 @@ class RunRecord:
     """Maps each reason to the last line of one error."""
     fingerprints: dict[str, Fingerprint] = field(default_factory=dict)
     latent_shape: tuple[int, ...] = ()
-    _funnel: FunnelCount = field(default_factory=FunnelCount)
+    _funnel: FunnelCount = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._funnel = FunnelCount(self.plan)
 
     def add(self, receipt: Receipt) -> None:
         """Add the receipt of one unit."""
@@ -81,6 +85,11 @@ class RunRecord:
                 if message:
                     last = message.splitlines()[-1][:_EXAMPLE_CHARACTERS]
                     self.examples.setdefault(outcome.reason, last)
+
+    @property
+    def num_units(self) -> int:
+        """Number of units of the plan."""
+        return self.plan.num_units
 
     @property
     def funnel(self) -> Funnel:
@@ -138,6 +147,7 @@ def _unit_run(receipt: Receipt) -> UnitRun:
         # A negative time can only be a wrong clock or a forged receipt.
         seconds=max(receipt.compute_seconds, 0.0),
         candidates=len(receipt.outcomes),
+        judged=receipt.num_judged,
         kept=receipt.count(Status.KEPT),
         evaluations=receipt.forward_evaluations,
     )
@@ -163,13 +173,18 @@ class ScoreCollector:
         self._source = {name: _missing(plan.num_candidates) for name in names}
         self._golden = {name: _missing(plan.num_candidates) for name in names}
         self._stats = {name: _missing(plan.num_candidates) for name in NoiseStats.model_fields}
-        self._kept = np.zeros(plan.num_candidates, bool)
+        self._kept, self._in_shards, self._sampled, self._within_gate = (
+            np.zeros(plan.num_candidates, bool) for _ in range(4)
+        )
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Add the outcomes of one unit."""
         for outcome in outcomes:
             at = outcome.candidate
             self._kept[at] = outcome.status is Status.KEPT
+            self._in_shards[at] = outcome.in_shards
+            self._sampled[at] = outcome.judged
+            self._within_gate[at] = is_within_gate(outcome.status, outcome.reason)
             for column, scores in (
                 (self._source, outcome.source_rewards),
                 (self._golden, outcome.golden_rewards),
@@ -190,6 +205,9 @@ class ScoreCollector:
             prompt_ids=np.repeat(prompt_ids, seeds),
             splits=np.repeat(np.array([split.value for split in self._prompts.splits]), seeds),
             kept=self._kept,
+            in_shards=self._in_shards,
+            sampled=self._sampled,
+            within_gate=self._within_gate,
             source={name: _finite(values) for name, values in self._source.items()},
             golden={name: _finite(values) for name, values in self._golden.items()},
             noise_stats={name: _finite(values) for name, values in self._stats.items()},

@@ -119,11 +119,11 @@ def invested(trial: Trial, data: DataSet | None, training: TrainingTime | None) 
     """Yield sentences on the cost of the data set and of the training, if they are known."""
     if data is None:
         return
-    kept = sum(manifest.funnel.kept for manifest in data.manifests)
+    pairs = sum(manifest.funnel.in_shards for manifest in data.manifests)
     candidates = sum(manifest.plan.num_candidates for manifest in data.manifests)
     evaluations = _data_evaluations(data)
     yield (
-        f"The data set: {candidates:,} candidates, {kept:,} pairs, {evaluations:,} forward "
+        f"The data set: {candidates:,} candidates, {pairs:,} pairs, {evaluations:,} forward "
         f"evaluations, about {evaluations * _seconds_per_evaluation(trial):,.0f} s on one worker "
         "at the speed measured here."
     )
@@ -144,7 +144,7 @@ def invested(trial: Trial, data: DataSet | None, training: TrainingTime | None) 
 
 def _data_evaluations(data: DataSet) -> int:
     return sum(
-        manifest.plan.num_candidates * BuildSpec.of(manifest.plan).evaluations()
+        round(manifest.plan.num_candidates * BuildSpec.of(manifest.plan).mean_evaluations())
         for manifest in data.manifests
     )
 

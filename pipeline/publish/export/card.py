@@ -63,6 +63,13 @@ def _body(spec: ExportSpec) -> Iterator[str]:
         "from its source noise by one high-then-low guidance step (arXiv 2411.09502). A pair was "
         "kept if the image from its golden noise scored higher than that from its source noise."
     )
+    if manifest.funnel.unjudged:
+        yield ""
+        yield (
+            f"Only a random sample of {manifest.funnel.num_judged:,} candidates was judged in this "
+            f"way. The other {manifest.funnel.unjudged:,} pairs have no scores, and `judged` is "
+            "false. Some of them would have been rejected."
+        )
     yield ""
     yield from _table(("split", "pairs"), _counts(spec).items())
     yield ""
@@ -121,7 +128,11 @@ def _provenance(spec: ExportSpec) -> Iterator[tuple[str, Any]]:
 def _funnel(spec: ExportSpec) -> Iterator[tuple[str, int]]:
     funnel = spec.manifest.funnel
     yield "all", funnel.candidates
+    if funnel.judged is not None:
+        yield "judged", funnel.judged
     yield "kept", funnel.kept
+    if funnel.judged is not None:
+        yield "not judged, in the data set", funnel.unjudged
     for reason, count in funnel.rejected.items():
         yield f"rejected: {reason}", count
     for reason, count in funnel.failed.items():

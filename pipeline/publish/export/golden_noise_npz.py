@@ -10,7 +10,8 @@ folder that it receives. It takes folder and log as ``--data-dir`` and ``--promp
 pairs whose first golden score is not strictly larger than the source score.
 
 A line is both JSON and a Python literal, because their loader evaluates it: no ``null``, no
-``true``, no surrogate pairs. The scores are those of the selecting rewards, in the plan's order.
+``true``, no surrogate pairs. The scores are those of the selecting rewards, in the plan's order. A
+pair that was not judged has empty lists, on which ``--discard`` fails.
 """
 
 import json
@@ -33,7 +34,7 @@ class GoldenNoiseNpz(Format):
         super().__init__(spec, scratch)
         # The log of a split is complete only after its last part, and parts are stored before that.
         self._log = scratch / LOG
-        self._num_not_better = 0
+        self._num_not_better = self._num_unjudged = 0
 
     def write_part(self, folder: Path, part: SplitPart) -> None:
         """Write a file for each pair, and add its line to the log."""
@@ -57,19 +58,29 @@ class GoldenNoiseNpz(Format):
         self._log.unlink()
 
     def remarks(self) -> list[str]:
-        """Return a note on the pairs that the authors' ``--discard`` would drop."""
-        if not self._num_not_better:
-            return []
-        return [
-            f"{self._num_not_better} pairs were kept, under a negative margin, without a strictly "
-            "larger golden score: the authors' loader drops them if it runs with --discard"
-        ]
+        """Return notes on the pairs on which the authors' ``--discard`` would act."""
+        remarks = []
+        if self._num_not_better:
+            remarks.append(
+                f"{self._num_not_better} pairs were kept, under a negative margin, without a "
+                "strictly larger golden score: the authors' loader drops them if it runs with "
+                "--discard"
+            )
+        if self._num_unjudged:
+            remarks.append(
+                f"{self._num_unjudged} pairs were not judged and have empty score lists: run the "
+                "authors' loader without --discard"
+            )
+        return remarks
 
     def _line(self, index: int, pair: NoisePair) -> str:
-        source = [_score(pair.source_rewards[name]) for name in self.spec.selecting]
-        golden = [_score(pair.golden_rewards[name]) for name in self.spec.selecting]
+        is_judged = pair.judged is not False
+        names = self.spec.selecting if is_judged else []
+        source = [_score(pair.source_rewards[name]) for name in names]
+        golden = [_score(pair.golden_rewards[name]) for name in names]
         # The authors' `--discard` compares the first score only.
-        self._num_not_better += not source[0] < golden[0]
+        self._num_not_better += is_judged and not source[0] < golden[0]
+        self._num_unjudged += not is_judged
         line = {
             "index": index,
             "seed": pair.seed,

@@ -69,7 +69,15 @@ class Mds(Format):
 
     def _columns(self, sample: dict[str, Any]) -> dict[str, str]:
         noise = f"ndarray:float16:{','.join(map(str, self.spec.manifest.latent_shape))}"
-        encodings = {str: "str", int: "int", np.ndarray: noise, dict: "json", bytes: "bytes"}
+        # The format has no type for True and False.
+        encodings = {
+            str: "str",
+            int: "int",
+            bool: "int",
+            np.ndarray: noise,
+            dict: "json",
+            bytes: "bytes",
+        }
         return {name: encodings[type(value)] for name, value in sample.items()}
 
 

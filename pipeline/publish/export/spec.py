@@ -37,6 +37,8 @@ class ExportSpec:
         return PairSchema(
             latent_shape=tuple(self.manifest.latent_shape),
             reward_names=tuple(self.manifest.plan.reward_names),
+            # Older versions have the columns of this one.
+            schema_version=max(SCHEMA_VERSION, self.manifest.plan.schema_version),
         )
 
     @property

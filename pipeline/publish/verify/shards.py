@@ -65,7 +65,7 @@ class _SplitCheck:
 
     def run(self) -> str | None:
         """Check all shards; return a digest of all pairs, or None if a shard is unreadable."""
-        outcomes = iter(self._expected.kept[self._split])
+        outcomes = iter(self._expected.pairs[self._split])
         shards = shard_refs(self._store, self._manifest, self._split, self.format)
         damaged = [ref for ref in shards if not self._shard(ref, outcomes)]
         if self._expected.complete and (left := next(outcomes, None)):
@@ -140,6 +140,8 @@ def _faults_against(pair: NoisePair, outcome: ExpectedPair | None) -> Iterator[s
         return
     if digest_of(pair.seed, prompt_id(pair.prompt), pair.prompt_id) != outcome.candidate:
         yield "seed or prompt are not those of its receipt"
+    if pair.judged is not None and pair.judged != outcome.judged:
+        yield f"judged is {pair.judged}, and its receipt has {outcome.judged}"
     for name, held, given in (
         ("source", pair.source_rewards, outcome.source_rewards),
         ("golden", pair.golden_rewards, outcome.golden_rewards),

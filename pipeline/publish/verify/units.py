@@ -28,9 +28,10 @@ Rewards = Mapping[str, float | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExpectedPair:
-    """Digests of what a receipt promises of a kept pair. They are held for all pairs of a plan."""
+    """Digests of what a receipt promises of a pair. They are held for all pairs of a plan."""
 
     sample_id: str
+    judged: bool
     candidate: bytes
     source_rewards: bytes
     golden_rewards: bytes
@@ -40,6 +41,7 @@ class ExpectedPair:
         """Return the digests of an outcome."""
         return cls(
             sample_id=outcome.sample_id,
+            judged=outcome.judged,
             candidate=digest_of(outcome.seed, outcome.prompt_id, outcome.prompt_id),
             source_rewards=digest_of_rewards(outcome.source_rewards),
             golden_rewards=digest_of_rewards(outcome.golden_rewards),
@@ -65,13 +67,13 @@ def digest_of_rewards(rewards: Rewards) -> bytes:
 class Expected:
     """Expected content of the shards, from the receipts and unit objects of a plan."""
 
-    kept: dict[Split, list[ExpectedPair]] = field(
+    pairs: dict[Split, list[ExpectedPair]] = field(
         default_factory=lambda: {split: [] for split in Split}
     )
-    """Maps each split to its kept pairs, in the plan's order."""
+    """Maps each split to the pairs in its shards, in the plan's order."""
     contents: dict[str, bytes] = field(default_factory=dict)
     """Maps the sample id of each pair in a unit object to the digest of its content."""
-    funnel: FunnelCount = field(default_factory=FunnelCount)
+    funnel: FunnelCount
     complete: bool = True
     """True if every receipt could be read and matches the plan."""
 
@@ -124,7 +126,7 @@ def check_units(
     found: Verification,
 ) -> Expected:
     """Check every receipt of a plan with its unit object, under a selection's decisions."""
-    expected = Expected()
+    expected = Expected(funnel=FunnelCount(plan))
     for unit in range(plan.num_units):
         key = layout.receipt_key(plan.plan_id, unit)
         candidates = list(prompts.candidates(plan, plan.unit_range(unit)))
@@ -135,7 +137,7 @@ def check_units(
             continue
         found.units += 1
         found.candidates += len(receipt.outcomes)
-        if not receipt.lists(candidates):
+        if not receipt.lists(candidates, plan):
             found.add(key, "its candidates are not those of the plan")
             expected.complete = False
             continue
@@ -144,8 +146,8 @@ def check_units(
         # One problem for each unit, because all rows of a wrong ledger may differ.
         if ledger is not None and not ledger.holds(decided.outcomes, candidates):
             found.add(key, f"its outcomes differ from {ledger.key}")
-        for outcome in decided.kept():
-            expected.kept[outcome.split].append(ExpectedPair.of(outcome))
+        for outcome in decided.in_shards():
+            expected.pairs[outcome.split].append(ExpectedPair.of(outcome))
         expected.contents.update(_unit_object(store, plan, receipt, found))
     return expected
 

@@ -17,6 +17,7 @@ from pipeline.storage.formats.arrow_messages import read_blocks
 from pipeline.storage.formats.checked_bytes import CheckedBytes
 from pipeline.storage.formats.pairs import (
     IMAGES,
+    JUDGED,
     NOISE_STATS,
     NOISES,
     NUMBERS,
@@ -134,6 +135,7 @@ def read_arrow(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairC
             for name in IMAGES
             if is_stored[name]
         },
+        judged=np.array(table[JUDGED].to_pylist(), np.bool_) if schema.has_judged else None,
     )
 
 

@@ -15,9 +15,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import VerificationError
-from pipeline.core.records import SCHEMA_VERSION, Outcome, Record, Split, Status
+from pipeline.core.records import (
+    NEWEST_SCHEMA_VERSION,
+    SCHEMA_VERSION,
+    Outcome,
+    Record,
+    Split,
+    Status,
+)
 from pipeline.storage.formats.pairs import (
     GOLDEN_REWARDS,
+    JUDGED,
     NOISE_STATS,
     SOURCE_REWARDS,
     STATISTICS,
@@ -72,7 +80,11 @@ def ledger_schema(reward_names: Sequence[str], schema_version: int = SCHEMA_VERS
         ("forward_evaluations", pa.int64()),
         ("losing_proposals", pa.list_(pa.struct(losing_proposal))),
     ]
-    return pa.schema(fields if schema_version < 3 else [*fields, *since_version_3])
+    if schema_version >= 3:
+        fields += since_version_3
+    if schema_version >= NEWEST_SCHEMA_VERSION:
+        fields.append((JUDGED, pa.bool_()))
+    return pa.schema(fields)
 
 
 class LedgerWriter:
@@ -171,12 +183,33 @@ class Ledger:
         """Return the split of each candidate."""
         return [Split(name) for name in self._column("split").to_pylist()]
 
-    def kept(self, split: Split | None = None) -> Mask:
-        """Return a mask of the kept candidates, of one split or of all."""
-        kept = _mask(pc.equal(self._column("status"), Status.KEPT.value))
+    def kept(self) -> Mask:
+        """Return a mask of the kept candidates."""
+        return self._with_status(Status.KEPT)
+
+    def in_shards(self, split: Split | None = None) -> Mask:
+        """Return a mask of the candidates whose pairs are in the shards, of one split or of all.
+
+        They are kept or not judged. The shards hold them in the same order.
+        """
+        there = self._with_status(Status.KEPT, Status.UNJUDGED)
         if split is not None:
-            kept = kept & _mask(pc.equal(self._column("split"), split.value))
-        return kept
+            there = there & _mask(pc.equal(self._column("split"), split.value))
+        return there
+
+    def judged(self) -> Mask:
+        """Return a mask of the candidates in the sample that is judged; all before version 4."""
+        if JUDGED not in self._schema.names:
+            return np.ones(self.num_rows, bool)
+        return _mask(self._column(JUDGED))
+
+    def outcomes(self) -> list[tuple[str, str | None]]:
+        """Return the status and the reason of each candidate."""
+        columns = (self._column(name).to_pylist() for name in ("status", "reason"))
+        return list(zip(*columns, strict=True))
+
+    def _with_status(self, *statuses: Status) -> Mask:
+        return _mask(pc.is_in(self._column("status"), pa.array([s.value for s in statuses])))
 
     def prompts_match(self, expression: str) -> Mask:
         """Return a mask of the prompts in which a regular expression matches anywhere.
@@ -251,7 +284,9 @@ def _mask(column: pa.ChunkedArray) -> Mask:
 
 def _rows(outcomes: Iterable[Outcome], prompts: Iterable[str]) -> list[dict[str, Any]]:
     return [
-        outcome.model_dump(mode="json", exclude={"num_bytes"}) | {"prompt": prompt}
+        outcome.model_dump(mode="json", exclude={"num_bytes"})
+        # Excluded from a receipt if it is True.
+        | {"prompt": prompt, JUDGED: outcome.judged}
         for outcome, prompt in zip(outcomes, prompts, strict=True)
     ]
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.config.plan import Plan
-from pipeline.core.records import SCHEMA_VERSION, NoiseStats
+from pipeline.core.records import NEWEST_SCHEMA_VERSION, SCHEMA_VERSION, NoiseStats
 from pipeline.storage.formats.checked_bytes import CheckedBytes
 
 Noise = npt.NDArray[np.float16]
@@ -32,6 +32,8 @@ SEED = "seed"
 SOURCE_NOISE, GOLDEN_NOISE = NOISES = ("source_noise", "golden_noise")
 SOURCE_REWARDS, GOLDEN_REWARDS = REWARDS = ("source_rewards", "golden_rewards")
 NOISE_STATS = "noise_stats"
+JUDGED = "judged"
+"""Column of plans that judge a sample (schema version 4): True if the pair has scores."""
 NUMBERS = (*REWARDS, NOISE_STATS)
 IMAGES = ("source_image", "golden_image")
 
@@ -70,6 +72,8 @@ class NoisePair:
     source_image: bytes | None
     """Encoded image; None unless the configuration stores images."""
     golden_image: bytes | None
+    judged: bool | None = None
+    """True if the pair has scores. None if the plan judges every candidate."""
 
     @property
     def num_bytes(self) -> int:
@@ -88,13 +92,19 @@ class PairSchema:
     latent_shape: tuple[int, ...]
     reward_names: tuple[str, ...]
     schema_version: int = SCHEMA_VERSION
-    """Version written to the metadata; all readable versions have the same columns."""
+    """Version written to the metadata. Since version 4 there is a column ``judged``."""
+
+    @property
+    def has_judged(self) -> bool:
+        """True if there is a column ``judged``."""
+        return self.schema_version >= NEWEST_SCHEMA_VERSION
 
     def arrow(self) -> pa.Schema:
         """Return the Arrow schema of unit objects and shards."""
         noise = pa.list_(pa.float16(), prod(self.latent_shape))
         rewards = pa.struct([(name, pa.float32()) for name in self.reward_names])
         stats = pa.struct([(name, pa.float32()) for name in STATISTICS])
+        judged = [pa.field(JUDGED, pa.bool_(), nullable=False)] if self.has_judged else []
         return pa.schema(
             [
                 pa.field("sample_id", pa.string(), nullable=False),
@@ -108,6 +118,7 @@ class PairSchema:
                 pa.field("noise_stats", stats, nullable=False),
                 pa.field("source_image", pa.binary()),
                 pa.field("golden_image", pa.binary()),
+                *judged,
             ],
             metadata={
                 "schema_version": str(self.schema_version),
@@ -191,6 +202,8 @@ class PairColumns:
     """Maps each name in ``NUMBERS`` to its scores."""
     images: Mapping[str, Callable[[int], bytes]]
     """Maps each stored name in ``IMAGES`` to a function from a row to its encoded picture."""
+    judged: npt.NDArray[np.bool_] | None
+    """For each row, True if the pair has scores. None if the plan judges every candidate."""
 
     @property
     def num_pairs(self) -> int:
@@ -229,6 +242,7 @@ class PairColumns:
             noise_stats=NoiseStats(**stats),
             source_image=images.get("source_image"),
             golden_image=images.get("golden_image"),
+            judged=None if self.judged is None else bool(self.judged[row]),
         )
 
 

@@ -15,10 +15,12 @@ import re
 import struct
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+from pydantic import Field
 
 from pipeline.core.identity import canonical_json
 from pipeline.core.records import NoiseStats, Record
@@ -78,6 +80,7 @@ class _Row(Record, strict=True):
     source_rewards: dict[str, float | None]
     golden_rewards: dict[str, float | None]
     noise_stats: NoiseStats
+    judged: Annotated[bool | None, Field(exclude_if=lambda value: value is None)] = None
 
 
 def write_tar(sink: BinaryIO, batches: Iterable[pa.RecordBatch]) -> None:
@@ -147,6 +150,7 @@ def read_tar(content: CheckedBytes, plan_id: str, schema: PairSchema) -> PairCol
             NOISE_STATS: _numbers([vars(row.noise_stats) for row in rows], STATISTICS),
         },
         images={name: _image(mapped, files, name) for name in IMAGES if name in stored},
+        judged=_judged(rows, schema),
     )
 
 
@@ -218,6 +222,14 @@ def _numbers(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -
         if not np.array_equal(columns[name], exact, equal_nan=True):
             raise ValueError(f"{name} has numbers that are no float32")
     return columns
+
+
+def _judged(rows: Sequence[_Row], schema: PairSchema) -> npt.NDArray[np.bool_] | None:
+    """Return the column ``judged``. Raises ``ValueError`` if it should or should not be there."""
+    values = [row.judged for row in rows if row.judged is not None]
+    if len(values) != (len(rows) if schema.has_judged else 0):
+        raise ValueError(f"{len(values)} of {len(rows)} samples have `judged`")
+    return np.array(values, np.bool_) if schema.has_judged else None
 
 
 def _image(

@@ -33,7 +33,7 @@ def commit(built: Built, folder: Path, runs: Sequence[dict[str, object]]) -> Obj
 
 
 def record_of(built: Built, store: ObjectStore) -> RunRecord:
-    record = RunRecord(num_units=built.plan.num_units)
+    record = RunRecord(plan=built.plan)
     for receipt in receipts_of(store, built.plan, range(built.plan.num_units)):
         record.add(receipt)
     return record

@@ -109,7 +109,7 @@ def test_ledger_columns_read_back_are_those_of_the_outcomes(
     kept = [outcome.status is Status.KEPT for outcome in outcomes]
     assert ledger.kept().tolist() == kept
     in_test = [k and outcome.split is Split.TEST for k, outcome in zip(kept, outcomes, strict=True)]
-    assert ledger.kept(Split.TEST).tolist() == in_test
+    assert ledger.in_shards(Split.TEST).tolist() == in_test
     for name, scores in ledger.golden_rewards().items():
         given = [outcome.golden_rewards[name] for outcome in outcomes]
         assert np.array_equal(scores, np.array(given, np.float32), equal_nan=True)
@@ -125,7 +125,9 @@ def test_ledger_without_candidates_has_empty_columns(tmp_path: Path) -> None:
     with LedgerWriter(tmp_path / "ledger", ["scene"]):
         pass
     ledger = _opened(tmp_path / "ledger", ["scene"], 0)
-    assert ledger.num_rows == len(ledger.kept(Split.TRAIN)) == len(ledger.prompts_match("a")) == 0
+    assert (
+        ledger.num_rows == len(ledger.in_shards(Split.TRAIN)) == len(ledger.prompts_match("a")) == 0
+    )
     assert ledger.golden_rewards()["scene"].shape == (0,)
 
 
