@@ -174,6 +174,11 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
     plan = manifest.plan
     if manifest.plan_id != plan.plan_id:
         yield f"its plan is {plan.plan_id}"
+    if manifest.schema_version != plan.schema_version:
+        yield (
+            f"its schema_version is {manifest.schema_version}, and that of its plan "
+            f"{plan.schema_version}"
+        )
     formats: set[str] = set(plan.settings.output.formats)
     if manifest.selection.keys() != plan.margins.keys():
         yield f"its selection has the rewards {_listed(manifest.selection)}"

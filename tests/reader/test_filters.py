@@ -128,10 +128,10 @@ def test_newer_schema_version_error_asks_to_upgrade(pairs_copy: Path) -> None:
 
 def test_newer_manifest_version_error_asks_to_upgrade(pairs_copy: Path) -> None:
     key = layout.manifest_key(manifest_of(pairs_copy).plan_id, 1)
-    edit_json(pairs_copy / key, lambda manifest: manifest.update(schema_version=4, new="field"))
+    edit_json(pairs_copy / key, lambda manifest: manifest.update(schema_version=5, new="field"))
     digest = file_sha256(pairs_copy / key)
     edit_json(pairs_copy / "_SUCCESS", lambda s: s["manifests"][0].update(sha256=digest))
-    with pytest.raises(NPDError, match=r"v1\.json: written with schema_version 4, .* upgrade"):
+    with pytest.raises(NPDError, match=r"v1\.json: written with schema_version 5, .* upgrade"):
         NoisePairDataset(str(pairs_copy))
 
 
