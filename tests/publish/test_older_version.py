@@ -122,5 +122,5 @@ def test_older_version_is_reported(older: LocalStore) -> None:
 def test_older_version_units_are_not_computed_again_by_this_one(older: LocalStore) -> None:
     plan = _plan(older)
     recompute = recompute_on_ray(older, load_config("demo"))
-    with pytest.raises(UserError, match="schema_version 2, this computes 3 or later; repair it with"):
+    with pytest.raises(UserError, match="schema_version 2, this computes 3 or later; repair"):
         recompute(plan, read_prompt_table(older, plan.plan_id), [0])
