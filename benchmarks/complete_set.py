@@ -4,8 +4,10 @@ Everything is written by the functions of a build. Only what models would comput
 golden noise is the source noise rotated by a fixed angle, and scores are random.
 """
 
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from math import prod, sqrt
+from typing import Self
 
 import numpy as np
 import torch
@@ -48,34 +50,52 @@ def write_complete_set(url: str, num_bytes: int) -> Manifest:
     """Write units whose kept pairs take about ``num_bytes``, and seal them."""
     store = open_store(url)
     pair_bytes = 2 * 2 * prod(SHAPE)
-    num_candidates = int(num_bytes / pair_bytes / _KEPT) // _UNIT_SIZE * _UNIT_SIZE
-    texts = [f"a fox, number {number}" for number in range(num_candidates // _SEEDS_PER_PROMPT)]
-    prompts = PromptTable.of(texts, {Split.TRAIN: 1.0, Split.VALIDATION: 0.0, Split.TEST: 0.0})
-    plan = _plan(prompts, num_candidates)
-    write_plan(store, plan, prompts)
-    generator = np.random.default_rng(0)
-    software = fingerprint(torch.device("cpu"))
-    for unit in range(plan.num_units):
-        candidates = prompts.candidates(plan, plan.unit_range(unit))
-        made = [_made(candidate, generator) for candidate in candidates]
-        schema = PairSchema.of_plan(plan, SHAPE)
+    made = SyntheticSet.of(int(num_bytes / pair_bytes / _KEPT) // _UNIT_SIZE, _UNIT_SIZE, SHAPE)
+    write_plan(store, made.plan, made.prompts)
+    for unit in range(made.plan.num_units):
+        commit_unit(store, *made.unit(unit))
+    return seal(store, made.plan, made.prompts, partial(map, partial(compact_in, store)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticSet:
+    """A plan whose units are made up. Each unit depends on its number alone."""
+
+    plan: Plan
+    prompts: PromptTable
+    shape: tuple[int, ...]
+    """Shape of one noise."""
+
+    @classmethod
+    def of(cls, num_units: int, unit_size: int, shape: tuple[int, ...]) -> Self:
+        """Return a set with this number of units. ``unit_size`` is a multiple of 4."""
+        num_prompts = num_units * unit_size // _SEEDS_PER_PROMPT
+        texts = [f"a fox, number {number}" for number in range(num_prompts)]
+        prompts = PromptTable.of(texts, {Split.TRAIN: 1.0, Split.VALIDATION: 0.0, Split.TEST: 0.0})
+        return cls(plan=_plan(prompts, num_units, unit_size, shape), prompts=prompts, shape=shape)
+
+    def unit(self, unit: int) -> tuple[Receipt, bytes]:
+        """Return the receipt of a unit and its pairs."""
+        generator = np.random.default_rng(unit)
+        candidates = self.prompts.candidates(self.plan, self.plan.unit_range(unit))
+        made = [_made(candidate, generator, self.shape) for candidate in candidates]
+        schema = PairSchema.of_plan(self.plan, self.shape)
         data = pack_pairs([pair for _, pair in made if pair is not None], schema, 16)
-        receipt = _receipt(plan, unit, data, tuple(outcome for outcome, _ in made), software)
-        commit_unit(store, receipt, data)
-    return seal(store, plan, prompts, partial(map, partial(compact_in, store)))
+        outcomes = tuple(outcome for outcome, _ in made)
+        return _receipt(self.plan, unit, data, outcomes, self.shape), data
 
 
-def _plan(prompts: PromptTable, num_candidates: int) -> Plan:
+def _plan(prompts: PromptTable, num_units: int, unit_size: int, shape: tuple[int, ...]) -> Plan:
     settings = {
         "prompts": {"seeds_per_prompt": _SEEDS_PER_PROMPT, "seed": 0},
         "splits": {"train": 1.0, "validation": 0.0, "test": 0.0},
         "sampling": {"num_inference_steps": 1, "guidance_scale": 1.0},
         "gate": {},
-        "units": {"size": _UNIT_SIZE},
+        "units": {"size": unit_size},
         "model": {"name": "synthetic"},
         "rewards": [{"name": REWARD, "kind": "custom", "select": True}],
         "output": {"formats": ["arrow"], "rows_per_batch": 16},
-        "synthetic": {"latent_shape": list(SHAPE), "cosine": _COSINE},
+        "synthetic": {"latent_shape": list(shape), "cosine": _COSINE},
     }
     plan = Plan(
         schema_version=SCHEMA_VERSION,
@@ -85,13 +105,15 @@ def _plan(prompts: PromptTable, num_candidates: int) -> Plan:
         prompts_sha256=prompts.sha256(),
         num_prompts=prompts.table.num_rows,
         prompt_funnel=PromptFunnel(sources=()),
-        num_candidates=num_candidates,
-        num_units=num_candidates // _UNIT_SIZE,
+        num_candidates=num_units * unit_size,
+        num_units=num_units,
     )
     return plan.model_copy(update={"plan_id": plan.identity()})
 
 
-def _made(candidate: Candidate, generator: np.random.Generator) -> tuple[Outcome, NoisePair | None]:
+def _made(
+    candidate: Candidate, generator: np.random.Generator, shape: tuple[int, ...]
+) -> tuple[Outcome, NoisePair | None]:
     source, golden = generator.normal(0.0, 1.0), generator.normal(0.35, 1.0)
     source_rewards: dict[str, float | None] = {REWARD: float(source)}
     golden_rewards: dict[str, float | None] = {REWARD: float(golden)}
@@ -100,8 +122,8 @@ def _made(candidate: Candidate, generator: np.random.Generator) -> tuple[Outcome
     )
     pair = None
     if golden > source:
-        noise = stored(source_noise(candidate.seed, SHAPE))
-        other = torch.from_numpy(generator.normal(0.0, 1.0, SHAPE)).float()
+        noise = stored(source_noise(candidate.seed, shape))
+        other = torch.from_numpy(generator.normal(0.0, 1.0, shape)).float()
         pair = NoisePair(
             sample_id=candidate.sample_id,
             prompt=candidate.prompt,
@@ -133,8 +155,13 @@ def _made(candidate: Candidate, generator: np.random.Generator) -> tuple[Outcome
     return outcome, pair
 
 
+@cache
+def _software() -> Fingerprint:
+    return fingerprint(torch.device("cpu"))
+
+
 def _receipt(
-    plan: Plan, unit: int, data: bytes, outcomes: tuple[Outcome, ...], software: Fingerprint
+    plan: Plan, unit: int, data: bytes, outcomes: tuple[Outcome, ...], shape: tuple[int, ...]
 ) -> Receipt:
     digest = sha256(data)
     return Receipt(
@@ -144,10 +171,10 @@ def _receipt(
         data_key=layout.unit_key(plan.plan_id, unit, digest),
         data_sha256=digest,
         data_bytes=len(data),
-        latent_shape=SHAPE,
+        latent_shape=shape,
         outcomes=outcomes,
         forward_evaluations=len(outcomes),
-        fingerprint=software,
+        fingerprint=_software(),
         attempt_id="a",
         host="h",
         started="2026-01-01T00:00:00+00:00",

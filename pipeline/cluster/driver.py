@@ -135,6 +135,12 @@ class Driver:
         for worker in pool.workers:
             while worker.free and (work := self._next(pool, worker, queue)):
                 pool.send(worker, work)
+        # Only an idle worker takes a duplicate: on a busy one it would queue behind other work.
+        idle = (worker for worker in pool.workers if worker.free and not worker.running)
+        for worker in idle:
+            if (work := self._duplicate(pool)) is None:
+                return
+            pool.send(worker, work)
 
     def _next(self, pool: WorkerPool, worker: Worker, queue: Iterator[int]) -> Work | None:
         """Return the next work for ``worker``, or None if it should wait.
@@ -150,13 +156,13 @@ class Driver:
                 return None
             self._retries.remove(work)
             return work
-        if (unit := next(queue, None)) is not None:
-            return Work(unit=unit)
-        # Only an idle worker takes a duplicate: on a busy one it would queue behind other work.
-        return None if worker.running else self._duplicate(pool)
+        unit = next(queue, None)
+        return None if unit is None else Work(unit=unit)
 
     def _next_retry(self, pool: WorkerPool, worker: Worker) -> Work | None:
         """Return a retry for ``worker``, without removing it from the queue."""
+        if not self._retries:
+            return None
         # A worker does not repeat its last failure while another worker could take it: the machine
         # may be the cause. A single worker must repeat it, or the build would never end.
         others = any(other.ready and other is not worker for other in pool.workers)
@@ -240,12 +246,11 @@ class Pace:
     """Durations of finished units."""
 
     def __init__(self) -> None:
-        self._seconds: list[float] = []
+        self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
 
     def add(self, seconds: float) -> None:
         """Record the duration of a finished unit."""
         self._seconds.append(seconds)
-        del self._seconds[:-_REMEMBERED]
 
     def straggler(self, running: Mapping[int, float]) -> int | None:
         """Return the longest-running unit if it is late, else None.

@@ -212,6 +212,18 @@ def process_of(actor: Any) -> ActorProcess | None:
     return ActorProcess(pid=found["Pid"], address=found["Address"]["IPAddress"])
 
 
+def ended_calls(calls: list[Any], timeout: float) -> list[Any]:
+    """Return all calls that have ended, after waiting at most ``timeout`` seconds for one."""
+    first, _ = ray.wait(calls, timeout=timeout)
+    if not first:
+        return []
+    # Ray returns one call. If many workers end calls faster than they are handled one by one, the
+    # health checks among them may never be read, and all workers would look hung.
+    others, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
+    ended = {*first, *others}
+    return [call for call in calls if call in ended]
+
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

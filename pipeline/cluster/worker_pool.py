@@ -16,7 +16,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 
 from pipeline.cluster.failures import exceeds_device
 from pipeline.cluster.messages import Failure, Fault, Work
-from pipeline.cluster.ray_session import check_own_node, draining_nodes, living_nodes
+from pipeline.cluster.ray_session import check_own_node, draining_nodes, ended_calls, living_nodes
 from pipeline.cluster.worker_handle import ActorHandle, CallResult, ObjectRef, Worker, fault_of
 from pipeline.config.sections import ClusterConfig
 from pipeline.core.errors import (
@@ -88,8 +88,7 @@ class WorkerPool:
 
     def wait(self, timeout: float) -> Iterator[CallResult]:
         """Yield the calls that have ended, after waiting at most ``timeout`` seconds."""
-        done, _ = ray.wait([*self._calls, *self._health_checks], timeout=timeout)
-        for ref in done:
+        for ref in ended_calls([*self._calls, *self._health_checks], timeout):
             if worker := self._health_checks.pop(ref, None):
                 yield from self._read_health(worker, ref)
             # Several calls of a dead worker end together. The first one handled removes the others.

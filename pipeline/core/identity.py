@@ -92,16 +92,16 @@ def seeds_apart(name: str, count: int, taken: Collection[int] = ()) -> list[int]
 
     The seeds are a prefix of every longer list.
     """
-    seeds: list[int] = []
+    seeds: dict[int, None] = {}
     draw = 0
     while len(seeds) < count:
         digest = hashlib.sha256(f"{name}/{draw}".encode()).digest()
         seed = int.from_bytes(digest[:4], "big")
         # With 32 bits, draws do repeat. Skipping them keeps the seeds distinct.
-        if seed not in seeds and seed not in taken:
-            seeds.append(seed)
+        if seed not in taken:
+            seeds.setdefault(seed)
         draw += 1
-    return seeds
+    return list(seeds)
 
 
 def is_sampled(sample_id: str, share: float) -> bool:

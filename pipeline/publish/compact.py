@@ -7,6 +7,7 @@ not depend on the machine that compacts them or on timing.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,8 +22,12 @@ from pipeline.storage.formats.pairs import PairSchema
 from pipeline.storage.layout import ShardFormat
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
+from pipeline.storage.parallel import in_parallel
 from pipeline.storage.receipts import Receipt, read_unit
 from pipeline.storage.sealed_files import WRITERS
+
+_READ_AHEAD_BYTES = 2**26
+"""Bytes of unit objects that are held at once, unless one alone is larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,11 +182,16 @@ def put_content_addressed(
 
 
 def _rows(store: ObjectStore, task: ShardTask) -> Iterator[pa.RecordBatch]:
-    for unit in task.shard.units:
-        yield from _rows_of_unit(store, unit, task.schema)
+    """Yield the rows of a shard. Several units are read at once if they are small."""
+    largest = max(unit.data_bytes for unit in task.shard.units)
+    # ``in_parallel`` holds two results for each thread.
+    at_once = max(1, min(store.parallel_requests, _READ_AHEAD_BYTES // max(2 * largest, 1)))
+    read = partial(_rows_of_unit, store, task.schema)
+    for batches in in_parallel(read, task.shard.units, at_once):
+        yield from batches
 
 
-def _rows_of_unit(store: ObjectStore, unit: UnitRows, schema: PairSchema) -> list[pa.RecordBatch]:
+def _rows_of_unit(store: ObjectStore, schema: PairSchema, unit: UnitRows) -> list[pa.RecordBatch]:
     table = read_unit(store, unit.data_key, unit.data_sha256, unit.data_bytes, schema)
     if unit.rows[-1] >= len(table):
         raise VerificationError(

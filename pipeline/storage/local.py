@@ -54,6 +54,8 @@ _LOCK_NAME = f"{RESERVED}lock"
 class LocalStore:
     """``ObjectStore`` for ``file://`` URLs. Nothing is created before the first write."""
 
+    parallel_requests = 1
+
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.url = self.root.as_uri()

@@ -55,6 +55,9 @@ class ObjectStore(Protocol):
     url: str
     """URL of the store without credentials or query, safe for logs."""
 
+    parallel_requests: int
+    """Number of requests at once that save time; 1 if none has to wait for a network."""
+
     def get(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         """Return the object's bytes.
 

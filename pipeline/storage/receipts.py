@@ -23,6 +23,7 @@ from pipeline.storage.formats.checked_bytes import CheckedBytes, ShardInfo
 from pipeline.storage.formats.pairs import UNREADABLE, PairSchema
 from pipeline.storage.layout import Kind
 from pipeline.storage.object_store import MAX_RECORD_BYTES, ObjectStore
+from pipeline.storage.parallel import in_parallel
 
 
 class Receipt(Record):
@@ -166,18 +167,21 @@ def read_unit(
 
 
 def read_receipts(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[Receipt]:
-    """Yield all receipts of a plan in the order of the units.
+    """Yield all receipts of a plan in the order of the units. Later ones are read meanwhile.
 
     Raises ``ObjectNotFoundError`` at the first unit that is not done.
     """
-    for unit in range(num_units):
+
+    def read(unit: int) -> Receipt:
         try:
-            yield read_receipt(store, plan_id, unit)
+            return read_receipt(store, plan_id, unit)
         except ObjectNotFoundError:
             raise ObjectNotFoundError(
                 f"{store.url}: unit {unit} of plan {plan_id} has no receipt; "
                 "run the build again to finish it"
             ) from None
+
+    return in_parallel(read, range(num_units), store.parallel_requests)
 
 
 def disagreement_keys(store: ObjectStore, plan_id: str) -> Iterator[str]:
@@ -200,17 +204,3 @@ def read_disagreement(store: ObjectStore, key: str) -> Receipt:
     if layout.disagreement_key(late.plan_id, late.unit, late.attempt_id) != key:
         raise VerificationError(f"{store.url}/{key}: the receipt of another attempt")
     return late
-
-
-def done_units(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[int]:
-    """Return the numbers of the units that have a receipt, in the order of their keys.
-
-    Foreign files and units beyond the plan's ``num_units`` are ignored.
-    """
-    for info in store.list(layout.receipts_prefix(plan_id)):
-        place = layout.place_of(info.key)
-        if place is None or place.kind is not Kind.RECEIPT or place.unit is None:
-            continue
-        # A receipt beyond the plan cannot come from a build of it.
-        if place.unit < num_units:
-            yield place.unit

@@ -58,8 +58,6 @@ PAGE_KEYS = 1000
 ATTEMPTS = 4
 """Number of tries where botocore does not retry: truncated bodies and write conflicts."""
 
-_FAILURES = (BotoCoreError, ClientError)
-
 
 def random_pause(attempt: int) -> None:
     """Sleep up to 0.2, 0.4, 0.8 s; random, so that colliding writers do not collide again."""
@@ -72,6 +70,8 @@ class S3Store:
     ``connect`` makes the client at the first call in each process, so constructing a store
     never fails. ``pause`` receives the number of the failed attempt, from 0, and waits.
     """
+
+    parallel_requests = 16  # fewer than the connections of a client, which others use too
 
     def __init__(
         self,
@@ -256,7 +256,7 @@ class S3Store:
             check_key(key)
         try:
             return call()
-        except _FAILURES as error:
+        except (BotoCoreError, ClientError) as error:
             made = self._client_of_process
             failure = store_error(error, f"{doing} {self._where(key)}", made and made[1])
             raise failure from cause_of(error)
@@ -284,7 +284,6 @@ class S3Store:
             ) from error
 
     def _settings(self) -> dict[str, Any]:
-        """Return the constructor arguments of this store."""
         return {
             "bucket": self.bucket,
             "prefix": self.prefix,

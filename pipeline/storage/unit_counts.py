@@ -6,7 +6,6 @@ a receipt; this module reads only what is counted, which takes a tenth of the ti
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -16,59 +15,11 @@ from pipeline.core.errors import AccessDeniedError, ObjectNotFoundError, Verific
 from pipeline.core.records import Status
 from pipeline.core.validation import explain
 from pipeline.storage import layout
-from pipeline.storage.layout import Kind, place_of
 from pipeline.storage.object_store import MAX_RECORD_BYTES, ObjectStore
-from pipeline.storage.s3 import S3Store
+from pipeline.storage.parallel import in_parallel
 
-_LISTINGS = 10
-"""Listings at once. A page of a listing names the next one, so a single listing is sequential."""
 _READS = 16
 """Receipts that are read at once."""
-
-
-CommitTimes = dict[int, float]
-"""Maps each unit that is done to the time at which the store received its receipt.
-
-Times are in seconds since 1970. An entry takes about 100 bytes. The number of units that the plan
-claims is not used for this, because a plan in a store may be forged.
-"""
-
-
-def list_commits(store: ObjectStore, plan_id: str, num_units: int) -> CommitTimes:
-    """List the receipts of a plan, with several listings at once.
-
-    Foreign files and units beyond ``num_units`` are ignored.
-    """
-    times: CommitTimes = {}
-
-    def add(prefix: str) -> None:
-        for info in store.list(prefix):
-            place = place_of(info.key)
-            if place is None or place.kind is not Kind.RECEIPT or place.unit is None:
-                continue
-            if place.unit < num_units:
-                times[place.unit] = info.modified.timestamp()
-
-    with ThreadPoolExecutor(_LISTINGS) as pool:
-        # In a folder, each listing would read all names, and none waits for a network.
-        split = isinstance(store, S3Store)
-        prefixes = _prefixes(plan_id, num_units) if split else [layout.receipts_prefix(plan_id)]
-        for _ in pool.map(add, prefixes):
-            pass
-    return times
-
-
-def _prefixes(plan_id: str, num_units: int) -> Iterator[str]:
-    """Yield prefixes that together cover the receipts of all units, at most ten if possible."""
-    prefix = layout.receipts_prefix(plan_id)
-    last = f"{num_units - 1:08d}"
-    if num_units <= 1000 or len(last) > 8:
-        yield prefix
-        return
-    # Units have leading zeros, so the first digit that differs splits them evenly.
-    at = len(last) - len(last.lstrip("0"))
-    for digit in range(int(last[at]) + 1):
-        yield f"{prefix}{last[:at]}{digit}"
 
 
 class _Outcome(BaseModel):
@@ -150,7 +101,6 @@ def read_all_counts(
         except ObjectNotFoundError:
             return unit, None
 
-    with ThreadPoolExecutor(_READS) as pool:
-        for unit, counts in pool.map(read, units):
-            if counts is not None:
-                yield unit, counts
+    for unit, counts in in_parallel(read, units, _READS):
+        if counts is not None:
+            yield unit, counts

@@ -25,12 +25,12 @@ from pipeline.monitor.samples import driver_samples
 from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.publish.compact import CompactedShard, ShardTask, compact
 from pipeline.publish.seal import seal
+from pipeline.storage.commits import done_units
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import stored_plans, write_plan
 from pipeline.storage.probe import probe
-from pipeline.storage.receipts import done_units
 from pipeline.storage.success import find_sealed, read_manifest
 from pipeline.workflows.plan import plan_of, prompts_of
 

@@ -14,11 +14,11 @@ from pipeline.evaluate.set_page.run_record import RunRecord, ScoreCollector, rec
 from pipeline.evaluate.stored_controls import read_controls
 from pipeline.evaluate.trial.samples import read_categories
 from pipeline.storage import layout
+from pipeline.storage.commits import done_units
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_plan, read_prompts, stored_plans
-from pipeline.storage.receipts import done_units
 from pipeline.storage.success import read_success
 
 

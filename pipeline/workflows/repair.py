@@ -12,11 +12,11 @@ from pipeline.models.resolved_models import ResolvedModels
 from pipeline.publish.repair import Recompute
 from pipeline.publish.repair.units import is_intact
 from pipeline.storage import layout
+from pipeline.storage.commits import done_units
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.object_store import MAX_TABLE_BYTES, ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import dropped_key_of, read_plan, write_plan
-from pipeline.storage.receipts import done_units
 from pipeline.storage.success import read_success
 from pipeline.workflows.build import BuildContext, compute
 from pipeline.workflows.plan import make_plan, plan_of, prompts_of

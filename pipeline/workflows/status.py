@@ -13,6 +13,7 @@ from pipeline.core.errors import (
     VerificationError,
 )
 from pipeline.evaluate.progress import WINDOW_S, Pace, State, Tally, pace_of, patience
+from pipeline.storage.commits import CommitTimes, list_commits
 from pipeline.storage.heartbeats import (
     ALIVE_S,
     Phase,
@@ -24,7 +25,7 @@ from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_plan, stored_plans
 from pipeline.storage.receipts import disagreement_keys
 from pipeline.storage.success import Success, read_manifest, read_success
-from pipeline.storage.unit_counts import CommitTimes, UnitCounts, list_commits, read_all_counts
+from pipeline.storage.unit_counts import UnitCounts, read_all_counts
 from pipeline.storage.versions import PlanVersion, read_versions
 
 MAX_RECEIPTS = 2000

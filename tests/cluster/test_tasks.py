@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 
-from pipeline.cluster.ray_session import map_tasks
+from pipeline.cluster.ray_session import ended_calls, map_tasks
 from pipeline.core.errors import VerificationError
 from tests.cluster.stand_in_tasks import begin_in_pairs, refuse_three, square
 
@@ -50,3 +51,11 @@ def test_map_tasks_error_is_raised_as_it_was() -> None:
     assert type(caught.value) is VerificationError
     assert str(caught.value) == "units/three: not the bytes that its receipt promises"
     assert seen == [0, 1, 2]
+
+
+def test_ended_calls_are_all_that_have_ended() -> None:
+    ended = [ray.put(number) for number in range(5)]
+    waiting = ray.remote(num_cpus=10**6)(square).remote(2)  # no machine has these resources
+    assert ended_calls([*ended[:2], waiting, *ended[2:]], 10.0) == ended
+    assert ended_calls([waiting], 0.0) == []
+    ray.cancel(waiting)

@@ -57,6 +57,11 @@ class SeaweedFS:
         """URL of the S3 interface."""
         return f"http://127.0.0.1:{self._ports[3]}"
 
+    @property
+    def filer_url(self) -> str:
+        """URL at which files can be written without credentials; buckets are in ``/buckets``."""
+        return f"http://127.0.0.1:{self._ports[2]}"
+
     def env(self) -> dict[str, str]:
         """Return the environment variables with which boto3, and so ``npd``, finds this server."""
         return {

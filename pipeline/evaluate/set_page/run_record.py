@@ -1,13 +1,13 @@
 """Record of a build, read from the receipts of its units: times, machines, failures and scores.
 
-n candidates of the plan.
+The receipts hold the times and machines of units, and the reasons of failures.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 
@@ -22,11 +22,11 @@ from pipeline.storage import layout
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.manifest import Funnel, FunnelCount
 from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.parallel import in_parallel
 from pipeline.storage.receipts import Receipt, read_receipt
 
-_THREADS = 8
-_AHEAD = 32
-"""Number of receipts that are requested before they are used. It bounds the memory."""
+_THREADS = 16
+"""Number of receipts that are read at once."""
 _EXAMPLE_CHARACTERS = 300
 _NAME_CHARACTERS = 100
 
@@ -107,23 +107,9 @@ def receipts_of(store: ObjectStore, plan: Plan, units: Iterable[int]) -> Iterato
 
     Raises ``VerificationError`` for a receipt that is damaged or has other candidates.
     """
-    waiting: deque[Future[Receipt | None]] = deque()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        try:
-            for unit in units:
-                waiting.append(pool.submit(_receipt, store, plan, unit))
-                if len(waiting) >= _AHEAD:
-                    yield from _present(waiting.popleft())
-            while waiting:
-                yield from _present(waiting.popleft())
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _present(future: Future[Receipt | None]) -> Iterator[Receipt]:
-    receipt = future.result()
-    if receipt is not None:
-        yield receipt
+    for receipt in in_parallel(partial(_receipt, store, plan), units, _THREADS):
+        if receipt is not None:
+            yield receipt
 
 
 def _receipt(store: ObjectStore, plan: Plan, unit: int) -> Receipt | None:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Self
 
 import pyarrow as pa
@@ -67,17 +68,22 @@ class PromptTable:
 
     def candidates(self, plan: Plan, positions: Sequence[int]) -> Iterator[Candidate]:
         """Yield the candidates at ``positions``. All seeds of a prompt are adjacent in the plan."""
-        for position in positions:
-            row, seed_index = divmod(position, plan.seeds_per_prompt)
+        per_prompt = plan.seeds_per_prompt
+        for row, of_prompt in groupby(positions, lambda position: position // per_prompt):
+            here = list(of_prompt)
             name = self.table["prompt_id"][row].as_py()
-            yield Candidate(
-                index=position,
-                prompt=self.table["prompt"][row].as_py(),
-                prompt_id=name,
-                split=Split(self.table["split"][row].as_py()),
-                # A seed depends on the ones before it, which it must not repeat.
-                seed=seeds_for(plan.root_seed, name, seed_index + 1)[seed_index],
-            )
+            prompt = self.table["prompt"][row].as_py()
+            split = Split(self.table["split"][row].as_py())
+            # A seed depends on the ones before it, which it must not repeat.
+            seeds = seeds_for(plan.root_seed, name, max(here) % per_prompt + 1)
+            for position in here:
+                yield Candidate(
+                    index=position,
+                    prompt=prompt,
+                    prompt_id=name,
+                    split=split,
+                    seed=seeds[position % per_prompt],
+                )
 
     def is_of(self, plan: Plan) -> bool:
         """Return True if every column matches the prompts of ``plan``."""

@@ -270,7 +270,9 @@ def store_of_client(client: MemoryS3) -> S3Store:
     """Return the real ``S3Store`` over a client in memory, without pauses between retries."""
     # boto3's type has a hundred methods that ``S3Store`` does not call.
     made: Any = client
-    return S3Store("bucket", connect=lambda: made, pause=lambda _: None)
+    store = S3Store("bucket", connect=lambda: made, pause=lambda _: None)
+    store.parallel_requests = 1  # the scheduler runs one thread of a process
+    return store
 
 
 def comparable(objects: Objects) -> dict[str, bytes]:

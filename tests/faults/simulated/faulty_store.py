@@ -148,6 +148,8 @@ STORE_FAULTS = (
 class FaultyStore:
     """An ``ObjectStore`` that makes every call through ``calls``."""
 
+    parallel_requests = 1
+
     def __init__(self, store: ObjectStore, calls: Caller) -> None:
         self.url = store.url
         self._store = store

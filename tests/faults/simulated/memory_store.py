@@ -85,6 +85,8 @@ class Objects:
 class MemoryStore:
     """Complete ``ObjectStore`` over ``objects``, which several stores can share."""
 
+    parallel_requests = 1
+
     def __init__(self, objects: Objects) -> None:
         self.url = "memory://store"
         self._objects = objects

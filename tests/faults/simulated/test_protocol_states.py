@@ -21,9 +21,10 @@ from pipeline.publish.gc import delete_garbage, find_garbage, find_unreferenced
 from pipeline.publish.seal import seal
 from pipeline.publish.verify import verify
 from pipeline.storage import layout
+from pipeline.storage.commits import done_units
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import write_plan
-from pipeline.storage.receipts import Commit, commit_unit, done_units, read_receipt
+from pipeline.storage.receipts import Commit, commit_unit, read_receipt
 from pipeline.storage.success import read_success
 from tests.faults.simulated.faulty_store import FaultyStore
 from tests.faults.simulated.memory_store import Clock, MemoryStore, Objects
