@@ -33,7 +33,8 @@ _BETAS: dict[str, Any] = {
     "beta_schedule": "scaled_linear",
     "steps_offset": 1,
 }
-_DDIM: dict[str, Any] = {**_BETAS, "clip_sample": False, "set_alpha_to_one": False}
+DDIM: dict[str, Any] = {**_BETAS, "clip_sample": False, "set_alpha_to_one": False}
+"""Options of Stable Diffusion's DDIM scheduler."""
 
 
 def sdxl(scheduler: Any = None) -> StableDiffusionXLPipeline:
@@ -60,7 +61,7 @@ def sdxl(scheduler: Any = None) -> StableDiffusionXLPipeline:
         text_encoder_2=text_encoder_2,
         tokenizer_2=tokenizer_2,
         unet=unet,
-        scheduler=scheduler or DDIMScheduler(**_DDIM),
+        scheduler=scheduler or DDIMScheduler(**DDIM),
         add_watermarker=False,
     )
 
@@ -97,7 +98,7 @@ def hunyuan_dit() -> HunyuanDiTPipeline:
         text_encoder_2=text_encoder_2,
         tokenizer_2=tokenizer_2,
         transformer=transformer,
-        scheduler=DDIMScheduler(**_DDIM | {"beta_end": 0.018, "prediction_type": "v_prediction"}),
+        scheduler=DDIMScheduler(**DDIM | {"beta_end": 0.018, "prediction_type": "v_prediction"}),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -189,11 +190,11 @@ def random_pipeline(recipe: str, device: torch.device, dtype: torch.dtype) -> An
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)
-    _wake(pipe.unet if hasattr(pipe, "unet") else pipe.transformer)
+    wake(pipe.unet if hasattr(pipe, "unet") else pipe.transformer)
     return pipe
 
 
-def _wake(network: nn.Module) -> None:
+def wake(network: nn.Module) -> None:
     """Set small random weights where an untrained network starts with zeros."""
     for parameter in network.parameters():
         if parameter.abs().max() < 1e-6:

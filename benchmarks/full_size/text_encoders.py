@@ -25,12 +25,12 @@ Encoder = tuple[Any, Any]
 
 def clip_l(*, projection: bool = False) -> Encoder:
     """Return OpenAI's CLIP ViT-L/14, with 123 M parameters."""
-    return _clip(projection, width=768, layers=12, heads=12, activation="quick_gelu")
+    return clip(projection, width=768, layers=12, heads=12, activation="quick_gelu")
 
 
 def clip_g() -> Encoder:
     """Return OpenCLIP's ViT-bigG/14, with 695 M parameters."""
-    return _clip(True, width=1280, layers=32, heads=20, activation="gelu")
+    return clip(True, width=1280, layers=32, heads=20, activation="gelu")
 
 
 def t5_xxl() -> Encoder:
@@ -61,7 +61,8 @@ def bert() -> Encoder:
     return BertModel(config), tokenizer
 
 
-def _clip(projection: bool, *, width: int, layers: int, heads: int, activation: str) -> Encoder:
+def clip(projection: bool, *, width: int, layers: int, heads: int, activation: str) -> Encoder:
+    """Return a text encoder of CLIP with other sizes, with or without its projection."""
     tokens = [*ascii_lowercase, *(f"{x}</w>" for x in ascii_lowercase)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     tokenizer = CLIPTokenizer(

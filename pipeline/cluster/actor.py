@@ -1,5 +1,6 @@
 """Ray actor around a ``UnitWorker``, with health checks and a SIGTERM handler."""
 
+import os
 import signal
 from types import FrameType
 
@@ -13,6 +14,7 @@ from pipeline.cluster.worker_handle import ActorHandle, worker_name
 from pipeline.config.sections import Config
 from pipeline.core.fingerprint import Fingerprint
 from pipeline.core.log_records import LogFormat, log_to_stderr
+from pipeline.models.kept_digests import HASH_MODELS
 
 _CONTROL_CALLS = 2
 """Concurrent calls beside the work: one ``health_check`` and one ``leave``."""
@@ -23,6 +25,11 @@ _WORKER_ENVIRONMENT = {
     # A plan names local files, so a worker must not load a model from the hub.
     "HF_HUB_OFFLINE": "1",
 }
+
+
+def _passed_on() -> dict[str, str]:
+    """Return the variables of this process that its workers on other machines need too."""
+    return {name: os.environ[name] for name in (HASH_MODELS,) if name in os.environ}
 
 
 class WorkerActor(UnitWorker):
@@ -85,7 +92,7 @@ def spawn_worker(
             max_concurrency=UNITS_IN_FLIGHT + _CONTROL_CALLS,
             max_restarts=0,
             max_task_retries=0,
-            runtime_env={"env_vars": _WORKER_ENVIRONMENT},
+            runtime_env={"env_vars": _WORKER_ENVIRONMENT | _passed_on()},
         )
         .remote(url, plan_id, config, Software.here(), log_format)
     )

@@ -119,6 +119,7 @@ def _with_absolute_paths(config: Config, file: TomlFile) -> Config:
                 update={
                     "config": config.model.config and absolute(config.model.config),
                     "loras": tuple(located(lora) for lora in config.model.loras),
+                    "vae": config.model.vae and located(config.model.vae),
                 }
             ),
             "npnet": npnet,

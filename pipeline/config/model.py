@@ -24,7 +24,7 @@ Guidance = Literal["classifier_free", "embedded"]
 """Kind of guidance: with a second prediction without the prompt, or with the scale as an input."""
 
 
-def _unset(value: object) -> bool:
+def unset(value: object) -> bool:
     """Return True if an option is unset, so that it is left out of plans.
 
     Options that were added later must not change the identity of plans that do not use them.
@@ -57,6 +57,26 @@ class SchedulerConfig(Section):
     """Maps scheduler options to values that override the configuration in the model's files."""
 
 
+class VaeSettings(Section):
+    """Settings of a replaced decoder that are part of a plan. Its digest identifies it."""
+
+
+class VaeConfig(VaeSettings, SourceConfig):
+    """A decoder that replaces the one in the model's files: a folder with its config.json."""
+
+    variant: Word | None = None
+    """Variant of its weight file, such as fp16; by default the file without a variant."""
+
+    @model_validator(mode="after")
+    def _folder(self) -> Self:
+        self.require("[model.vae]")
+        if self.file is not None:
+            raise ValueError(
+                "[model.vae] needs a folder or repository in diffusers' format; remove file"
+            )
+        return self
+
+
 class ModelFiles(SourceConfig):
     """Location of the files of a diffusion model."""
 
@@ -75,6 +95,8 @@ class ModelSettings(Section):
     """LoRAs, fused in this order: [[model.loras]]."""
     scheduler: SchedulerConfig | None = None
     """Replacement of the model's scheduler: [model.scheduler]."""
+    vae: Annotated[VaeSettings | None, Field(exclude_if=unset)] = None
+    """Replacement of the model's decoder: [model.vae]."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of weights and activations; latents stay float32 between steps."""
     height: PositiveInt | None = None
@@ -88,12 +110,12 @@ class ModelSettings(Section):
     the scale to the network as an input (distilled models such as FLUX.1-dev)."""
     embedded_guidance: GuidanceScale | None = None
     """Guidance scale that a distilled network receives while classifier-free guidance is used."""
-    negative_prompt: Annotated[str | None, Field(exclude_if=_unset)] = None
+    negative_prompt: Annotated[str | None, Field(exclude_if=unset)] = None
     """Prompt of the unconditional prediction, in sampling and in re-denoising; by default that of
     the pipeline: empty text, or zeros for SDXL."""
-    max_sequence_length: Annotated[PositiveInt | None, Field(exclude_if=_unset)] = None
+    max_sequence_length: Annotated[PositiveInt | None, Field(exclude_if=unset)] = None
     """Maximum number of tokens for T5; by default the pipeline's number."""
-    clip_skip: Annotated[PositiveInt | None, Field(exclude_if=_unset)] = None
+    clip_skip: Annotated[PositiveInt | None, Field(exclude_if=unset)] = None
     """Number of last CLIP layers to skip."""
     compile: bool = False
     """Use torch.compile for the network: faster after minutes of compiling; rounding differs."""
@@ -112,6 +134,8 @@ class ModelConfig(ModelSettings, ModelFiles):
 
     loras: Annotated[tuple[LoraConfig, ...], Field(strict=False)] = ()
     """LoRAs, fused in this order: [[model.loras]]."""
+    vae: VaeConfig | None = None
+    """Replacement of the model's decoder: [model.vae]."""
 
     @model_validator(mode="after")
     def _guided_once(self) -> Self:

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.config.model import LoraSettings, ModelSettings
+from pipeline.config.model import LoraSettings, ModelSettings, VaeSettings, unset
 from pipeline.config.proposers import (
     BestOfNProposer,
     CustomSettings,
@@ -65,11 +65,20 @@ class PlannedLora(LoraSettings):
     """Method that fuses it; unset in plans of older versions."""
 
 
+class PlannedVae(VaeSettings):
+    """Replaced decoder of a plan, identified by the contents of its files."""
+
+    digest: str | None = None
+    """Digest of its files; unset in a draft."""
+
+
 class PlannedModel(ModelSettings):
     """Diffusion model of a plan, identified by the contents of its files."""
 
     loras: Annotated[tuple[PlannedLora, ...], Field(strict=False)] = ()
     """LoRAs, fused in this order."""
+    vae: Annotated[PlannedVae | None, Field(exclude_if=unset)] = None
+    """Replacement of the model's decoder."""
     digest: str | None = None
     """Digest of its files; unset in a draft."""
     steps_offset: bool | int | float | str | None = None

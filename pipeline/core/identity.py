@@ -3,7 +3,7 @@
 import hashlib
 import json
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from pipeline.core.records import Split
@@ -42,10 +42,11 @@ def short(digest: str) -> str:
     return digest[:16]
 
 
-def folder_digest(folder: Path) -> str:
+def folder_digest(folder: Path, digest: Callable[[Path], str] = file_sha256) -> str:
     """Return the SHA-256 over the names and contents of the files in a model folder.
 
     Hidden files and Markdown are ignored, because an edited model card does not change the model.
+    ``digest`` returns the SHA-256 of a file.
     """
     return files_digest(
         folder,
@@ -54,12 +55,18 @@ def folder_digest(folder: Path) -> str:
             for path in folder.rglob("*")
             if path.is_file() and path.suffix != ".md" and not _hidden(path.relative_to(folder))
         ),
+        digest,
     )
 
 
-def files_digest(folder: Path, files: Iterable[Path]) -> str:
-    """Return the SHA-256 over the contents of ``files`` and their names relative to ``folder``."""
-    names = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+def files_digest(
+    folder: Path, files: Iterable[Path], digest: Callable[[Path], str] = file_sha256
+) -> str:
+    """Return the SHA-256 over the contents of ``files`` and their names relative to ``folder``.
+
+    ``digest`` returns the SHA-256 of a file.
+    """
+    names = {path.relative_to(folder).as_posix(): digest(path) for path in files}
     return sha256(canonical_json(names))
 
 

@@ -10,6 +10,7 @@ from pipeline.config.model import ModelConfig
 from pipeline.config.sections import Config, OutputConfig
 from pipeline.core.errors import ModelError
 from pipeline.costs.published import COMPILED, SPEEDS, Architecture, Speed
+from pipeline.models.diffusers.decoder import resolve_decoder
 from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.rewards.published import REQUIRED_FILES, check_folder
 from pipeline.models.source import locate
@@ -32,6 +33,8 @@ def _lookups(config: Config) -> Iterator[Callable[[], object]]:
     yield partial(resolve_model, config.model, fetch=False)
     for lora in config.model.loras:
         yield partial(locate, lora, fetch=False)
+    if config.model.vae is not None:
+        yield partial(resolve_decoder, config.model.vae, fetch=False)
     for reward in config.rewards:
         # A folder of published files may lack some of them.
         if reward.path is not None and reward.kind in REQUIRED_FILES:

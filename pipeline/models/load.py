@@ -33,7 +33,7 @@ _DTYPES: Mapping[str, torch.dtype] = {
 def load_denoiser(
     model: ResolvedModel, device: torch.device, offload: "Offload" = "none"
 ) -> Denoiser:
-    """Load a diffusion model with its LoRAs and options. Raises ``ModelError``."""
+    """Load a diffusion model with its decoder, LoRAs and options. Raises ``ModelError``."""
     # Imported here because diffusers takes seconds to import, and the driver imports this module
     # without loading any model.
     from pipeline.models.diffusers.declarations import refuse_other_prediction
@@ -46,11 +46,13 @@ def load_denoiser(
         place,
         sequential_faults,
     )
+    from pipeline.models.diffusers.replaced_decoder import replace_decoder
     from pipeline.models.diffusers.schedulers import choose_scheduler
 
     config = model.config
     pipe = load_pipeline(model, _DTYPES[config.dtype])
     with model_faults(str(config)):
+        replace_decoder(pipe, model)
         if config.scheduler is not None:
             choose_scheduler(pipe, str(config), config.scheduler.name, config.scheduler.options)
         # After the scheduler is chosen, because the check compares the checkpoint with its options.

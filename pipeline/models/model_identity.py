@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.config.model import ModelConfig, ModelSettings
-from pipeline.config.plan import PlannedLora, PlannedModel
+from pipeline.config.plan import PlannedLora, PlannedModel, PlannedVae
 from pipeline.core.errors import ModelError
 from pipeline.models.diffusers.resolved_model import ResolvedModel, resolve_model, variants_in
 from pipeline.npnet.config import Layout
@@ -30,6 +30,7 @@ _SAME_MODEL = frozenset(
         "compile",
         "channels_last",
         "attention_backend",
+        "vae",
         "vae_slicing",
         "vae_tiling",
     }
@@ -46,6 +47,7 @@ def model_settings(model: ModelConfig) -> PlannedModel:
         | {
             "loras": tuple(PlannedLora(scale=lora.scale) for lora in model.loras),
             "scheduler": model.scheduler and model.scheduler.explicit(),
+            "vae": model.vae and PlannedVae(),
         }
     )
 
@@ -56,7 +58,8 @@ def with_digests(settings: PlannedModel, model: ResolvedModel) -> PlannedModel:
         PlannedLora(scale=lora.scale, digest=files.digest, fused_by=_FUSED_BY)
         for lora, files in zip(model.config.loras, model.loras, strict=True)
     )
-    return settings.model_copy(update={"digest": model.digest, "loras": loras})
+    vae = model.decoder and PlannedVae(digest=model.decoder.digest)
+    return settings.model_copy(update={"digest": model.digest, "loras": loras, "vae": vae})
 
 
 def with_leading_offset(settings: PlannedModel, model: ResolvedModel) -> PlannedModel:
@@ -104,8 +107,8 @@ def model_in_folder(folder: Path, planned: PlannedModel) -> ResolvedModel:
     the first one (plain weights, if present) if none has it. Raises ``ModelError``.
     """
     # LoRAs are not in the folder, and other versions have other settings. Both make another model,
-    # which is rejected later, when its pairs are compared.
-    known = ModelSettings.model_fields.keys() - {"loras"}
+    # which is rejected later, when its pairs are compared. A decoder does not.
+    known = ModelSettings.model_fields.keys() - {"loras", "vae"}
     settings = {name: getattr(planned, name) for name in known}
     models = [
         resolve_model(ModelConfig(**settings, path=str(folder), variant=variant))

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.config.section import SourceConfig
 from pipeline.core.errors import ModelError
-from pipeline.core.identity import file_sha256, files_digest, folder_digest
+from pipeline.core.identity import files_digest, folder_digest
 from pipeline.core.untrusted_files import check_file
+from pipeline.models.kept_digests import kept_sha256
 from pipeline.storage.proxies import proxy_note
 
 if TYPE_CHECKING:
@@ -56,14 +57,14 @@ class ResolvedSource(OnThisMachine):
         """
         if not self.place.is_dir():
             check_file(self.place, ModelError)
-            return file_sha256(self.place)
+            return kept_sha256(self.place)
         if self.config.hub is None:
             for path in sorted(self.place.rglob("*")):
                 if path.is_file():
                     check_file(path, ModelError, self.place)
-            return folder_digest(self.place)
+            return folder_digest(self.place, kept_sha256)
         # The cache of the hub may also have files that another program fetched.
-        return files_digest(self.place, matching(self.place, SAFE_FILES))
+        return files_digest(self.place, matching(self.place, SAFE_FILES), kept_sha256)
 
 
 def resolve_source(config: SourceConfig) -> ResolvedSource:

@@ -24,6 +24,7 @@ from typing import BinaryIO
 from pipeline.core.errors import CacheError
 from pipeline.reader.cache_folder import ANOTHER_FOLDER, cache_errors, is_at, lock_folder, reserve
 from pipeline.storage.file_lock import locked
+from pipeline.storage.user_cache import user_cache
 
 _PART_BYTES = 16 * 1024 * 1024
 _CONNECTIONS = 4
@@ -59,16 +60,12 @@ class Cache:
 
         Raises ``CacheError`` for a user without a home directory.
         """
-        root = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        if root.is_absolute():  # the XDG specification requires relative paths to be ignored
-            return cls(root / "noise-prompt-dataset")
-        try:
-            home = Path.home()
-        except RuntimeError as error:
+        folder = user_cache()
+        if folder is None:
             raise CacheError(
                 f"there is no default cache folder, because this user has no home; {ANOTHER_FOLDER}"
-            ) from error
-        return cls(home / ".cache" / "noise-prompt-dataset")
+            )
+        return cls(folder)
 
     def open(self, digest: str, num_bytes: int, fetch: Fetch) -> BinaryIO:
         """Open a cached object and download it first if it is missing.

@@ -15,6 +15,7 @@ from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.diffusion.noise import as_model_input, noise_stats, stored
 from pipeline.models.reward import Reward
 from pipeline.stages.build_spec import BuildSpec
+from pipeline.stages.first_prediction import FirstPredictionDenoiser
 from pipeline.stages.propose import (
     ProposedNoise,
     Proposer,
@@ -76,7 +77,7 @@ def produce_batch(
         spec: The settings of the plan.
         clock: Receives the seconds of each stage.
     """
-    denoiser = models.denoiser
+    denoiser = FirstPredictionDenoiser(models.denoiser)
     # This noise is already rounded to float16. The source image is sampled from the rounded values,
     # so it belongs to the noise that is stored.
     noise = draw_source_noise(candidates, denoiser.latent_shape)

@@ -89,6 +89,7 @@ def _check_models(config: Config) -> tuple[int | None, list[Finding]]:
             files += _weights([place] if place is None or place.is_file() else place.rglob("*"))
         for lora in models.model.loras:
             files += _weights([lora.place] if lora.place.is_file() else lora.place.rglob("*"))
+        files += _weights([] if models.model.decoder is None else models.model.decoder.files)
         # Reads the headers, which state the sizes. Complete digests take minutes.
         WeightSizes.of_files(files)
         size = sum(path.stat().st_size for path in files)

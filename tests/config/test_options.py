@@ -11,7 +11,7 @@ def test_options_headers_are_those_that_a_file_would_have() -> None:
     expected = [f"[[{n}]]" if n in ARRAYS else f"[{n}]" for n in Config.model_fields]
     within = {
         "[prompts]": ["[[prompts.sources]]", "[prompts.safety]"],
-        "[model]": ["[[model.loras]]", "[model.scheduler]"],
+        "[model]": ["[[model.loras]]", "[model.scheduler]", "[model.vae]"],
     }
     expected = [header for name in expected for header in (name, *within.get(name, []))]
     assert list(dict.fromkeys(headers)) == expected

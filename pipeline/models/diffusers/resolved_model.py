@@ -13,10 +13,12 @@ from pathlib import Path
 from pipeline.config.model import ModelConfig
 from pipeline.config.section import SourceConfig
 from pipeline.core.errors import ModelError
-from pipeline.core.identity import canonical_json, file_sha256, files_digest, sha256
+from pipeline.core.identity import canonical_json, files_digest, sha256
 from pipeline.core.untrusted_files import check_file, check_size
 from pipeline.core.weight_files import check_weights
+from pipeline.models.diffusers.decoder import ResolvedDecoder, resolve_decoder
 from pipeline.models.diffusers.model_index import INDEX, ModelIndex, read_index
+from pipeline.models.kept_digests import kept_sha256
 from pipeline.models.source import OnThisMachine, ResolvedSource, locate, matching, resolve_source
 
 _TEXT = ("text_encoder", "tokenizer")
@@ -69,11 +71,11 @@ class ResolvedModel(OnThisMachine):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over names and contents of the used files, without LoRAs."""
-        folder = files_digest(self.folder, self.files)
+        """SHA-256 over names and contents of the used files of the folder and of the checkpoint."""
+        folder = files_digest(self.folder, self.files, kept_sha256)
         if self.checkpoint is None:
             return folder
-        parts = {"config": folder, "checkpoint": file_sha256(self.checkpoint)}
+        parts = {"config": folder, "checkpoint": kept_sha256(self.checkpoint)}
         return sha256(canonical_json(parts))
 
     @cached_property
@@ -86,18 +88,24 @@ class ResolvedModel(OnThisMachine):
             return self.digest
         variants = {k: variant for k, variant in self.variants.items() if k.startswith(_TEXT)}
         # Without model_index.json ([0]), because it also describes the other components.
-        return files_digest(self.folder, matching(self.folder, _patterns(variants)[1:]))
+        files = matching(self.folder, _patterns(variants)[1:])
+        return files_digest(self.folder, files, kept_sha256)
 
     @cached_property
     def loras(self) -> tuple[ResolvedSource, ...]:
         """Files of the LoRAs, in the order of the configuration."""
         return tuple(map(resolve_source, self.config.loras))
 
+    @cached_property
+    def decoder(self) -> ResolvedDecoder | None:
+        """Files of the decoder that replaces the model's, or None."""
+        return None if self.config.vae is None else resolve_decoder(self.config.vae)
+
 
 def resolve_model(config: ModelConfig, *, fetch: bool = True) -> ResolvedModel:
     """Locate the files of a model on this machine. With ``fetch``, download missing ones.
 
-    LoRAs are located on first use. Raises ``ModelError``.
+    LoRAs and a replaced decoder are located on first use. Raises ``ModelError``.
     """
     if config.config is not None:
         folder = locate(SourceConfig(path=config.config))
