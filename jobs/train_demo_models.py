@@ -6,15 +6,25 @@ its result to FOLDER, so the same command resumes an interrupted run. To ship th
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
 from typing import Annotated
 
 import torch
 import typer
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from jobs.demo_models.data import Pictures, cached_pictures
 from jobs.demo_models.diffusion import DiffusionModel, train_diffusion
@@ -24,7 +34,11 @@ from jobs.demo_models.golden_noise import compare_settings, settings_table
 from jobs.demo_models.reward import train_reward
 from jobs.demo_models.vae import cached_latents, train_decoder, train_vae
 from pipeline.cli.app import run
+from pipeline.cli.arguments import LogFileOption, LogFormatOption
+from pipeline.cli.console import console
+from pipeline.cli.logs import logging_of, remark_log, report_progress
 from pipeline.cli.outputs import check_output_folder
+from pipeline.cli.progress import LINE_S
 from pipeline.core.errors import UserError
 from pipeline.storage.durable import atomic_write, whole_folder
 
@@ -68,16 +82,16 @@ def _declare_float32(path: Path) -> None:
     path.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n", "utf-8")
 
 
-def train_all(settings: DemoSettings, out: Path, seed: int) -> None:
+def train_all(settings: DemoSettings, out: Path, seed: int, *, lines: bool = False) -> None:
     """Run every training stage whose result is not in ``out`` yet, with a progress bar.
 
-    Raise ``UserError`` if the folder was started with other settings or another seed.
+    ``lines`` prints a line a minute in place of the bar, for logs. Raise ``UserError`` if the
+    folder was started with other settings or another seed.
     """
     out.mkdir(parents=True, exist_ok=True)
     _claim(out / "recipe.json", json.dumps({"seed": seed, **asdict(settings)}, indent=1))
     pictures = cached_pictures(settings.pool_size, seed, out)
-    with _progress() as progress:
-        report = _report_to(progress)
+    with nullcontext(_Lines()) if lines else _bars() as report:
         train_model(pictures, settings, out, seed, report)
         train_reward(pictures, settings.reward, folder=out, seed=seed, report=report)
 
@@ -105,17 +119,21 @@ def main(
     compare: Annotated[
         bool, typer.Option("--settings", help="Also measure golden noise; takes minutes longer.")
     ] = False,
+    log_format: LogFormatOption = "text",
+    log_file: LogFileOption = None,
 ) -> None:
     """Train the demo models and print their evaluation."""
     # Two threads on a busy two-core machine were 2.7 times slower than one.
     torch.set_num_threads(1)
     check_output_folder(out)
     settings = DemoSettings().quick() if quick else DemoSettings()
-    train_all(settings, out, seed)
-    model, reward, count = out / "model", out / "reward", settings.evaluation_size
-    Console().print(evaluation_table(evaluate_models(model, reward, count, seed)))
-    if compare:
-        Console().print(settings_table(compare_settings(model, reward, count), count))
+    with logging_of("train_demo_models", log_format, log_file) as log:
+        remark_log(log)
+        train_all(settings, out, seed, lines=log_format == "json" or not console.is_terminal)
+        model, reward, count = out / "model", out / "reward", settings.evaluation_size
+        Console().print(evaluation_table(evaluate_models(model, reward, count, seed)))
+        if compare:
+            Console().print(settings_table(compare_settings(model, reward, count), count))
 
 
 def _claim(path: Path, described: str) -> None:
@@ -128,26 +146,37 @@ def _claim(path: Path, described: str) -> None:
         )
 
 
-def _progress() -> Progress:
-    return Progress(
+@contextmanager
+def _bars() -> Iterator[StageCallback]:
+    """Show one progress bar per stage, from its first step."""
+    columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("loss {task.fields[loss]:.4f}"),
         TimeRemainingColumn(),
     )
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, step: int, steps: int, loss: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=steps, loss=loss)
+            progress.update(tasks[stage], completed=step, loss=loss)
+
+        yield report
 
 
-def _report_to(progress: Progress) -> StageCallback:
-    """Return a report function that shows one progress bar per stage, from its first step."""
-    tasks = {task.description: task.id for task in progress.tasks}
+class _Lines:
+    """Prints a line at the end of a stage, and every minute."""
 
-    def report(stage: str, step: int, steps: int, loss: float) -> None:
-        if stage not in tasks:
-            tasks[stage] = progress.add_task(stage, total=steps, loss=loss)
-        progress.update(tasks[stage], completed=step, loss=loss)
+    def __init__(self) -> None:
+        self._printed = monotonic()
 
-    return report
+    def __call__(self, stage: str, step: int, steps: int, loss: float) -> None:
+        if step == steps or monotonic() - self._printed > LINE_S:
+            self._printed = monotonic()
+            report_progress(f"{stage}: step {step:,} of {steps:,}, loss {loss:.4f}")
 
 
 if __name__ == "__main__":

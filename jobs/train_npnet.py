@@ -4,6 +4,8 @@ For several GPUs or machines use ``accelerate launch -m jobs.train_npnet …`` o
 same command resumes from the last checkpoint.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,14 +13,20 @@ import torch
 import typer
 from accelerate import Accelerator
 from accelerate.utils import is_tensorboard_available
-from rich.console import Console
 
 from pipeline.cli.app import run
-from pipeline.cli.arguments import UnsignedOption, VersionOption
+from pipeline.cli.arguments import (
+    LogFileOption,
+    LogFormatOption,
+    UnsignedOption,
+    VersionOption,
+)
+from pipeline.cli.logs import logging_of, remark, remark_log, report_progress
 from pipeline.cli.outputs import check_output_folder
 from pipeline.config.file import load_config
 from pipeline.core.determinism import be_deterministic
 from pipeline.core.errors import UserError
+from pipeline.core.log_records import LogFormat
 from pipeline.models.diffusers.resolved_model import ResolvedModel, resolve_model
 from pipeline.models.load import load_text_encoder
 from pipeline.models.model_identity import identity_of, model_in_folder
@@ -81,6 +89,8 @@ def job(
         Literal["tensorboard"] | None,
         typer.Option(help="Also log the loss curve to this tracker, in a folder of --out."),
     ] = None,
+    log_format: LogFormatOption = "text",
+    log_file: LogFileOption = None,
 ) -> None:
     """Train a noise prompt network on the train split and measure it on the validation split."""
     check_output_folder(out)
@@ -96,8 +106,6 @@ def job(
     accelerator = Accelerator(
         mixed_precision=_PRECISION[precision], cpu=on_cpu, log_with=tracker, project_dir=out
     )
-    # With several processes, only the main one prints.
-    print_line = Console(quiet=not accelerator.is_main_process).print
     settings = TrainingSettings(
         steps=steps,
         batch_size=batch_size,
@@ -111,24 +119,38 @@ def job(
     diffusion = _model(source, config, model)
     # The pairs are already computed, so no other network of the diffusion model is loaded.
     text = load_text_encoder(diffusion, accelerator.device)
-    summary = train(
-        source,
-        PromptEncoder(text.embed, text.device),
-        identity_of(diffusion),
-        NewNetwork(kind=layout, width=width, dropout=dropout)
-        if init is None
-        else PretrainedNetwork(folder=init),
-        settings,
-        out,
-        accelerator,
-        checkpoint_every=checkpoint_every,
-        report=lambda step, loss: print_line(f"step {step} of {steps}: loss {loss:.4f}"),
-        allow_other_model=allow_other_model,
-    )
-    explained = summary["variance_explained"]
-    measured = "no validation pairs" if explained is None else f"{explained:.1%} on validation"
-    print_line(f"{out}: {summary['parameters']:,} parameters, variance explained: {measured}")
-    accelerator.end_training()
+    with _logging(accelerator, log_format, log_file):
+        summary = train(
+            source,
+            PromptEncoder(text.embed, text.device),
+            identity_of(diffusion),
+            NewNetwork(kind=layout, width=width, dropout=dropout)
+            if init is None
+            else PretrainedNetwork(folder=init),
+            settings,
+            out,
+            accelerator,
+            checkpoint_every=checkpoint_every,
+            report=lambda step, loss: report_progress(f"step {step} of {steps}: loss {loss:.4f}"),
+            allow_other_model=allow_other_model,
+        )
+        explained = summary["variance_explained"]
+        measured = "no validation pairs" if explained is None else f"{explained:.1%} on validation"
+        remark(f"{out}: {summary['parameters']:,} parameters, variance explained: {measured}")
+        accelerator.end_training()
+
+
+@contextmanager
+def _logging(
+    accelerator: Accelerator, log_format: LogFormat, log_file: Path | None
+) -> Iterator[None]:
+    """Log from the main process. The others log nothing."""
+    if accelerator.is_main_process:
+        with logging_of("train_npnet", log_format, log_file) as log:
+            remark_log(log)
+            yield
+    else:
+        yield
 
 
 def _model(source: Source, config: str | None, folder: Path | None) -> ResolvedModel:

@@ -1,6 +1,6 @@
 """Lets ``python -m pipeline.cli`` run ``npd``."""
 
-from pipeline.cli.app import main
+from pipeline.cli.entry import main
 
 if __name__ == "__main__":
     main()

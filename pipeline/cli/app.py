@@ -98,7 +98,8 @@ def run(command: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     except NPDError as error:
         if wants_json(arguments):
             show_json_error(str(error), exit_code_of(error))
-        console.print(f"error: {error}", style="red", soft_wrap=True)
+        if not error.is_logged:
+            console.print(f"error: {error}", style="red", soft_wrap=True)
         sys.exit(exit_code_of(error))
     except SystemExit as ended:
         # Commands raise other codes and errors, so this is from the parser of the arguments.

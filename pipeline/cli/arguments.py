@@ -3,11 +3,13 @@
 import math
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.core.errors import UserError
+from pipeline.core.log_records import LogFormat
 
 ConfigArgument = Annotated[
     str, typer.Argument(help="A TOML file, or the name of a shipped configuration.")
@@ -25,6 +27,14 @@ VersionOption = Annotated[
 ]
 UnsignedOption = Annotated[
     bool, typer.Option("--unsigned", help="Read a public bucket without credentials.")
+]
+
+LogFormatOption = Annotated[
+    LogFormat, typer.Option(help="Format of the log; of a build, also in its workers.")
+]
+LogFileOption = Annotated[
+    Path | None,
+    typer.Option(help="File for details. Default: one in ~/.local/state/noise-prompt-dataset."),
 ]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -2,12 +2,13 @@
 
 import shlex
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.arguments import ConfigArgument
+from pipeline.cli.arguments import ConfigArgument, LogFileOption, LogFormatOption
 from pipeline.cli.console import (
     batch_remark,
     console,
@@ -16,13 +17,14 @@ from pipeline.cli.console import (
     show_manifest,
 )
 from pipeline.cli.exit_codes import ExitCode, exit_code_of
-from pipeline.cli.logs import logging_of_build, remark, report_error
+from pipeline.cli.logs import logging_of, remark, remark_log, report_error
 from pipeline.cli.progress import BuildView, EarlierUnits, Tally, show_progress
 from pipeline.cli.stop_signal import StopSignal
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
 from pipeline.core.errors import BuildStoppedError, NPDError, UserError
 from pipeline.core.log_records import LogFormat
+from pipeline.core.quantities import counted
 from pipeline.monitor.progress import BuildProgress
 from pipeline.storage.manifest import Manifest
 from pipeline.storage.open import open_store
@@ -46,13 +48,8 @@ def build(
         bool,
         typer.Option("--add", help="Add this plan to an output that already holds another one."),
     ] = False,
-    log_format: Annotated[
-        LogFormat, typer.Option(help="Format of the log, also in the processes of workers.")
-    ] = "text",
-    log_file: Annotated[
-        Path | None,
-        typer.Option(help="File for details. Default: one in ~/.local/state/noise-prompt-dataset."),
-    ] = None,
+    log_format: LogFormatOption = "text",
+    log_file: LogFileOption = None,
 ) -> None:
     """Build a data set, or resume an interrupted one. The result has the same bytes either way."""
     from pipeline.workflows.build import open_build, sealed
@@ -61,7 +58,7 @@ def build(
         open_store(out), _settings(config, workers), add=add, log_format=log_format
     )
     url, plan_id = context.store.url, context.plan.plan_id
-    with logging_of_build(log_format, plan_id, log_file) as log:
+    with logging_of(plan_id, log_format, log_file, plan_id=plan_id) as log:
         if found := sealed(context):
             remark("already sealed; nothing to do")
             _show_sealed(found, url, log_format)
@@ -85,14 +82,14 @@ def _show_start(context: "BuildContext", log: Path | None) -> None:
     plan, url = context.plan, context.store.url
     workers = context.config.cluster.workers
     remark(
-        f"plan {plan.plan_id}: {plan.num_candidates} candidates in {plan.num_units} units, "
-        f"{workers} workers"
+        f"plan {plan.plan_id}: {counted(plan.num_candidates, 'candidate')} in "
+        f"{counted(plan.num_units, 'unit')}, {counted(workers, 'worker')}"
     )
     for line in prompt_remarks(plan, url):
         remark(line)
     if smaller := batch_remark(context.config.units):
         remark(f"batches {smaller}")
-    remark("no log file: its folders cannot be written" if log is None else f"log: {log}")
+    remark_log(log)
 
 
 def _show_sealed(manifest: Manifest, url: str, log_format: LogFormat) -> None:
@@ -116,19 +113,27 @@ def _run(
 
     done = units_done(context)
     if sum(done):
-        remark(f"resuming: {sum(done)} units are done")
+        remark(f"resuming: {counted(sum(done), 'unit')} done before")
     progress = new_progress(done)
+    stop = StopSignal(_announce_stop)
     try:
-        with (
-            ray_session(context.config.cluster, address),
-            metrics(context, progress),
-            StopSignal(_announce_stop) as stop,
-        ):
+        with ExitStack() as opened:
+            opened.enter_context(stop)
+            # Nothing is computed yet, so there is nothing to save.
+            with stop.ending_at_once(lambda: _show_stopped(context, sum(done), resume)):
+                opened.enter_context(ray_session(context.config.cluster, address))
+            opened.enter_context(metrics(context, progress))
             try:
                 return _compute_and_publish(context, done, stop, progress)
             except (BuildStoppedError, KeyboardInterrupt):
-                _show_stopped(context, resume)
+                # A unit may have been committed after its last summary.
+                _show_stopped(context, sum(units_done(context)), resume)
                 raise typer.Exit(stop.exit_code) from None
+            finally:
+                stop.interrupt_on_first()
+    # While Ray ends.
+    except KeyboardInterrupt:
+        raise typer.Exit(stop.exit_code) from None
     except NPDError as error:
         report_error(error)
         for line in _what_to_look_at(progress, resume, log):
@@ -169,28 +174,25 @@ def _compute_and_publish(
 def _other_attempts(tally: Tally) -> Iterator[str]:
     if tally.committed_elsewhere:
         yield (
-            f"{tally.committed} units were committed by this run, {tally.committed_elsewhere} by "
-            "another attempt, such as a second run of this build"
+            f"this run has committed {counted(tally.committed, 'unit')}, and another attempt, such "
+            f"as a second run of this build, {tally.committed_elsewhere:,}"
         )
     if tally.different:
         yield (
-            f"warning: {tally.different} units gave a different result on a second attempt; the "
-            "first result is used, and `npd verify` lists both"
+            f"warning: a second attempt at {counted(tally.different, 'unit')} gave a different "
+            "result; the first one is used, and `npd verify` lists both"
         )
 
 
-def _show_stopped(context: "BuildContext", resume: str) -> None:
-    from pipeline.workflows.build import units_done
-
-    # Count receipts in the store: a unit may have been committed after its last summary.
-    durable, total = sum(units_done(context)), context.plan.num_units
-    remark(f"stopped: {durable} of {total} units are saved in {context.store.url}; resume with")
+def _show_stopped(context: "BuildContext", durable: int, resume: str) -> None:
+    saved = f"{durable:,} of {counted(context.plan.num_units, 'unit')} saved"
+    remark(f"stopped: {saved} in {context.store.url}; resume with")
     remark(f"  {resume}")
 
 
 def _what_to_look_at(progress: BuildProgress, resume: str, log: Path | None) -> Iterator[str]:
     """Yield what helps after a failed build: counts, the log and the next command."""
-    yield f"{progress.done} of {progress.total} units are saved"
+    yield f"{progress.done:,} of {counted(progress.total, 'unit')} saved"
     if progress.failed_attempts:
         failed = ", ".join(f"{n} {kind}" for kind, n in progress.failed_attempts.most_common())
         yield f"failed attempts at units: {failed}"

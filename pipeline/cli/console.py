@@ -18,7 +18,7 @@ from pipeline.config.plan import Plan
 from pipeline.config.sections import UnitsConfig
 from pipeline.core.escape import for_terminal, for_terminal_line
 from pipeline.core.prompt_funnel import PromptFunnel
-from pipeline.core.quantities import human_bytes
+from pipeline.core.quantities import counted, human_bytes
 from pipeline.storage.manifest import Funnel, Manifest
 from pipeline.storage.plans import dropped_key_of
 from pipeline.storage.versions import PlanVersion
@@ -77,9 +77,7 @@ def show_manifest(manifest: Manifest, url: str) -> None:
     console.print(table)
     names = {name for of_split in manifest.shards.values() for name in of_split}
     if len(names) > 1:
-        console.print(
-            f"each of the {len(names)} formats holds all {manifest.funnel.in_shards} pairs"
-        )
+        console.print(f"each of the {len(names)} formats holds all {_stored_pairs(manifest)}")
     # With one reward every rule decides alike, so the rule is not shown.
     rule = "" if len(manifest.selection) == 1 else f" ({manifest.plan.rule})"
     console.print(f"version {manifest.version}, kept where better{rule}: {margins_line(manifest)}")
@@ -92,8 +90,12 @@ def version_line(version: PlanVersion) -> str:
     mark = " (current)" if version.is_current else ""
     if version.manifest is None:
         return f"{mark}: {'removed' if version.is_removed else f'damaged: {version.damage}'}"
-    pairs = f"{version.manifest.funnel.in_shards} pairs"
+    pairs = _stored_pairs(version.manifest)
     return f"{mark}: {pairs}, kept where better: {margins_line(version.manifest)}"
+
+
+def _stored_pairs(manifest: Manifest) -> str:
+    return counted(manifest.funnel.in_shards, "pair")
 
 
 def margins_line(manifest: Manifest) -> str:
@@ -120,11 +122,12 @@ def show_verification(found: "Verification") -> None:
         also = f" ({more} more are not shown)" if more > 0 else ""
         show(f"foreign files are never read or deleted{also}")
     show(
-        f"{found.manifests} plan{'' if found.manifests == 1 else 's'}, {found.units} units, "
-        f"{found.candidates} candidates, {found.shards} shards with {_pairs(found)}, "
-        f"{human_bytes(found.num_bytes)} read: "
-        f"{len(found.orphans)} orphans, {len(found.disagreements)} disagreements, "
-        f"{len(found.problems)} problems"
+        f"{counted(found.manifests, 'plan')}, {counted(found.units, 'unit')}, "
+        f"{counted(found.candidates, 'candidate')}, {counted(found.shards, 'shard')} with "
+        f"{_pairs(found)}, {human_bytes(found.num_bytes)} read: "
+        f"{counted(len(found.orphans), 'orphan')}, "
+        f"{counted(len(found.disagreements), 'disagreement')}, "
+        f"{counted(len(found.problems), 'problem')}"
     )
 
 
@@ -132,10 +135,13 @@ def _pairs(found: "Verification") -> str:
     """Return the number of pairs. Each format holds all of them."""
     counts = found.pairs_by_format
     if len(counts) > 1 and len(set(counts.values())) == 1:
-        return f"{found.pairs // len(counts)} pairs in each of {len(counts)} formats"
+        pairs = counted(found.pairs // len(counts), "pair")
+        return f"{pairs} in each of {len(counts)} formats"
     if len(counts) > 1:
-        return ", ".join(f"{count} pairs in {name}" for name, count in sorted(counts.items()))
-    return f"{found.pairs} pairs"
+        return ", ".join(
+            f"{counted(count, 'pair')} in {name}" for name, count in sorted(counts.items())
+        )
+    return counted(found.pairs, "pair")
 
 
 def batch_remark(units: UnitsConfig) -> str | None:
@@ -151,14 +157,15 @@ def batch_remark(units: UnitsConfig) -> str | None:
 
 def funnel_line(funnel: Funnel) -> str:
     """Return the funnel as one line: kept, rejected and failed candidates with their reasons."""
-    judged = "candidates" if funnel.judged is None else "judged candidates"
-    parts = [f"{funnel.kept} of {funnel.num_judged} {judged} kept ({funnel.kept_rate:.1%})"]
+    noun = "candidate" if funnel.judged is None else "judged candidate"
+    judged = counted(funnel.num_judged, noun)
+    parts = [f"{funnel.kept:,} of {judged} kept ({funnel.kept_rate:.1%})"]
     if funnel.judged is not None:
-        parts.append(f"{funnel.unjudged} pairs stored without being judged")
-    parts += [f"{count} rejected by {reason}" for reason, count in funnel.rejected.items()]
-    parts += [f"{count} failed by {reason}" for reason, count in funnel.failed.items()]
+        parts.append(f"{counted(funnel.unjudged, 'pair')} stored without being judged")
+    parts += [f"{count:,} rejected by {reason}" for reason, count in funnel.rejected.items()]
+    parts += [f"{count:,} failed by {reason}" for reason, count in funnel.failed.items()]
     if funnel.truncated:
-        parts.append(f"{funnel.truncated} with a truncated prompt")
+        parts.append(f"{funnel.truncated:,} with a truncated prompt")
     return ", ".join(parts)
 
 
@@ -179,8 +186,8 @@ def prompt_lines(funnel: PromptFunnel) -> Iterator[tuple[str, str]]:
     if len(funnel.sources) > 1:
         groups += [(f"  {s.name}", s.kept, s.rows, s.dropped) for s in funnel.sources]
     for name, kept, rows, dropped in groups:
-        reasons = ", ".join(f"{count} {reason.value}" for reason, count in dropped.items())
-        yield name, f"{kept} of {rows} rows{reasons and f': {reasons}'}"
+        reasons = ", ".join(f"{count:,} {reason.value}" for reason, count in dropped.items())
+        yield name, f"{kept:,} of {counted(rows, 'row')}{reasons and f': {reasons}'}"
     if funnel.verdicts:
-        counts = ", ".join(f"{count} {verdict}" for verdict, count in funnel.verdicts.items())
+        counts = ", ".join(f"{count:,} {verdict}" for verdict, count in funnel.verdicts.items())
         yield "  safety verdicts", counts

@@ -1,7 +1,10 @@
 """The command ``npd evaluate``, which runs a trial of noises on held-out prompts."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import (
@@ -13,10 +16,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pipeline.cli.arguments import LogFileOption, LogFormatOption
 from pipeline.cli.console import console, show
+from pipeline.cli.logs import logging_of, remark, remark_log, report_progress
 from pipeline.cli.outputs import check_output_folder
+from pipeline.cli.progress import LINE_S
 from pipeline.config.file import load_config
+from pipeline.core.quantities import counted
 from pipeline.storage.open import open_store
+
+if TYPE_CHECKING:
+    # Not imported at run time: it imports torch, which takes seconds.
+    from pipeline.evaluate.trial.run import TrialRun
 
 trials = typer.Typer()
 
@@ -83,6 +94,8 @@ def evaluate(
     workers: Annotated[
         int, typer.Option(min=1, help="Number of processes; on GPUs, one per GPU.")
     ] = 1,
+    log_format: LogFormatOption = "text",
+    log_file: LogFileOption = None,
 ) -> None:
     """Compare noise of networks and golden noise with other methods of equal cost.
 
@@ -91,7 +104,7 @@ def evaluate(
     After an interruption, the same command continues from the last finished chunk.
     """
     from pipeline.demo.scenes import scene_categories
-    from pipeline.evaluate.trial.run import compute, prepare, publish
+    from pipeline.evaluate.trial.run import prepare, publish
     from pipeline.evaluate.trial.samples import held_out_prompts, read_categories, read_data_set
     from pipeline.evaluate.trial.settings import (
         Setup,
@@ -101,41 +114,68 @@ def evaluate(
     )
 
     check_output_folder(out)
-    settings = load_config(config)
-    if rewards is not None:
-        settings = settings.model_copy(update={"rewards": load_config(rewards).rewards})
-    sampling = settings.sampling
-    if steps is not None:
-        sampling = sampling.model_copy(update={"num_inference_steps": steps})
-    data_set = None if data is None else read_data_set(open_store(data, unsigned=unsigned))
-    texts = held_out_prompts(prompts, prompt_column, data_set)[:limit]
-    if prompts is None or category_column is None:
-        categories = scene_categories(texts)
-    else:
-        categories = read_categories(prompts, prompt_column, category_column)
-    networks = networks_of(npnet or [])
-    refuse_other_networks(networks, settings.model, allow_other_model=allow_other_model)
-    setup = Setup(
-        settings,
-        networks,
-        TrialSettings(
-            sampling=sampling,
-            seeds_per_prompt=seeds_per_prompt,
-            seed=seed,
-            batch_size=batch_size or settings.units.batch_size,
-            guidance=tuple(guidance if guidance is not None else (2.0, 5.5)),
-            plain_guidance=tuple(plain_guidance if plain_guidance is not None else (1.5, 2.0)),
-            limit_guidance=limit_guidance,
-            limit_controls=limit_controls,
-        ),
-    )
-    run = prepare(setup, texts, categories, data_set, out)
-    console.print(
-        f"{len(texts):,} prompts with {seeds_per_prompt} seeds each, {len(setup.arm_specs())} "
-        f"arms, {workers} workers"
-    )
-    if run.done:
-        console.print(f"resuming: {run.done} of {len(run.files)} chunks are done")
+    with logging_of("evaluate", log_format, log_file) as log:
+        settings = load_config(config)
+        if rewards is not None:
+            settings = settings.model_copy(update={"rewards": load_config(rewards).rewards})
+        sampling = settings.sampling
+        if steps is not None:
+            sampling = sampling.model_copy(update={"num_inference_steps": steps})
+        data_set = None if data is None else read_data_set(open_store(data, unsigned=unsigned))
+        texts = held_out_prompts(prompts, prompt_column, data_set)[:limit]
+        if prompts is None or category_column is None:
+            categories = scene_categories(texts)
+        else:
+            categories = read_categories(prompts, prompt_column, category_column)
+        networks = networks_of(npnet or [])
+        refuse_other_networks(networks, settings.model, allow_other_model=allow_other_model)
+        setup = Setup(
+            settings,
+            networks,
+            TrialSettings(
+                sampling=sampling,
+                seeds_per_prompt=seeds_per_prompt,
+                seed=seed,
+                batch_size=batch_size or settings.units.batch_size,
+                guidance=tuple(guidance if guidance is not None else (2.0, 5.5)),
+                plain_guidance=tuple(plain_guidance if plain_guidance is not None else (1.5, 2.0)),
+                limit_guidance=limit_guidance,
+                limit_controls=limit_controls,
+            ),
+        )
+        run = prepare(setup, texts, categories, data_set, out)
+        remark(
+            f"{counted(len(texts), 'prompt')} with {counted(seeds_per_prompt, 'seed')} each, "
+            f"{counted(len(setup.arm_specs()), 'arm')}, {counted(workers, 'worker')}"
+        )
+        remark_log(log)
+        if run.done:
+            remark(f"resuming: {run.done:,} of {counted(len(run.files), 'chunk')} done before")
+        _compute(run, workers, lines=log_format == "json" or not console.is_terminal)
+        remark("writing the report")
+        publish(run)
+        show((out / "summary.md").read_text("utf-8"))
+        remark(f"written: {out / 'trial.html'}, summary.html, trial.json")
+
+
+def _compute(run: "TrialRun", workers: int, *, lines: bool) -> None:
+    """Compute the missing chunks with a bar, or with a line a minute for logs."""
+    from pipeline.evaluate.trial.run import compute
+
+    done, total = run.done, len(run.files)
+    with nullcontext() if lines else _bar(done, total) as advance:
+        printed = monotonic()
+        for _ in compute(run, workers):
+            done += 1
+            if advance is not None:
+                advance()
+            elif done == total or monotonic() - printed > LINE_S:
+                printed = monotonic()
+                report_progress(f"chunks {done:,} of {total:,} ({done / total:.0%})")
+
+
+@contextmanager
+def _bar(done: int, total: int) -> Iterator[Callable[[], None]]:
     columns = (
         TextColumn("chunks"),
         BarColumn(),
@@ -145,10 +185,5 @@ def evaluate(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("chunks", completed=run.done, total=len(run.files))
-        for _ in compute(run, workers):
-            progress.advance(bar)
-    with console.status("writing the report"):
-        publish(run)
-    show((out / "summary.md").read_text("utf-8"))
-    console.print(f"written: {out / 'trial.html'}, summary.html, trial.json", soft_wrap=True)
+        bar = progress.add_task("chunks", completed=done, total=total)
+        yield lambda: progress.advance(bar)

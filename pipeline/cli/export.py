@@ -6,7 +6,7 @@ import typer
 
 from pipeline.cli.arguments import PlanOption, UnsignedOption, UrlArgument, VersionOption
 from pipeline.cli.console import console, show
-from pipeline.core.quantities import human_bytes
+from pipeline.core.quantities import counted, human_bytes
 from pipeline.storage.open import open_store
 
 
@@ -60,5 +60,5 @@ def export(
     if not made.is_new:
         console.print("already exported; nothing to do")
         return
-    show(f"{made.num_files} files, {human_bytes(made.num_bytes)}, written and read back")
+    show(f"{counted(made.num_files, 'file')}, {human_bytes(made.num_bytes)}, written and read back")
     console.print(f"exported to {target.url}", soft_wrap=True)

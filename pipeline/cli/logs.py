@@ -1,4 +1,4 @@
-"""Logging of a build: what the person sees, and a file with the details.
+"""Logging of builds, trials and training: what the person sees, and a file with the details.
 
 The terminal shows remarks and warnings of this program. The file has all of its records, the
 complete errors of workers, and what Ray prints.
@@ -24,6 +24,11 @@ _person = logging.getLogger("npd")
 def remark(message: str) -> None:
     """Print a line for the person, or a record of the log if that is JSON."""
     _person.info(message, extra={"is_remark": True})
+
+
+def remark_log(log: Path | None) -> None:
+    """Print where the log is."""
+    remark("no log file: its folders cannot be written" if log is None else f"log: {log}")
 
 
 def report_progress(message: str) -> None:
@@ -59,7 +64,7 @@ class ConsoleHandler(logging.Handler):
 
 
 class LogFile(logging.FileHandler):
-    """Log file of a build. If its disk is full, it ends with one warning, and the build goes on."""
+    """Log file of a command. A full disk ends it with one warning, and the command goes on."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8")
@@ -78,7 +83,7 @@ class LogFile(logging.FileHandler):
             return
         self._has_failed = True
         _person.warning(
-            "the log %s cannot be written: %s (%s); the build goes on without it",
+            "the log %s cannot be written: %s (%s); the command goes on without it",
             self.baseFilename,
             error.strerror,
             free_space(Path(self.baseFilename).parent),
@@ -91,17 +96,18 @@ class LogFile(logging.FileHandler):
 
 
 @contextmanager
-def logging_of_build(
-    log_format: LogFormat, plan_id: str, log_file: Path | None
+def logging_of(
+    name: str, log_format: LogFormat, log_file: Path | None, *, plan_id: str | None = None
 ) -> Iterator[Path | None]:
     """Log to standard error in a format, and to a file. Yield its path, or None without one.
 
-    By default the file is in the folder of the user for such files, or in that for temporary files
-    if it cannot be written. Raise ``UserError`` if ``log_file`` cannot be written.
+    An ``NPDError`` that ends the context is logged. By default the file begins with ``name`` and is
+    in the folder of the user for such files, or in that for temporary files if it cannot be
+    written. Raise ``UserError`` if ``log_file`` cannot be written.
     """
     as_json = JsonFormatter(plan_id) if log_format == "json" else None
     handlers: list[logging.Handler] = [ConsoleHandler(as_json)]
-    file = _open(log_file, plan_id)
+    file = _open(log_file, name)
     if file is not None:
         file.setFormatter(as_json or TextFormatter())
         handlers.append(file)
@@ -113,6 +119,10 @@ def logging_of_build(
         logging.getLogger(name).setLevel(logging.INFO)
     try:
         yield None if file is None else Path(file.baseFilename)
+    except NPDError as error:
+        report_error(error)
+        error.is_logged = True
+        raise
     finally:
         _replace(root, handlers, before)
         for name, level in levels.items():
@@ -139,19 +149,19 @@ def _print(record: logging.LogRecord) -> None:
     console.print(message, style=style, soft_wrap=True)
 
 
-def _open(log_file: Path | None, plan_id: str) -> LogFile | None:
+def _open(log_file: Path | None, name: str) -> LogFile | None:
     if log_file is not None:
         try:
             return LogFile(log_file)
         except OSError as error:
             raise UserError(f"cannot write the log {log_file}: {error.strerror}") from error
     state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
-    name = f"{plan_id}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
+    file = f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
     for folder in (state / "noise-prompt-dataset", Path(tempfile.gettempdir())):
         try:
             folder.expanduser().mkdir(parents=True, exist_ok=True)
-            return LogFile(folder.expanduser() / name)
-        # A container may have no home and a read-only root. A build does not need its log.
+            return LogFile(folder.expanduser() / file)
+        # A container may have no home and a read-only root. No command needs its log.
         except (OSError, RuntimeError):
             continue
     return None

@@ -19,7 +19,7 @@ from pipeline.cli.outputs import check_output
 from pipeline.config.file import load_config
 from pipeline.config.sections import Config
 from pipeline.core.errors import ModelError
-from pipeline.core.quantities import human_bytes, human_seconds
+from pipeline.core.quantities import counted, human_bytes, human_seconds
 from pipeline.storage.durable import atomic_write
 
 if TYPE_CHECKING:
@@ -196,8 +196,8 @@ def _sizes(plan: "Plan", config: Config, evaluations: float, pair_bytes: int) ->
     # An upper bound: it assumes that every candidate is kept.
     total = candidates * pair_bytes * len(config.output.formats)
     yield from prompt_lines(plan.prompt_funnel)
-    yield "candidates", f"{candidates}"
-    yield "units", f"{plan.num_units} of {plan.unit_size} candidates"
+    yield "candidates", f"{candidates:,}"
+    yield "units", f"{plan.num_units:,} of {counted(plan.unit_size, 'candidate')}"
     if remark := batch_remark(config.units):
         yield "batches", remark
     yield (
@@ -222,6 +222,6 @@ def _hours(cost: "GpuHours", plan: "Plan", gpus: int) -> str:
 def _used(plan: "Plan", workers: int) -> str:
     """Return the number of workers that have work. One worker computes a unit."""
     if plan.num_units >= workers:
-        return f"{workers} worker{'' if workers == 1 else 's'}"
-    units = "one unit" if plan.num_units == 1 else f"{plan.num_units} units"
+        return counted(workers, "worker")
+    units = counted(plan.num_units, "unit")
     return f"{plan.num_units} of {workers} workers, because there is work for {units} only"

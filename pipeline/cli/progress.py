@@ -14,7 +14,7 @@ from rich.text import Text
 from pipeline.cli.console import console
 from pipeline.cli.logs import report_progress
 from pipeline.core.errors import StoreError
-from pipeline.core.quantities import human_seconds
+from pipeline.core.quantities import counted, human_seconds
 from pipeline.monitor.progress import BuildProgress
 from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.storage.object_store import ObjectStore
@@ -23,7 +23,7 @@ from pipeline.storage.unit_counts import UnitCounts, read_all_counts
 
 logger = logging.getLogger(__name__)
 
-_LINE_S = 60.0
+LINE_S = 60.0
 """Seconds between two lines of a log."""
 
 _RATE_S = 300.0
@@ -169,7 +169,7 @@ class BuildView:
         ready = counts.get("ready", 0)
         if not total:
             return "starting workers"
-        words = f"{total} worker{'' if total == 1 else 's'}"
+        words = counted(total, "worker")
         return ", ".join([f"{ready} of {words} ready", *others]) if others else words
 
     def _remaining(self) -> int:
@@ -180,7 +180,7 @@ class BuildView:
     def line(self) -> str:
         """Return all figures as one line."""
         share = f"{self.done / self.total:.0%}"
-        return ", ".join([f"units {self.done} of {self.total} ({share})", *self.figures()])
+        return ", ".join([f"units {self.done:,} of {self.total:,} ({share})", *self.figures()])
 
 
 def show_progress(summaries: Iterable[UnitSummary], view: BuildView, *, lines: bool) -> Tally:
@@ -205,7 +205,7 @@ def _lines(view: BuildView) -> Iterator[Callable[[], None]]:
     def run() -> None:
         workers, printed = "", monotonic()
         while not ended.wait(1.0):
-            if view.workers() != workers or monotonic() - printed > _LINE_S:
+            if view.workers() != workers or monotonic() - printed > LINE_S:
                 workers, printed = view.workers(), monotonic()
                 report_progress(view.line())
 

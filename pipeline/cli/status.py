@@ -12,7 +12,7 @@ from pipeline.cli.exit_codes import ExitCode
 from pipeline.cli.json_output import JsonOption, estimate_json, funnel_json, show_json
 from pipeline.core.errors import RetryableStoreError, UserError
 from pipeline.core.escape import for_terminal_line
-from pipeline.core.quantities import human_seconds
+from pipeline.core.quantities import counted, human_seconds
 from pipeline.storage.open import open_store
 
 if TYPE_CHECKING:
@@ -109,8 +109,9 @@ def _lines(found: "StoreStatus", price: float | None) -> Iterator[str]:
     for plan in found.plans:
         share = plan.units_done / plan.plan.num_units if plan.plan.num_units else 1.0
         yield (
-            f"plan {plan.plan.plan_id}: {plan.units_done} of {plan.plan.num_units} units "
-            f"({share:.0%}), {plan.state}{plan.reason and f': {plan.reason}'}"
+            f"plan {plan.plan.plan_id}: {plan.units_done:,} of "
+            f"{counted(plan.plan.num_units, 'unit')} ({share:.0%}), "
+            f"{plan.state}{plan.reason and f': {plan.reason}'}"
         )
         for version in plan.versions:
             yield f"  version {version.number}{version_line(version)}"
@@ -126,7 +127,7 @@ def _rows(plan: "PlanStatus", price: float | None) -> Iterator[tuple[str, str]]:
     for each in plan.builds:
         yield "build", _build_line(each)
     if plan.units_in_flight is not None:
-        yield "in flight", f"{plan.units_in_flight} units"
+        yield "in flight", counted(plan.units_in_flight, "unit")
     if plan.last_build is not None and not plan.sealed:
         error = plan.last_build.heartbeat.error
         yield "last build", f"on {for_terminal_line(plan.last_build.heartbeat.host)}"
@@ -144,7 +145,7 @@ def _rows(plan: "PlanStatus", price: float | None) -> Iterator[tuple[str, str]]:
     if plan.disagreements:
         yield "disagreements", f"{plan.disagreements}: units that gave two results; `npd verify`"
     if plan.damaged:
-        yield "unreadable", f"{len(plan.damaged)} receipts, such as"
+        yield "unreadable", f"{counted(len(plan.damaged), 'receipt')}, such as"
         for damaged in plan.damaged[:_DAMAGED_SHOWN]:
             yield "", for_terminal_line(str(damaged))[:300]
 
@@ -153,20 +154,21 @@ def _build_line(each: "StoredHeartbeat") -> str:
     beat = each.heartbeat
     text = (
         f"{for_terminal_line(beat.host)}, process {beat.pid}: {beat.phase} for "
-        f"{human_seconds(beat.seconds)}, {beat.workers_ready} of {beat.workers} workers ready"
+        f"{human_seconds(beat.seconds)}, {beat.workers_ready} of "
+        f"{counted(beat.workers, 'worker')} ready"
     )
     failures = beat.failures_in_a_row
-    return f"{text}, {failures} failures in a row" if failures else text
+    return f"{text}, {counted(failures, 'failure')} in a row" if failures else text
 
 
 def _counts(plan: "PlanStatus") -> Iterator[tuple[str, str]]:
     tally, share = plan.tally, plan.tally.kept_share()
     if share is None:
         return
-    part = "" if tally.units == plan.units_done else f", in {tally.units} of the receipts"
+    part = "" if tally.units == plan.units_done else f", in {tally.units:,} of the receipts"
     yield (
         "kept",
-        f"{tally.kept} of {tally.judged} {_judged_name(tally)}, {share.value:.1%} "
+        f"{tally.kept:,} of {counted(tally.judged, _judged_name(tally))}, {share.value:.1%} "
         f"[{share.low:.1%}, {share.high:.1%}]{part}",
     )
     if tally.rejected:
@@ -175,16 +177,16 @@ def _counts(plan: "PlanStatus") -> Iterator[tuple[str, str]]:
 
 
 def _judged_name(tally: "Tally") -> str:
-    return "candidates" if tally.judged == tally.candidates else "judged candidates"
+    return "candidate" if tally.judged == tally.candidates else "judged candidate"
 
 
 def _reasons(counts: list[tuple[str, int]], candidates: int) -> str:
     shown = [
-        f"{count} by {for_terminal_line(reason)[:80]} ({count / candidates:.2%})"
+        f"{count:,} by {for_terminal_line(reason)[:80]} ({count / candidates:.2%})"
         for reason, count in counts[:_REASONS_SHOWN]
     ]
     more = len(counts) - _REASONS_SHOWN
-    return ", ".join([*shown, *([f"{more} more reasons"] if more > 0 else [])])
+    return ", ".join([*shown, *([counted(more, "more reason")] if more > 0 else [])])
 
 
 def _cost(plan: "PlanStatus", price: float | None) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,11 @@
 """Handler for SIGINT and SIGTERM: the first signal stops a build in order, the second at once."""
 
+import os
 import signal
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -21,6 +25,7 @@ class StopSignal:
         self._answer = answer
         self._before: dict[signal.Signals, Any] = {}
         self._patient = True
+        self._ends_at_once = False
         self.received: signal.Signals | None = None
 
     def __call__(self) -> bool:
@@ -30,6 +35,34 @@ class StopSignal:
     def interrupt_on_first(self) -> None:
         """Let the first signal interrupt too, because there is no running unit to wait for."""
         self._patient = False
+
+    @contextmanager
+    def ending_at_once(self, farewell: Callable[[], None]) -> Iterator[None]:
+        """Let a signal end the process at once, after ``farewell``, even while C code runs.
+
+        For the start of Ray, which replaces the handlers and waits in C code for as long as a
+        minute for processes that the same signal has ended. Ray's processes end with this one.
+        """
+        receiver, sender = socket.socketpair()
+        sender.setblocking(False)
+        before = signal.set_wakeup_fd(sender.fileno())
+        # Python writes the number of a signal when it arrives, and calls a handler only between two
+        # instructions of the main thread.
+        thread = threading.Thread(
+            target=_wait_for_signal, args=(receiver, farewell), name="npd-signals", daemon=True
+        )
+        thread.start()
+        self._ends_at_once = True
+        try:
+            yield
+        finally:
+            self._ends_at_once = False
+            signal.set_wakeup_fd(before)
+            sender.close()
+            thread.join()
+            receiver.close()
+            for number in _SIGNALS:
+                signal.signal(number, self._receive)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -51,8 +84,19 @@ class StopSignal:
             signal.signal(number, before)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._ends_at_once:
+            return
         again, self.received = self.received is not None, signal.Signals(number)
         # Raised in a signal handler, the exception interrupts the main thread at once.
         if again or not self._patient:
             raise KeyboardInterrupt
         self._answer()
+
+
+def _wait_for_signal(receiver: socket.socket, farewell: Callable[[], None]) -> None:
+    """End the process when the number of a signal arrives; return at the end of the data."""
+    while arrived := receiver.recv(1):
+        if arrived[0] in _SIGNALS:
+            farewell()
+            # `sys.exit` would wait for the main thread.
+            os._exit(128 + arrived[0])

@@ -26,7 +26,7 @@ from pipeline.cli.json_output import (
 from pipeline.config.file import load_config
 from pipeline.core.errors import UserError
 from pipeline.core.escape import for_terminal_line
-from pipeline.core.quantities import human_bytes, human_seconds
+from pipeline.core.quantities import counted, human_bytes, human_seconds
 from pipeline.publish.gc import (
     ReferenceStatus,
     UnreferencedObject,
@@ -91,9 +91,10 @@ def gc(
         )
         return
     outcome = "deleted" if delete else "nothing was deleted; use --delete to delete them"
-    show(f"{amount.objects} objects of garbage, {human_bytes(amount.num_bytes)}: {outcome}")
+    objects = counted(amount.objects, "object")
+    show(f"{objects} of garbage, {human_bytes(amount.num_bytes)}: {outcome}")
     if files is not None:
-        show(f"{files} temporary files of interrupted writers: deleted")
+        show(f"{counted(files, 'temporary file')} of interrupted writers: deleted")
 
 
 def select(
@@ -152,13 +153,13 @@ def prune(
             continue
         show(
             f"{'removed' if delete else 'superseded'}: version {each.version.number} of plan "
-            f"{each.version.plan_id}{version_line(each.version)}; {amount.objects} objects, "
-            f"{human_bytes(amount.num_bytes)}"
+            f"{each.version.plan_id}{version_line(each.version)}; "
+            f"{counted(amount.objects, 'object')}, {human_bytes(amount.num_bytes)}"
         )
     if as_json:
         show_json({"is_removed": delete, "versions": listed})
     elif not delete:
-        show(f"{len(found)} versions: nothing was removed; use --delete to remove them")
+        show(f"{counted(len(found), 'version')}: nothing was removed; use --delete to remove them")
 
 
 def repair(

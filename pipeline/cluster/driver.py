@@ -7,6 +7,7 @@ that crashes loses no finished work.
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from statistics import median
 from time import monotonic
 
@@ -224,7 +225,7 @@ class Driver:
         # A unit that another build has done took no time, and would make all others look late.
         if summary.commit is not Commit.EARLIER:
             self._pace.add(ended.seconds)
-        return summary
+        return replace(summary, worker=ended.worker.name)
 
     def _has_other_attempt(self, pool: WorkerPool, unit: int) -> bool:
         """Return True if another attempt of a unit is done or still running."""

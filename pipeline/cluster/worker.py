@@ -44,6 +44,7 @@ from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposer_files import check_proposers, load_proposers
+from pipeline.stages.stage_clock import Stage
 from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
@@ -116,9 +117,11 @@ class UnitWorker:
             return None
         # From here on the compute thread is free, so the next unit computes during this upload.
         receipt = self._receipt(work, produced, models, started, seconds)
+        begin = monotonic()
         with self.activity.uploading():
             commit = self._commit(receipt, produced.data)
-        summary = UnitSummary.of(receipt, commit)
+        stage_seconds = {**produced.stage_seconds, Stage.UPLOAD: monotonic() - begin}
+        summary = replace(UnitSummary.of(receipt, commit), stage_seconds=stage_seconds)
         logger.info(
             "unit %d: %d of %d candidates kept, computed in %.1f s, committed: %s",
             work.unit,
@@ -128,7 +131,7 @@ class UnitWorker:
             commit,
             extra={"unit": work.unit, "attempt": work.attempt},
         )
-        self.activity.add_seconds(produced.stage_seconds)
+        self.activity.add_seconds(stage_seconds)
         self.activity.add(summary)
         return summary
 

@@ -38,6 +38,9 @@ class NPDError(Exception):
     Its text is safe to print: messages contain keys and names from data sets.
     """
 
+    is_logged = False
+    """True if the log of a command has reported it, so that it is not printed again."""
+
     def __str__(self) -> str:
         return for_terminal(super().__str__())
 

@@ -15,3 +15,8 @@ def human_seconds(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as ``1 unit`` or ``2,000 units``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -44,13 +44,12 @@ class WorkerActivity:
 
     @contextmanager
     def uploading(self) -> Iterator[None]:
-        """Record an upload during a block, and its seconds if it succeeds."""
-        upload, begin = object(), monotonic()
+        """Record an upload that runs during a block."""
+        upload = object()
         with self._lock:
-            self._uploads[upload] = begin
+            self._uploads[upload] = monotonic()
         try:
             yield
-            self.add_seconds({Stage.UPLOAD: monotonic() - begin})
         finally:
             with self._lock:
                 del self._uploads[upload]

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any
 
 from pipeline.config.notify import EventName, NotifyConfig
+from pipeline.core.quantities import counted, human_seconds
 from pipeline.monitor.progress import BuildProgress, Drift
 
 
@@ -46,10 +47,10 @@ class Alarms:
         failures, quiet = progress.failures_in_a_row, monotonic() - progress.last_commit
         numbers = {"failures_in_a_row": failures, "seconds_since_unit": round(quiet, 1)}
         if failures >= self._config.after_failures:
-            text = f"{failures} attempts at units failed in a row"
+            text = f"{counted(failures, 'attempt')} at units failed in a row"
             return Event(name="failing", text=text, numbers=numbers)
         if quiet > self._config.after_seconds:
-            text = f"no unit was finished for {quiet / 60:.0f} minutes"
+            text = f"no unit was finished for {human_seconds(quiet)}"
             return Event(name="failing", text=text, numbers=numbers)
         return None
 

@@ -1,7 +1,8 @@
 """Monitor of a build: threads that show others that it is alive and what needs a person.
 
-One thread writes a heartbeat to the store for ``npd status``, another sends notifications. Nothing
-waits for them: a store or a server that does not answer delays only its thread.
+One thread writes a heartbeat to the store for ``npd status`` and the sums of each worker for pages,
+another sends notifications. Nothing waits for them: a store or a server that does not answer delays
+only its thread.
 """
 
 import logging
@@ -30,6 +31,7 @@ from pipeline.storage.heartbeats import (
 )
 from pipeline.storage.manifest import Funnel
 from pipeline.storage.object_store import ObjectStore
+from pipeline.storage.worker_sums import RunSums, put_run_sums
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,9 @@ class BuildMonitor:
         self._phase = Phase.COMPUTING
         self._error: str | None = None
         self._is_sealed = False
-        self._warned = False
+        self._units_summed = 0
+        """Number of units in the sums that were last written."""
+        self._warned: set[str] = set()
         self._ended = threading.Event()
         self._alarms = Alarms(config.notify)
         self._notifier = notifier_of(config.notify, plan_id, store.url)
@@ -122,11 +126,14 @@ class BuildMonitor:
                 self._send(event)
 
     def _beat(self) -> None:
-        self._attempt(lambda: delete_ended(self._store, self._plan_id, store_time(self._store)))
+        store, beats = self._store, "heartbeats"
+        self._attempt(beats, lambda: delete_ended(store, self._plan_id, store_time(store)))
         while not self._ended.is_set():
-            self._attempt(lambda: put_heartbeat(self._store, self._heartbeat()))
+            self._attempt(beats, lambda: put_heartbeat(store, self._heartbeat()))
+            self._attempt("sums of workers", self._put_sums)
             self._ended.wait(INTERVAL_S)
-        self._attempt(self._finish)
+        self._attempt(beats, self._finish)
+        self._attempt("sums of workers", self._put_sums)
 
     def _finish(self) -> None:
         if self._is_sealed:
@@ -134,14 +141,24 @@ class BuildMonitor:
         else:
             put_heartbeat(self._store, self._heartbeat())
 
-    def _attempt(self, call: Callable[[], object]) -> None:
+    def _put_sums(self) -> None:
+        """Write the sums of each worker, unless nothing was committed since the last time."""
+        # One call, because the driver adds workers meanwhile.
+        workers = tuple(self._progress.by_worker.values())
+        units = sum(each.units for each in workers)
+        if units > self._units_summed:
+            sums = RunSums(plan_id=self._plan_id, build_id=self._build_id, workers=workers)
+            put_run_sums(self._store, sums)
+            self._units_summed = units
+
+    def _attempt(self, what: str, call: Callable[[], object]) -> None:
         try:
             call()
         except StoreError as error:
-            # Once, because a build does not need its heartbeats.
-            if not self._warned:
-                logger.warning("heartbeats cannot be written: %s", error)
-            self._warned = True
+            # Once, because a build does not need them.
+            if what not in self._warned:
+                logger.warning("%s cannot be written: %s", what, error)
+            self._warned.add(what)
 
     def _heartbeat(self) -> Heartbeat:
         now, workers = self._progress, self._progress.workers

@@ -12,6 +12,7 @@ from time import monotonic
 from pipeline.core.records import Status
 from pipeline.monitor.unit_summary import GainSums, UnitSummary
 from pipeline.storage.receipts import Commit
+from pipeline.storage.worker_sums import MAX_WORKERS, WorkerSums
 
 _RECENT = 20
 """Number of latest units that are compared with all units before them."""
@@ -120,6 +121,8 @@ class BuildProgress:
     """Number of late units that were also sent to a second worker."""
     worker_seconds: float = 0.0
     """Seconds for which workers held their resources, summed over workers."""
+    by_worker: dict[str, WorkerSums] = field(default_factory=dict)
+    """Maps the names of workers to the sums over the units that they have committed."""
 
     def add(self, summary: UnitSummary) -> None:
         """Add a unit that is done."""
@@ -133,7 +136,26 @@ class BuildProgress:
         self.keep_rate.add(summary.kept, summary.judged)
         self.forward_evaluations += summary.forward_evaluations
         self.count_commit(summary.commit)
+        # A unit that another attempt has committed is among the sums of that attempt.
+        if summary.commit is Commit.MINE:
+            self._add_to_worker(summary)
 
     def count_commit(self, commit: Commit) -> None:
         """Count a disagreement. Also called for the second attempt at a unit that is done."""
         self.disagreements += commit is Commit.DIFFERENT
+
+    def _add_to_worker(self, summary: UnitSummary) -> None:
+        is_named = summary.worker in self.by_worker or len(self.by_worker) < MAX_WORKERS
+        name = summary.worker if is_named else ""
+        sums = WorkerSums(
+            worker=name,
+            host=summary.host[:255] if is_named else "",
+            device=summary.device[:255] if is_named else "",
+            units=1,
+            candidates=summary.candidates,
+            judged=summary.judged,
+            kept=summary.kept,
+            compute_seconds=summary.compute_seconds,
+            stage_seconds={stage.value: spent for stage, spent in summary.stage_seconds.items()},
+        )
+        self.by_worker[name] = self.by_worker[name] + sums if name in self.by_worker else sums

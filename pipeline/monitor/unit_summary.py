@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from pipeline.core.records import Outcome, Status
+from pipeline.stages.stage_clock import Stage
 from pipeline.storage.receipts import Commit, Receipt
 
 
@@ -79,6 +80,12 @@ class UnitSummary:
     """
     gains: Mapping[tuple[str, Status], GainSums] = field(default_factory=dict)
     """Maps reward and status to the gains of the candidates with that status."""
+    stage_seconds: Mapping[Stage, float] = field(default_factory=dict)
+    """Seconds of each stage; empty if this attempt did not compute the unit."""
+    worker: str = ""
+    """Name of the worker in messages."""
+    host: str = ""
+    device: str = ""
 
     @classmethod
     def of(cls, receipt: Receipt, commit: Commit) -> Self:
@@ -107,4 +114,6 @@ class UnitSummary:
                 for reward in (outcomes[0].source_rewards if outcomes else ())
                 for status in (Status.KEPT, Status.REJECTED)
             },
+            host=receipt.host,
+            device=receipt.fingerprint.device,
         )

@@ -11,6 +11,7 @@ manifests/<plan_id>/v<n>.json                      shards and ledger of v<n>; re
 manifests/<plan_id>/v<n>.removed.json              a record that v<n> was removed on purpose
 _SUCCESS                                           keys and digests of the sealed manifests
 reports/<plan_id>/...                              reports (can be made again), controls
+reports/<plan_id>/runs/<build>.json                sums over the units of each worker of a build
 repairs/<plan_id>/...                              temporary store of recomputed units
 heartbeats/<plan_id>/<build>.json                  signs of life of builds; nothing refers to them
 .probe/<random>                                    temporary objects of the probe
@@ -118,6 +119,16 @@ def ledgers_prefix(plan_id: str, version: int) -> str:
 def report_key(plan_id: str, name: str) -> str:
     """Return the key of a report file about a sealed data set."""
     return f"reports/{plan_id}/{name}"
+
+
+def run_sums_prefix(plan_id: str) -> str:
+    """Return the prefix of the sums of a plan's builds."""
+    return report_key(plan_id, "runs/")
+
+
+def run_sums_key(plan_id: str, build_id: str) -> str:
+    """Return the key of the sums that one run of ``npd build`` overwrites."""
+    return f"{run_sums_prefix(plan_id)}{build_id}.json"
 
 
 def repairs_prefix(plan_id: str) -> str:

@@ -9,6 +9,7 @@ from time import perf_counter
 
 from pipeline.core.errors import StoreError
 from pipeline.core.finding import Finding, ok, problem, warning
+from pipeline.core.quantities import counted
 from pipeline.storage import layout
 from pipeline.storage.heartbeats import store_time
 from pipeline.storage.object_store import ObjectStore
@@ -42,7 +43,7 @@ def check_store(store: ObjectStore) -> Iterator[Finding]:
         yield problem("store", str(error))
         return
     seconds = perf_counter() - begin
-    holds = f"{len(plans)} plan{'' if len(plans) == 1 else 's'}"
+    holds = counted(len(plans), "plan")
     yield ok("store", f"{store.url} can be listed ({seconds:.2f} s) and holds {holds}")
     try:
         if isinstance(store, S3Store):

@@ -7,7 +7,7 @@ from pipeline.cluster.machine import Machine
 from pipeline.cluster.node_checks import Node
 from pipeline.config.sections import ClusterConfig, Config
 from pipeline.core.finding import Finding, ok, problem, warning
-from pipeline.core.quantities import human_bytes
+from pipeline.core.quantities import counted, human_bytes
 
 _SHARED_MEMORY_BYTES = 1_000_000_000
 """Size of /dev/shm below which Ray's object store and large samples in it have little room."""
@@ -36,7 +36,8 @@ def check_machine(machine: Machine) -> Iterator[Finding]:
         )
     else:
         yield ok("versions", f"python {machine.python}, {found}")
-    yield ok("processor", f"{machine.cpus} CPUs, {human_bytes(machine.memory_bytes)} of memory")
+    memory = human_bytes(machine.memory_bytes)
+    yield ok("processor", f"{counted(machine.cpus, 'CPU')}, {memory} of memory")
     yield _shared_memory(machine.shared_memory_bytes)
     for disk in machine.disks:
         text = f"{disk.folder}: {human_bytes(disk.free_bytes)} free"
@@ -115,7 +116,7 @@ def check_nodes(here: Machine, nodes: Sequence[Node]) -> Iterator[Finding]:
     """Check that the machines of a cluster answer, have the models and equal software."""
     machines = [node.machine for node in nodes if node.machine is not None]
     gpus = sum(len(machine.gpus) for machine in machines)
-    yield ok("machines", f"{len(machines)} of {len(nodes)} answer, with {gpus} GPUs")
+    yield ok("machines", f"{len(machines)} of {len(nodes)} answer, with {counted(gpus, 'GPU')}")
     for node in nodes:
         if node.machine is None:
             remedy = "install this package there, in the version of this machine"
@@ -152,10 +153,10 @@ def check_room(config: ClusterConfig, resources: dict[str, float]) -> Finding:
         if amount > resources.get(name, 0.0)
     ]
     if not short:
-        return ok("room for workers", f"{config.workers} workers fit")
+        return ok("room for workers", f"room for {counted(config.workers, 'worker')}")
     return warning(
         "room for workers",
-        f"{config.workers} workers ask for {' and '.join(short)}",
+        f"{counted(config.workers, 'worker')} together need {' and '.join(short)}",
         "the others wait until the cluster grows; lower workers in [cluster] or add machines",
     )
 

@@ -20,6 +20,7 @@ from pipeline.storage.manifest import Manifest
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.plans import read_plan, read_prompts, stored_plans
 from pipeline.storage.success import read_success
+from pipeline.storage.worker_sums import WorkerSums, read_worker_sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ def sealed_plan_page(
         prompts=prompts,
         scores=scores,
         record=record,
+        workers=_worker_sums(store, plan.plan_id),
         controls=[
             control.row(plan.reward_names)
             for control in read_controls((store, target), plan.plan_id)
@@ -105,6 +107,7 @@ def running_plan_page(
         prompts=prompts,
         scores=collector.table(),
         record=record,
+        workers=_worker_sums(store, plan_id),
         controls=[],
         reader=_if_stored(plan, UnitPairs(store=store, plan=plan)),
         categories=_categories(prompts, options),
@@ -155,6 +158,14 @@ def _prompts_of(store: ObjectStore, plan: Plan) -> PromptTable:
             f"{plan.num_units:,} units, and its prompts make {candidates:,} in {units:,}"
         )
     return prompts
+
+
+def _worker_sums(store: ObjectStore, plan_id: str) -> list[WorkerSums]:
+    """Return the sums of workers, or nothing if the credentials do not allow listing them."""
+    try:
+        return read_worker_sums(store, plan_id)
+    except AccessDeniedError:
+        return []
 
 
 def _if_stored(plan: Plan, reader: PairReader) -> PairReader | None:

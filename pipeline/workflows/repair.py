@@ -7,6 +7,7 @@ from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
 from pipeline.core.errors import UserError, VerificationError
 from pipeline.core.identity import sha256
+from pipeline.core.quantities import counted
 from pipeline.core.records import SCHEMA_VERSION
 from pipeline.models.resolved_models import ResolvedModels
 from pipeline.publish.repair import Recompute
@@ -33,7 +34,8 @@ def recompute_on_ray(
 
     def recompute(plan: Plan, prompts: PromptTable, units: Sequence[int]) -> ObjectStore:
         numbers = ", ".join(map(str, units[:5])) + (", …" if len(units) > 5 else "")
-        damage = f"{len(units)} units of plan {plan.plan_id} have to be computed again ({numbers})"
+        amount = counted(len(units), "unit")
+        damage = f"{amount} of plan {plan.plan_id} must be computed again ({numbers})"
         if config is None:
             raise UserError(f"{damage}; give the configuration of the build with --config")
         if plan.schema_version < SCHEMA_VERSION:

@@ -26,7 +26,7 @@ def test_export_reports_what_it_wrote_and_does_nothing_the_second_time(
     out = tmp_path / "out"
     made = _npd("export", sealed_folder, out, "--format", "webdataset", "--split", "test")
     size = (out / "test-00000-of-00001.tar").stat().st_size
-    assert f"1 files, {size / 1000:.1f} kB, written and read back" in made
+    assert f"1 file, {size / 1000:.1f} kB, written and read back" in made
     again = _npd("export", sealed_folder, out, "--format", "webdataset", "--split", "test")
     assert "already exported; nothing to do" in again
 

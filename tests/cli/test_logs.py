@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.logs import logging_of_build, remark, report_error, report_progress
+from pipeline.cli.logs import logging_of, remark, report_error, report_progress
 from pipeline.cluster.ray_output import ray_output_logged
 from pipeline.core.errors import BuildError, UserError
 from pipeline.core.log_records import LogFormat
@@ -19,7 +19,7 @@ _PLAN = "0123456789abcdef"
 def _log(log_format: LogFormat, log_file: Path | None = None) -> Path:
     """Log records of every kind, and return the file."""
     driver, ray = logging.getLogger("pipeline.cluster.driver"), logging.getLogger("ray.worker")
-    with logging_of_build(log_format, _PLAN, log_file) as log, ray_output_logged():
+    with logging_of(_PLAN, log_format, log_file, plan_id=_PLAN) as log, ray_output_logged():
         remark("plan of 5 units")
         report_progress("units 1 of 5")
         driver.warning("unit 3 is late", extra={"unit": 3, "attempt": 2})
@@ -102,13 +102,13 @@ def test_log_on_a_full_disk_ends_with_one_warning_and_the_build_goes_on(
     in_fork(_log_on_full_disk, tmp_path)
     printed = capfd.readouterr().err
     assert printed.count("cannot be written: No space left on device") == 1
-    assert "the build goes on without it" in printed
+    assert "the command goes on without it" in printed
     assert "last line" in printed and "Traceback" not in printed
 
 
 def _log_on_full_disk(folder: Path) -> None:
     mount_memory(folder, 4096)
-    with logging_of_build("text", _PLAN, folder / "build.log"):
+    with logging_of("build", "text", folder / "build.log"):
         for number in range(100):
             remark(f"line {number} of a hundred, until the one page of the disk is full")
         remark("last line")

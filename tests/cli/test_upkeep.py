@@ -41,7 +41,7 @@ def test_gc_lists_and_deletes_nothing_unless_asked(damaged: Path, orphan: Path) 
     assert lines == [
         "unknown: notes.txt, 4 B, 0 s old: not a key of this system",
         f"garbage: {key}, 5 B, 3.0 h old: {why}",
-        "1 objects of garbage, 5 B: nothing was deleted; use --delete to delete them",
+        "1 object of garbage, 5 B: nothing was deleted; use --delete to delete them",
     ]
     assert orphan.exists()
 
@@ -50,7 +50,7 @@ def test_gc_lists_and_deletes_nothing_unless_asked(damaged: Path, orphan: Path) 
     assert orphan.exists()
 
     deleted = _npd("gc", damaged, "--older-than", "0s", "--delete").splitlines()
-    assert "1 objects of garbage, 5 B: deleted" in deleted
+    assert "1 object of garbage, 5 B: deleted" in deleted
     assert not orphan.exists()
     assert (damaged / "notes.txt").exists()
 
@@ -61,7 +61,7 @@ def test_gc_removes_what_writers_that_were_killed_left_in_a_folder(damaged: Path
         path.write_bytes(b"half")
     then = time.time() - 2 * 3600
     os.utime(left, (then, then))
-    assert "1 temporary files" in _npd("gc", damaged, "--older-than", "0s", "--delete")
+    assert "1 temporary file of" in _npd("gc", damaged, "--older-than", "0s", "--delete")
     assert young.exists() and not left.exists()
 
 
@@ -110,7 +110,7 @@ def test_verify_lists_orphans_and_passes(damaged: Path, orphan: Path) -> None:
     why = "the receipt of unit 0 names another object"
     assert f"orphan: {orphan.relative_to(damaged)}: {why}" in out
     assert "`npd gc`" in out
-    assert out.endswith("1 orphans, 0 disagreements, 0 problems\n")
+    assert out.endswith("1 orphan, 0 disagreements, 0 problems\n")
 
 
 def test_verify_names_the_command_that_comes_next(damaged: Path, built: Built) -> None:

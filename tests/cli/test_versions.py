@@ -44,7 +44,7 @@ def test_status_lists_versions_and_prune_removes_them(two_versions: TwoVersions)
     listed = _npd("prune", folder)
     line = f"version 1 of plan {plan_id}: {first} pairs, kept where better: scene by 0; "
     assert f"superseded: {line}" in listed
-    assert "1 versions: nothing was removed; use --delete to remove them" in listed
+    assert "1 version: nothing was removed; use --delete to remove them" in listed
     assert {path for path in folder.rglob("*") if path.is_file()} == before
     assert f"removed: {line}" in _npd("prune", folder, "--version", 1, "--delete")
     assert _npd("status", folder).splitlines()[1:3] == ["  version 1: removed", of_second]

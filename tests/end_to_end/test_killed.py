@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.config.file import load_config
+from pipeline.core.quantities import counted
 from pipeline.core.records import Status
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
@@ -100,7 +101,7 @@ def test_killed_build_is_resumed_by_the_same_command_to_the_same_bytes(
 
     again = npd("build", config_path, "--out", killed, "--workers", 1)
     assert again.code == 0, again.err
-    assert f"resuming: {len(before)} units are done" in again.err
+    assert f"resuming: {counted(len(before), 'unit')} done before" in again.err
     # The share of kept candidates counts the units of the killed run, too.
     receipts = [read_receipt(store, plan_id(killed), unit) for unit in range(NUM_UNITS)]
     kept = sum(receipt.count(Status.KEPT) for receipt in receipts)
@@ -131,7 +132,7 @@ def test_stopped_driver_reports_saved_units_and_how_to_resume(
     assert "stopping: finished units are saved" in err
     durable = len(stored_receipts(open_store(str(out))))
     assert 1 <= durable < NUM_UNITS
-    assert f"stopped: {durable} of {NUM_UNITS} units are saved in file://{out}" in err
+    assert f"stopped: {durable} of {NUM_UNITS} units saved in file://{out}" in err
     assert f"npd build {config_path} --out file://{out} --workers 1" in err
     assert "Traceback" not in err
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.quantities import counted
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
@@ -75,7 +76,7 @@ def test_job_on_a_head_that_was_killed_is_submitted_again_and_loses_nothing(
     with submit(head.client_env(), *build, *to, submission_id=SUBMISSION_ID) as job:
         printed, _ = job.communicate(timeout=DEADLINE_S)
     assert job.returncode == 0, printed
-    assert f"resuming: {len(before)} units are done" in printed
+    assert f"resuming: {counted(len(before), 'unit')} done before" in printed
     assert before.items() <= _objects(store, "receipts/").items(), "receipts stay as they were"
     assert written.items() <= _times(out / "units").items(), "no unit is written again"
     assert _sealed_bytes(store) == _sealed_bytes(open_store(str(tmp_path / "undisturbed")))

@@ -77,7 +77,7 @@ def test_train_killed_and_run_again_ends_in_the_same_bytes(
 
     capsys.readouterr()
     job(**killed)
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "step 120 of 120" in printed and f"step {step} of 120" not in printed
     for name in ("model.safetensors", "config.json", "loss.jsonl"):
         assert (killed["out"] / name).read_bytes() == (undisturbed["out"] / name).read_bytes()
@@ -96,7 +96,7 @@ def test_train_in_two_processes_learns_as_one_does(sealed_folder: Path, tmp_path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("step 20 of 20") == 1, "only the main process prints"
+    assert done.stderr.count("step 20 of 20") == 1, "only the main process prints"
     assert json.loads((together["out"] / "training.json").read_text())["processes"] == 2
     for point, expected in zip(_points(together["out"]), _points(alone["out"]), strict=True):
         assert point == pytest.approx(expected, rel=1e-3)

@@ -1,4 +1,4 @@
-"""Layout of forest plots: differences or shares with their intervals, one a row.
+"""Layout of forest plots: differences, shares with their intervals or amounts, one a row.
 
 Colours are names of CSS classes, because light and dark pages have other ones.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.evaluate.compare import Estimate
 from pipeline.evaluate.document import signed
-from pipeline.evaluate.pages.axes import Axis, Scale, difference_ticks, share_ticks
+from pipeline.evaluate.pages.axes import Axis, Scale, difference_ticks, plain_ticks, share_ticks
 
 GOOD, BAD, NONE = "good", "bad", "none"
 
@@ -79,6 +79,25 @@ def share_plot(rows: Sequence[tuple[str, Estimate]], title: str, overall: float)
                 colour=GOOD if each.low > overall else BAD if each.high < overall else NONE,
             )
             for name, each in rows
+        ],
+    )
+
+
+def amount_plot(rows: Sequence[tuple[str, float, str]], title: str) -> ForestPlot:
+    """Return a plot of amounts as lines from zero. A row is a name, an amount and its label."""
+    scale = Scale.across(0.0, max(amount for _, amount, _ in rows))
+    return ForestPlot(
+        axis=Axis(title=title, ticks=plain_ticks(scale)),
+        rows=[
+            ForestRow(
+                name=name,
+                label=label,
+                low=scale(0.0),
+                value=scale(amount),
+                high=scale(amount),
+                colour=NONE,
+            )
+            for name, amount, label in rows
         ],
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from pipeline.core.quantities import counted
 from pipeline.evaluate.set_page.progress import duration
 from pipeline.evaluate.set_page.run_record import RunRecord
 from pipeline.storage.manifest import Funnel
@@ -18,7 +19,7 @@ def cost_sentences(record: RunRecord, funnel: Funnel, price: float | None) -> It
     kind = "GPU" if on_gpu == seconds else "CPU" if not on_gpu else "worker"
     yield (
         f"{seconds:,.0f} {kind}-seconds ({duration(seconds)}) of computation in "
-        f"{len(record.units):,} units, {evaluations:,} forward evaluations."
+        f"{counted(len(record.units), 'unit')}, {counted(evaluations, 'forward evaluation')}."
     )
     if kind == "worker":
         yield f"{on_gpu:,.0f} of these seconds are on GPUs."

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config.plan import Plan
+from pipeline.core.quantities import counted
 from pipeline.evaluate.compare import Gain, Mask, Values, compare
 from pipeline.evaluate.document import percent, signed
 from pipeline.evaluate.examples import shown_reward
@@ -35,8 +36,10 @@ from pipeline.evaluate.set_page.pairs import (
 from pipeline.evaluate.set_page.progress import last_end, progress_of
 from pipeline.evaluate.set_page.provenance import failures_table, funnel_table, provenance_table
 from pipeline.evaluate.set_page.run_record import RunRecord
+from pipeline.evaluate.set_page.workers import work_of
 from pipeline.storage.formats.prompts import PromptTable
 from pipeline.storage.manifest import Funnel, Manifest
+from pipeline.storage.worker_sums import WorkerSums
 
 _MOST_CATEGORIES = 30
 
@@ -52,6 +55,8 @@ class SetContent:
     prompts: PromptTable
     scores: ScoreTable
     record: RunRecord
+    workers: Sequence[WorkerSums]
+    """Sums of the workers of each build that wrote them."""
     controls: Sequence[ReportRow]
     """Controls that were measured with the models."""
     reader: PairReader | None
@@ -110,6 +115,7 @@ def set_page(content: SetContent) -> str:
         distributions=list(_distributions(scores)),
         noise=noise_charts(plan, scores, _latent_shape(content)),
         progress=progress_of(content.record),
+        work=work_of(content.workers, content.record),
         failures=failures_table(content.record),
         costs=list(cost_sentences(content.record, content.funnel, content.price)),
         groups=groups,
@@ -130,8 +136,8 @@ def _state(content: SetContent) -> str:
     if manifest is not None:
         return f"Sealed, version {manifest.version}.{when}"
     return (
-        f"Not sealed: {len(record.units):,} of {record.num_units:,} units are done. All figures "
-        f"are those of the finished units.{when}"
+        f"Not sealed: {len(record.units):,} of {counted(record.num_units, 'unit')} done. "
+        f"All figures are those of the finished units.{when}"
     )
 
 
@@ -145,9 +151,9 @@ def _figures(content: SetContent) -> Iterator[HeadlineNumber]:
         )
         yield HeadlineNumber(value=percent(gain.wins), about="of candidates won, ties count half")
     yield HeadlineNumber(value=f"{funnel.kept:,}", about="pairs kept")
-    judged = "candidates" if funnel.judged is None else "judged candidates"
+    judged = "candidate" if funnel.judged is None else "judged candidate"
     yield HeadlineNumber(
-        value=f"{funnel.kept_rate:.1%}", about=f"of {funnel.num_judged:,} {judged} kept"
+        value=f"{funnel.kept_rate:.1%}", about=f"of {counted(funnel.num_judged, judged)} kept"
     )
     if funnel.unjudged:
         yield HeadlineNumber(value=f"{funnel.unjudged:,}", about="pairs stored without judging")
@@ -187,7 +193,7 @@ def _category_gains(content: SetContent) -> ForestPlot | None:
         mask = np.repeat([category in names for names in of_prompts], plan.seeds_per_prompt)
         gain = _golden(scores, judge, mask)
         if gain is not None:
-            rows.append((f"{category} ({gain.num_pairs:,} candidates)", gain.gain))
+            rows.append((f"{category} ({counted(gain.num_pairs, 'candidate')})", gain.gain))
     return forest_plot(rows, f"gain under {judge}") if rows else None
 
 
@@ -223,5 +229,5 @@ def _about_pictures(content: SetContent, pairs: Sequence[ShownPair]) -> str:
     text = f"Pictures are scaled down to at most {LARGEST} pixels."
     missing = sum(not pair.tiles for pair in pairs)
     if missing:
-        text += f" {missing} pairs have no picture, because reading all would take too long."
+        text += f" Without a picture, because reading all would take too long: {missing:,}."
     return text

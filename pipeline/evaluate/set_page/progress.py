@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from pipeline.core.quantities import counted
 from pipeline.evaluate.compare import win_rate
 from pipeline.evaluate.document import Table
 from pipeline.evaluate.pages.charts import Chart, levels_over, shares_over
@@ -122,7 +123,8 @@ def _timeline(units: Sequence[UnitRun], overall: float) -> Timeline | None:
         (
             (index + 0.5) * width / size,
             win_rate(each.kept, each.judged),
-            f"{each.kept:,} of {each.judged:,} candidates kept in {len(each.units)} units",
+            f"{each.kept:,} of {counted(each.judged, 'candidate')} kept in "
+            f"{counted(len(each.units), 'unit')}",
         )
         for index, each in enumerate(bins)
         if each.judged
@@ -195,11 +197,10 @@ def _sentences(record: RunRecord, num_machines: int) -> Iterator[str]:
     missing = record.num_units - len(record.units)
     unreadable = sum(unit.started is None for unit in record.units)
     if missing:
-        yield f"{missing:,} of {record.num_units:,} units have no receipt in the store."
+        yield f"Without a receipt in the store: {missing:,} of {counted(record.num_units, 'unit')}."
     if unreadable:
-        yield f"{unreadable:,} receipts have no readable time."
+        yield f"Without a readable time: {counted(unreadable, 'receipt')}."
     yield (
-        "Receipts record the machine of a unit and its time from the first prompt to the last "
-        "score. They do not record worker processes or the seconds of single stages. A unit counts "
-        "when it ends."
+        "Times and machines are those of receipts: from the first prompt of a unit to its last "
+        "score. A unit counts when it ends."
     )

@@ -10,6 +10,7 @@ from pipeline.models.resolved_models import ResolvedModels
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.unit import produce_unit
 from pipeline.storage.open import open_store
+from pipeline.storage.worker_sums import RunSums, WorkerSums, put_run_sums
 from pipeline.workflows.plan import plan_of, prompts_of
 from tests.sealed import CPU, Built, changed, demo_models, write_config
 
@@ -69,6 +70,21 @@ def build_hostile(folder: Path) -> Built:
     return Built(config=config, plan=plan, prompts=table, dropped=chosen.dropped, units=units)
 
 
+def hostile_sums(plan_id: str) -> RunSums:
+    """Return sums of a worker with such names and with numbers at the limits."""
+    names = {"worker": f"{SCRIPT}\x1b[31m", "host": SCRIPT, "device": SCRIPT}
+    worker = WorkerSums(
+        units=2**63 - 1,
+        candidates=2**63 - 1,
+        judged=2**63 - 1,
+        kept=1,
+        compute_seconds=2.0**62,
+        stage_seconds={SCRIPT: 2.0**62, "long" * 60: 5e-324, "sample": 1e-5, "upload": 1.0},
+        **names,
+    )
+    return RunSums(plan_id=plan_id, build_id="0a" * 16, workers=(worker, worker))
+
+
 def commit_half(built: Built, url: str) -> None:
     """Write all units but the last into a store, with a failure and a machine of such names."""
     first, *others = built.units
@@ -76,8 +92,10 @@ def commit_half(built: Built, url: str) -> None:
         update={"status": Status.FAILED, "reason": f"error:{SCRIPT}"}
     )
     changed_units = (replace(first, outcomes=(failed, *first.outcomes[1:])), *others)
+    store = open_store(url)
+    put_run_sums(store, hostile_sums(built.plan.plan_id))
     replace(built, units=changed_units).commit(
-        open_store(url),
+        store,
         skip=(len(built.units) - 1,),
         host=f"{SCRIPT}\x1b[31m",
         started="2026-01-01T00:00:00+00:00",

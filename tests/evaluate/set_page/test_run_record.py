@@ -59,7 +59,8 @@ def test_times_and_machines_are_those_of_the_receipts(built: Built, tmp_path: Pa
     assert [each.title.split(" candidates")[0] for each in progress.timeline.kept.intervals] == [
         f"{kept[1]:,} of 10" if index == 0 else f"{kept[0] + kept[2]:,} of 20" for index in range(2)
     ]
-    assert f"2 of {built.plan.num_units} units have no receipt" in " ".join(progress.sentences)
+    missing = f"Without a receipt in the store: 2 of {built.plan.num_units} units"
+    assert missing in " ".join(progress.sentences)
     costs = " ".join(cost_sentences(record, record.funnel, 3.6))
     assert "150 CPU-seconds (2.5 minutes)" in costs and "costs 0.15" in costs
 
