@@ -121,7 +121,10 @@ class UnitWorker:
         with self.activity.uploading():
             commit = self._commit(receipt, produced.data)
         stage_seconds = {**produced.stage_seconds, Stage.UPLOAD: monotonic() - begin}
-        summary = replace(UnitSummary.of(receipt, commit), stage_seconds=stage_seconds)
+        summary = replace(
+            UnitSummary.of(receipt, commit),
+            stage_seconds={stage.value: spent for stage, spent in stage_seconds.items()},
+        )
         logger.info(
             "unit %d: %d of %d candidates kept, computed in %.1f s, committed: %s",
             work.unit,

@@ -156,6 +156,6 @@ class BuildProgress:
             judged=summary.judged,
             kept=summary.kept,
             compute_seconds=summary.compute_seconds,
-            stage_seconds={stage.value: spent for stage, spent in summary.stage_seconds.items()},
+            stage_seconds=dict(summary.stage_seconds),
         )
         self.by_worker[name] = self.by_worker[name] + sums if name in self.by_worker else sums

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from pipeline.core.records import Outcome, Status
-from pipeline.stages.stage_clock import Stage
 from pipeline.storage.receipts import Commit, Receipt
 
 
@@ -80,8 +79,8 @@ class UnitSummary:
     """
     gains: Mapping[tuple[str, Status], GainSums] = field(default_factory=dict)
     """Maps reward and status to the gains of the candidates with that status."""
-    stage_seconds: Mapping[Stage, float] = field(default_factory=dict)
-    """Seconds of each stage; empty if this attempt did not compute the unit."""
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Maps each stage to its seconds; empty if this attempt did not compute the unit."""
     worker: str = ""
     """Name of the worker in messages."""
     host: str = ""

@@ -18,7 +18,6 @@ from pipeline.monitor.build_monitor import BuildMonitor
 from pipeline.monitor.notify import Notifier, notifier_of
 from pipeline.monitor.progress import BuildProgress
 from pipeline.monitor.unit_summary import UnitSummary
-from pipeline.stages.stage_clock import Stage
 from pipeline.storage.heartbeats import Phase, put_heartbeat, read_heartbeats
 from pipeline.storage.local import LocalStore
 from pipeline.storage.manifest import Funnel
@@ -158,7 +157,7 @@ def test_monitor_leaves_the_sums_of_each_worker(config: Config, tmp_path: Any) -
                     failed=0,
                     compute_seconds=2.0,
                     commit=commit,
-                    stage_seconds={Stage.SAMPLE: 1.5, Stage.UPLOAD: 0.5},
+                    stage_seconds={"sample": 1.5, "upload": 0.5},
                     worker=worker,
                     host="node-1",
                 )
