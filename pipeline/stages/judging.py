@@ -7,6 +7,7 @@ change the bytes of the other candidates.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 
 import torch
@@ -18,6 +19,7 @@ from pipeline.diffusion.denoiser import Denoiser, EncodedPrompts
 from pipeline.diffusion.noise import as_model_input, noise_stats, stored
 from pipeline.stages.batch import Models, produce_batch
 from pipeline.stages.build_spec import BuildSpec
+from pipeline.stages.packing import Packing
 from pipeline.stages.propose import ProposedNoise, Source, draw_source_noise, propose
 from pipeline.stages.results import (
     Results,
@@ -61,7 +63,7 @@ class UnitInputs:
 
 def judge_all(
     unit: UnitInputs, models: Models, spec: BuildSpec, clock: StageClock
-) -> Iterator[Results]:
+) -> Iterator[Packing]:
     """Propose golden noise for every candidate, and sample and score both images."""
     for rows in _batches(range(len(unit.candidates)), spec.batch_size):
         yield _judge(unit, rows, models, spec, clock)
@@ -69,7 +71,7 @@ def judge_all(
 
 def judge_sample(
     unit: UnitInputs, models: Models, spec: BuildSpec, clock: StageClock
-) -> Iterator[Results]:
+) -> Iterator[Packing]:
     """Propose golden noise for every candidate; sample and score the images of a random share.
 
     The sample is judged after all golden noises of the unit are made, in batches that are as full
@@ -88,7 +90,7 @@ def judge_sample(
             made |= zip(rows, _propose(unit, rows, models, spec, clock), strict=True)
     with clock.measure(Stage.PACK):
         others = _unjudged(unit, made, set(sample), models, spec)
-    yield others
+    yield lambda: others
     for rows in _batches(sample, spec.batch_size):
         given = _Given.of(unit, rows, made, models, spec)
         judge = replace(models, proposers={given.name: given})
@@ -97,8 +99,8 @@ def judge_sample(
 
 def _judge(
     unit: UnitInputs, rows: Sequence[int], models: Models, spec: BuildSpec, clock: StageClock
-) -> Results:
-    """Compute a batch with all images and scores."""
+) -> Packing:
+    """Compute a batch with all images and scores. Return the function that packs it."""
     candidates = {row: unit.candidates[row] for row in rows}
     if unit.is_left_out(rows):
         # Recorded without rewards, exactly as if the batch had been computed with padding.
@@ -106,18 +108,19 @@ def _judge(
             row: failed(candidate, unit.skipped[row], models.rewards)
             for row, candidate in candidates.items()
         }
-        return Results(outcomes=outcomes, pairs={}, forward_evaluations=0)
+        left_out = Results(outcomes=outcomes, pairs={}, forward_evaluations=0)
+        return lambda: left_out
     encoded = unit.encoded.take(rows)
     batch = produce_batch(unit.padded(rows), encoded, models, spec, clock)
-    with clock.measure(Stage.PACK):
-        return judged_results(
-            candidates,
-            batch,
-            encoded.truncated,
-            unit.skipped,
-            spec.output,
-            with_judged=spec.judged_share is not None,
-        )
+    return partial(
+        judged_results,
+        candidates,
+        batch,
+        encoded.truncated,
+        unit.skipped,
+        spec.output,
+        with_judged=spec.judged_share is not None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,11 @@ class StageClock:
         yield
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - begin
+        self.add(stage, perf_counter() - begin)
+
+    def add(self, stage: Stage, seconds: float) -> None:
+        """Add seconds that were measured elsewhere, without waiting for the device."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
     def each(self, stage: Stage, items: Iterable[Item]) -> Iterator[Item]:
         """Yield ``items``. The seconds that make each item count for ``stage``."""

@@ -16,6 +16,7 @@ from pipeline.models.reward import Reward
 from pipeline.stages.batch import Models
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.judging import UnitInputs, judge_all, judge_sample
+from pipeline.stages.packing import packed
 from pipeline.stages.propose import Proposer
 from pipeline.stages.stage_clock import Stage, StageClock
 from pipeline.storage.formats.arrow_shard import pack_pairs
@@ -67,7 +68,7 @@ def produce_unit(
             encoded = _encode_once(denoiser, candidates, skipped)
         inputs = UnitInputs(candidates=candidates, encoded=encoded, skipped=skipped)
         judge = judge_all if spec.judged_share is None else judge_sample
-        made = list(judge(inputs, models, spec, clock))
+        made = list(packed(judge(inputs, models, spec, clock), clock))
     # A sample is judged after the other candidates, so the results are put in order.
     pairs = _in_order(each.pairs for each in made)
     schema = PairSchema(
