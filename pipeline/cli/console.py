@@ -1,6 +1,8 @@
 """Output of the commands: remarks and summaries."""
 
+import os
 import shlex
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from rich.console import (
 )
 from rich.table import Table
 
+from pipeline.cli.exit_codes import ExitCode
 from pipeline.config.plan import Plan
 from pipeline.config.sections import UnitsConfig
 from pipeline.core.escape import for_terminal, for_terminal_line
@@ -54,8 +57,17 @@ console.push_render_hook(_EscapeText())
 
 
 def show(text: str, end: str = "\n") -> None:
-    """Print a result to standard output, with control characters escaped."""
-    print(for_terminal(text), end=end)
+    """Print a result to standard output, with control characters escaped.
+
+    Exit without a message if its reader has closed the pipe, as ``head`` does.
+    """
+    try:
+        # Flushed, because the interpreter would print a message about the error at its end.
+        print(for_terminal(text), end=end, flush=True)
+    except BrokenPipeError:
+        # Whatever is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(ExitCode.PIPE_CLOSED) from None
 
 
 def show_next(*words: str) -> None:

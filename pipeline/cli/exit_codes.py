@@ -2,7 +2,13 @@
 
 from enum import IntEnum
 
-from pipeline.core.errors import NPDError, PermanentStoreError, StoreFullError, UserError
+from pipeline.core.errors import (
+    NPDError,
+    PermanentStoreError,
+    StoreError,
+    StoreFullError,
+    UserError,
+)
 
 
 class ExitCode(IntEnum):
@@ -20,6 +26,8 @@ class ExitCode(IntEnum):
     """``npd status``: a build makes no progress."""
     INTERRUPTED = 130
     """Stopped by SIGINT, as from Ctrl-C."""
+    PIPE_CLOSED = 141
+    """The reader of its output has closed the pipe, as ``head`` does."""
     TERMINATED = 143
     """Stopped by SIGTERM."""
 
@@ -27,7 +35,7 @@ class ExitCode(IntEnum):
 def exit_code_of(error: NPDError) -> ExitCode:
     """Return the exit code of a command that ends with ``error``."""
     # A store is full only after something was written to it.
-    if isinstance(error, StoreFullError):
+    if isinstance(error, StoreFullError) or (isinstance(error, StoreError) and error.has_begun):
         return ExitCode.PROBLEM
     # A bucket that does not exist or may not be read is a wrong place, like a wrong path.
     if isinstance(error, UserError | PermanentStoreError):

@@ -42,7 +42,7 @@ def wants_json(arguments: Sequence[str] | None = None) -> bool:
 def show_json_error(message: str, exit_code: ExitCode) -> None:
     """Print the error that ends a command as JSON, if standard output can be written."""
     # The error itself may be that it cannot. It stands on standard error, too.
-    with suppress(OSError):
+    with suppress(OSError, SystemExit):
         show_json({"error": message, "exit_code": exit_code})
 
 

@@ -26,8 +26,9 @@ def init(
         show(text, end="")
         return
     check_new_output(file)
+    folder = "" if file.parent.exists() else f", in the new folder {file.parent}"
     atomic_write(file, [text.encode()])
-    console.print(f"written: {file}; next: npd plan {file}", soft_wrap=True)
+    console.print(f"written: {file}{folder}; next: npd plan {file}", soft_wrap=True)
 
 
 def options(

@@ -56,11 +56,12 @@ def report(
         typer.Option(help="CSV or JSONL file with the categories of prompts; for the page."),
     ] = None,
     prompt_column: Annotated[
-        str, typer.Option(help="Field with the prompt in --categories.")
-    ] = "prompt",
+        str | None, typer.Option(help="Field with the prompt in --categories. Default: prompt.")
+    ] = None,
     category_column: Annotated[
-        str, typer.Option(help="Field with the category in --categories.")
-    ] = "category",
+        str | None,
+        typer.Option(help="Field with the category in --categories. Default: category."),
+    ] = None,
     unsigned: UnsignedOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,9 +84,16 @@ def report(
         raise UserError(
             "--guidance and --config must be given together; --guidance needs the models"
         )
+    columns = (prompt_column, category_column)
+    if categories is None and columns != (None, None):
+        raise UserError("--prompt-column and --category-column need --categories")
     store = open_store(url, unsigned=unsigned)
     target = store if out is None else open_store(out)
-    page = page_options(price, categories, prompt_column, category_column) if html else None
+    page = (
+        page_options(price, categories, prompt_column or "prompt", category_column or "category")
+        if html
+        else None
+    )
     if page is None and (price is not None or categories is not None):
         raise UserError("--price and --categories are for the page; add --html")
     listed: list[dict[str, Any]] = []

@@ -17,7 +17,7 @@ from pipeline.storage.open import open_store
 
 if TYPE_CHECKING:
     # Not imported at run time: it imports numpy, which `npd --help` does not need.
-    from pipeline.evaluate.progress import Cost, Tally
+    from pipeline.evaluate.progress import Cost, Pace, Tally
     from pipeline.storage.heartbeats import StoredHeartbeat
     from pipeline.workflows.status import PlanStatus, StoreStatus
 
@@ -134,8 +134,7 @@ def _rows(plan: "PlanStatus", price: float | None) -> Iterator[tuple[str, str]]:
         if error:
             yield "error", for_terminal_line(error)
     if plan.pace is not None:
-        window = human_seconds(plan.pace.window_seconds)
-        yield "pace", f"{plan.pace.candidates_per_second:.3g} candidates/s in the last {window}"
+        yield "pace", _pace(plan.pace)
         if plan.pace.seconds_left is not None:
             yield "time left", f"about {human_seconds(plan.pace.seconds_left)}"
     if plan.seconds_since_commit is not None and not plan.sealed:
@@ -148,6 +147,16 @@ def _rows(plan: "PlanStatus", price: float | None) -> Iterator[tuple[str, str]]:
         yield "unreadable", f"{counted(len(plan.damaged), 'receipt')}, such as"
         for damaged in plan.damaged[:_DAMAGED_SHOWN]:
             yield "", for_terminal_line(str(damaged))[:300]
+
+
+def _pace(pace: "Pace") -> str:
+    from pipeline.evaluate.progress import WINDOW_S
+
+    window = human_seconds(pace.window_seconds)
+    # A build that was resumed a moment ago is not slow.
+    if not pace.candidates_per_second and pace.window_seconds < WINDOW_S:
+        return f"not known yet; nothing was committed in the last {window}"
+    return f"{pace.candidates_per_second:.3g} candidates/s in the last {window}"
 
 
 def _build_line(each: "StoredHeartbeat") -> str:

@@ -67,10 +67,11 @@ def _nearest(name: str) -> str:
 
 def _locate(path: Path) -> Path:
     """Return the path itself, or the file of the shipped configuration with that bare name."""
-    # A file of the user takes precedence over a shipped configuration of the same name.
+    # A file of the user takes precedence over a shipped configuration of the same name, and that
+    # over a folder.
     is_bare_name = path.suffix == "" and path.name != "" and path.parent == Path()
     try:
-        if is_bare_name and not path.is_file():
+        if is_bare_name and not path.is_file() and (path.name in _bundled() or not path.exists()):
             return bundled_config(path.name)
         if not path.exists():
             raise ConfigError(f"{path}: no such configuration file{_nearest(path.stem)}")

@@ -27,6 +27,8 @@ Retryable and permanent errors are two types because the driver treats them diff
 parses messages. A message reports what is wrong, where, and how to correct it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipeline.core.escape import for_terminal
@@ -124,6 +126,19 @@ class VerificationError(NPDError):
 
 class StoreError(NPDError):
     """An object store refused or failed a call."""
+
+    has_begun = False
+    """True if the command had read from the store before, so that its place was right."""
+
+
+@contextmanager
+def work_has_begun() -> Iterator[None]:
+    """Mark a ``StoreError`` of the block as one that ends work that has begun."""
+    try:
+        yield
+    except StoreError as error:
+        error.has_begun = True
+        raise
 
 
 class ObjectNotFoundError(StoreError):

@@ -14,6 +14,7 @@ import urllib.request
 from http.client import HTTPException
 from queue import Full, Queue
 from typing import Any
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from pipeline.config.notify import NotifyConfig, is_web_url
@@ -74,9 +75,7 @@ class Notifier:
                 self._post(_body(event, self._facts))
             # HTTP errors and redirects are OSErrors too. ValueError: a URL that urllib rejects.
             except (OSError, HTTPException, ValueError) as error:
-                # The message of an error may repeat the URL, so only its type and status are shown.
-                status = getattr(error, "code", None)
-                self._warn(f"{type(error).__name__}{f' {status}' if status else ''}")
+                self._warn(_reason(error))
 
     def _post(self, body: bytes) -> None:
         request = urllib.request.Request(
@@ -111,6 +110,18 @@ def notifier_of(config: NotifyConfig, plan_id: str, store_url: str) -> Notifier 
         return None
     facts = {"plan_id": plan_id, "store": store_url, "host": socket.gethostname()}
     return Notifier(url, config, facts)
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong without the message of the error, which may repeat the URL."""
+    if isinstance(error, HTTPError):
+        return f"status {error.code}"
+    # urllib wraps errors of the network.
+    cause = error.reason if isinstance(error, URLError) else error
+    name = type(cause if isinstance(cause, Exception) else error).__name__
+    # The text of the system for an error number, such as "Connection refused".
+    text = cause.strerror if isinstance(cause, OSError) else None
+    return f"{name}: {for_terminal_line(text)}" if text else name
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -1,6 +1,9 @@
 """Exit codes: one table, and one code for one error in every command."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +74,17 @@ def test_place_without_data_set_has_one_code_in_every_command(
     assert err.count("error: ") == 1
     assert str(tmp_path / place) in err
     assert not (tmp_path / "out").exists()
+
+
+def test_closed_pipe_ends_a_command_without_a_message() -> None:
+    """``npd options | true``, with a reader that has ended before the first byte."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "options"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (ExitCode.PIPE_CLOSED, b"")

@@ -47,6 +47,21 @@ def test_init_never_overwrites_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "my.toml").read_text() == "mine"
 
 
+def test_init_names_a_folder_that_it_makes(tmp_path: Path) -> None:
+    made = _npd("init", "demo", tmp_path / "new" / "my.toml")
+    assert f", in the new folder {tmp_path / 'new'}; next: " in made.stderr.replace("\n", "")
+    assert "new folder" not in _npd("init", "demo", tmp_path / "other.toml").stderr
+
+
+def test_bare_name_of_a_folder_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "settings").mkdir()
+    with pytest.raises(ConfigError, match="settings: a folder, not a configuration file"):
+        load_config("settings")
+    (tmp_path / "demo").mkdir()
+    assert load_config("demo").model.name == "demo-scenes", "the shipped one"
+
+
 @pytest.mark.parametrize("command", ["init", "plan"])
 def test_unknown_name_is_refused_with_the_nearest_and_all(command: str) -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'sdxl'\? \(shipped: demo, .*sdxl\)"):

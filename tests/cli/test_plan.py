@@ -80,7 +80,7 @@ def _seconds(lines: list[tuple[str, str]], workers: str) -> list[float]:
 def test_time_on_several_gpus_counts_whole_units(tmp_path: Path) -> None:
     text = (RECIPES / "sdxl.toml").read_text(encoding="utf-8")
     # 64 candidates in one unit keep one of eight GPUs busy.
-    alone = _seconds(_plan("sdxl", "--gpus", "8"), r"1 of 8 workers, because .* one unit only")
+    alone = _seconds(_plan("sdxl", "--gpus", "8"), r"1 of 8 workers, because .* 1 unit only")
     several = _config(tmp_path, text.replace("size = 64", "size = 24"))
     # Units of 24, 24 and 16: two workers compute 24 + 16 and 24.
     two = _seconds(_plan(str(several), "--gpus", "2"), "2 workers")

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli.exit_codes import ExitCode, exit_code_of
 from pipeline.core.errors import PermanentStoreError
+from pipeline.publish.verify import verify
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from tests.conftest import BUCKET
@@ -81,6 +83,10 @@ def test_real_server_enforces_the_policy_of_each_identity(recorded: Recorded) ->
         for refused in (lambda: store.get(receipt), lambda: store.put("reports/a", b"")):
             with pytest.raises(PermanentStoreError, match="AccessDenied"):
                 refused()
+        # The place is right, and the verification has begun when it is refused.
+        with pytest.raises(PermanentStoreError, match="AccessDenied") as stopped:
+            verify(store)
+        assert exit_code_of(stopped.value) is ExitCode.PROBLEM
     with acting_as(recorded.identities["keeper"]):
         store = open_store(recorded.url)
         store.delete(receipt)

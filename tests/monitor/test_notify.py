@@ -260,7 +260,7 @@ def test_nothing_listens(caplog: pytest.LogCaptureFixture) -> None:
     notifier.send(Event(name="sealed", text="done"))
     notifier.close()
     (warning,) = caplog.records
-    assert "could not be sent to 127.0.0.1 (URLError)" in warning.message
+    assert "sent to 127.0.0.1 (ConnectionRefusedError: Connection refused)" in warning.message
 
 
 def test_text_from_data_is_escaped_and_limited(server: Server) -> None:

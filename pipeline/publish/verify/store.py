@@ -7,6 +7,7 @@ from pipeline.core.errors import (
     AccessDeniedError,
     ObjectNotFoundError,
     VerificationError,
+    work_has_begun,
 )
 from pipeline.publish.gc import ReferenceStatus, UnreferencedObject, find_unreferenced
 from pipeline.publish.reselection import Reselection
@@ -36,6 +37,14 @@ def verify(
     found = Verification()
     sealed = of_plan(store, _sealed(store, found), plan_id)
     check_one_plan(store, [each.plan_id for each in sealed], version)
+    with work_has_begun():
+        _check_all(store, sealed, version, found)
+    return found
+
+
+def _check_all(
+    store: ObjectStore, sealed: Sequence[SealedManifest], version: int | None, found: Verification
+) -> None:
     plans: list[Plan] = []
     for each in sealed:
         try:
@@ -55,7 +64,6 @@ def verify(
         _orphans(store, {each.plan_id for each in sealed}, found)
     except AccessDeniedError as error:
         found.not_listed = str(error)
-    return found
 
 
 def _sealed(store: ObjectStore, found: Verification) -> Sequence[SealedManifest]:

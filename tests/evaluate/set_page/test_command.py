@@ -103,6 +103,8 @@ def test_categories_of_a_file_replace_those_of_the_demo(
 def test_wrong_options_of_a_page_are_refused(sealed_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="add --html"):
         report(sealed_folder, "--price", "2")
+    with pytest.raises(UserError, match="need --categories"):
+        report(sealed_folder, "--html", "--prompt-column", "text")
     with pytest.raises(UserError, match="no plan 'none'"):
         report(sealed_folder, "--html", "--plan", "none")
     with pytest.raises(UserError, match="no plan here"):
