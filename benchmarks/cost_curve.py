@@ -198,6 +198,7 @@ def _rows(points: list[Point], trial: dict[str, Any]) -> Iterator[dict[str, Any]
 def _run(*arguments: str | Path) -> None:
     print("$", " ".join(map(str, arguments)), file=sys.stderr, flush=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment |= {"RAY_worker_niceness": "0"}  # as other processes have
     subprocess.run([sys.executable, *map(str, arguments)], check=True, env=environment)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tests.faults.simulated.campaign import open_simulation, sweeps
+from tests.faults.simulated.campaign import simulation_of, sweeps
 from tests.faults.simulated.cases import FAULTS, Case, FaultLevel
 from tests.faults.simulated.faulty_store import Fault
 
@@ -25,13 +25,12 @@ def main(
             raise typer.BadParameter("one case is a --level, a --fault and a --call")
         _run_one(Case(level=level, seed=seed, fault=fault, at=call))
         return
-    simulation = open_simulation()
     began = time.perf_counter()
     cases: Counter[str] = Counter()
     failures = []
     for sweep in sweeps(seed):
         if level in (None, sweep.level) and fault in (None, sweep.fault):
-            count, failed = sweep.run(simulation)
+            count, failed = sweep.run(simulation_of(sweep.seed))
             cases[sweep.level] += count
             failures += failed
             print(
@@ -49,7 +48,7 @@ def main(
 def _run_one(case: Case) -> None:
     if case.fault not in FAULTS[case.level]:
         raise typer.BadParameter(f"{case.fault} is no fault of the level {case.level}")
-    failure = open_simulation().run(case)
+    failure = simulation_of(case.seed).run(case)
     print(failure or "ended in the bytes of an undisturbed build")
     if failure:
         raise typer.Exit(1)

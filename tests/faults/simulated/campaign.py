@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.faults.simulated.cases import FAULTS, Case, Failure, FaultLevel, Protocol, Simulation
@@ -39,12 +40,29 @@ def sweeps(seed: int) -> list[Sweep]:
     """Return all faults at both levels, with different seeds to try more interleavings."""
     pairs = [(level, fault) for level, faults in FAULTS.items() for fault in faults]
     return [
+        # Consecutive seeds alternate between the two plans (``simulation_of``).
         Sweep(level=level, fault=fault, seed=seed + number)
         for number, (level, fault) in enumerate(pairs)
     ]
 
 
-def open_simulation(protocol: Protocol = PROTOCOL) -> Simulation:
-    """Return the simulation of a small plan, made in a temporary folder."""
+def open_simulation(protocol: Protocol = PROTOCOL, share: float | None = None) -> Simulation:
+    """Return the simulation of a small plan, made in a temporary folder.
+
+    With ``share``, the plan judges a sample.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        return Simulation(stand_in(Path(folder)), protocol)
+        return Simulation(stand_in(Path(folder), share=share), protocol)
+
+
+def simulation_of(seed: int) -> Simulation:
+    """Return the simulation that cases with this seed use.
+
+    With odd seeds, the plan judges a sample.
+    """
+    return _of_plan(judges_all=seed % 2 == 0)
+
+
+@cache
+def _of_plan(*, judges_all: bool) -> Simulation:
+    return open_simulation(share=None if judges_all else 0.5)

@@ -6,6 +6,7 @@ synthetic functions of the candidate's position in the plan.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from pipeline.config.plan import Plan
 from pipeline.config.sections import Config
 from pipeline.core.fingerprint import Fingerprint, fingerprint
 from pipeline.core.identity import sha256
-from pipeline.core.records import SCHEMA_VERSION, Candidate, Outcome, Status
+from pipeline.core.records import Candidate, Outcome, Status
 from pipeline.diffusion.noise import noise_stats, source_noise, stored
 from pipeline.storage import layout
 from pipeline.storage.formats.arrow_shard import pack_pairs
@@ -29,7 +30,12 @@ _CPU = torch.device("cpu")
 _FIRST_PROMPT = 14
 """Number of the first prompt. From here on three of four prompts are in train, one in test."""
 
-_REASONS = {Status.KEPT: None, Status.REJECTED: "reward:scene", Status.FAILED: "image:not_finite"}
+_REASONS = {
+    Status.KEPT: None,
+    Status.UNJUDGED: None,
+    Status.REJECTED: "reward:scene",
+    Status.FAILED: "image:not_finite",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +65,7 @@ class StandIn:
         made = self.units[unit] if produced is None else produced
         digest = sha256(made.data)
         return Receipt(
-            schema_version=SCHEMA_VERSION,
+            schema_version=self.plan.schema_version,
             plan_id=self.plan.plan_id,
             unit=unit,
             data_key=layout.unit_key(self.plan.plan_id, unit, digest),
@@ -76,12 +82,19 @@ class StandIn:
         )
 
 
-def stand_in(folder: Path, *, seed: int = 7, num_prompts: int = 4) -> StandIn:
-    """Return a plan with two seeds per prompt and units of two. ``seed`` changes the plan."""
+def stand_in(
+    folder: Path, *, seed: int = 7, num_prompts: int = 4, share: float | None = None
+) -> StandIn:
+    """Return a plan with two seeds per prompt and units of two.
+
+    ``seed`` changes the plan. With ``share``, only a sample is judged.
+    """
+    judging: dict[str, Any] = {} if share is None else {"policy": "sample", "share": share}
     settings = changed(
         prompts={"seed": seed},
         units={"size": 2, "batch_size": 2},
         output={"images": "none", "shard_bytes": 2_500, "rows_per_batch": 2},
+        judging=judging,
     )
     prompts = [f"prompt {number}" for number in range(_FIRST_PROMPT, _FIRST_PROMPT + num_prompts)]
     config = write_config(folder, settings, prompts=prompts)
@@ -99,12 +112,12 @@ def stand_in(folder: Path, *, seed: int = 7, num_prompts: int = 4) -> StandIn:
 
 def produce(plan: Plan, prompts: PromptTable, unit: int, *, variant: int = 0) -> Unit:
     """Compute one unit. ``variant`` simulates a computation that is not deterministic."""
-    schema = PairSchema(latent_shape=SHAPE, reward_names=tuple(plan.reward_names))
+    schema = PairSchema.of_plan(plan, SHAPE)
     outcomes, pairs = [], []
     for candidate in prompts.candidates(plan, plan.unit_range(unit)):
-        pair = _pair(candidate, plan.reward_names, variant)
-        status = _status(candidate)
-        if status is Status.KEPT:
+        pair = _pair(candidate, plan, variant)
+        status = _status(candidate) if plan.judges(candidate.sample_id) else Status.UNJUDGED
+        if status in (Status.KEPT, Status.UNJUDGED):
             pairs.append(pair)
         outcomes.append(_outcome(candidate, pair, status))
     rows_per_batch = plan.settings.output.rows_per_batch
@@ -118,11 +131,13 @@ def _status(candidate: Candidate) -> Status:
     return Status.REJECTED if candidate.index in (1, 2, 5, 7) else Status.KEPT
 
 
-def _pair(candidate: Candidate, reward_names: list[str], variant: int) -> NoisePair:
+def _pair(candidate: Candidate, plan: Plan, variant: int) -> NoisePair:
     source = source_noise(candidate.seed, SHAPE)
     golden = source * (0.9 - 0.1 * variant)
     stats = noise_stats(source, golden)
     assert stats is not None, "neither is constant"
+    judged = plan.judges(candidate.sample_id)
+    names = plan.reward_names
     return NoisePair(
         sample_id=candidate.sample_id,
         prompt=candidate.prompt,
@@ -130,11 +145,12 @@ def _pair(candidate: Candidate, reward_names: list[str], variant: int) -> NoiseP
         seed=candidate.seed,
         source_noise=stored(source).numpy(),
         golden_noise=stored(golden).numpy(),
-        source_rewards=dict.fromkeys(reward_names, -0.5),
-        golden_rewards=dict.fromkeys(reward_names, 0.5 + candidate.index),
+        source_rewards=dict.fromkeys(names, -0.5 if judged else None),
+        golden_rewards=dict.fromkeys(names, 0.5 + candidate.index if judged else None),
         noise_stats=stats,
         source_image=None,
         golden_image=None,
+        judged=None if plan.judges_all else judged,
     )
 
 
@@ -153,5 +169,6 @@ def _outcome(candidate: Candidate, pair: NoisePair, status: Status) -> Outcome:
         source_rewards=pair.source_rewards,
         golden_rewards=nothing if failed else pair.golden_rewards,
         noise_stats=None if failed else pair.noise_stats,
-        num_bytes=pair.num_bytes if status is Status.KEPT else 0,
+        num_bytes=pair.num_bytes if status in (Status.KEPT, Status.UNJUDGED) else 0,
+        judged=pair.judged is not False,
     )
