@@ -13,6 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.arguments import ConfigArgument
+from pipeline.cli.bill import (
+    BillOptions,
+    GpuSpeed,
+    bill_json,
+    bill_lines,
+    chosen_speeds,
+    totals,
+)
 from pipeline.cli.console import batch_remark, prompt_lines, show, show_next
 from pipeline.cli.json_output import JsonOption, show_json
 from pipeline.cli.outputs import check_output
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from pipeline.config.plan import Plan
     from pipeline.costs.plan_costs import GpuHours
     from pipeline.costs.published import Architecture
+    from pipeline.evaluate.estimate import BuildEstimate
     from pipeline.models.resolved_models import ResolvedModels
     from pipeline.prompts.choosing import ChosenPrompts
 
@@ -40,13 +49,18 @@ class _Figures:
     evaluations: float
     """Mean forward evaluations per candidate."""
     pair_bytes: int
-    seconds_per_candidate: float | None = None
-    """Measured on this machine; None if models are missing."""
+    measured: "BuildEstimate | None" = None
+    """Measurement on this machine; None if models are missing."""
     missing: list[ModelError] = field(default_factory=list)
     """An error for each missing model. Without all models, the plan has no id."""
     architecture: "Architecture | None" = None
     """Architecture whose published speeds are used; None if the speed was measured."""
     costs: list["GpuHours"] = field(default_factory=list)
+
+    @property
+    def seconds_per_candidate(self) -> float | None:
+        """Seconds of a candidate, measured on this machine; None if models are missing."""
+        return None if self.measured is None else self.measured.seconds_per_candidate
 
 
 def plan(
@@ -58,6 +72,19 @@ def plan(
         Path | None,
         typer.Option(help="Also write the dropped prompts and their reasons to this Parquet file."),
     ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="Only this kind of GPU, by its published speeds.")
+    ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(min=0, help="Price of a GPU-hour. Default: [cluster] price_per_gpu_hour."),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="Say how many pairs this amount of money buys.")
+    ] = None,
+    kept_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Expected kept share of judged candidates.")
+    ] = 0.6,
     as_json: JsonOption = False,
 ) -> None:
     """Estimate what a build will compute and cost, without building anything."""
@@ -73,11 +100,21 @@ def plan(
         atomic_write(dropped, [chosen.dropped])
     workers = gpus or settings.cluster.workers
     found = _figures(settings, models, chosen)
+    options = BillOptions(
+        gpu=gpu,
+        price=settings.cluster.price_per_gpu_hour if price is None else price,
+        budget=budget,
+        kept_share=kept_share,
+    )
+    bill = totals(found.plan, chosen_speeds(_speeds(settings, found), gpu), options)
     if as_json:
-        show_json(_json(settings, found, workers))
+        bill_part = bill_json(found.plan, found.pair_bytes, bill, options)
+        show_json({**_json(settings, found, workers), **bill_part})
         return
     for name, value in _describe(settings, found, workers):
         show(f"{name:20} {value}")
+    for line in bill_lines(found.plan, found.pair_bytes, bill, options):
+        show(line)
     if not found.missing:
         show_next("npd", "build", config, "--out", "URL")
 
@@ -106,7 +143,7 @@ def _measured(config: Config, models: "ResolvedModels", chosen: "ChosenPrompts")
         plan=plan,
         evaluations=cost.evaluations_per_candidate,
         pair_bytes=cost.bytes_per_pair,
-        seconds_per_candidate=cost.seconds_per_candidate,
+        measured=cost,
     )
 
 
@@ -139,6 +176,35 @@ def _published(
         architecture=architecture,
         costs=gpu_hours(architecture, config.model, plan.num_candidates, evaluations, images),
     )
+
+
+def _speeds(config: Config, found: _Figures) -> list[GpuSpeed]:
+    """Return the speed of this machine, if it was measured, and all published ones."""
+    from pipeline.costs.plan_costs import published_speeds
+    from pipeline.costs.published import architecture_of
+
+    measured = found.measured
+    here = (
+        []
+        if measured is None
+        else [
+            GpuSpeed(
+                name="this machine",
+                evaluation_seconds=measured.evaluation_seconds,
+                image_seconds=measured.image_seconds,
+            )
+        ]
+    )
+    architecture = architecture_of(config.model)
+    published = [] if architecture is None else published_speeds(architecture, config.model)
+    return here + [
+        GpuSpeed(
+            name=f"{speed.gpu}, {speed.software}",
+            evaluation_seconds=speed.evaluation_seconds,
+            image_seconds=speed.decode_seconds,
+        )
+        for speed in published
+    ]
 
 
 def _describe(config: Config, found: _Figures, workers: int) -> Lines:

@@ -108,10 +108,18 @@ def gpu_hours(
     Speeds with ``torch.compile`` are for models that are configured with it. The list is empty if
     the model makes images of another size than the published ones.
     """
+    return [
+        GpuHours(speed=speed, candidates=candidates, evaluations=evaluations, images=images)
+        for speed in published_speeds(architecture, model)
+    ]
+
+
+def published_speeds(architecture: Architecture, model: ModelConfig) -> list[Speed]:
+    """Return the published speeds of an architecture, as ``gpu_hours`` uses them."""
     if prod(architecture.size(model)) != architecture.pixels**2:
         return []
     return [
-        GpuHours(speed=speed, candidates=candidates, evaluations=evaluations, images=images)
+        speed
         for speed in SPEEDS
         if speed.architecture == architecture.name and (model.compile or speed.software != COMPILED)
     ]

@@ -35,8 +35,20 @@ class BuildEstimate:
     """Mean number of forward evaluations; an upper bound for exact inversion."""
     bytes_per_pair: int
     """Size of a kept pair in one format, in bytes: its noises and its images."""
-    seconds_per_candidate: float
-    """Seconds for one candidate, on one worker of this machine."""
+    images_per_candidate: float
+    """Mean number of images."""
+    evaluation_seconds: float
+    """Seconds for one forward evaluation of one latent, on one worker of this machine."""
+    image_seconds: float
+    """Seconds for decoding and scoring one image."""
+
+    @property
+    def seconds_per_candidate(self) -> float:
+        """Seconds for one candidate, on one worker of this machine."""
+        return (
+            self.evaluations_per_candidate * self.evaluation_seconds
+            + self.images_per_candidate * self.image_seconds
+        )
 
 
 def estimate(
@@ -80,10 +92,9 @@ def estimate(
         bytes_per_pair=pair_bytes(
             recipe.output, prod(denoiser.latent_shape), prod(images.pixels.shape[1:]), texts
         ),
-        seconds_per_candidate=(
-            recipe.mean_evaluations() * evaluation + recipe.mean_images() * (decoding + judging)
-        )
-        / size,
+        images_per_candidate=recipe.mean_images(),
+        evaluation_seconds=evaluation / size,
+        image_seconds=(decoding + judging) / size,
     )
 
 

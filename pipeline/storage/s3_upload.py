@@ -64,8 +64,7 @@ def _upload_in_parts(
 def _upload_parts(
     client: "S3Client", target: dict[str, Any], content: Content
 ) -> "list[CompletedPartTypeDef]":
-    # S3 allows 10,000 parts, so the parts of a very large object are larger.
-    part_bytes = max(PART_BYTES, -(-content.num_bytes // MAX_PARTS))
+    part_bytes = _part_bytes(content.num_bytes)
 
     def upload_part(start: int) -> "CompletedPartTypeDef":
         number = start // part_bytes + 1
@@ -83,6 +82,19 @@ def _upload_parts(
         return list(pool.map(upload_part, _starts(content.num_bytes, part_bytes)))
     finally:
         pool.shutdown(cancel_futures=True)  # after a failure, do not start further parts
+
+
+def num_requests(num_bytes: int, multipart_bytes: int) -> int:
+    """Return the number of requests that ``upload`` makes for an object."""
+    if num_bytes < multipart_bytes:
+        return 1
+    # One request begins the upload and one completes it.
+    return len(list(_starts(num_bytes, _part_bytes(num_bytes)))) + 2
+
+
+def _part_bytes(num_bytes: int) -> int:
+    # S3 allows 10,000 parts, so the parts of a very large object are larger.
+    return max(PART_BYTES, -(-num_bytes // MAX_PARTS))
 
 
 def _starts(num_bytes: int, part_bytes: int) -> Iterator[int]:

@@ -1,5 +1,6 @@
 """``npd plan`` of recipes, on a machine without their weights and without a network."""
 
+import json
 import re
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def _no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def _plan(*arguments: str) -> list[tuple[str, str]]:
     result = CliRunner().invoke(app, ["plan", *arguments], catch_exceptions=False)
     assert result.exit_code == 0
-    printed = [line for line in result.stdout.splitlines() if line]
+    # The bill follows after an empty line.
+    printed = result.stdout.partition("\n\n")[0].splitlines()
     lines = [re.split(r"\s{2,}|(?<=^missing)\s+", line, maxsplit=1) for line in printed]
     return [(name, value) for name, value in lines]
 
@@ -119,3 +121,45 @@ def test_recipe_every_figure_has_a_source(name: str) -> None:
         body = re.search(rf"\[{section}\]\n((?:.+\n)+)", text)
         assert body is not None
         assert all(re.search(r" = \S+  # .+", line) for line in body[1].splitlines()), section
+
+
+def test_bill_compares_the_policies_and_says_what_a_budget_buys() -> None:
+    printed = CliRunner().invoke(
+        app, ["plan", "sdxl", "--gpu", "h100", "--price", "2.5", "--budget", "100"]
+    )
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in printed.stdout.splitlines()
+        if line.startswith(("| all", "| sample"))
+    ]
+    assert [row[0] for row in rows] == ["all (this plan)", "sample of 0.05"]
+    assert {row[1] for row in rows} == {"H100, PyTorch"}
+    # 3 evaluations make the golden noise, and 40 sample both images. 60% are kept by default.
+    assert [float(row[2]) for row in rows] == [43, 3 + 0.05 * 40]
+    assert [float(row[4]) for row in rows] == [71.7, 5.1]
+    buys = [int(row[-1].replace(",", "")) for row in rows]
+    # A tenth of the evaluations of a pair, and fewer decoded images.
+    assert buys[1] > 10 * buys[0]
+
+
+def test_bill_as_json_has_the_same_figures() -> None:
+    result = CliRunner().invoke(
+        app, ["plan", "sdxl", "--gpu", "H200", "--price", "2", "--budget", "10", "--json"]
+    )
+    found = json.loads(result.stdout)
+    everything, sample = found["policies"]
+    assert (everything["policy"], everything["is_planned"], everything["share"]) == (
+        "all",
+        True,
+        None,
+    )
+    assert (sample["policy"], sample["share"]) == ("sample", 0.05)
+    assert everything["gpu_seconds"] == pytest.approx(found["published"][2]["gpu_seconds"])
+    assert everything["cost"] == pytest.approx(everything["gpu_seconds"] / 3600 * 2)
+    assert found["requests"]["writes"] > 2 * found["units"]
+
+
+def test_unknown_gpu_is_refused_with_the_known_ones() -> None:
+    result = CliRunner().invoke(app, ["plan", "sdxl", "--gpu", "tpu"])
+    assert result.exit_code != 0
+    assert "--gpu tpu: no speed is known" in str(result.exception)
