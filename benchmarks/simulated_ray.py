@@ -222,6 +222,7 @@ def _summary(unit: int) -> UnitSummary:
     return UnitSummary(
         unit=unit,
         candidates=64,
+        judged=64,
         kept=32,
         rejected=32,
         failed=0,

@@ -16,10 +16,10 @@ from pipeline.publish.seal import seal
 from pipeline.storage.plans import write_plan
 from pipeline.storage.receipts import commit_unit, read_receipt
 from pipeline.workflows.plan import make_plan
+from tests.faults.simulated.cases import store_of_client
 from tests.faults.simulated.memory_s3 import MemoryS3
 from tests.faults.simulated.memory_store import Clock, Objects
 from tests.faults.simulated.stand_in import SHAPE, StandIn, stand_in
-from tests.faults.simulated.test_memory_store import store_of_client
 from tests.sealed import changed, demo_prompts, write_config
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ def test_each_policy_has_its_evaluations_and_pairs(tmp_path: Path) -> None:
     assert (everything.evaluations, everything.images, everything.pairs) == (2 * 4 + 3, 2, 0.6)
     assert everything.is_planned and not sample.is_planned
     assert sample.evaluations == pytest.approx(3 + 0.05 * 8)
-    assert (sample.images, sample.pairs) == (pytest.approx(0.1), pytest.approx(0.95 + 0.05 * 0.6))
+    assert [sample.images, sample.pairs] == pytest.approx([0.1, 0.95 + 0.05 * 0.6])
     assert sample.gpu_seconds(2.0, 10.0) == pytest.approx(2 * 3.4 + 10 * 0.1)
 
 
