@@ -20,7 +20,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 from benchmarks.complete_set import SyntheticSet
 from infra.storage.seaweedfs import SeaweedFS
@@ -88,17 +88,17 @@ def seal_in_this_process(url: str, *, profile: bool) -> None:
     plan = read_plan(store, plan_id)
     prompts = read_prompts(store, plan)
     profiler = cProfile.Profile()
-    begin = perf_counter()
+    begin, cpu_begin = perf_counter(), process_time()
     if profile:
         profiler.enable()
     manifest = seal(store, plan, prompts, partial(map, partial(compact_in, store)))
     profiler.disable()
-    seconds = perf_counter() - begin
+    seconds, cpu = perf_counter() - begin, process_time() - cpu_begin
     assert manifest.funnel.candidates == plan.num_candidates
     status = Path("/proc/self/status").read_text()
     peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
     requests = sum(request_counts()[0].values())
-    print(f"{seconds} {peak} {requests}")
+    print(f"{seconds} {cpu} {peak} {requests}")
     if profile:
         pstats.Stats(profiler).sort_stats("tottime").print_stats(30)
 
@@ -110,9 +110,10 @@ def measure(url: str, num_units: int, *, profile: bool) -> None:
         [*command, *["--profile"] * profile], stdout=subprocess.PIPE, check=True, text=True
     )
     first, *rest = ended.stdout.splitlines()
-    seconds, peak, requests = map(float, first.split())
+    seconds, cpu, peak, requests = map(float, first.split())
     print(
         f"{num_units:9,} {seconds:8.1f} s {1e3 * seconds / num_units:6.2f} ms a unit "
+        f"({1e3 * cpu / num_units:.2f} of CPU) "
         f"{peak / 1e6:7.0f} MB {requests:11,.0f} requests",
         flush=True,
     )

@@ -197,6 +197,11 @@ def _rows_of_unit(store: ObjectStore, schema: PairSchema, unit: UnitRows) -> lis
         raise VerificationError(
             f"{store.url}/{unit.data_key}: {len(table)} pairs, and its receipt promises more"
         )
+    first, count = unit.rows[0], len(unit.rows)
+    if unit.rows == tuple(range(first, first + count)):
+        rows = table.slice(first, count)
+    else:
+        rows = table.take(list(unit.rows))
     # Batches of a unit object and of a shard differ in size, so the writer cuts them anew.
-    batches: list[pa.RecordBatch] = table.take(list(unit.rows)).combine_chunks().to_batches()
+    batches: list[pa.RecordBatch] = rows.to_batches()
     return batches

@@ -135,7 +135,8 @@ class _Summary:
         self._plan = plan
         self._prompts = prompts
         self._ledger = ledger
-        self._fingerprints: dict[bytes, Fingerprint] = {}
+        self._fingerprints: list[Fingerprint] = []
+        """Distinct fingerprints, few. They have dictionaries, so they cannot be in a set."""
         self.funnel = FunnelCount(plan)
         self.latent_shape: tuple[int, ...] = ()
 
@@ -147,9 +148,8 @@ class _Summary:
             self._ledger.add(receipt.outcomes, (candidate.prompt for candidate in candidates))
             self.funnel.add(receipt.outcomes)
             self.latent_shape = receipt.latent_shape
-            # A fingerprint has dictionaries, so it cannot be a key itself.
-            name = canonical_json(receipt.fingerprint.model_dump(mode="json"))
-            self._fingerprints[name] = receipt.fingerprint
+            if receipt.fingerprint not in self._fingerprints:
+                self._fingerprints.append(receipt.fingerprint)
             yield receipt
 
     def _check(self, receipt: Receipt, candidates: Sequence[Candidate]) -> None:
@@ -166,7 +166,10 @@ class _Summary:
     def fingerprints(self) -> list[Fingerprint]:
         """Return the distinct fingerprints, in an order that does not depend on the receipts'."""
         # Sorted by content, because the units may be computed in any order on any machine.
-        return [self._fingerprints[name] for name in sorted(self._fingerprints)]
+        return sorted(
+            self._fingerprints,
+            key=lambda each: canonical_json(each.model_dump(mode="json")),
+        )
 
 
 def _store_ledger(

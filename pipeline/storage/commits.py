@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from functools import partial
 
 from pipeline.storage import layout
-from pipeline.storage.layout import Kind, place_of
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.parallel import in_parallel
 
@@ -50,19 +49,19 @@ def _commits(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[tuple
     # In a folder, each listing would read all names.
     ranges = [""] if threads == 1 else key_ranges(num_units)
     prefixes = (f"{prefix}{digits}" for digits in ranges)
-    for listed in in_parallel(partial(_listed, store, num_units), prefixes, threads):
+    for listed in in_parallel(partial(_listed, store, plan_id, num_units), prefixes, threads):
         yield from listed
 
 
-def _listed(store: ObjectStore, num_units: int, prefix: str) -> list[tuple[int, float]]:
+def _listed(
+    store: ObjectStore, plan_id: str, num_units: int, prefix: str
+) -> list[tuple[int, float]]:
     found = []
     for info in store.list(prefix):
-        place = place_of(info.key)
-        if place is None or place.kind is not Kind.RECEIPT or place.unit is None:
-            continue
+        unit = layout.unit_of_receipt(plan_id, info.key)
         # A receipt beyond the plan cannot come from a build of it.
-        if place.unit < num_units:
-            found.append((place.unit, info.modified.timestamp()))
+        if unit is not None and unit < num_units:
+            found.append((unit, info.modified.timestamp()))
     return found
 
 

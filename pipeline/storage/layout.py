@@ -229,5 +229,14 @@ def place_of(key: str) -> ParsedKey | None:
     return None
 
 
+def unit_of_receipt(plan_id: str, key: str) -> int | None:
+    """Return the unit of a receipt of a plan; None for any other key.
+
+    Faster than ``place_of``, for listings of a million receipts.
+    """
+    match = _PATTERNS[Kind.RECEIPT].fullmatch(key)
+    return int(match["unit"]) if match and match["plan_id"] == plan_id else None
+
+
 def _number(digits: str | None) -> int | None:
     return None if digits is None else int(digits)

@@ -152,13 +152,13 @@ class LocalStore:
         if is_file:
             raise PermanentStoreError(f"cannot list {self.root}: it is a file, not a folder")
         for key in self._walk(prefix.rpartition("/")[0], prefix):
-            path = self.root / key
+            path = f"{self.root}/{key}"  # a Path would take longer than the call of the system
             try:
-                yield _info(key, path.stat())
+                yield _info(key, os.stat(path))  # noqa: PTH116
             except FileNotFoundError:
                 continue  # deleted during the walk
             except OSError:  # a link to itself: listed, so that it is reported, and never read
-                yield _info(key, path.lstat())
+                yield _info(key, os.lstat(path))
 
     def delete(self, key: str) -> None:
         """Remove an object and folders that become empty; do nothing if it does not exist."""

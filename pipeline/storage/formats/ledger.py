@@ -37,6 +37,8 @@ from pipeline.storage.formats.prompts import PROMPT_COLUMNS, PromptTable
 Mask = npt.NDArray[np.bool_]
 
 _ROWS_PER_GROUP = 65_536
+_ROWS_PER_TABLE = 2048
+"""Rows that are held as Python objects, which take far more memory than columns."""
 
 
 class LedgerInfo(Record):
@@ -96,6 +98,8 @@ class LedgerWriter:
         self._schema = ledger_schema(reward_names, schema_version)
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._rows: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = []
+        self._num_written = 0
         self.num_rows = 0
 
     def add(self, outcomes: Iterable[Outcome], prompts: Iterable[str]) -> None:
@@ -103,13 +107,21 @@ class LedgerWriter:
         rows = _rows(outcomes, prompts)
         self._rows += rows
         self.num_rows += len(rows)
-        if len(self._rows) >= _ROWS_PER_GROUP:
+        if len(self._rows) >= _ROWS_PER_TABLE:
+            self._convert()
+        if self.num_rows - self._num_written >= _ROWS_PER_GROUP:
             self._flush()
 
+    def _convert(self) -> None:
+        self._tables.append(_table(self._rows, self._schema))
+        self._rows = []
+
     def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(_table(self._rows, self._schema))
-            self._rows = []
+        if self.num_rows > self._num_written:
+            self._convert()
+            # One chunk, so that the bytes do not depend on the tables before.
+            self._writer.write_table(pa.concat_tables(self._tables).combine_chunks())
+            self._tables, self._num_written = [], self.num_rows
 
     def __enter__(self) -> Self:
         return self

@@ -66,6 +66,11 @@ def test_ledger_bytes_do_not_depend_on_how_outcomes_come(
                 writer.add(part, ["p"] * len(part))
         assert writer.num_rows == len(outcomes)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "all").read_bytes()
+    monkeypatch.setattr(ledger_module, "_ROWS_PER_TABLE", 7)
+    with LedgerWriter(tmp_path / "tables", ["scene", "oracle"]) as writer:
+        for outcome in outcomes:
+            writer.add([outcome], ["p"])
+    assert (tmp_path / "tables").read_bytes() == (tmp_path / "all").read_bytes()
     monkeypatch.setattr(ledger_module, "_ROWS_PER_GROUP", 10)
     with LedgerWriter(tmp_path / "groups", ["scene", "oracle"]) as writer:
         for outcome in outcomes:
