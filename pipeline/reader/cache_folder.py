@@ -1,6 +1,5 @@
 """Folder of a cache: its locks, reserved space and eviction, and errors that name a remedy."""
 
-import errno
 import os
 import re
 from collections.abc import Iterator
@@ -10,14 +9,13 @@ from typing import BinaryIO
 
 from pipeline.core.errors import CacheError
 from pipeline.storage.file_lock import locked, try_lock
-from pipeline.storage.local_errors import free_space
+from pipeline.storage.local_errors import NO_ROOM, free_space
 
 ANOTHER_FOLDER = (
     "give another folder with cache=Cache(folder), or, in place of the default one, with the "
     "environment variable XDG_CACHE_HOME"
 )
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MORE_ROOM = (
     "free some space there, let the cache take less with cache=Cache(folder, num_bytes), or "
     f"{ANOTHER_FOLDER}"
@@ -83,7 +81,7 @@ def cache_errors(folder: Path, num_bytes: int) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        remedy = _MORE_ROOM if error.errno in _NO_ROOM else ANOTHER_FOLDER
+        remedy = _MORE_ROOM if error.errno in NO_ROOM else ANOTHER_FOLDER
         raise CacheError(
             f"the cache folder {folder} cannot be used for a file of {num_bytes:,} bytes "
             f"({free_space(folder)}): {reason}; files that are complete there can still be read; "

@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.core.errors import UserError
-from pipeline.storage.local_errors import free_space, output_errors
+from pipeline.storage.local_errors import NO_ROOM, free_space, output_errors
 from pipeline.storage.object_store import RESERVED
 
 TEMP_PREFIX = f"{RESERVED}tmp-"
 
 _MKDIR_ATTEMPTS = 100
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -135,7 +134,7 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=prefix) as name:
             yield Path(name)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in NO_ROOM:
             raise
         raise UserError(
             f"no room for temporary files in {tempfile.gettempdir()}: {error.strerror or error} "

@@ -19,9 +19,12 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
+NO_ROOM = {*_FULL, errno.EFBIG}
+"""Errors of a write for which there is no room: the disk, a quota, or the largest size of a file."""
+
 _RETRYABLE = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
 
-_ANYWHERE = {*_FULL, errno.EMFILE, errno.ENFILE}
+_ANYWHERE = {*NO_ROOM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE}
 """Errors that a file without a name can raise."""
 
 _REMEDIES = {
@@ -38,6 +41,10 @@ _REMEDIES = {
     errno.EMFILE: "this process may open no more files; raise the limit (`ulimit -n`)",
     errno.ENFILE: "this machine may open no more files; raise the limit (fs.file-max)",
     errno.EDQUOT: "raise the quota and run the same command again; what is committed stays",
+    errno.EFBIG: "the file is larger than its file system or `ulimit -f` allows; raise the limit",
+    errno.EIO: "the disk or its connection failed (see `dmesg`); run the same command again",
+    errno.ESTALE: "its file server restarted or removed it; mount it again and repeat the command",
+    errno.ETIMEDOUT: "its file server does not answer; repeat the command when it does",
 }
 
 
@@ -51,8 +58,10 @@ def local_error(doing: str, path: Path, error: OSError) -> StoreError:
     elif error.errno in _FULL:
         kind = StoreFullError
     remedy = _REMEDIES.get(error.errno or 0, "check the path and the file system")
-    # The free space includes that of the unfinished file, which is removed by now.
-    room = f" ({free_space(path.parent)}, not enough)" if kind is StoreFullError else ""
+    # The free space includes that of the unfinished file, which is removed by now. A quota limits
+    # less than that, and is not known here.
+    is_full = error.errno == errno.ENOSPC
+    room = f" ({free_space(path.parent)}, not enough)" if is_full else ""
     return kind(f"cannot {doing} {path}: {error.strerror or error}{room}; {remedy}")
 
 
@@ -76,8 +85,10 @@ def machine_error(error: OSError) -> StoreError | None:
     # Only these have a remedy without the name of the file.
     if error.errno not in _ANYWHERE:
         return None
-    kind = StoreFullError if error.errno in _FULL else RetryableStoreError
-    return kind(f"cannot write or open a file: {error.strerror}; {_REMEDIES[error.errno]}")
+    kind: type[StoreError] = RetryableStoreError
+    if error.errno in NO_ROOM:
+        kind = StoreFullError if error.errno in _FULL else PermanentStoreError
+    return kind(f"cannot use a file: {error.strerror}; {_REMEDIES[error.errno]}")
 
 
 def free_space(folder: Path) -> str:

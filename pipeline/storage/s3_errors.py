@@ -148,7 +148,7 @@ def store_error(error: Exception, doing: str, client: "S3Client | None") -> Stor
     unsigned = client is not None and is_unsigned(client)
     what = f"cannot {doing} at {endpoint}"
     if isinstance(error, aws.ClientError):
-        return _answered(error, what, _ProxyUse.of(endpoint), unsigned=unsigned)
+        return _answered(error, what, endpoint, unsigned=unsigned)
     if isinstance(error, _CREDENTIAL_ERRORS):
         return PermanentStoreError(f"{what}: {error}; {_CREDENTIALS}; {_UNSIGNED}")
     proxy = _ProxyUse.of(endpoint)
@@ -218,17 +218,20 @@ def _unhandled(error: Exception) -> object:
     return error.kwargs.get("error") if isinstance(error, aws.BotoCoreError) else None
 
 
-def _answered(error: aws.ClientError, what: str, proxy: _ProxyUse, *, unsigned: bool) -> StoreError:
+def _answered(error: aws.ClientError, what: str, endpoint: str, *, unsigned: bool) -> StoreError:
     code, status = code_of(error), status_of(error)
     message = error.response.get("Error", {}).get("Message", "")
     if is_absent(error):
         return ObjectNotFoundError(f"{what}: no such object")
+    # Absent objects and refused conditions are part of the protocol, and finding the proxy takes as
+    # long as a request.
     if code in _RETRYABLE_CODES or status in RETRYABLE_STATUSES:
         return RetryableStoreError(
-            f"{what}: the store answered {code} ({status}) {message} after all retries; "
-            f"it is busy or failing; run the same command again to go on{proxy.note}"
+            f"{what}: the store answered {code} ({status}) {message} after all retries; it is "
+            f"busy or failing; run the same command again to go on{_ProxyUse.of(endpoint).note}"
         )
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        proxy = _ProxyUse.of(endpoint)
         remedy = f"give them in its URL (http://USER:PASSWORD@HOST:PORT), or {proxy.advice}"
         return PermanentStoreError(f"{what}: {proxy.name} requires user and password; {remedy}")
     # Without credentials the remedy is not a permission but another URL or credentials.

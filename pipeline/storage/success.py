@@ -228,16 +228,21 @@ def seal_manifest(store: ObjectStore, manifest: Manifest) -> SealedManifest:
 
 def put_manifest(store: ObjectStore, manifest: Manifest) -> SealedManifest | None:
     """Store a manifest version; return None if the store has another one under its key."""
-    sealed = sealed_as(manifest)
-    return sealed if store.put_if_absent(sealed.key, manifest_bytes(manifest)) else None
+    data = manifest_bytes(manifest)
+    sealed = _entry(manifest, data)
+    return sealed if store.put_if_absent(sealed.key, data) else None
 
 
 def sealed_as(manifest: Manifest) -> SealedManifest:
     """Return the entry of ``_SUCCESS`` for a manifest."""
+    return _entry(manifest, manifest_bytes(manifest))
+
+
+def _entry(manifest: Manifest, data: bytes) -> SealedManifest:
     return SealedManifest(
         plan_id=manifest.plan_id,
         key=layout.manifest_key(manifest.plan_id, manifest.version),
-        sha256=sha256(manifest_bytes(manifest)),
+        sha256=sha256(data),
         selection=manifest.selection,
     )
 
