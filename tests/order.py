@@ -10,7 +10,6 @@ LONGEST_FIRST = (
     "tests/jobs/test_submit.py",
     "tests/infra/test_wheel.py",
     "tests/end_to_end/test_two_drivers.py",
-    "tests/end_to_end/test_same_bytes.py",
     "tests/infra/test_prometheus.py",
     "tests/faults/real/test_build_in_trouble.py",
     "tests/secrets/test_secrets_on_a_cluster.py",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UserError
+from pipeline.core.untrusted_patterns import slow_pattern
 
 JSON_BYTES = 64 * 2**20
 """Maximum size of a JSON file or a vocabulary. The largest published tokenizers have 34 MB."""
@@ -68,7 +69,8 @@ def check_vocabulary(path: Path, content: dict[str, Any], error: type[UserError]
     """Raise ``error`` for a number in a tokenizer's JSON that no vocabulary has.
 
     Memory is taken for as many words as the largest number. Names of settings must be printable,
-    because the tokenizers library prints unknown ones.
+    because the tokenizers library prints unknown ones. A regular expression may not be one that can
+    take very long.
     """
     if path.name in _VOCABULARIES:
         check_numbers(path, content, error)
@@ -76,6 +78,9 @@ def check_vocabulary(path: Path, content: dict[str, Any], error: type[UserError]
         settings = {key: value for key, value in content.items() if key != "model"}
         if strange := [key for key, _ in values_in(settings) if not key.isprintable()]:
             raise error(f"{path}: {strange[0]!r} is not the name of a setting")
+        for key, value in values_in(settings):
+            if key == "Regex" and isinstance(value, str) and (why := slow_pattern(value)):
+                raise error(f"{path}: its regular expression {value[:60]!r} may never end: {why}")
 
 
 def values_in(content: object) -> Iterator[tuple[str, object]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import ModelError
 from pipeline.core.records import DropReason
+from pipeline.core.untrusted_patterns import panics_named
 from pipeline.prompts.prompt import Drop, SourcePrompt
 
 if TYPE_CHECKING:
@@ -124,13 +125,17 @@ class TokenCounter:
         return [self._special + sum(map(self._words.__getitem__, words)) for words in split]
 
     def _count(self, texts: Sequence[str], *, special: bool) -> list[int]:
-        try:
-            encoded = self._tokenizer(
-                self._expanded(texts), truncation=False, verbose=False, add_special_tokens=special
-            )
-        except Exception as error:  # the tokenizers library raises Exception itself
-            where = self._tokenizer.name_or_path
-            raise ModelError(f"{where}: the tokenizer cannot be used: {error}") from error
+        where = self._tokenizer.name_or_path
+        with panics_named(where):
+            try:
+                encoded = self._tokenizer(
+                    self._expanded(texts),
+                    truncation=False,
+                    verbose=False,
+                    add_special_tokens=special,
+                )
+            except Exception as error:  # the tokenizers library raises Exception itself
+                raise ModelError(f"{where}: the tokenizer cannot be used: {error}") from error
         return [len(ids) for ids in encoded["input_ids"]]
 
     def _expanded(self, texts: Sequence[str]) -> list[str]:

@@ -22,7 +22,6 @@ TEMP_PREFIX = f"{RESERVED}tmp-"
 _MKDIR_ATTEMPTS = 100
 
 
-
 @contextmanager
 def temp_file(directory: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
     """Yield a synced file in ``directory``, which is created if needed; delete it afterwards."""

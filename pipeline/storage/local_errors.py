@@ -20,7 +20,7 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 NO_ROOM = {*_FULL, errno.EFBIG}
-"""Errors of a write for which there is no room: the disk, a quota, or the largest size of a file."""
+"""Errors of a write without room: on the disk, in a quota, or in a file of the largest size."""
 
 _RETRYABLE = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
 

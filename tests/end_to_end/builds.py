@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config.file import BUNDLED, load_config
-from pipeline.config.sections import Config
+from pipeline.config.file import BUNDLED
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
@@ -99,13 +98,6 @@ def write_config(folder: Path, text: str = CONFIG) -> Path:
     path = folder / "config.toml"
     path.write_text(text)
     return path
-
-
-def with_one_worker(config_path: Path) -> Config:
-    """Return the configuration with one worker, because most time is spent loading models."""
-    config = load_config(config_path)
-    cluster = config.cluster.model_copy(update={"workers": 1})
-    return config.model_copy(update={"cluster": cluster})
 
 
 def sealed_bytes(url: object) -> dict[str, str]:

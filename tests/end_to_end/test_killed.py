@@ -17,7 +17,7 @@ import pytest
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.config.file import load_config
 from pipeline.core.quantities import counted
-from pipeline.core.records import Status
+from pipeline.core.records import Split, Status
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from pipeline.storage.receipts import read_receipt
@@ -31,7 +31,6 @@ from tests.end_to_end.builds import (
     plan_id,
     sealed_bytes,
     stored_receipts,
-    with_one_worker,
 )
 from tests.waiting import until
 
@@ -107,15 +106,20 @@ def test_killed_build_is_resumed_by_the_same_command_to_the_same_bytes(
     kept = sum(receipt.count(Status.KEPT) for receipt in receipts)
     kept_share = kept / sum(len(receipt.outcomes) for receipt in receipts)
     assert f"units {NUM_UNITS} of {NUM_UNITS} (100%), kept {kept_share:.0%}, " in again.err
+    assert f"sealed at file://{killed}" in again.err
     # The log of the killed run is one JSON object per line.
     records = [json.loads(line) for line in (killed.parent / "stderr").read_text().splitlines()]
     keys = {"time", "level", "logger", "plan", "unit", "worker", "attempt", "message", "error"}
     assert all(record.keys() == keys for record in records)
     assert {record["plan"] for record in records} == {plan_id(killed)}
+    assert any("24 candidates in 12 units, 2 workers" in record["message"] for record in records)
     loaded = [record for record in records if record["message"].endswith("has loaded its models")]
     assert loaded and all(record["worker"] in record["message"] for record in loaded)
     assert before.items() <= stored_receipts(store).items(), "receipts do not change"
-    assert sealed_bytes(killed) == sealed_bytes(undisturbed)
+    sealed = sealed_bytes(killed)
+    assert sealed == sealed_bytes(undisturbed)
+    assert len([key for key in sealed if key.endswith(".arrow")]) > len(Split), "several shards"
+    assert len([key for key in sealed if key.endswith(".tar")]) > len(Split)
     assert npd("verify", killed).code == 0
 
 
@@ -137,30 +141,21 @@ def test_stopped_driver_reports_saved_units_and_how_to_resume(
     assert "Traceback" not in err
 
 
-def test_resumed_build_computes_only_units_without_a_receipt(
-    config_path: Path, copied: Path, undisturbed: Path
+def test_resumed_build_computes_only_units_without_a_receipt_while_workers_are_lost(
+    config_path: Path, copied: Path, undisturbed: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """State after kills between a unit and its receipt, and between manifest and ``_SUCCESS``."""
-    for unit in (1, 4):
+    """State after kills between units and receipts, and between manifest and ``_SUCCESS``.
+
+    One worker gets SIGKILL, another SIGTERM, as from a machine that shuts down.
+    """
+    missing = [unit for unit in range(NUM_UNITS) if unit not in (2, 5)]
+    for unit in missing:
         (copied / layout.receipt_key(plan_id(copied), unit)).unlink()
     (copied / layout.SUCCESS_KEY).unlink()
     before = files(copied)
 
-    opened = steps.open_build(open_store(str(copied)), with_one_worker(config_path))
+    opened = steps.open_build(open_store(str(copied)), load_config(config_path))
     assert steps.sealed(opened) is None
-    summaries = list(steps.compute(opened, steps.units_done(opened)))
-    assert sorted(summary.unit for summary in summaries) == [1, 4]
-    steps.publish(opened)
-
-    assert before.items() <= files(copied).items(), "existing objects are not written again"
-    assert sealed_bytes(copied) == sealed_bytes(undisturbed)
-
-
-def test_build_with_killed_and_terminated_workers_ends_in_the_same_bytes(
-    config_path: Path, undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """One worker gets SIGKILL, another SIGTERM, as from a machine that shuts down."""
-    opened = steps.open_build(open_store(str(tmp_path)), load_config(config_path))
     summaries = steps.compute(opened, steps.units_done(opened))
     # After one unit the driver waits for this test, and three or four are in flight.
     done = [next(summaries).unit]
@@ -168,7 +163,7 @@ def test_build_with_killed_and_terminated_workers_ends_in_the_same_bytes(
     workers[0].kill()
     workers[1].terminate()
     done += [summary.unit for summary in summaries]
-    assert sorted(done) == list(range(NUM_UNITS))
+    assert sorted(done) == missing
     # Units may be late on a busy machine, which is another warning.
     of_workers = [each for each in caplog.records if each.name == "pipeline.cluster.worker_handle"]
     warnings = [record for record in of_workers if record.levelno >= logging.WARNING]
@@ -179,7 +174,9 @@ def test_build_with_killed_and_terminated_workers_ends_in_the_same_bytes(
     assert "was asked to leave and is replaced" in caplog.text
     assert len(warnings) == 2, caplog.text
     steps.publish(opened)
-    assert sealed_bytes(tmp_path) == sealed_bytes(undisturbed)
+
+    assert before.items() <= files(copied).items(), "existing objects are not written again"
+    assert sealed_bytes(copied) == sealed_bytes(undisturbed)
 
 
 def _initialised_workers(count: int) -> list[psutil.Process]:

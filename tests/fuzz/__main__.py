@@ -34,37 +34,48 @@ _COMMANDS_PER_SET = 5
 def main() -> int:
     """Run the sets of the arguments and print the counts; return 1 if there was a fault."""
     parser = argparse.ArgumentParser(description="Read mutated data sets.")
-    parser.add_argument("--kind", choices=["stores", *GUESTS], default="stores")
+    parser.add_argument("--kind", choices=["stores", *GUESTS], nargs="+", default=["stores"])
     parser.add_argument("--seed", type=int, default=1, help="seed of the first set")
-    parser.add_argument("--sets", type=int, default=200, help="number of mutated sets")
+    parser.add_argument("--sets", type=int, default=200, help="number of mutated sets of a kind")
     parser.add_argument("--commands", type=int, default=_COMMANDS_PER_SET, help="a set; 0 is all")
     parser.add_argument("--seconds", type=float, default=math.inf, help="time for all sets")
+    parser.add_argument("--base", type=Path, help="sealed store to mutate; by default a new one")
     arguments = parser.parse_args()
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        guest = GUESTS.get(arguments.kind)
-        make = sealed_store if guest is None else guest_folder(guest)
-        base = in_a_child(make, Path(folder) / "base")
-        import_once()
-        total, peak, faults, sets = Counter[Outcome](), 0, 0, 0
-        for seed in range(arguments.seed, arguments.seed + arguments.sets):
-            if time.monotonic() - started > arguments.seconds:
-                break
-            sets += 1
-            for name, mutation, seen in run_set(
-                base, Path(folder) / "set", seed, arguments.commands, guest
-            ):
-                total[seen.outcome] += 1
-                peak = max(peak, seen.peak_bytes)
-                if seen.outcome.is_fault:
-                    faults += 1
-                    print(
-                        f"seed {seed}: {name}: {seen.outcome}: {seen.detail}\n    {mutation}",
-                        flush=True,
-                    )
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(total.items()))
-        print(f"{sets} sets from seed {arguments.seed}: {counts}; peak {peak >> 20} MiB")
+    deadline = time.monotonic() + arguments.seconds
+    import_once()
+    faults = 0
+    for kind in arguments.kind:
+        with tempfile.TemporaryDirectory() as folder:
+            faults += run_kind(kind, Path(folder), arguments, deadline)
     return 1 if faults else 0
+
+
+def run_kind(kind: str, folder: Path, arguments: argparse.Namespace, deadline: float) -> int:
+    """Run the sets of one kind in a folder and print the counts. Return the number of faults."""
+    guest = GUESTS.get(kind)
+    make = sealed_store if guest is None else guest_folder(guest)
+    is_given = guest is None and arguments.base is not None
+    base = arguments.base if is_given else in_a_child(make, folder / "base")
+    total, peak, faults, sets = Counter[Outcome](), 0, 0, 0
+    for seed in range(arguments.seed, arguments.seed + arguments.sets):
+        if time.monotonic() > deadline:
+            break
+        sets += 1
+        for name, mutation, seen in run_set(base, folder / "set", seed, arguments.commands, guest):
+            total[seen.outcome] += 1
+            peak = max(peak, seen.peak_bytes)
+            if seen.outcome.is_fault:
+                faults += 1
+                print(
+                    f"seed {seed}: {name}: {seen.outcome}: {seen.detail}\n    {mutation}",
+                    flush=True,
+                )
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(total.items()))
+    print(
+        f"{kind}: {sets} sets from seed {arguments.seed}: {counts}; peak {peak >> 20} MiB",
+        flush=True,
+    )
+    return faults
 
 
 def run_set(

@@ -132,7 +132,7 @@ def _state(content: SetContent) -> str:
     """Return a sentence on the progress of the build."""
     record, manifest = content.record, content.manifest
     end = last_end(record.units)
-    when = "" if end is None else f" The last unit ended at {end}."
+    when = "" if end is None else f" The last unit ended at {end}, by the clock of its machine."
     if manifest is not None:
         return f"Sealed, version {manifest.version}.{when}"
     return (

@@ -202,5 +202,5 @@ def _sentences(record: RunRecord, num_machines: int) -> Iterator[str]:
         yield f"Without a readable time: {counted(unreadable, 'receipt')}."
     yield (
         "Times and machines are those of receipts: from the first prompt of a unit to its last "
-        "score. A unit counts when it ends."
+        "score, by the clock of its machine. A unit counts when it ends."
     )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.core.errors import ModelError
+from pipeline.core.untrusted_patterns import panics_named
 from pipeline.models.diffusers.call_options import given, refuse_options
 from pipeline.models.diffusers.families import FAMILIES, Family
 from pipeline.models.diffusers.traced_pipeline import TracedPipeline
@@ -77,7 +78,8 @@ class TextLimits:
         # A textual inversion of several vectors is one word, which the pipeline expands first.
         if hasattr(self.pipe, "maybe_convert_prompt"):
             prompt = self.pipe.maybe_convert_prompt(prompt, tokenizer)
-        return len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
+        with panics_named(name):
+            return len(tokenizer(prompt, truncation=False, verbose=False).input_ids)
 
 
 def _encoder(pipe: Any, tokenizer: str) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.core.untrusted_patterns import panics_named
 from pipeline.models.diffusers.families import Family, Inputs
 from pipeline.models.diffusers.families.family import NEGATIVE
 from pipeline.models.diffusers.recording import NetworkCall, RecordingScheduler
@@ -69,12 +70,13 @@ class TracedPipeline:
         elif negative:
             # This pipeline has no separate negative inputs: they are those of another prompt.
             prompt = without
-        encoded = self.pipe.encode_prompt(
-            prompt=prompt,
-            device=self.device,
-            **options,
-            **{**self.family.encode_options, **self.text_options},
-        )
+        with panics_named(type(self.pipe).__name__):
+            encoded = self.pipe.encode_prompt(
+                prompt=prompt,
+                device=self.device,
+                **options,
+                **{**self.family.encode_options, **self.text_options},
+            )
         wanted = NEGATIVE if negative and has_negative else ""
         return {
             name.removeprefix(wanted): tensor

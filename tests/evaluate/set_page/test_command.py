@@ -67,7 +67,7 @@ def test_page_of_a_running_build_is_made_alone(built: Built, tmp_path: Path) -> 
     assert "report.html" in output
     text = text_of(folder / "report.html")
     assert f"Not sealed: 3 of {built.plan.num_units} units done." in text
-    assert "The last unit ended at 2026-01-01 00:00 UTC." in text
+    assert "The last unit ended at 2026-01-01 00:00 UTC, by the clock of its machine." in text
     assert "candidates done 30" in text and "Random pairs" in text
 
 

@@ -156,6 +156,11 @@ def sparse_weights(folder: Path) -> None:
     os.truncate(folder / "text_encoder" / "model.safetensors", 2**36)
 
 
+def endless_pattern(folder: Path) -> None:
+    split = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Removed"}
+    edit(folder / "tokenizer" / "tokenizer.json", pre_tokenizer=split | {"invert": False})
+
+
 def damaged_tokenizer(folder: Path) -> None:
     (folder / "tokenizer" / "tokenizer.json").write_text('{"version": "1.0", "model": {}}')
 
@@ -186,6 +191,7 @@ def damaged_tokenizer(folder: Path) -> None:
         (large, r"tokenizer\.json: has 1,073,741,824 bytes; at most 67,108,864"),
         (strange_setting, r"tokenizer\.json: .* is not the name of a setting"),
         (sparse_weights, r"text_encoder/model\.safetensors is damaged"),
+        (endless_pattern, r"tokenizer\.json: its regular expression .* it repeats a group"),
         (damaged_tokenizer, r"tiny: the model cannot be loaded: "),
     ],
 )
