@@ -18,6 +18,9 @@ from pipeline.monitor.samples import Sample
 _INTERVAL_S = 1.0
 """Seconds between two readings. Ray drops a gauge that is not set again before its next report."""
 
+_CLOSE_S = 5.0
+"""Seconds that the end of a build waits for its last metrics."""
+
 _ZERO = 5e-324
 """Smallest positive float. Ray's counters reject 0, and Prometheus does not count the increase of a
 series that appears with its first event. Added to a number that is not tiny, it changes nothing."""
@@ -56,9 +59,9 @@ class MetricsPublisher:
         self._thread.start()
 
     def close(self) -> None:
-        """Publish a last time and stop."""
+        """Publish a last time and stop. Waits for a limited time."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
         while True:
