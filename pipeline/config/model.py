@@ -117,8 +117,9 @@ class ModelSettings(Section):
     """Maximum number of tokens for T5; by default the pipeline's number."""
     clip_skip: Annotated[PositiveInt | None, Field(exclude_if=unset)] = None
     """Number of last CLIP layers to skip."""
-    compile: bool = False
-    """Use torch.compile for the network: faster after minutes of compiling; rounding differs."""
+    compile: bool | Literal["blocks"] = False
+    """Use torch.compile for the network: faster after minutes of compiling; rounding differs.
+    "blocks" compiles the kinds of blocks that repeat, each once, which takes less time."""
     channels_last: bool = False
     """Use channels-last memory for convolutions: often faster in 16 bits; rounding differs."""
     attention_backend: AttentionBackend | None = None

@@ -61,7 +61,10 @@ def _default(option: FieldInfo) -> str:
 
 
 def _choices(annotation: Any) -> str:
-    choices = [choice for choice in _literals(annotation) if isinstance(choice, str)]
+    literals = [*_literals(annotation)]
+    choices = [choice for choice in literals if isinstance(choice, str)]
+    if choices and bool in literals:
+        choices = ["false", "true", *choices]
     return f" One of: {', '.join(choices)}." if choices else ""
 
 

@@ -15,8 +15,10 @@ from torch import Tensor
 from pipeline.config.model import ModelConfig
 from pipeline.core.errors import ModelError
 from pipeline.diffusion.denoiser import Denoiser
+from pipeline.models.diffusers.pipelines import apply_options
 from pipeline.models.diffusers.resolved_model import resolve_model
 from pipeline.models.load import load_denoiser
+from tests.models.diffusers.families.tiny_pipelines import hunyuan_dit
 from tests.models.diffusers.original_layout import original_checkpoint
 from tests.models.diffusers.tiny import save_tiny_pipeline, tiny_pipeline
 
@@ -142,6 +144,24 @@ def test_option_that_a_model_does_not_have_is_rejected(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         _load(path=str(folder), **fields)
+
+
+def test_repeated_blocks_are_compiled_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The settings are of the process. Compiling itself takes minutes, so nothing is computed.
+    settings: Any = torch._dynamo.config
+    monkeypatch.setattr(settings, "recompile_limit", settings.recompile_limit)
+    monkeypatch.setattr(settings, "fail_on_recompile_limit_hit", False)
+    pipe = tiny_pipeline()
+    apply_options(pipe, ModelConfig(name="tiny", path="model", compile="blocks"))
+    compiled = {type(m).__name__ for m in pipe.unet.modules() if m._compiled_call_impl}
+    assert compiled == {"BasicTransformerBlock"}
+    assert settings.fail_on_recompile_limit_hit
+
+
+def test_network_without_repeated_blocks_cannot_compile_them() -> None:
+    pipe = hunyuan_dit()
+    with pytest.raises(ModelError, match=r"compile = 'blocks' .*HunyuanDiT2DModel has no repeated"):
+        apply_options(pipe, ModelConfig(name="tiny", path="model", compile="blocks"))
 
 
 @pytest.mark.parametrize("offload", ["model", "sequential"])

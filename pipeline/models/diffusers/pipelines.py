@@ -33,6 +33,9 @@ from pipeline.models.diffusers.untrusted_folder import check_folder, weights_in
 
 Offload = Literal["none", "model", "sequential"]
 
+_SHAPES = 256
+"""Maximum number of shapes and sizes for which a kind of block is compiled."""
+
 _OF_THE_DEVICE = (torch.AcceleratorError, torch.OutOfMemoryError)
 """Errors that a worker turns into a ``DeviceError``."""
 
@@ -120,7 +123,9 @@ def apply_options(pipe: Any, model: ModelConfig) -> None:
         _enable(pipe.vae, "slicing")
     if model.vae_tiling:
         _enable(pipe.vae, "tiling")
-    if model.compile:
+    if model.compile == "blocks":
+        _compile_blocks(network)
+    elif model.compile:
         # Only forward is compiled. A compiled module would have another class and parameter names.
         network.forward = torch.compile(network.forward)
 
@@ -170,6 +175,22 @@ def _enable(vae: Any, what: str) -> None:
             f"vae_{what} = true in [model]: {type(vae).__name__} does not support it; remove it"
         )
     getattr(vae, f"enable_{what}")()
+
+
+def _compile_blocks(network: Any) -> None:
+    try:
+        # One graph for each shape. A graph for all shapes would depend on which came first.
+        network.compile_repeated_blocks(dynamic=False)
+    except ValueError as error:  # no class of its blocks is named, or none is in the network
+        raise ModelError(
+            f"compile = 'blocks' in [model]: {type(network).__name__} has no repeated blocks; use "
+            "compile = true"
+        ) from error
+    settings: Any = torch._dynamo.config
+    # All blocks of a kind share this limit. Beyond it, torch would compute without compiling, with
+    # other last bits for the shapes that a process met last.
+    settings.recompile_limit = _SHAPES
+    settings.fail_on_recompile_limit_hit = True
 
 
 def _set_attention(network: Any, backend: str) -> None:
