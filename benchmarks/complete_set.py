@@ -70,7 +70,7 @@ class SyntheticSet:
     def of(cls, num_units: int, unit_size: int, shape: tuple[int, ...]) -> Self:
         """Return a set with this number of units. ``unit_size`` is a multiple of 4."""
         num_prompts = num_units * unit_size // _SEEDS_PER_PROMPT
-        texts = [f"a fox, number {number}" for number in range(num_prompts)]
+        texts = [f"a fox, number {number:08d}" for number in range(num_prompts)]
         prompts = PromptTable.of(texts, {Split.TRAIN: 1.0, Split.VALIDATION: 0.0, Split.TEST: 0.0})
         return cls(plan=_plan(prompts, num_units, unit_size, shape), prompts=prompts, shape=shape)
 

@@ -22,8 +22,12 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 
+import psutil
+
 from benchmarks.complete_set import SyntheticSet
 from infra.storage.seaweedfs import SeaweedFS
+from pipeline.core.identity import sha256
+from pipeline.core.records import Candidate
 from pipeline.publish.compact import compact_in
 from pipeline.publish.seal import seal
 from pipeline.storage import layout
@@ -60,15 +64,53 @@ def write_units(url: str, num_units: int, first: int) -> None:
         else:
             store.put(key, data)
 
-    def write(unit: int) -> None:
-        receipt, data = made.unit(unit)
-        put(receipt.data_key, data)
-        put(layout.receipt_key(made.plan.plan_id, unit), receipt.model_dump_json().encode())
+    copies = Copies(made)
 
-    for _ in in_parallel(
-        write, range(first, min(first + _CHUNK, num_units)), store.parallel_requests
-    ):
+    def write(unit: int) -> None:
+        key, data, receipt = copies.of(unit)
+        put(key, data)
+        put(layout.receipt_key(made.plan.plan_id, unit), receipt)
+
+    units = range(first, min(first + _CHUNK, num_units))
+    for _ in in_parallel(write, units, store.parallel_requests):
         pass
+
+
+class Copies:
+    """Units with the noises and scores of unit 0, and with other prompts, ids and seeds.
+
+    Making each unit anew would take longer than sealing it.
+    """
+
+    def __init__(self, made: SyntheticSet) -> None:
+        self._made = made
+        receipt, self._data = made.unit(0)
+        self._receipt = receipt.model_dump_json()
+        self._sha256 = receipt.data_sha256
+        self._candidates = self._candidates_of(0)
+
+    def of(self, unit: int) -> tuple[str, bytes, bytes]:
+        """Return key and bytes of a unit object, and its receipt."""
+        data, text = self._data, self._receipt
+        for before, after in zip(self._candidates, self._candidates_of(unit), strict=True):
+            for old, new in (
+                (f"-{before.seed:08x}", f"-{after.seed:08x}"),  # the end of the sample id
+                (before.prompt_id, after.prompt_id),
+                (before.prompt, after.prompt),
+                (f'"seed":{before.seed},', f'"seed":{after.seed},'),
+                (f'"candidate":{before.index},', f'"candidate":{after.index},'),
+            ):
+                data, text = data.replace(old.encode(), new.encode()), text.replace(old, new)
+            data = data.replace(before.seed.to_bytes(8, "little"), after.seed.to_bytes(8, "little"))
+        plan_id, digest = self._made.plan.plan_id, sha256(data)
+        key = layout.unit_key(plan_id, unit, digest)
+        text = text.replace(layout.unit_key(plan_id, 0, self._sha256), key)
+        text = text.replace(self._sha256, digest).replace('"unit":0,', f'"unit":{unit},')
+        return key, data, text.encode()
+
+    def _candidates_of(self, unit: int) -> list[Candidate]:
+        plan = self._made.plan
+        return list(self._made.prompts.candidates(plan, plan.unit_range(unit)))
 
 
 _SETS: dict[int, SyntheticSet] = {}
@@ -88,6 +130,7 @@ def seal_in_this_process(url: str, *, profile: bool) -> None:
     plan = read_plan(store, plan_id)
     prompts = read_prompts(store, plan)
     profiler = cProfile.Profile()
+    before = psutil.Process().memory_info().rss
     begin, cpu_begin = perf_counter(), process_time()
     if profile:
         profiler.enable()
@@ -98,7 +141,7 @@ def seal_in_this_process(url: str, *, profile: bool) -> None:
     status = Path("/proc/self/status").read_text()
     peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
     requests = sum(request_counts()[0].values())
-    print(f"{seconds} {cpu} {peak} {requests}")
+    print(f"{seconds} {cpu} {peak} {before} {requests}")
     if profile:
         pstats.Stats(profiler).sort_stats("tottime").print_stats(30)
 
@@ -110,11 +153,11 @@ def measure(url: str, num_units: int, *, profile: bool) -> None:
         [*command, *["--profile"] * profile], stdout=subprocess.PIPE, check=True, text=True
     )
     first, *rest = ended.stdout.splitlines()
-    seconds, cpu, peak, requests = map(float, first.split())
+    seconds, cpu, peak, before, requests = map(float, first.split())
     print(
         f"{num_units:9,} {seconds:8.1f} s {1e3 * seconds / num_units:6.2f} ms a unit "
         f"({1e3 * cpu / num_units:.2f} of CPU) "
-        f"{peak / 1e6:7.0f} MB {requests:11,.0f} requests",
+        f"{peak / 1e6:7.0f} MB ({before / 1e6:.0f} before) {requests:11,.0f} requests",
         flush=True,
     )
     print("\n".join(rest), end="")
