@@ -1,15 +1,21 @@
 """Figures of a running build."""
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
+from pipeline.cli import progress as progress_module
 from pipeline.cli.progress import BuildView, EarlierUnits, Rate
+from pipeline.core.records import Status
 from pipeline.monitor.progress import BuildProgress
 from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.storage.local import LocalStore
 from pipeline.storage.receipts import Commit
+from tests.sealed import Built, built
+
+__all__ = ["built"]
 
 
 def test_rate_starts_with_the_first_ready_worker() -> None:
@@ -55,6 +61,21 @@ def _summary(kept: int) -> UnitSummary:
         compute_seconds=1.0,
         commit=Commit.MINE,
     )
+
+
+def test_earlier_units_are_read_in_part_and_stand_for_all(
+    tmp_path: Path, built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_module, "_EARLIER_UNITS", 2)
+    store = LocalStore(tmp_path)
+    built.commit(store)
+    assert built.plan.num_units == 5
+    earlier = EarlierUnits(store, built.plan.plan_id, bytes([0, 1, 1, 1, 1]))
+    for thread in threading.enumerate():
+        if thread.name == "npd-earlier-units":
+            thread.join()
+    kept = [sum(o.status is Status.KEPT for o in unit.outcomes) for unit in built.units]
+    assert (earlier.judged, earlier.kept) == (2 * 20, 2 * (kept[1] + kept[3]))
 
 
 def test_figures_count_earlier_units_and_workers(tmp_path: Path) -> None:
