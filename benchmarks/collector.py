@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from diffusers.utils import logging as diffusers_logging
 
 from benchmarks.full_size.__main__ import random_judges
 from benchmarks.full_size.pipelines import random_pipeline
@@ -172,6 +173,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7)
     options = parser.parse_args()
     be_deterministic()
+    # SDXL's decoder is cast to float32 for each picture of the published loop, with a warning.
+    diffusers_logging.set_verbosity_error()
     subject = subject_of(options.network, options.width)
     clock = perf_counter if subject.denoiser.device.type == "cuda" else process_time
     config = published_config(subject.config, options.batch_size)

@@ -22,6 +22,7 @@ from pathlib import Path
 from time import time_ns
 from typing import BinaryIO
 
+from pipeline.core.errors import UserError
 from pipeline.core.identity import canonical_json, file_sha256, sha256
 from pipeline.storage.file_lock import locked
 from pipeline.storage.user_cache import user_cache
@@ -47,9 +48,13 @@ def kept_sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a model file, from the cache if the file is unchanged.
 
     Of several processes that need the digest of a file at the same time, one computes it and the
-    others wait. Without a usable cache folder, the file is read.
+    others wait. Without a usable cache folder, the file is read. Raises ``UserError`` for another
+    value of ``NPD_HASH_MODELS`` than ``always``.
     """
-    if os.environ.get(HASH_MODELS) == "always" or path.stat().st_size < _SMALLEST:
+    wanted = os.environ.get(HASH_MODELS, "")
+    if wanted not in ("", "always"):
+        raise UserError(f"{HASH_MODELS} is {wanted!r}; set it to 'always', or unset it")
+    if wanted or path.stat().st_size < _SMALLEST:
         return file_sha256(path)
     with ExitStack() as stack:
         try:

@@ -12,6 +12,7 @@ from unittest.mock import Mock
 import pytest
 
 from pipeline.config.section import SourceConfig
+from pipeline.core.errors import UserError
 from pipeline.core.identity import file_sha256, folder_digest
 from pipeline.models import kept_digests
 from pipeline.models.kept_digests import HASH_MODELS, kept_sha256
@@ -180,6 +181,9 @@ def test_variable_distrusts_kept_digests(
     monkeypatch.setenv(HASH_MODELS, "always")
     kept_sha256(weights)
     assert hashed.call_count == 2
+    monkeypatch.setenv(HASH_MODELS, "1")
+    with pytest.raises(UserError, match=r"NPD_HASH_MODELS is '1'; set it to 'always'"):
+        kept_sha256(weights)
 
 
 def test_missing_file_is_its_own_error(hashed: Mock, tmp_path: Path) -> None:
