@@ -66,3 +66,23 @@ def test_signal_after_the_start_is_noted_again() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()
     assert signal.set_wakeup_fd(-1) == -1
+
+
+_INTERRUPTED_IMPORT = """
+import os, signal, sys
+from pipeline.cli.entry import main
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pipeline.cli.app":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+main()
+"""
+
+
+def test_interrupt_during_imports_ends_with_one_line() -> None:
+    command = [sys.executable, "-c", _INTERRUPTED_IMPORT]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stderr) == (130, "interrupted\n")

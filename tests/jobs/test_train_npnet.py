@@ -110,7 +110,11 @@ def test_train_in_two_processes_learns_as_one_does(sealed_folder: Path, tmp_path
 
 
 def test_train_tracker_logs_the_curve(sealed_folder: Path, tmp_path: Path) -> None:
-    job(**_options(sealed_folder, tmp_path, steps=4, checkpoint_every=2), tracker="tensorboard")
+    log = tmp_path / "train.log"
+    options = _options(sealed_folder, tmp_path, steps=4, checkpoint_every=2)
+    job(**options, tracker="tensorboard", log_format="json", log_file=log)
+    messages = [json.loads(line)["message"] for line in log.read_text("utf-8").splitlines()]
+    assert messages[-2].startswith("step 4 of 4: loss ") and "parameters" in messages[-1]
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     for name in ("loss", "learning_rate", "variance_explained"):
         logged = {event.step: event.value for event in events.Scalars(name)}

@@ -41,12 +41,16 @@ def network(tmp_path: Path) -> Path:
 def test_untrained_network_gains_nothing_on_prompts_that_were_not_seen(
     sealed_folder: Path, config: Path, network: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "trial"
+    out, log = tmp_path / "trial", tmp_path / "trial.log"
     output = _evaluate(
         *("--config", config, "--rewards", "demo", "--npnet", f"new={network}"),
         *("--data", sealed_folder, "--prompts", BUNDLED / "held_out.txt", "--limit", 3),
         *("--seeds-per-prompt", 1, "--steps", 1, "--limit-guidance", 2, "--out", out),
+        *("--log-format", "json", "--log-file", log),
     )
+    messages = [json.loads(line)["message"] for line in log.read_text("utf-8").splitlines()]
+    assert messages[0].startswith("3 prompts with 1 seed each, ")
+    assert messages[-3].endswith(" (100%)") and messages[-1].startswith("written: ")
     assert "new is indistinguishable from standard noise" in output
     assert "No prompt is in the train or validation split" in output
     assert "The data set: 48 candidates" in output
