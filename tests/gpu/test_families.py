@@ -11,6 +11,7 @@ from pipeline.diffusion.redenoise import redenoise
 from pipeline.diffusion.sample import sample_latents
 from pipeline.models.diffusers.denoiser import DiffusersDenoiser
 from pipeline.models.diffusers.pipelines import Offload, place, sequential_faults
+from pipeline.stages.first_prediction import FirstPredictionDenoiser
 from tests.models.diffusers.families.tiny_pipelines import PIPELINES, build, options_of
 
 PROMPTS = ["a red apple", "x", "a big blue and"]
@@ -55,6 +56,19 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def on_cpu(name: str) -> tuple[Tensor, Tensor]:
     return results(on(name, torch.device("cpu")))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_shared_first_prediction_changes_no_bit(
+    name: str, gpu: torch.device, dtype: torch.dtype
+) -> None:
+    denoiser = on(name, gpu, dtype)
+    sharing = FirstPredictionDenoiser(denoiser)
+    noise = torch.stack([source_noise(seed, denoiser.latent_shape) for seed in range(3)]).to(gpu)
+    prompts = denoiser.encode_prompts(PROMPTS)
+    sample_latents(sharing, prompts, noise, SETTINGS.num_inference_steps, 5.5)
+    shared = redenoise(sharing, prompts.copy(), noise.clone(), SETTINGS).latents
+    assert torch.equal(shared, redenoise(denoiser, prompts, noise, SETTINGS).latents)
 
 
 def test_float32_matches_the_cpu(
