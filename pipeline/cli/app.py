@@ -21,6 +21,7 @@ from pipeline.cli.evaluate import evaluate
 from pipeline.cli.exit_codes import ExitCode, exit_code_of
 from pipeline.cli.export import export
 from pipeline.cli.json_output import show_json_error, wants_json
+from pipeline.cli.judge import judge
 from pipeline.cli.logs import ConsoleHandler
 from pipeline.cli.plan import plan
 from pipeline.cli.prepare import convert_reward, init, options
@@ -62,7 +63,7 @@ def npd(
 # `npd --help` lists the commands in this order.
 for command in (
     *(init, options, convert_reward, doctor),
-    *(plan, build, status, verify, report, evaluate, export),
+    *(plan, build, judge, status, verify, report, evaluate, export),
     *(select, repair, gc, prune),
 ):
     app.command()(command)

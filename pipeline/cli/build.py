@@ -55,21 +55,22 @@ def build(
     from pipeline.workflows.build import open_build, sealed
 
     context = open_build(
-        open_store(out), _settings(config, workers), add=add, log_format=log_format
+        open_store(out), settings_of(config, workers), add=add, log_format=log_format
     )
     url, plan_id = context.store.url, context.plan.plan_id
     with logging_of(plan_id, log_format, log_file, plan_id=plan_id) as log:
         if found := sealed(context):
             remark("already sealed; nothing to do")
-            _show_sealed(found, url, log_format)
+            show_sealed(found, url, log_format)
             return
         resume = _build_command(config, url, workers, add=add)
-        _show_start(context, log)
-        manifest = _run(context, address, resume=resume, log=log)
-        _show_sealed(manifest, url, log_format)
+        show_start(context, log)
+        manifest = run_build(context, address, resume=resume, log=log)
+        show_sealed(manifest, url, log_format)
 
 
-def _settings(config: str, workers: int | None) -> Config:
+def settings_of(config: str, workers: int | None) -> Config:
+    """Load a configuration and replace its number of workers, if one is given."""
     settings = load_config(config)
     if workers is None:
         return settings
@@ -78,7 +79,8 @@ def _settings(config: str, workers: int | None) -> Config:
     return settings.model_copy(update={"cluster": cluster})
 
 
-def _show_start(context: "BuildContext", log: Path | None) -> None:
+def show_start(context: "BuildContext", log: Path | None) -> None:
+    """Print what is computed, and where the log is."""
     plan, url = context.plan, context.store.url
     workers = context.config.cluster.workers
     remark(
@@ -92,7 +94,8 @@ def _show_start(context: "BuildContext", log: Path | None) -> None:
     remark_log(log)
 
 
-def _show_sealed(manifest: Manifest, url: str, log_format: LogFormat) -> None:
+def show_sealed(manifest: Manifest, url: str, log_format: LogFormat) -> None:
+    """Print the summary of a sealed plan and the next commands."""
     if log_format == "text":
         show_manifest(manifest, url)
     else:
@@ -100,7 +103,7 @@ def _show_sealed(manifest: Manifest, url: str, log_format: LogFormat) -> None:
     remark(f"next: npd verify {shlex.quote(url)} && npd report {shlex.quote(url)}")
 
 
-def _run(
+def run_build(
     context: "BuildContext", address: str | None, *, resume: str, log: Path | None
 ) -> Manifest:
     """Compute the missing units and seal the plan, with the progress on the console.

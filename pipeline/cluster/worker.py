@@ -42,6 +42,7 @@ from pipeline.monitor.activity import WorkerActivity
 from pipeline.monitor.samples import Sample, worker_samples
 from pipeline.monitor.unit_summary import UnitSummary
 from pipeline.stages.build_spec import BuildSpec
+from pipeline.stages.judging_more import EarlierUnit
 from pipeline.stages.propose import Proposer
 from pipeline.stages.proposer_files import check_proposers, load_proposers
 from pipeline.stages.stage_clock import Stage
@@ -49,7 +50,7 @@ from pipeline.stages.unit import ProducedUnit, produce_unit
 from pipeline.storage import layout
 from pipeline.storage.open import open_store
 from pipeline.storage.plans import read_plan, read_prompt_table
-from pipeline.storage.receipts import Commit, Receipt, commit_unit, read_receipt
+from pipeline.storage.receipts import Commit, Receipt, commit_unit, read_pairs, read_receipt
 
 logger = logging.getLogger(__name__)
 
@@ -190,14 +191,28 @@ class UnitWorker:
         positions = self._plan.unit_range(work.unit)
         candidates = list(self._prompts.candidates(self._plan, positions))
         skipped = _gaps(work, len(candidates))
+        judged = self._plan.settings.judging.of
+        earlier = None if judged is None else self._earlier_unit(judged, work.unit)
         with (
             self.activity.computing(),
             _device_faults(models.denoiser.device, self._spec.batch_size),
         ):
             produced = produce_unit(
-                candidates, models.denoiser, models.rewards, self._spec, skipped, models.proposers
+                candidates,
+                models.denoiser,
+                models.rewards,
+                self._spec,
+                skipped,
+                models.proposers,
+                earlier,
             )
         return produced, perf_counter() - begin
+
+    def _earlier_unit(self, plan_id: str, unit: int) -> EarlierUnit:
+        """Read a unit of the plan of which this one judges more candidates."""
+        receipt = read_receipt(self._store, plan_id, unit)
+        pairs = read_pairs(self._store, receipt, self._plan)  # both have the same columns
+        return EarlierUnit(outcomes=receipt.outcomes, pairs=pairs)
 
     def _receipt(
         self,

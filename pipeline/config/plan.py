@@ -92,6 +92,13 @@ class PlannedReward(RewardSettings):
     """Digest of its weights and code; None for a kind without files."""
 
 
+class PlannedJudging(JudgingConfig):
+    """Judging policy of a plan."""
+
+    of: Annotated[str | None, Field(exclude_if=lambda plan: plan is None)] = None
+    """Plan of which more candidates are judged, with its golden noises. Set by ``npd judge``."""
+
+
 class PlannedNetwork(Section):
     """Noise prompt network of a plan, identified by the contents of its files."""
 
@@ -141,7 +148,7 @@ class PlanSettings(Record):
     rewards: tuple[PlannedReward, ...]
     selection: SelectionConfig = SelectionConfig()
     gate: GateConfig
-    judging: JudgingConfig = JudgingConfig()
+    judging: PlannedJudging = PlannedJudging()
     """Candidates that are judged; all of them in plans before version 4."""
     units: UnitsConfig
     output: OutputConfig

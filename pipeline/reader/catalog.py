@@ -18,7 +18,7 @@ from pipeline.storage.object_store import ObjectStore
 from pipeline.storage.open import open_store
 from pipeline.storage.sealed_files import ShardRef, open_ledger, shard_refs
 from pipeline.storage.success import SealedManifest, sealed_plans
-from pipeline.storage.versions import Versions, choose_versions
+from pipeline.storage.versions import Versions, choose_versions, superseded
 
 
 @dataclass(frozen=True)
@@ -195,6 +195,9 @@ def _chosen(
         sealed for sealed in current if filters.plans is None or sealed.plan_id in filters.plans
     ]
     parts = choose_versions(store, wanted, source.version)
+    if filters.plans is None:
+        judged_again = superseded(manifest.plan for _, manifest in parts)
+        parts = [part for part in parts if part[0].plan_id not in judged_again]
     for _, manifest in parts:
         check_rewards(filters, manifest, store.url)
     return _Opened(store=store, weight=source.weight, parts=parts)

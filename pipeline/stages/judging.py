@@ -65,8 +65,8 @@ def judge_all(
     unit: UnitInputs, models: Models, spec: BuildSpec, clock: StageClock
 ) -> Iterator[Packing]:
     """Propose golden noise for every candidate, and sample and score both images."""
-    for rows in _batches(range(len(unit.candidates)), spec.batch_size):
-        yield _judge(unit, rows, models, spec, clock)
+    for rows in batches(range(len(unit.candidates)), spec.batch_size):
+        yield judge_batch(unit, rows, models, spec, clock)
 
 
 def judge_sample(
@@ -84,20 +84,33 @@ def judge_sample(
         for row, candidate in enumerate(unit.candidates)
         if is_sampled(candidate.sample_id, share)
     ]
-    made: dict[int, _Noise] = {}
-    for rows in _batches(range(len(unit.candidates)), spec.batch_size):
+    made: dict[int, MadeNoise] = {}
+    for rows in batches(range(len(unit.candidates)), spec.batch_size):
         if not unit.is_left_out(rows):
             made |= zip(rows, _propose(unit, rows, models, spec, clock), strict=True)
     with clock.measure(Stage.PACK):
         others = _unjudged(unit, made, set(sample), models, spec)
     yield lambda: others
-    for rows in _batches(sample, spec.batch_size):
-        given = _Given.of(unit, rows, made, models, spec)
+    for rows in batches(sample, spec.batch_size):
+        given = GivenNoise.of(unit, rows, made, models, spec)
         judge = replace(models, proposers={given.name: given})
-        yield _judge(unit, rows, judge, spec, clock)
+        yield judge_batch(unit, rows, judge, spec, clock)
 
 
-def _judge(
+@dataclass(frozen=True, kw_only=True)
+class MadeNoise:
+    """Golden noise of one candidate, which is not judged."""
+
+    name: str
+    source_noise: Tensor
+    """Source noise in its stored form: float16 (...), on the CPU."""
+    golden_noise: Tensor
+    """Golden noise in its stored form: float16 (...), on the CPU."""
+    converged: bool
+    forward_evaluations: int
+
+
+def judge_batch(
     unit: UnitInputs, rows: Sequence[int], models: Models, spec: BuildSpec, clock: StageClock
 ) -> Packing:
     """Compute a batch with all images and scores. Return the function that packs it."""
@@ -123,22 +136,9 @@ def _judge(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Noise:
-    """Golden noise of one candidate, which is not judged."""
-
-    name: str
-    source_noise: Tensor
-    """Source noise in its stored form: float16 (...), on the CPU."""
-    golden_noise: Tensor
-    """Golden noise in its stored form: float16 (...), on the CPU."""
-    converged: bool
-    forward_evaluations: int
-
-
 def _propose(
     unit: UnitInputs, rows: Sequence[int], models: Models, spec: BuildSpec, clock: StageClock
-) -> list[_Noise]:
+) -> list[MadeNoise]:
     """Make the golden noise of a batch. A plan that judges a sample makes one per candidate."""
     candidates, encoded = unit.padded(rows), unit.encoded.take(rows)
     denoiser = models.denoiser
@@ -157,7 +157,7 @@ def _propose(
     ((name, proposed),) = clock.each(Stage.PROPOSE, proposals)
     golden = stored(proposed.golden_noise).cpu()
     return [
-        _Noise(
+        MadeNoise(
             name=name,
             # Clone the rows: a view would keep the tensor of the entire batch in memory.
             source_noise=noise[place].clone(),
@@ -171,7 +171,7 @@ def _propose(
 
 def _unjudged(
     unit: UnitInputs,
-    made: Mapping[int, _Noise],
+    made: Mapping[int, MadeNoise],
     sample: set[int],
     models: Models,
     spec: BuildSpec,
@@ -225,7 +225,7 @@ def _unjudged(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Given:
+class GivenNoise:
     """Proposer of golden noise that is already made."""
 
     name: str
@@ -245,10 +245,10 @@ class _Given:
         cls,
         unit: UnitInputs,
         rows: Sequence[int],
-        made: Mapping[int, _Noise],
+        made: Mapping[int, MadeNoise],
         models: Models,
         spec: BuildSpec,
-    ) -> "_Given":
+    ) -> "GivenNoise":
         """Return the golden noise of some rows."""
         # Golden noise of a skipped candidate is not always made. Its padding gets a source noise,
         # which does not depend on what was computed.
@@ -275,7 +275,8 @@ class _Given:
         ]
 
 
-def _batches(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+def batches(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """Yield consecutive rows, ``size`` at once. The last batch may be smaller."""
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 

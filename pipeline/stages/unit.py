@@ -16,6 +16,7 @@ from pipeline.models.reward import Reward
 from pipeline.stages.batch import Models
 from pipeline.stages.build_spec import BuildSpec
 from pipeline.stages.judging import UnitInputs, judge_all, judge_sample
+from pipeline.stages.judging_more import EarlierUnit, judge_more
 from pipeline.stages.packing import packed
 from pipeline.stages.propose import Proposer
 from pipeline.stages.stage_clock import Stage, StageClock
@@ -45,6 +46,7 @@ def produce_unit(
     spec: BuildSpec,
     skipped: Mapping[int, str] | None = None,
     loaded: Mapping[str, Proposer] | None = None,
+    earlier: EarlierUnit | None = None,
 ) -> ProducedUnit:
     """Compute one unit, always in the same batches.
 
@@ -56,6 +58,7 @@ def produce_unit(
         skipped: Maps positions in ``candidates`` to the reason why that candidate failed. A skipped
             candidate is replaced by padding and reported as failed.
         loaded: The proposers that are loaded from files, by name.
+        earlier: The unit of the plan of which this one judges more candidates.
     """
     skipped = skipped or {}
     # Loaded proposers replace the placeholders of the same names. The order of the plan stays,
@@ -67,8 +70,12 @@ def produce_unit(
         with clock.measure(Stage.ENCODE):
             encoded = _encode_once(denoiser, candidates, skipped)
         inputs = UnitInputs(candidates=candidates, encoded=encoded, skipped=skipped)
-        judge = judge_all if spec.judged_share is None else judge_sample
-        made = list(packed(judge(inputs, models, spec, clock), clock))
+        if earlier is not None:
+            batches = judge_more(inputs, models, spec, clock, earlier=earlier)
+        else:
+            judge = judge_all if spec.judged_share is None else judge_sample
+            batches = judge(inputs, models, spec, clock)
+        made = list(packed(batches, clock))
     # A sample is judged after the other candidates, so the results are put in order.
     pairs = _in_order(each.pairs for each in made)
     schema = PairSchema(

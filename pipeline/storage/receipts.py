@@ -20,7 +20,7 @@ from pipeline.core.validation import explain
 from pipeline.storage import layout
 from pipeline.storage.formats.arrow_shard import read_rows
 from pipeline.storage.formats.checked_bytes import CheckedBytes, ShardInfo
-from pipeline.storage.formats.pairs import UNREADABLE, PairSchema
+from pipeline.storage.formats.pairs import UNREADABLE, NoisePair, PairSchema
 from pipeline.storage.layout import Kind
 from pipeline.storage.object_store import MAX_RECORD_BYTES, ObjectStore
 from pipeline.storage.parallel import in_parallel
@@ -164,6 +164,19 @@ def read_unit(
         return read_rows(CheckedBytes(data, info, None, url), schema)
     except UNREADABLE as error:
         raise VerificationError(f"{url}: cannot be read: {error}") from error
+
+
+def read_pairs(store: ObjectStore, receipt: Receipt, plan: Plan) -> dict[str, NoisePair]:
+    """Read the pairs of a unit object by sample id.
+
+    Raises ``VerificationError`` if it does not hold the pairs that its receipt lists.
+    """
+    schema = PairSchema.of_plan(plan, receipt.latent_shape)
+    rows = read_unit(store, receipt.data_key, receipt.data_sha256, receipt.data_bytes, schema)
+    pairs = [pair for batch in rows.to_batches() for pair in schema.to_pairs(batch)]
+    if [pair.sample_id for pair in pairs] != [each.sample_id for each in receipt.stored()]:
+        raise VerificationError(f"{store.url}/{receipt.data_key}: not the pairs of its receipt")
+    return {pair.sample_id: pair for pair in pairs}
 
 
 def read_receipts(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[Receipt]:

@@ -7,11 +7,12 @@ A superseded version can be removed. The record of a removal
 (``manifests/<plan_id>/v<n>.removed.json``) is put once and kept, so its number is not used again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from pipeline.config.plan import Plan
 from pipeline.core.errors import (
     AccessDeniedError,
     ObjectNotFoundError,
@@ -270,3 +271,22 @@ def _existing(store: ObjectStore, current: SealedManifest) -> str:
     there = [n for n in sorted(kinds) if kinds[n] == {Kind.MANIFEST} or n == current.version]
     listed = ", ".join(f"{n} (current)" if n == current.version else str(n) for n in there)
     return f"there are {listed}" if len(there) > 1 else f"there is only {listed}"
+
+
+def superseded(plans: Iterable[Plan]) -> set[str]:
+    """Return the ids of plans of which another of the given plans judges more candidates.
+
+    Both plans have the same pairs. Of several plans that judge more of one, the largest share
+    counts.
+    """
+    largest: dict[str, Plan] = {}
+    others: set[str] = set()
+    for plan in plans:
+        judging = plan.settings.judging
+        first = judging.of or plan.plan_id
+        known = largest.setdefault(first, plan)
+        if known is not plan:
+            shares = (known.settings.judging.share or 1.0, judging.share or 1.0)
+            largest[first], less = (plan, known) if shares[1] > shares[0] else (known, plan)
+            others.add(less.plan_id)
+    return others

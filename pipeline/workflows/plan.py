@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from pipeline.config.plan import Plan, PlannedPrompts, PlannedReward, PlanSettings
+from pipeline.config.plan import (
+    Plan,
+    PlannedJudging,
+    PlannedPrompts,
+    PlannedReward,
+    PlanSettings,
+)
 from pipeline.config.rewards import RewardSettings
 from pipeline.config.sections import Config
 from pipeline.core.errors import UserError
@@ -123,7 +129,8 @@ def _settings(config: Config) -> PlanSettings:
     # it, so that their ids stay.
     if config.judging.policy == "all":
         return settings
-    return settings.model_copy(update={"judging": config.judging.explicit()})
+    judging = PlannedJudging(**dict(config.judging))
+    return settings.model_copy(update={"judging": judging.explicit()})
 
 
 def _with_digests(settings: PlanSettings, models: ResolvedModels) -> PlanSettings:

@@ -44,6 +44,11 @@ def recompute_on_ray(
                 f"this computes {SCHEMA_VERSION} or later; repair it with the version that built "
                 "it"
             )
+        if plan.settings.judging.of is not None:
+            raise UserError(
+                f"{damage}, and it judges candidates of another plan: remove it and run "
+                "`npd judge` again, or restore the objects from a copy"
+            )
         # A plan id covers the contents of all input files, so equal ids mean equal computations.
         given = make_plan(config)[0].plan_id
         if given != plan.plan_id:
