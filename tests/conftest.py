@@ -1,6 +1,7 @@
 """Settings and fixtures of all tests: one thread per process, one S3 server, one Ray."""
 
 import atexit
+import gc
 import os
 
 # Before anything imports torch or numpy. Two threads on a busy two-core machine are 2.7 x slower
@@ -8,6 +9,8 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 # Tests must not use a cluster of the person who runs them.
 os.environ.pop("RAY_ADDRESS", None)
+# Ray starts its workers with nice 15. The tests of the other process would starve them.
+os.environ |= {"RAY_worker_niceness": "0"}
 
 import secrets
 import shutil
@@ -60,6 +63,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if not is_fast(item)]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if is_fast(item)]
+
+
+def pytest_collection_finish() -> None:
+    """Exclude everything that is loaded now from garbage collection."""
+    # Otherwise each forked DataLoader worker copies the memory of all modules when it collects.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -42,7 +42,8 @@ def killed(config_path: Path, tmp_path: Path) -> Iterator[Path]:
     """A build whose driver was killed half-way, and whose processes have all ended."""
     out = tmp_path / "out"
     command = module_command(
-        "pipeline.cli", "build", config_path, "--out", out, "--log-format", "json"
+        *("pipeline.cli", "build", config_path, "--out", out, "--workers", 1),
+        *("--log-format", "json"),
     )
     with (
         (tmp_path / "stderr").open("wb") as stderr,
@@ -112,7 +113,7 @@ def test_killed_build_is_resumed_by_the_same_command_to_the_same_bytes(
     keys = {"time", "level", "logger", "plan", "unit", "worker", "attempt", "message", "error"}
     assert all(record.keys() == keys for record in records)
     assert {record["plan"] for record in records} == {plan_id(killed)}
-    assert any("24 candidates in 12 units, 2 workers" in record["message"] for record in records)
+    assert any("24 candidates in 12 units, 1 worker" in record["message"] for record in records)
     loaded = [record for record in records if record["message"].endswith("has loaded its models")]
     assert loaded and all(record["worker"] in record["message"] for record in loaded)
     assert before.items() <= stored_receipts(store).items(), "receipts do not change"

@@ -129,7 +129,7 @@ class RayHead:
                 # As on a machine of a cluster: `python` is the one that has this package.
                 env=_without_ray()
                 | self._authentication()
-                | {"PATH": _path(), **self._environment},
+                | {"PATH": _path(), "RAY_worker_niceness": "0", **self._environment},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
