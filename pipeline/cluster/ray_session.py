@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import ray
@@ -17,7 +18,7 @@ from ray._common.utils import get_default_ray_temp_dir
 from ray._private import worker
 from ray._private.state import state
 from ray.core.generated import gcs_pb2
-from ray.exceptions import AuthenticationError, RayError, RayTaskError
+from ray.exceptions import AuthenticationError, RayError, RayTaskError, RpcError
 
 from pipeline.cluster.ray_address import check_cluster, find_address
 from pipeline.cluster.ray_output import ray_output_logged
@@ -38,6 +39,12 @@ _AGAIN = "Run the same command again: it continues from the units that are saved
 
 _NODE_CHECK_S = 5.0
 """Seconds of waiting for a task after which the node of this process is checked."""
+
+_HEAD_S = 10.0
+"""Seconds without an answer of the head after which a warning is logged."""
+
+_TASK_S = 300.0
+"""Seconds without the end of a task after which a warning is logged, and again each time."""
 
 _OBJECT_STORE_BYTES = 100_000_000
 """Only unit numbers and summaries pass through it; 75 MB is Ray's minimum."""
@@ -156,7 +163,18 @@ def living_nodes() -> set[str]:
     """
     # `ray.nodes` aborts the process in that case, with a stack trace of its C++ code.
     connection: Any = worker.global_worker
-    nodes = connection.gcs_client.get_all_node_info()
+    head = connection.gcs_client
+    try:
+        nodes = head.get_all_node_info(timeout=_HEAD_S)
+    except RpcError:
+        # Ray ends this process after a minute without a head, in the next call or elsewhere. What a
+        # person can do about it must be printed before.
+        logger.warning(
+            "the head of the Ray cluster does not answer; Ray ends this process if it stays away "
+            "for a minute. %s",
+            _AGAIN,
+        )
+        nodes = head.get_all_node_info()
     return {
         node_id.hex()
         for node_id, node in nodes.items()
@@ -261,8 +279,17 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _result(call: Any) -> Any:
+    begin = monotonic()
     while not ray.wait([call], timeout=_NODE_CHECK_S)[0]:
         check_own_node()
+        if monotonic() - begin > _TASK_S:
+            begin = monotonic()
+            logger.warning(
+                "no task of Ray has ended for %.0f minutes. Tasks wait for a free CPU, and for the "
+                "agent of Ray on their machine (ray/dashboard/agent.py): a machine whose agent "
+                "hangs starts no process. `ray status` shows what is free",
+                _TASK_S / 60,
+            )
     return ray.get(call)
 
 

@@ -14,6 +14,7 @@ FROM_LIBRARIES = (
     "Unable to locate credentials",
     "DataLoader worker … is killed by signal: Bus error",
     "Failed to connect to GCS within 60 seconds",
+    "The current node timed out during startup",
 )
 """Quoted messages of boto3, PyTorch and Ray."""
 

@@ -173,6 +173,34 @@ def test_monitor_leaves_the_sums_of_each_worker(config: Config, tmp_path: Any) -
     assert info.key.startswith("reports/plan/runs/")
 
 
+def test_store_that_refuses_heartbeats_and_sums_is_two_warnings(
+    config: Config, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "set").mkdir()
+    for name in ("heartbeats", "reports"):
+        (tmp_path / "set" / name).touch()
+    progress = BuildProgress()
+    with BuildMonitor(LocalStore(tmp_path / "set"), "plan", config, progress) as monitor:
+        progress.add(
+            UnitSummary(
+                unit=0,
+                candidates=4,
+                judged=4,
+                kept=3,
+                rejected=1,
+                failed=0,
+                compute_seconds=2.0,
+                commit=Commit.MINE,
+                worker="a",
+            )
+        )
+        monitor.seal()
+    starts = sorted(
+        record.message.partition(" cannot be written: ")[0] for record in caplog.records
+    )
+    assert starts == ["heartbeats", "sums of workers"]
+
+
 def test_workers_beyond_the_limit_are_summed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.monitor.progress.MAX_WORKERS", 2)
     progress = BuildProgress()
