@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import UserError
@@ -114,6 +115,13 @@ def bill_lines(
         f"in shards, with {requests.writes:,} PUT and {requests.reads:,} GET requests "
         f"(${requests.dollars:,.2f} at Amazon's list price)"
     )
+    share, units = plan.settings.judging.share, plan.settings.units
+    if share is not None and units.size * share < units.largest_batch:
+        size = ceil(units.largest_batch / share)
+        yield (
+            f"a unit of {units.size} has {units.size * share:.3g} judged candidates on average, in "
+            f"batches of up to {units.largest_batch}; units.size = {size} fills a batch"
+        )
     if options.budget is not None and options.price is None:
         yield "--budget needs the price of a GPU-hour (--price, or [cluster] price_per_gpu_hour)"
 

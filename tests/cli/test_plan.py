@@ -163,3 +163,14 @@ def test_unknown_gpu_is_refused_with_the_known_ones() -> None:
     result = CliRunner().invoke(app, ["plan", "sdxl", "--gpu", "tpu"])
     assert result.exit_code != 0
     assert "--gpu tpu: no speed is known" in str(result.exception)
+
+
+def test_small_batches_of_judged_candidates_are_said(tmp_path: Path) -> None:
+    text = (RECIPES / "sdxl.toml").read_text(encoding="utf-8")
+    for line in ("[judging]", 'policy = "sample"', "share = 0.05"):
+        text = text.replace(f"# {line}", line)
+    result = CliRunner().invoke(app, ["plan", str(_config(tmp_path, text))])
+    # Units of 64 and batches of 8.
+    assert "3.2 judged candidates on average, in batches of up to 8" in result.stdout
+    assert "units.size = 160 fills a batch" in result.stdout
+    assert "| sample of 0.05 (this plan)" in result.stdout
