@@ -11,11 +11,26 @@ CANARY = b"outside of the store\n"
 
 
 def sealed_store(folder: Path) -> Path:
-    """Build and seal a small data set; return its folder."""
+    """Build and seal a small data set with the sums of its workers; return its folder."""
+    from pipeline.storage.local import LocalStore
+    from pipeline.storage.worker_sums import RunSums, WorkerSums, put_run_sums
     from tests.sealed import built_once
 
     folder.mkdir(parents=True)
-    built_once(folder)
+    plan = built_once(folder).plan
+    worker = WorkerSums(
+        worker="7f890ecb",
+        host="node-1",
+        device="H200",
+        units=plan.num_units,
+        candidates=plan.num_candidates,
+        judged=plan.num_candidates,
+        kept=plan.num_candidates // 2,
+        compute_seconds=20.0,
+        stage_seconds={"sample": 15.0, "judge": 4.0, "upload": 1.0},
+    )
+    sums = RunSums(plan_id=plan.plan_id, build_id="0a" * 16, workers=(worker,))
+    put_run_sums(LocalStore(folder / "sealed"), sums)
     return folder / "sealed"
 
 
