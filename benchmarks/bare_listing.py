@@ -62,7 +62,8 @@ def count_on_s3(
     count: Callable[["S3Client", str, str], int], url: str, plan_id: str, num_units: int
 ) -> int:
     """List the receipts of a plan by ranges of their keys."""
-    client = boto3.client("s3", config=Config(max_pool_connections=THREADS))
+    config = Config(max_pool_connections=THREADS, signature_version="s3v4")
+    client = boto3.client("s3", config=config)
     bucket, _, root = url.removeprefix("s3://").partition("/")
     prefix = f"{root}/{layout.receipts_prefix(plan_id)}"
     with ThreadPoolExecutor(THREADS) as pool:

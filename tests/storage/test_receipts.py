@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.errors import VerificationError
+from pipeline.core.errors import ObjectNotFoundError, VerificationError
 from pipeline.stages.unit import ProducedUnit
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
@@ -16,6 +16,7 @@ from pipeline.storage.receipts import (
     disagreement_keys,
     read_disagreement,
     read_receipt,
+    read_receipts,
 )
 from tests.sealed import Built, built, receipt_of
 
@@ -61,6 +62,14 @@ def test_commit_onto_a_damaged_object_of_that_name_is_refused(
     with pytest.raises(VerificationError, match=receipt.data_key):
         commit_unit(store, receipt, built.units[0].data)
     assert store.head(layout.receipt_key(built.plan.plan_id, 0)) is None
+
+
+def test_receipts_are_read_in_order_up_to_a_missing_one(store: ObjectStore, built: Built) -> None:
+    built.commit(store, skip=(3,))
+    receipts = read_receipts(store, built.plan.plan_id, built.plan.num_units)
+    assert [next(receipts).unit for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ObjectNotFoundError, match="unit 3 of plan"):
+        next(receipts)
 
 
 @pytest.mark.parametrize(
