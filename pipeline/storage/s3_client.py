@@ -25,6 +25,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.utils import parse_timestamp
 
+from pipeline.storage.s3_listing import parse_listings
 from pipeline.storage.s3_replies import BoundedSession
 from pipeline.storage.s3_requests import count_requests
 
@@ -113,7 +114,7 @@ def _make(config: Config, overrides: Mapping[str, Any]) -> "S3Client":
 
 def _with_handlers(client: "S3Client") -> "S3Client":
     count_requests(client)
-    return _bounded(_without_expect(client))
+    return parse_listings(_bounded(_without_expect(client)))
 
 
 def _bounded(client: "S3Client") -> "S3Client":
