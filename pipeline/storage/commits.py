@@ -6,7 +6,6 @@ cannot be listed is an error.
 """
 
 from collections.abc import Iterator
-from functools import partial
 
 from pipeline.storage import layout
 from pipeline.storage.object_store import ObjectStore
@@ -46,23 +45,26 @@ def done_units(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[int
 def _commits(store: ObjectStore, plan_id: str, num_units: int) -> Iterator[tuple[int, float]]:
     """Yield each committed unit with the time of its receipt, in the order of the keys."""
     prefix, threads = layout.receipts_prefix(plan_id), store.parallel_requests
-    # In a folder, each listing would read all names.
-    ranges = [""] if threads == 1 else key_ranges(num_units)
-    prefixes = (f"{prefix}{digits}" for digits in ranges)
-    for listed in in_parallel(partial(_listed, store, plan_id, num_units), prefixes, threads):
+    if threads == 1:
+        # In a folder, each listing would read all names.
+        yield from _listed(store, plan_id, num_units, prefix)
+        return
+
+    def list_range(digits: str) -> list[tuple[int, float]]:
+        return list(_listed(store, plan_id, num_units, f"{prefix}{digits}"))
+
+    for listed in in_parallel(list_range, key_ranges(num_units), threads):
         yield from listed
 
 
 def _listed(
     store: ObjectStore, plan_id: str, num_units: int, prefix: str
-) -> list[tuple[int, float]]:
-    found = []
+) -> Iterator[tuple[int, float]]:
     for info in store.list(prefix):
         unit = layout.unit_of_receipt(plan_id, info.key)
         # A receipt beyond the plan cannot come from a build of it.
         if unit is not None and unit < num_units:
-            found.append((unit, info.modified.timestamp()))
-    return found
+            yield unit, info.modified.timestamp()
 
 
 def key_ranges(num_units: int) -> list[str]:
