@@ -3,7 +3,8 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +31,12 @@ class Cluster:
     client_env: dict[str, str]
     canaries: Canaries
 
-    def output_of_job(self, *command: object) -> tuple[int, str]:
-        """Return the exit status and all output of a submitted command."""
-        with submit(self.client_env, *command) as job:
-            output, _ = job.communicate(timeout=DEADLINE_S)
-        return job.returncode, output
+    def outputs_of_jobs(self, *commands: Sequence[object]) -> list[tuple[int, str]]:
+        """Return the exit status and all output of each command. All are submitted at once."""
+        with ExitStack() as jobs:
+            running = [jobs.enter_context(submit(self.client_env, *each)) for each in commands]
+            outputs = [job.communicate(timeout=DEADLINE_S)[0] for job in running]
+        return [(job.returncode, output) for job, output in zip(running, outputs, strict=True)]
 
 
 @pytest.fixture
@@ -64,9 +66,10 @@ def test_build_leaves_no_secret_in_store_logs_and_state(
 ) -> None:
     sealed.write_config(tmp_path, SETTINGS)
     build = ("python", "-m", "jobs.build", "--config", tmp_path / "build.toml", "--workers", 1)
-    code, output = cluster.output_of_job(*build, "--out", s3_url)
+    (code, output), (failed_code, failed) = cluster.outputs_of_jobs(
+        (*build, "--out", s3_url), (*build, "--out", "s3://no-such-bucket/prefix")
+    )
     assert code == 0, output
-    failed_code, failed = cluster.output_of_job(*build, "--out", "s3://no-such-bucket/prefix")
     assert failed_code == 1
     assert "NoSuchBucket" in failed
 
@@ -88,7 +91,7 @@ def test_build_leaves_no_secret_in_store_logs_and_state(
     assert canaries.in_text(listed) == []
 
     # The same search finds secrets in the log of a job that prints its environment.
-    _, printed = cluster.output_of_job("env")
+    ((_, printed),) = cluster.outputs_of_jobs(["env"])
     assert canaries.in_text(printed) == ["key", "secret", "elsewhere"]
     logs = canaries.in_folder(head.directory, but=(head.token_path,))
     assert {found.rpartition(": ")[2] for found in logs} == {"key", "secret", "elsewhere"}
