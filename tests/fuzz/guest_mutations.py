@@ -26,6 +26,8 @@ from tests.fuzz.prompt_mutations import (
 _SIZES = (0, -1, 1, 2, 3, 1000, 2**20, 2**31, 10**9, 2**62, 10**30)
 _HUGE = 2**33
 _CODE = {"auto_map": {"AutoModel": "code.Code"}, "attn_implementation": "a/b", "_class_name": "os"}
+_ENDLESS = (r"(.+)+$", r"(é|éé)+$", r"(é*)*b", r"é{1,9}+$", r"(?:\w?){40}b")
+"""Regular expressions for which a backtracking search takes very long."""
 
 
 class _Asks:
@@ -120,6 +122,11 @@ def _json(path: Path, rng: random.Random) -> str:
         part = rng.choice([*content, "../../x", "image_encoder"])
         content[part] = [rng.choice(["os", "diffusers", "transformers", "code"]), rng.choice(names)]
         name = part
+    elif kind == 2 and "pre_tokenizer" in content:
+        pattern = rng.choice(_ENDLESS)
+        split = {"type": "Split", "pattern": {"Regex": pattern}, "invert": False}
+        content["pre_tokenizer"] = split | {"behavior": "Removed"}
+        name = pattern
     elif kind <= 5 and (places := list(_numbers(content))):
         holder, key = rng.choice(places)
         holder[key] = rng.choice(_SIZES)
