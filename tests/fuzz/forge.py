@@ -81,7 +81,7 @@ def _rename(entry: Json, key: str, data: bytes) -> None:
 
 
 def _name_manifest(store: Path, manifest: Path) -> None:
-    digest = _digest(manifest.read_bytes())
+    digest = _digest(_content(manifest))
     edit_json(store / "_SUCCESS", lambda content: content["manifests"][0].update(sha256=digest))
 
 
@@ -94,9 +94,16 @@ def forge_manifest(store: Path, edit: Callable[[Json], object]) -> None:
 
 def edit_json(path: Path, edit: Callable[[Json], object]) -> None:
     """Apply ``edit`` to the content of a JSON file."""
-    content = json.loads(path.read_bytes())
+    content = json.loads(_content(path))
     edit(content)
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _content(path: Path) -> bytes:
+    """Read a file; raise ``ValueError`` for what an earlier mutation put there, such as a FIFO."""
+    if not path.is_file():
+        raise ValueError(f"{path} is no file")
+    return path.read_bytes()
 
 
 def _objects(value: Any) -> list[Json]:
