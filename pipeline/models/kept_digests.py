@@ -101,7 +101,7 @@ def _locked_record(path: Path) -> Iterator[BinaryIO]:
 
 
 def _folder() -> Path:
-    """Return the folder of the records of this user, which nobody else can write to."""
+    """Return the folder of the records of this user, which no other user can write to."""
     root = user_cache()
     if root is None:
         raise FileNotFoundError("this user has no home directory")

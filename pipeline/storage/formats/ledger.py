@@ -15,14 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import VerificationError
-from pipeline.core.records import (
-    NEWEST_SCHEMA_VERSION,
-    SCHEMA_VERSION,
-    Outcome,
-    Record,
-    Split,
-    Status,
-)
+from pipeline.core.records import SCHEMA_VERSION, Outcome, Record, Split, Status
 from pipeline.storage.formats.pairs import (
     GOLDEN_REWARDS,
     JUDGED,
@@ -30,6 +23,7 @@ from pipeline.storage.formats.pairs import (
     SOURCE_REWARDS,
     STATISTICS,
     UNREADABLE,
+    has_judged,
 )
 from pipeline.storage.formats.parquet_columns import ParquetColumns
 from pipeline.storage.formats.prompts import PROMPT_COLUMNS, PromptTable
@@ -84,9 +78,8 @@ def ledger_schema(reward_names: Sequence[str], schema_version: int = SCHEMA_VERS
     ]
     if schema_version >= 3:
         fields += since_version_3
-    if schema_version >= NEWEST_SCHEMA_VERSION:
-        fields.append((JUDGED, pa.bool_()))
-    return pa.schema(fields)
+    judged = [(JUDGED, pa.bool_())] if has_judged(schema_version) else []
+    return pa.schema([*fields, *judged])
 
 
 class LedgerWriter:
@@ -297,8 +290,7 @@ def _mask(column: pa.ChunkedArray) -> Mask:
 def _rows(outcomes: Iterable[Outcome], prompts: Iterable[str]) -> list[dict[str, Any]]:
     return [
         outcome.model_dump(mode="json", exclude={"num_bytes"})
-        # Excluded from a receipt if it is True.
-        | {"prompt": prompt, JUDGED: outcome.judged}
+        | {"prompt": prompt, JUDGED: outcome.judged}  # which a dump leaves out if it is True
         for outcome, prompt in zip(outcomes, prompts, strict=True)
     ]
 

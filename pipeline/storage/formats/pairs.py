@@ -54,6 +54,11 @@ UNREADABLE = (
 it. pyarrow raises ``OSError`` for invalid compressed data, and json ``RecursionError``."""
 
 
+def has_judged(schema_version: int) -> bool:
+    """Return True if files of a schema version have the column ``judged``."""
+    return schema_version >= NEWEST_SCHEMA_VERSION
+
+
 @dataclass(frozen=True, kw_only=True)
 class NoisePair:
     """One stored pair of source noise and golden noise, with its scores."""
@@ -97,7 +102,7 @@ class PairSchema:
     @property
     def has_judged(self) -> bool:
         """True if there is a column ``judged``."""
-        return self.schema_version >= NEWEST_SCHEMA_VERSION
+        return has_judged(self.schema_version)
 
     def arrow(self) -> pa.Schema:
         """Return the Arrow schema of unit objects and shards."""

@@ -59,7 +59,6 @@ Members = dict[str, tuple[int, int]]
 
 _BLOCK_BYTES = 512
 _END_BYTES = 2 * _BLOCK_BYTES
-
 _FIELDS = struct.Struct("100s 8s 8s 8s 12s 12s 8s c 100s 8s 32s 32s 8s 8s 155s 12s")
 """Fields of a header: name, mode, uid, gid, size, time, checksum, type, link, magic, user, group,
 major and minor device, prefix of the name, padding."""
@@ -226,10 +225,9 @@ def _numbers(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -
 
 def _judged(rows: Sequence[_Row], schema: PairSchema) -> npt.NDArray[np.bool_] | None:
     """Return the column ``judged``. Raises ``ValueError`` if it should or should not be there."""
-    values = [row.judged for row in rows if row.judged is not None]
-    if len(values) != (len(rows) if schema.has_judged else 0):
-        raise ValueError(f"{len(values)} of {len(rows)} samples have `judged`")
-    return np.array(values, np.bool_) if schema.has_judged else None
+    if any((row.judged is not None) != schema.has_judged for row in rows):
+        raise ValueError("`judged` is in samples of another version, or missing in some")
+    return np.array([row.judged for row in rows], np.bool_) if schema.has_judged else None
 
 
 def _image(
