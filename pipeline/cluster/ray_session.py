@@ -285,8 +285,8 @@ def _result(call: Any) -> Any:
         if monotonic() - begin > _TASK_S:
             begin = monotonic()
             logger.warning(
-                "no task of Ray has ended for %.0f minutes. Tasks wait for a free CPU (`ray status` "
-                "shows what is free), or for the agent of Ray on their machine "
+                "no task of Ray has ended for %.0f minutes. Tasks wait for a free CPU (`ray status`) "
+                "or for the agent of Ray on their machine "
                 "(ray/dashboard/agent.py), which may hang",
                 _TASK_S / 60,
             )
