@@ -285,9 +285,9 @@ def _result(call: Any) -> Any:
         if monotonic() - begin > _TASK_S:
             begin = monotonic()
             logger.warning(
-                "no task of Ray has ended for %.0f minutes. Tasks wait for a free CPU (`ray status`) "
-                "or for the agent of Ray on their machine "
-                "(ray/dashboard/agent.py), which may hang",
+                "no task of Ray has ended for %.0f minutes. Tasks wait for a free CPU (see `ray "
+                "status`), or for the agent of Ray on their machine (ray/dashboard/agent.py), "
+                "which may hang",
                 _TASK_S / 60,
             )
     return ray.get(call)
