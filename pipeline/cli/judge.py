@@ -49,11 +49,12 @@ def judge(
     with logging_of(plan_id, log_format, log_file, plan_id=plan_id) as log:
         if found := sealed(context):
             remark("already sealed; nothing to do")
-            show_sealed(found, url, log_format)
+            show_sealed(found, context.store.url, log_format)
             return
         show_start(context, log)
         judged = context.plan.settings.judging.of or ""
         resume = ["npd", "judge", url, "--share", f"{share:g}", "--config", config]
         options = [] if workers is None else ["--workers", str(workers)]
         command = shlex.join([*resume, "--plan", judged, *options])
-        show_sealed(run_build(context, address, resume=command, log=log), url, log_format)
+        manifest = run_build(context, address, resume=command, log=log)
+        show_sealed(manifest, context.store.url, log_format)

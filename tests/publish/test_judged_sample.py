@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from pipeline.cli.app import app
 from pipeline.core.errors import ConfigError, UserError
 from pipeline.core.identity import is_sampled
 from pipeline.core.records import Outcome, Split
@@ -145,6 +147,16 @@ def test_report_says_how_many_unjudged_pairs_would_win(manifest: Manifest, tmp_p
     report = make_report(manifest, scores)
     unjudged, pairs = manifest.funnel.unjudged, manifest.funnel.in_shards
     assert f"{unjudged} of {pairs} pairs were not judged. {share.low:.1%} to" in report
+
+
+def test_page_has_the_same_paragraph(manifest: Manifest, tmp_path: Path) -> None:
+    url = str(tmp_path / "store")
+    result = CliRunner().invoke(app, ["report", url, "--html"], catch_exceptions=False)
+    assert result.exit_code == 0
+    (page,) = (tmp_path / "store").glob("reports/*/report.html")
+    text = page.read_text(encoding="utf-8")
+    assert f"of {manifest.funnel.in_shards} pairs were not judged." in text
+    assert f"{manifest.funnel.unjudged:,}</" in text
 
 
 @pytest.mark.parametrize("name", ["golden-noise-npz", "webdataset", "parquet", "hf"])

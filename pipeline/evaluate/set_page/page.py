@@ -10,6 +10,7 @@ from pipeline.core.quantities import counted
 from pipeline.evaluate.compare import Gain, Mask, Values, compare
 from pipeline.evaluate.document import percent, signed
 from pipeline.evaluate.examples import shown_reward
+from pipeline.evaluate.judged_sample import about_unjudged
 from pipeline.evaluate.pages.charts import Chart, distributions, histogram
 from pipeline.evaluate.pages.figures import HeadlineNumber
 from pipeline.evaluate.pages.forest import ForestPlot, forest_plot
@@ -107,6 +108,7 @@ def set_page(content: SetContent) -> str:
         figures=list(_figures(content)),
         about_candidates=about_candidates(plan),
         about_kept=ABOUT_KEPT,
+        about_unjudged=about_unjudged(content.funnel, scores),
         gains=[*_gains(content, rows, kept)],
         gains_table=gain_table(rows, plan.reward_names) if rows else None,
         kept_table=gain_table(kept, plan.reward_names) if kept else None,
