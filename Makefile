@@ -3,6 +3,7 @@
 #   make demo        build, verify and report the demo data set in $(OUT)
 #   make demo-s3     the same in a real S3 server on this machine
 #   make demo-train  build pairs, train two networks on them, compare them on held-out prompts
+#   make cost-curve  evaluations spent on data against the trained gain, for each judging policy
 #   make test        run all tests
 #   make test-fast   run the tests that start no Ray and no S3 server
 #   make test-gpu    run the tests that need a GPU
@@ -29,7 +30,7 @@ export HF_HUB_OFFLINE := 1
 # KubeRay's definition of a RayJob, where it is at hand: infra/README.md.
 export NPD_RAYJOB_CRD ?= $(abspath $(wildcard ../shared/schemas/ray.io_rayjobs.yaml))
 
-.PHONY: demo demo-s3 demo-train test test-fast test-gpu soak check format docs setup clean
+.PHONY: demo demo-s3 demo-train cost-curve test test-fast test-gpu soak check format docs setup clean
 
 demo: $(READY)
 	$(BIN)/npd build demo --out '$(OUT)'
@@ -57,6 +58,9 @@ demo-train: $(READY)
 		--npnet NPNet='$(TRAIN_OUT)/small' --npnet two-branch='$(TRAIN_OUT)/two_branch' \
 		--prompts pipeline/demo/held_out.txt --steps 20 --plain-guidance 1.5 --guidance 5.5 \
 		--limit-controls 256 --limit-guidance 128 --workers 2 --out '$(TRAIN_OUT)/trial'
+
+cost-curve: $(READY)
+	$(BIN)/python -m benchmarks.cost_curve --out out/cost
 
 # Two processes. A file runs in one of them; the longest files start first (tests/order.py).
 test: $(READY_DEV)
