@@ -7,8 +7,8 @@ trained on it, and all networks are compared in one trial on held-out prompts. T
 judges every candidate and keeps the winners. The second judges a sample of 5% and keeps all others.
 The images that judge are sampled with as many steps as those of the trial, as in published recipes.
 
-``cost_curve.json`` has the figures. A run that is interrupted continues. It takes about half an
-hour on two cores.
+``cost_curve.json`` has the figures, and ``--plot FILE`` draws them (``pip install matplotlib``). A
+run that is interrupted continues. It takes about half an hour on two cores.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=200_000, help="evaluations of a data set")
     parser.add_argument("--steps", type=int, default=1200, help="steps of training")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--plot", type=Path, help="also draw the curve to this SVG or PNG file")
     options = parser.parse_args()
     points = [*_points(options.out, options.budget, options.workers)]
     for point in points:
@@ -133,6 +135,8 @@ def main() -> None:
             f"evaluations {row['pairs']:6,} pairs  gain {row['gain']:+.3f} "
             f"[{row['low']:+.3f}, {row['high']:+.3f}]"
         )
+    if options.plot is not None:
+        _plot(rows, options.plot)
 
 
 def _points(out: Path, budget: int, workers: int) -> Iterator[Point]:
@@ -193,6 +197,40 @@ def _rows(points: list[Point], trial: dict[str, Any]) -> Iterator[dict[str, Any]
             "pairs": manifest.funnel.in_shards,
             **gain,
         }
+
+
+def _plot(rows: list[dict[str, Any]], path: Path) -> None:
+    # Not a dependency: only this drawing uses it.
+    plots: Any = import_module("matplotlib.pyplot")
+    figure, axes = plots.subplots(figsize=(7, 4.2), layout="constrained")
+    (golden,) = (row for row in rows if row["policy"] not in POLICIES)
+    axes.axhspan(golden["low"], golden["high"], color="#dddddd", lw=0)
+    axes.axhline(golden["gain"], color="#777777", lw=1, label="golden noise itself")
+    styles = {"all": ("o", "#0b5cad"), "sample": ("s", "#a33f00")}
+    labels = {"all": "every candidate judged", "sample": "5% judged, all others kept"}
+    for policy, (marker, color) in styles.items():
+        points = [row for row in rows if row["policy"] == policy]
+        gains = [row["gain"] for row in points]
+        errors = [
+            [row["gain"] - row["low"] for row in points],
+            [row["high"] - row["gain"] for row in points],
+        ]
+        axes.errorbar(
+            [row["evaluations"] for row in points],
+            gains,
+            yerr=errors,
+            marker=marker,
+            color=color,
+            capsize=3,
+            label=labels[policy],
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("network evaluations spent on the data set")
+    axes.set_ylabel("gain of the trained network (oracle)")
+    axes.axhline(0, color="black", lw=0.6)
+    axes.grid(visible=True, axis="y", lw=0.3)
+    axes.legend(loc="best", frameon=False)
+    figure.savefig(path)
 
 
 def _run(*arguments: str | Path) -> None:
