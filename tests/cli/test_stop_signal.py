@@ -72,6 +72,9 @@ _INTERRUPTED_IMPORT = """
 import os, signal, sys
 from pipeline.cli.entry import main
 
+# A shell starts background jobs with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Interrupting:
     def find_spec(self, name, path=None, target=None):
         if name == "pipeline.cli.app":

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
 from pipeline.cluster import driver
 from pipeline.cluster.driver import Driver
@@ -57,6 +57,8 @@ def _dies(actor: Any) -> bool:
             ray.get(actor.set_up.remote())
         except RayActorError:
             return True
+        except RayTaskError:  # of a worker whose ``set_up`` fails, and which is still alive
+            continue
     return False
 
 

@@ -118,7 +118,11 @@ def test_worker_computes_nothing_for_a_unit_that_another_build_has_done(
     again = worker.run(Work(unit=0))
     assert first is not None
     assert again == replace(
-        first, compute_seconds=0.0, forward_evaluations=0, commit=Commit.EARLIER
+        first,
+        compute_seconds=0.0,
+        forward_evaluations=0,
+        stage_seconds={},
+        commit=Commit.EARLIER,
     )
     assert worker.heartbeat.count == before, "not a step"
 

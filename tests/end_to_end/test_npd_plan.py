@@ -16,7 +16,9 @@ def test_plan_prints_the_size_of_a_build_and_writes_nothing(
     before = files(tmp_path)
     ended = npd("plan", config)
     assert ended.code == 0, ended.err
-    figures = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in ended.out.splitlines())
+    # The bill follows after an empty line.
+    lines = ended.out.partition("\n\n")[0].splitlines()
+    figures = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in lines)
     assert figures["plan"] == plan_id(undisturbed)
     assert figures["candidates"] == "24"
     assert figures["units"] == "12 of 2 candidates"

@@ -93,7 +93,7 @@ def test_commands_that_read_need_neither_credentials_nor_a_listing(
     assert "these credentials may not list the store" in shown
     verified = npd("verify", public_url, "--unsigned")
     assert "orphans and disagreements were not looked for" in verified
-    assert verified.endswith(" 0 problems\n")
+    assert " 0 problems\n" in verified
     assert "0 problems" in npd("verify", public_url, "--unsigned", "--version", 1)
     npd("report", public_url, "--unsigned", "--out", tmp_path / "report")
     out = ("--format", "parquet", "--version", 1)

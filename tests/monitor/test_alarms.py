@@ -41,7 +41,7 @@ def test_silence_is_reported_while_units_are_computed() -> None:
     alarms = Alarms(NotifyConfig(after_seconds=600.0))
     progress = BuildProgress(last_commit=monotonic() - 601)
     (event,) = alarms.check(progress)
-    assert event.text == "no unit was finished for 10 minutes"
+    assert event.text == "no unit was finished for 10 min"
     progress.computing = False
     assert _names(alarms, progress) == []
 
