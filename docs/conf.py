@@ -79,6 +79,7 @@ docs/families
 docs/judges
 docs/prompts
 docs/proposers
+docs/cost
 Clusters <infra/README>
 S3 and other stores <infra/storage/README>
 ```
