@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from torch import Tensor
 
 from pipeline.config.sections import OutputConfig
-from pipeline.core.records import Candidate, NoiseStats, Outcome, Status
+from pipeline.core.records import Candidate, NoiseStats, Outcome, Split, Status
 from pipeline.stages.batch import ProducedBatch
 from pipeline.stages.sample import encode_image
 from pipeline.storage.formats.pairs import NoisePair
@@ -63,11 +64,7 @@ def failed(
 ) -> Outcome:
     """Return the outcome of a candidate that was skipped."""
     return Outcome(
-        candidate=candidate.index,
-        sample_id=candidate.sample_id,
-        prompt_id=candidate.prompt_id,
-        split=candidate.split,
-        seed=candidate.seed,
+        **_identity(candidate),
         status=Status.FAILED,
         reason=reason,
         truncated=False,
@@ -96,11 +93,7 @@ def unjudged_outcome(
     ``pair`` is None if the pair is not stored.
     """
     return Outcome(
-        candidate=candidate.index,
-        sample_id=candidate.sample_id,
-        prompt_id=candidate.prompt_id,
-        split=candidate.split,
-        seed=candidate.seed,
+        **_identity(candidate),
         status=status,
         reason=reason,
         truncated=truncated,
@@ -154,11 +147,7 @@ def _judged_outcome(
     proposal = batch.best[place]
     best = proposal.best
     return Outcome(
-        candidate=candidate.index,
-        sample_id=candidate.sample_id,
-        prompt_id=candidate.prompt_id,
-        split=candidate.split,
-        seed=candidate.seed,
+        **_identity(candidate),
         status=best.status,
         reason=best.reason,
         truncated=truncated,
@@ -201,3 +190,22 @@ def _judged_pair(
         golden_image=files[1],
         judged=True if with_judged else None,
     )
+
+
+class _Identity(TypedDict):
+    candidate: int
+    sample_id: str
+    prompt_id: str
+    split: Split
+    seed: int
+
+
+def _identity(candidate: Candidate) -> _Identity:
+    """Return the fields of an outcome that name its candidate."""
+    return {
+        "candidate": candidate.index,
+        "sample_id": candidate.sample_id,
+        "prompt_id": candidate.prompt_id,
+        "split": candidate.split,
+        "seed": candidate.seed,
+    }

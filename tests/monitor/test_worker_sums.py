@@ -22,6 +22,20 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return write_config(tmp_path_factory.mktemp("config"), SETTINGS)
 
 
+def _summary(worker: str) -> UnitSummary:
+    return UnitSummary(
+        unit=0,
+        candidates=4,
+        judged=4,
+        kept=3,
+        rejected=1,
+        failed=0,
+        compute_seconds=2.0,
+        commit=Commit.MINE,
+        worker=worker,
+    )
+
+
 def test_monitor_leaves_the_sums_of_each_worker(config: Config, tmp_path: Any) -> None:
     progress, store = BuildProgress(), LocalStore(tmp_path / "set")
     with BuildMonitor(store, "plan", config, progress) as monitor:
@@ -65,19 +79,7 @@ def test_store_that_refuses_heartbeats_and_sums_is_two_warnings(
         (tmp_path / "set" / name).touch()
     progress = BuildProgress()
     with BuildMonitor(LocalStore(tmp_path / "set"), "plan", config, progress) as monitor:
-        progress.add(
-            UnitSummary(
-                unit=0,
-                candidates=4,
-                judged=4,
-                kept=3,
-                rejected=1,
-                failed=0,
-                compute_seconds=2.0,
-                commit=Commit.MINE,
-                worker="a",
-            )
-        )
+        progress.add(_summary("a"))
         monitor.seal()
     starts = sorted(
         record.message.partition(" cannot be written: ")[0] for record in caplog.records
@@ -89,19 +91,7 @@ def test_workers_beyond_the_limit_are_summed_up(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("pipeline.monitor.progress.MAX_WORKERS", 2)
     progress = BuildProgress()
     for worker in ("a", "b", "c", "d", "a"):
-        progress.add(
-            UnitSummary(
-                unit=0,
-                candidates=4,
-                judged=4,
-                kept=3,
-                rejected=1,
-                failed=0,
-                compute_seconds=2.0,
-                commit=Commit.MINE,
-                worker=worker,
-            )
-        )
+        progress.add(_summary(worker))
     assert {name: each.units for name, each in progress.by_worker.items()} == {
         "a": 2,
         "b": 1,

@@ -3,57 +3,32 @@
 import sys
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from pipeline.config.proposers import Spacing
 from pipeline.diffusion.denoiser import (
     Conditioning,
     Denoiser,
     EncodedPrompts,
-    Guidance,
-    SamplingScheduler,
 )
-from pipeline.diffusion.schedule import Schedule
+from pipeline.diffusion.wrapped_denoiser import WrappedDenoiser as Wrapped
 from pipeline.models.reward import Reward
 
 
-class WrappedDenoiser:
-    """A denoiser that passes every call to another one."""
+class WrappedDenoiser(Wrapped):
+    """A denoiser that counts the calls that it passes to another one."""
 
     def __init__(self, inner: Denoiser) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.encoded: list[str] = []
         self.rows_predicted = 0
 
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        return self.inner.latent_shape
-
-    @property
-    def guidance(self) -> Guidance:
-        return self.inner.guidance
-
-    @property
-    def device(self) -> torch.device:
-        return self.inner.device
-
-    def schedule(self, num_inference_steps: int, spacing: Spacing | None = None) -> Schedule:
-        return self.inner.schedule(num_inference_steps, spacing)
-
-    def native_scheduler(self, num_inference_steps: int) -> SamplingScheduler:
-        return self.inner.native_scheduler(num_inference_steps)
-
     def encode_prompts(self, prompts: Sequence[str]) -> EncodedPrompts:
         self.encoded += prompts
-        return self.inner.encode_prompts(prompts)
+        return super().encode_prompts(prompts)
 
     def predict(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
         self.rows_predicted += len(latents)
-        return self.inner.predict(latents, timestep, conditioning)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.inner.decode(latents)
+        return super().predict(latents, timestep, conditioning)
 
 
 class BadPrediction(WrappedDenoiser):
