@@ -102,7 +102,8 @@ def peak_of(arguments: Sequence[str]) -> Peak | None:
                 memory = process.memory_info()
                 private = max(private, memory.rss - memory.shared)
                 resident = max(resident, memory.rss)
-            time.sleep(_INTERVAL_S)  # between two measurements
+            with suppress(psutil.TimeoutExpired):
+                process.wait(_INTERVAL_S)
         if process.returncode:
             output.seek(0)
             print(" ".join(arguments[:3]), output.read()[-300:].decode(), file=sys.stderr)
