@@ -101,7 +101,7 @@ def main() -> None:
             rows.append(_measure(denoiser, reward, prompts[start : start + _BATCH], start))
     table = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     if options.out is not None:
-        # numpy's annotation takes a name for one of its own options.
+        # By numpy's annotation, a name could be that of an option.
         np.savez_compressed(options.out, allow_pickle=False, **table)
     _print(table)
 

@@ -47,7 +47,7 @@ class PublishedLoop:
         guidance_scale: float,
         inversion_guidance_scale: float,
     ) -> None:
-        # A pipeline of its own around the same components, because its scheduler is replaced.
+        # A second pipeline around the same components, because its scheduler is replaced.
         self._pipe = type(pipe)(**pipe.components, **_options(pipe))
         self._pipe.set_progress_bar_config(disable=True)
         self._pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)

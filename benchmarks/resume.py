@@ -9,7 +9,7 @@ does before it starts a worker. Memory is the peak of that process so far.
 
 In turns with it, other processes only list the same receipts: with boto3 and with plain HTTP
 requests on S3 (as many at once), with the system's calls in a folder. The ratio to the fastest of
-them says what the pipeline adds. On S3 (SeaweedFS on this machine, which shares its cores)
+them shows what the pipeline adds. On S3 (SeaweedFS on this machine, which shares its cores)
 ``--s3-units`` spreads fewer receipts over the plan, and the listing time is scaled to all units; 0
 leaves this part out.
 Goal: a million units in less than 60 s and 2 GB in a folder, and within 1.3 of plain listing on S3.

@@ -25,7 +25,7 @@ class GpuSpeed:
 
 @dataclass(frozen=True, kw_only=True)
 class BillOptions:
-    """What a person knows about prices and results."""
+    """Options of the bill: prices, and the expected share of kept pairs."""
 
     gpu: str | None
     """Kind of GPU; None for every known one."""

@@ -37,8 +37,8 @@ class StopSignal:
         self._patient = False
 
     @contextmanager
-    def ending_at_once(self, farewell: Callable[[], None]) -> Iterator[None]:
-        """Let a signal end the process at once, after ``farewell``, even while C code runs.
+    def ending_at_once(self, report: Callable[[], None]) -> Iterator[None]:
+        """Let a signal end the process at once, after ``report``, even while C code runs.
 
         For the start of Ray, which replaces the handlers and waits in C code for as long as a
         minute for processes that the same signal has ended. Ray's processes end with this one.
@@ -49,7 +49,7 @@ class StopSignal:
         # Python writes the number of a signal when it arrives, and calls a handler only between two
         # instructions of the main thread.
         thread = threading.Thread(
-            target=_wait_for_signal, args=(receiver, farewell), name="npd-signals", daemon=True
+            target=_wait_for_signal, args=(receiver, report), name="npd-signals", daemon=True
         )
         thread.start()
         self._ends_at_once = True
@@ -93,10 +93,10 @@ class StopSignal:
         self._answer()
 
 
-def _wait_for_signal(receiver: socket.socket, farewell: Callable[[], None]) -> None:
+def _wait_for_signal(receiver: socket.socket, report: Callable[[], None]) -> None:
     """End the process when the number of a signal arrives; return at the end of the data."""
     while arrived := receiver.recv(1):
         if arrived[0] in _SIGNALS:
-            farewell()
+            report()
             # `sys.exit` would wait for the main thread.
             os._exit(128 + arrived[0])

@@ -105,6 +105,6 @@ def test_a_node_that_died_ends_a_build_with_an_error() -> None:
     assert "run_task: Ray has failed (LocalRayletDiedError" in task
     assert "wait_for_the_loss: Ray reports the node of this machine as dead" in loss
     assert "the same command" in task and "the same command" in loss
-    # Before Ray ends the process in its own words.
+    # Before Ray ends the process with a message that names no remedy.
     warning = "the head of the Ray cluster does not answer; Ray ends this process"
     assert warning in lost.stderr and lost.returncode != 0
