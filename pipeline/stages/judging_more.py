@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from pipeline.core.errors import VerificationError
 from pipeline.core.identity import is_sampled
 from pipeline.core.records import Outcome, Status
 from pipeline.stages.batch import Models
@@ -49,7 +50,11 @@ def judge_more(
 
     Nothing is proposed again. All other outcomes stay. A candidate of the larger sample whose
     golden noise is outside the gate has no stored noise, and stays rejected without scores.
+
+    Raises ``VerificationError`` if the earlier unit has other candidates.
     """
+    if [each.sample_id for each in earlier.outcomes] != [c.sample_id for c in unit.candidates]:
+        raise VerificationError("the unit that is judged again has other candidates than the plan")
     assert spec.judged_share is not None, "all candidates are judged"
     outcomes: dict[int, Outcome] = {}
     pairs: dict[int, NoisePair] = {}

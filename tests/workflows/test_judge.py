@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, VerificationError
 from pipeline.core.identity import is_sampled
 from pipeline.core.records import Status
 from pipeline.publish.compact import compact_in
@@ -138,6 +138,16 @@ def test_gaps_leave_the_others_their_bytes(sampled: Built, store: ObjectStore) -
     assert [o for row, o in enumerate(produced.outcomes) if row != gap] == [
         o for row, o in enumerate(whole.outcomes) if row != gap
     ]
+
+
+def test_earlier_unit_of_other_candidates_is_refused(sampled: Built, store: ObjectStore) -> None:
+    context = open_judging(store, sampled.config, 0.7)
+    receipt = read_receipt(store, sampled.plan.plan_id, 0)
+    pairs = read_pairs(store, receipt, context.plan)
+    earlier = EarlierUnit(outcomes=receipt.outcomes[::-1], pairs=pairs)
+    candidates = list(context.prompts.candidates(context.plan, context.plan.unit_range(0)))
+    with pytest.raises(VerificationError, match="other candidates"):
+        produce_unit(candidates, *demo_models(), BuildSpec.of(context.plan), earlier=earlier)
 
 
 @pytest.mark.parametrize(
